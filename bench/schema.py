@@ -1,0 +1,128 @@
+"""The record of a run: typed, versioned, numbers as numbers. Reports read this and nothing else."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from lcrbench.bench.budget import Frozen
+from lcrbench.bench.spec import Option, RunSpec
+
+SCHEMA_VERSION = 1
+
+Phase = Literal["data", "training", "teacher", "evaluation", "corruption", "lipschitz"]
+
+
+class Seconds(Frozen):
+    """What a phase took, by the clock of the process (CPU, all its threads) and by the wall."""
+
+    cpu: float
+    wall: float
+
+
+class Ledger(Frozen):
+    """What was really spent, and the hashes that prove that two runs were given the same.
+
+    `forward` and `backward` count single images through a network in training: the student's own passes, and a teacher's
+    if there is one. The hashes cover the indices of every batch, the augmentation drawn for every image, and the latent
+    weights of convolutions and linear layers before the first step.
+    """
+
+    images: int
+    steps: int
+    forward: dict[str, int]
+    backward: dict[str, int]
+    evaluation_forward: dict[str, int] = Field(description="images through the deployed network, by phase")
+    data_order_sha256: str
+    augmentation_sha256: str
+    initial_weights_sha256: str
+    selection: str
+    seconds: dict[Phase, Seconds]
+
+
+class MetricInfo(Frozen):
+    """What a metric's numbers mean: unit, direction (None: neither), and what kind of bound they are."""
+
+    unit: str
+    higher_is_better: bool | None
+    bound: Literal["exact", "lower", "upper", "estimate"] = Field(
+        description="exact on the images named, or a lower or upper bound or an estimate of the quantity"
+    )
+    summary: str
+
+
+class Measurement(Frozen):
+    """One number, its interval and the number of units it rests on.
+
+    `corruption` is empty for clean images and for what is not about corruptions; it names a corruption, or a set of them
+    ("common", "extra", "noise", ...). `severity` 0 stands for all severities that were run.
+    """
+
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int
+    interval: str = ""
+    statistic: str = "mean"
+    corruption: str = ""
+    severity: int = 0
+    norm: str = ""
+    radius: float | None = Field(None, description="in pixel units, images in [0, 1]")
+
+
+class ModelInfo(Frozen):
+    """The trained network in figures; `binary_weights` are latent weights deployed as one bit."""
+
+    parameters: int
+    binary_weights: int
+    binary_layers: tuple[str, ...]
+    macs: int = Field(description="multiply-accumulates of convolutions and linear layers for one image")
+    binary_macs: int
+
+
+class Provenance(Frozen):
+    """Where the record comes from. No host name, user name or absolute path."""
+
+    lcrbench: str
+    commit: str | None
+    dirty: bool | None
+    command: str
+    versions: dict[str, str]
+    device: str
+    threads: int
+    deterministic: bool
+    corruptions: dict[str, Option]
+    created: str
+
+
+class Failure(Frozen):
+    """Why a run did not finish: the kind of failure, where it stood, and one line about it."""
+
+    reason: Literal["diverged", "error", "killed"]
+    step: int
+    message: str
+
+
+class Record(Frozen):
+    """One run: its spec, what it cost, what was measured, and where it comes from."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    status: Literal["finished", "failed"]
+    spec: RunSpec
+    failure: Failure | None = None
+    model: ModelInfo | None = None
+    ledger: Ledger | None = None
+    metrics: dict[str, MetricInfo] = {}
+    measurements: tuple[Measurement, ...] = ()
+    files: dict[str, str] = Field({}, description="sha256 of each file beside the record")
+    provenance: Provenance
+
+    def timeless(self) -> Record:
+        """Return the record without its times, which is what two runs of one spec must agree on."""
+        ledger = self.ledger and self.ledger.model_copy(update={"seconds": {}})
+        return self.model_copy(
+            update={"ledger": ledger, "provenance": self.provenance.model_copy(update={"created": ""})}
+        )

@@ -1,0 +1,151 @@
+"""What a run is: the grid a user asks for, and the spec of each single run, whose hash is the run's address.
+
+A spec names everything that the outcome depends on, with every option written out, and nothing else: the data by name
+and hash rather than by path, no number of workers, no place to store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from lcrbench.bench.budget import Budget, Frozen
+from lcrbench.errors import UserError, unknown
+
+Option = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | None
+Options = dict[str, Option]
+
+
+class Data(Frozen):
+    """Which images: a built-in name or a path, how large, and how many of them."""
+
+    source: str = "fashion-mnist-10k"
+    size: int = Field(32, ge=8, le=512)
+    train: int | None = Field(None, gt=0, description="class-balanced subset of this many training images")
+    test: int | None = Field(None, gt=0, description="class-balanced subset of this many test images")
+
+
+class Evaluation(Frozen):
+    """What is measured on the test images, and how."""
+
+    corruptions: tuple[str, ...] = Field(("gaussian_noise",), min_length=1)
+    severities: tuple[int, ...] = Field((1, 2, 3, 4, 5), min_length=1)
+    seed: int = Field(0, ge=0, description="seed of the corruptions' randomness, shared by all networks")
+    block: int = Field(
+        100, gt=0, description="images a forward pass: the network always runs on padded blocks of this size"
+    )
+
+    @field_validator("severities")
+    @classmethod
+    def _one_to_five(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(s not in range(1, 6) for s in value):
+            raise ValueError("severities are whole numbers from 1 to 5")
+        return tuple(sorted(set(value)))
+
+
+class Grid(Frozen):
+    """A comparison: methods x seeds under one budget, on one data set and one backbone."""
+
+    data: Data = Data()
+    backbone: str = "vgg_tiny"
+    methods: tuple[str, ...] = Field(("full_precision", "bnn", "irnet", "irnet+lcr"), min_length=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    budget: Budget = Budget()
+    evaluation: Evaluation = Evaluation()
+    metrics: dict[str, Options] = Field(default_factory=lambda: {"accuracy": {}, "corruption_error": {}})
+
+
+class DataId(Frozen):
+    """The data of a run: a name, and a hash over the decoded images and labels."""
+
+    name: str
+    sha256: str
+    size: int
+    classes: tuple[str, ...]
+    train: int
+    test: int
+
+
+class MethodId(Frozen):
+    """A method with every option written out; `regularizers` likewise, in the order they were named."""
+
+    name: str
+    options: Options
+    regularizers: dict[str, Options] = {}
+
+
+class RunSpec(Frozen):
+    """One run: everything its outcome depends on."""
+
+    data: DataId
+    backbone: str
+    method: MethodId
+    label: str = Field(description="the method as reports print it: `irnet+lcr`, with options that are not the default")
+    seed: int = Field(ge=0)
+    budget: Budget
+    evaluation: Evaluation
+    metrics: dict[str, Options]
+
+    @property
+    def run_id(self) -> str:
+        """Return the run's address: 16 hex digits of the sha256 of the spec as canonical JSON."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def presets() -> dict[str, str]:
+    """Return the presets' names with their one-line descriptions."""
+    found = {}
+    for file in sorted(files("lcrbench.bench.presets").iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".toml"):
+            text = file.read_text(encoding="utf-8")
+            found[file.name.removesuffix(".toml")] = text.partition("\n")[0].lstrip("# ")
+    return found
+
+
+def read_grid(preset: str) -> dict[str, Any]:
+    """Return the plain tables of a preset, by its name or by the path of a .toml file of the same form.
+
+    Raises `UserError` for an unknown preset, or a file that is missing or not valid TOML.
+    """
+    path = Path(preset)
+    if path.suffix == ".toml":
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read the spec file {preset}: {error}") from error
+    elif preset in presets():
+        text = (files("lcrbench.bench.presets") / f"{preset}.toml").read_text(encoding="utf-8")
+    else:
+        raise unknown("preset", preset, presets())
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{preset} is not valid TOML: {error}") from error
+
+
+def make_grid(tables: dict[str, Any]) -> Grid:
+    """Return the grid that plain tables describe; raises `UserError` that names the first wrong field."""
+    try:
+        return Grid.model_validate(tables)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "spec"
+        if first["type"] == "extra_forbidden":
+            model = _model_at(first["loc"][:-1])
+            raise unknown("field", field, [".".join([*map(str, first["loc"][:-1]), f]) for f in model]) from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{field}: {message} (got {first['input']!r})") from error
+
+
+def _model_at(loc: tuple[str | int, ...]) -> list[str]:
+    model: Any = Grid
+    for part in loc:
+        model = model.model_fields[str(part)].annotation
+    return list(model.model_fields)

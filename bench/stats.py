@@ -1,0 +1,67 @@
+"""Intervals: every number that is reported carries one, from scipy or a closed form, and says which.
+
+Questions about one pair of trained networks take the image as their unit, questions about methods the training seed; the
+functions here serve the first kind. Copies of one image under several corruptions are not independent: average over
+them first, then take the interval over images.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """A value with its two-sided 95 % interval, the number of units it rests on, and how the interval was found."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    how: str
+
+
+LEVEL = 0.95
+
+
+def proportion(successes: int, n: int) -> Interval:
+    """Return a proportion with its Wilson score interval, n independent images.
+
+    >>> proportion(600, 1000).how
+    'Wilson 95 %'
+    """
+    ci = stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
+    return Interval(successes / n, float(ci.low), float(ci.high), n, "Wilson 95 %")
+
+
+def mean(values: ArrayLike, unit: str = "images") -> Interval:
+    """Return the mean of independent values with Student's t interval; with one value there is no interval."""
+    x = np.asarray(values, dtype=np.float64)
+    n = x.size
+    if n < 2:
+        return Interval(float(x.mean()), None, None, n, "")
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * float(x.std(ddof=1)) / np.sqrt(n)
+    m = float(x.mean())
+    return Interval(m, m - half, m + half, n, f"t over {unit} 95 %")
+
+
+def quantile(values: ArrayLike, q: float) -> Interval:
+    """Return a quantile with its distribution-free interval from order statistics.
+
+    The interval is [x_(l), x_(u)] with l and u from the binomial distribution, so that it covers with at least 95 %;
+    where the sample is too small for an end, that end is None. The quantile itself is numpy's linear interpolation.
+    """
+    x = np.sort(np.asarray(values, dtype=np.float64))
+    n = x.size
+    low = int(stats.binom.ppf((1 - LEVEL) / 2, n, q))
+    high = int(stats.binom.ppf((1 + LEVEL) / 2, n, q)) + 1
+    return Interval(
+        float(np.quantile(x, q)),
+        float(x[low - 1]) if low >= 1 else None,
+        float(x[high - 1]) if high <= n else None,
+        n,
+        "order statistics 95 %",
+    )
