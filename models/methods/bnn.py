@@ -1,0 +1,51 @@
+"""BNN: signs of weights and activations, no scale, clipped straight-through gradients.
+
+Hubara, Courbariaux, Soudry, El-Yaniv, Bengio 2016, "Binarized Neural Networks", arXiv 1602.02830.
+
+    forward:   y = conv(sign(x), sign(w))                  x (N, C_in, H, W), w (C_out, C_in, k, k); scale 1
+    gradient:  dS/dx = 1 if |x| <= 1 else 0;   dS/dw = 1 if |w| <= 1 else 0
+
+Blocks end in Hardtanh. Deviations: the paper clips the latent weights to [-1, 1] after each step, where here the mask on
+|w| <= 1 stops their growth; the first convolution and the last linear layer stay real, as in every method here, so that
+methods differ in the blocks alone; trained under the comparison's optimizer instead of the paper's Adam.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from lcrbench.models.binary import BinaryConv2d
+from lcrbench.models.estimators import SignClip
+
+
+class Binarizer(nn.Module):
+    """w to (sign(w), no scale)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.estimator = SignClip()
+
+    def forward(self, weight: Tensor) -> tuple[Tensor, None]:
+        """Return the signs, and None for a scale of 1."""
+        return self.estimator(weight), None
+
+
+@dataclass(frozen=True)
+class Method:
+    """No options."""
+
+    weight_bits: ClassVar[int] = 1
+    activation_bits: ClassVar[int] = 1
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
+        """Return a binary convolution without scale."""
+        return BinaryConv2d(
+            in_channels, out_channels, kernel_size, stride, padding, sign=SignClip(), binarizer=Binarizer()
+        )
+
+    def activation(self, channels: int) -> nn.Module:
+        """Return Hardtanh."""
+        return nn.Hardtanh()

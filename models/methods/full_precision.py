@@ -1,0 +1,34 @@
+"""Full precision: the same topology with real weights and activations.
+
+Forward: y = conv(x, w), no binarization anywhere. It is the reference that binary methods are compared with, not a
+competitor: 32 bits a weight. Nonlinearity by option: ReLU (as usual), or Hardtanh as in the binary methods.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Method:
+    """Options: `nonlinearity`, "relu" or "hardtanh"."""
+
+    nonlinearity: str = "relu"
+
+    weight_bits: ClassVar[int] = 32
+    activation_bits: ClassVar[int] = 32
+
+    def __post_init__(self) -> None:
+        if self.nonlinearity not in ("relu", "hardtanh"):
+            raise ValueError(f"nonlinearity is 'relu' or 'hardtanh', not '{self.nonlinearity}'")
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
+        """Return an ordinary convolution without bias."""
+        return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+
+    def activation(self, channels: int) -> nn.Module:
+        """Return the nonlinearity at the end of a block."""
+        return nn.ReLU() if self.nonlinearity == "relu" else nn.Hardtanh()

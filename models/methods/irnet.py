@@ -1,0 +1,77 @@
+"""IR-Net: balanced, standardized weights with a power-of-two scale, and the error decay estimator.
+
+Qin, Gong, Liu, Shen, Wei, Yu, Song 2020, "Forward and Backward Information Retention for Accurate Binary Neural
+Networks", arXiv 1909.10788.
+
+    forward:   w^ = (w - mean(w)) / std(w)                 mean and unbiased std over (C_in, k, k) of each output channel
+               s  = round(log2 mean|w^|)                   per output channel, held fixed in the gradient
+               y  = 2^s conv(sign(x), sign(w^))            x (N, C_in, H, W), w (C_out, C_in, k, k)
+    gradient:  dS/dz = k t (1 - tanh(t z)^2) for z = x and z = w^;   the standardization is differentiated
+               t = 10^(log10 t_min + (log10 t_max - log10 t_min) p), k = max(1/t, 1), p the progress in [0, 1)
+
+Blocks end in Hardtanh. Deviations: t is set at each step rather than at each epoch; a filter whose weights are all equal
+gets 1e-12 in place of its standard deviation 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lcrbench.models.binary import BinaryConv2d
+from lcrbench.models.estimators import SignEde
+
+
+class Binarizer(nn.Module):
+    """w to (sign(w^), 2^s)."""
+
+    def __init__(self, t_min: float, t_max: float) -> None:
+        super().__init__()
+        self.estimator = SignEde(t_min, t_max)
+
+    def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the signs (C_out, C_in, k, k) and the scale (C_out)."""
+        std, mean = torch.std_mean(weight, dim=(1, 2, 3), keepdim=True)
+        standardized = (weight - mean) / std.clamp_min(1e-12)
+        scale = standardized.detach().abs().mean(dim=(1, 2, 3)).clamp_min(1e-12).log2().round().exp2()
+        return self.estimator(standardized), scale
+
+
+@dataclass(frozen=True)
+class Method:
+    """Options: `t_min` and `t_max`, between which the estimator's sharpness rises log-linearly over the training."""
+
+    t_min: float = 1e-3
+    t_max: float = 10.0
+
+    weight_bits: ClassVar[int] = 1
+    activation_bits: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.t_min <= self.t_max:
+            raise ValueError(f"needs 0 < t_min <= t_max, not t_min={self.t_min}, t_max={self.t_max}")
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
+        """Return a binary convolution with IR-Net's weights."""
+        return BinaryConv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            sign=SignEde(self.t_min, self.t_max),
+            binarizer=Binarizer(self.t_min, self.t_max),
+        )
+
+    def activation(self, channels: int) -> nn.Module:
+        """Return Hardtanh."""
+        return nn.Hardtanh()
+
+    def on_progress(self, network: nn.Module, t: float) -> None:
+        """Sharpen every estimator of the network for progress t in [0, 1)."""
+        for module in network.modules():
+            if isinstance(module, SignEde):
+                module.set_progress(t)

@@ -1,0 +1,186 @@
+"""Composes a method and a backbone into a network, with the normalization of the images inside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lcrbench import registry
+from lcrbench.errors import UserError, unknown
+from lcrbench.models.binary import BinaryConv2d
+
+
+class Network(nn.Module):
+    """A classifier of images (N, 3, H, W), float32 in [0, 1], to logits (N, classes).
+
+    Normalization by the training data's mean and standard deviation happens inside, so that corruptions, perturbations
+    and distances outside are all in pixel space.
+    """
+
+    def __init__(self, body: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.body = body
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.body((images - self.mean) / self.std)
+        return logits
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A method with its regularizers, as parsed from text such as `irnet+lcr:weight=0.5,beta=2`."""
+
+    name: str
+    method: Any
+    regularizers: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """Return the name with those options that differ from the default: `irnet+lcr:weight=0`."""
+        return "+".join(
+            name + _changed(instance) for name, instance in [(self.name, self.method), *self.regularizers.items()]
+        )
+
+
+def choose(text: str) -> Choice:
+    """Return the method and regularizers that `text` names, each with its options set.
+
+    The form is `METHOD[:OPTION=VALUE,...][+REGULARIZER[:OPTION=VALUE,...]]...`. `lcr` alone is short for `irnet+lcr`.
+    Raises `UserError` for an unknown name or option, or a value of the wrong type.
+    """
+    parts = text.split("+")
+    head = parts[0].partition(":")[0]
+    if head in registry.files("regularizer"):
+        parts.insert(0, "irnet")
+    method_name, method = _instance("method", "Method", parts[0])
+    regularizers = {}
+    for part in parts[1:]:
+        name, instance = _instance("regularizer", "Regularizer", part)
+        if name in regularizers:
+            raise UserError(f"'{text}' names the regularizer '{name}' twice")
+        regularizers[name] = instance
+    return Choice(method_name, method, regularizers)
+
+
+def build(
+    choice: Choice,
+    backbone: str,
+    classes: int,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    generator: Callable[[str], torch.Generator],
+) -> Network:
+    """Return the network with its initial weights.
+
+    Each latent weight is drawn from `generator(its name)`, so that it depends on the layer and the seed alone: all methods
+    of a comparison start from the same ones. Convolutions: normal with variance 2 / (k^2 C_out) (He et al. 2015, arXiv
+    1502.01852, fan-out); linear layers: uniform within 1/sqrt(fan-in). Everything else starts at the method's constants.
+    """
+    body = registry.load("backbone", backbone).build(choice.method, classes, size)
+    network = Network(body, mean, std)
+    with torch.no_grad():
+        for name, weight in latent_weights(network).items():
+            if weight.ndim == 4:
+                fan_out = weight.shape[0] * weight.shape[2] * weight.shape[3]
+                weight.normal_(0.0, (2.0 / fan_out) ** 0.5, generator=generator(name))
+            else:
+                bound = weight.shape[1] ** -0.5
+                weight.uniform_(-bound, bound, generator=generator(name))
+        for module in network.modules():
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                module.bias.zero_()
+    return network
+
+
+def latent_weights(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the weights of convolutions and linear layers by name: what is shared at the start, and what decays."""
+    return {f"{name}.weight": m.weight for name, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+
+
+def weights_hash(network: nn.Module) -> str:
+    """Return the sha256 over names, shapes and values of the latent weights."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(latent_weights(network).items()):
+        digest.update(f"{name}{tuple(weight.shape)}".encode())
+        digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-accumulates of convolutions and linear layers for one image, in all and by layers with binary operands."""
+
+    macs: int
+    binary_macs: int
+
+
+def cost(network: nn.Module, size: int) -> Cost:
+    """Count the multiply-accumulates of one forward pass on one size x size image."""
+    counts = {True: 0, False: 0}
+
+    def count(module: nn.Module, _: Any, output: Tensor) -> None:
+        assert isinstance(module, (nn.Conv2d, nn.Linear))
+        counts[isinstance(module, BinaryConv2d)] += module.weight[0].numel() * output[0].numel()
+
+    layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    handles = [m.register_forward_hook(count) for m in layers]
+    training = network.training
+    try:
+        with torch.no_grad():
+            device = next(network.parameters()).device
+            network.eval()(torch.zeros(1, 3, size, size, device=device))
+    finally:
+        network.train(training)
+        for handle in handles:
+            handle.remove()
+    return Cost(counts[True] + counts[False], counts[True])
+
+
+def _instance(kind: str, attribute: str, text: str) -> tuple[str, Any]:
+    name, _, given = text.partition(":")
+    cls = getattr(registry.load(kind, name), attribute, None)
+    if cls is None:
+        raise UserError(f"the {kind} '{name}' defines no class '{attribute}'")
+    known = {f.name: f for f in fields(cls)}
+    options = {}
+    for item in filter(None, given.split(",")):
+        key, equals, value = item.partition("=")
+        if key not in known:
+            raise unknown(f"option of {name}", key, known)
+        if not equals:
+            raise UserError(f"option '{key}' of {name} has no value: write {key}={known[key].default}")
+        options[key] = _convert(name, key, value, known[key].default)
+    try:
+        return name, cls(**options)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from error
+
+
+def _convert(name: str, key: str, value: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        raise UserError(f"option '{key}' of {name} is true or false, not '{value}'")
+    if isinstance(default, (int, float)):
+        try:
+            return type(default)(value)
+        except ValueError as error:
+            what = "a whole number" if isinstance(default, int) else "a number"
+            raise UserError(f"option '{key}' of {name} is {what}, not '{value}'") from error
+    return value
+
+
+def _changed(instance: Any) -> str:
+    changed = [f"{f.name}={v}" for f in fields(instance) if (v := getattr(instance, f.name)) != f.default]
+    return ":" + ",".join(changed) if changed else ""

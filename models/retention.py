@@ -1,0 +1,54 @@
+"""Retention matrices of consecutive activations and their spectral norms (LCR-BNN, arXiv 2207.06540).
+
+For two consecutive activations of one image, A_in (C_in, H, W) and A_out (C_out, H', W') with H' <= H,
+
+    R = pool(A_in) A_out^T / (H' W')          (C_in, C_out),
+
+where pool averages A_in down to H' x W' and the last product runs over positions. Its largest singular value is taken as
+a cheap stand-in for the spectral norm of the map between the two. It is a proxy, and no bound of a Lipschitz constant.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def retention_matrix(a_in: Tensor, a_out: Tensor) -> Tensor:
+    """Return R for a batch: (N, C_in, H, W) and (N, C_out, H', W') to (N, C_in, C_out).
+
+    Raises `ValueError` if the output's map is larger than the input's.
+    """
+    size = a_out.shape[-2:]
+    if a_in.shape[-2:] != size:
+        if a_in.shape[-2] < size[0] or a_in.shape[-1] < size[1]:
+            raise ValueError(
+                f"activations grow from {tuple(a_in.shape[-2:])} to {tuple(size)}; a retention matrix pools"
+            )
+        if a_in.shape[-2] % size[0] == 0 and a_in.shape[-1] % size[1] == 0:
+            a_in = F.avg_pool2d(a_in, (a_in.shape[-2] // size[0], a_in.shape[-1] // size[1]))
+        else:
+            a_in = F.adaptive_avg_pool2d(a_in, size)
+    positions = size[0] * size[1]
+    return torch.bmm(a_in.flatten(2), a_out.flatten(2).transpose(1, 2)) / positions
+
+
+def top_singular_value(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Return the largest singular value of each matrix, (N, p, q) to (N,), by normalized power iteration.
+
+    The iteration starts from each matrix's longest row, which turns with it under any permutation or change of signs of
+    its channels, and is the exact singular vector at rank one. It runs outside the graph; the value u^T R v is
+    differentiated with u and v held fixed, which is the exact gradient at convergence. The value never exceeds the true
+    one (beyond rounding).
+    """
+    with torch.no_grad():
+        longest = matrices.square().sum(2).argmax(1)
+        v = matrices[torch.arange(len(matrices), device=matrices.device), longest].unsqueeze(2)
+        v = F.normalize(v, dim=1, eps=1e-30)
+        transposed = matrices.transpose(1, 2)
+        for _ in range(iterations):
+            u = F.normalize(torch.bmm(matrices, v), dim=1, eps=1e-30)
+            v = F.normalize(torch.bmm(transposed, u), dim=1, eps=1e-30)
+        u = F.normalize(torch.bmm(matrices, v), dim=1, eps=1e-30)
+    return torch.bmm(u.transpose(1, 2), torch.bmm(matrices, v)).flatten()
