@@ -1,0 +1,88 @@
+"""Make the embedded default data (`bench/fashion/`) from the full Fashion-MNIST.
+
+    python tools/make_fashion_subset.py [--source FOLDER] [--to FOLDER]
+
+The source holds the four idx files, gzipped or not; on Debian and Ubuntu, `apt-get install dataset-fashion-mnist` puts them
+where the script looks first. The same bytes come out on every machine: an image is chosen by a hash of its position, the
+gzip headers hold no time and no name, and the hashes are of the uncompressed files, since two versions of zlib may compress
+differently.
+
+The subset: of each class, the 1,000 training and 200 test images whose positions rank lowest by
+sha256("fashion-mnist-10k/SPLIT/POSITION"), in the order that they have in the full data set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcrbench.bench.data import FASHION_MNIST_SHA256, find_idx, read_idx
+from lcrbench.errors import UserError
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+EMBEDDED = Path(__file__).resolve().parent.parent / "bench" / "fashion"
+PER_CLASS = {"train": 1_000, "test": 200}
+
+
+def choose(labels: NDArray[np.uint8], split: str, per_class: int) -> NDArray[np.intp]:
+    """Return the positions of the subset, ascending: `per_class` of each label in `labels`, shape (N,)."""
+    rank = np.array([hashlib.sha256(f"fashion-mnist-10k/{split}/{i}".encode()).hexdigest() for i in range(len(labels))])
+    chosen = []
+    for label in np.unique(labels):
+        positions = np.flatnonzero(labels == label)
+        chosen.append(positions[np.argsort(rank[positions])][:per_class])
+    return np.sort(np.concatenate(chosen))
+
+
+def idx_bytes(array: NDArray[np.uint8]) -> bytes:
+    """Return a uint8 array of any shape as the content of an idx file: magic number, sizes (big-endian), values."""
+    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+
+
+def compress(content: bytes) -> bytes:
+    """Return `content` gzipped, with no time and no file name in the header."""
+    out = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=out, compresslevel=9, mtime=0) as file:
+        file.write(content)
+    return out.getvalue()
+
+
+def make(source: Path, to: Path) -> None:
+    """Write the four idx.gz files and `sha256.json` of the subset of `source` into the folder `to`.
+
+    Raises `UserError` if `source` is not the full Fashion-MNIST.
+    """
+    files = find_idx(source)
+    hashes = {}
+    for split, per_class in PER_CLASS.items():
+        arrays = []
+        for kind in ("images", "labels"):
+            part = f"{split}-{kind}"
+            array, digest = read_idx(files[part])
+            if digest != FASHION_MNIST_SHA256[part]:
+                raise UserError(f"{files[part]} is not Fashion-MNIST's file: its hash differs; get the data again")
+            arrays.append(array)
+        images, labels = arrays
+        chosen = choose(labels, split, per_class)
+        for name, array in ((f"{split}-images.idx3.gz", images[chosen]), (f"{split}-labels.idx1.gz", labels[chosen])):
+            content = idx_bytes(array)
+            hashes[name] = hashlib.sha256(content).hexdigest()
+            (to / name).write_bytes(compress(content))
+    (to / "sha256.json").write_text(json.dumps(hashes, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--source", type=Path, default=DEBIAN, help="folder of the four idx files (default: %(default)s)"
+    )
+    parser.add_argument("--to", type=Path, default=EMBEDDED, help="folder to write (default: the package's own)")
+    options = parser.parse_args()
+    make(options.source, options.to)
