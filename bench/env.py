@@ -1,0 +1,70 @@
+"""Where a record comes from: versions, commit, device; and the checks of `lcrbench doctor`."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import lcrbench
+from lcrbench.bench.schema import Provenance
+from lcrbench.bench.spec import Option
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python", "numba", "pillow")
+
+
+def provenance(
+    device: str, threads: int, command: str, corruptions: dict[str, Option], *, deterministic: bool
+) -> Provenance:
+    """Describe this environment. No host name, user name or absolute path gets in."""
+    commit, dirty = _commit()
+    return Provenance(
+        lcrbench=lcrbench.__version__,
+        commit=commit,
+        dirty=dirty,
+        command=command,
+        versions=versions(),
+        device=device,
+        threads=threads,
+        deterministic=deterministic,
+        corruptions=corruptions,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, the processor's architecture, and the packages that numbers depend on."""
+    found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def command_line() -> str:
+    """Return the command as typed, with absolute paths cut down to their last part."""
+    words = ["lcrbench", *sys.argv[1:]]
+    return " ".join(f".../{Path(w).name}" if Path(w).is_absolute() else w for w in words)
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """Return commit and dirty flag of the source lcrbench runs from, or (None, None) if it is no git checkout of ours."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # An installed copy may lie inside somebody else's repository, in an ignored folder: that is not our commit.
+    if not git("ls-files", "--", "env.py"):
+        return None, None
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return git("rev-parse", "HEAD"), None if status is None else bool(status)

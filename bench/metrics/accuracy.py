@@ -1,0 +1,35 @@
+"""Share of test images classified right: clean, and for each corruption and severity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lcrbench.bench import stats
+from lcrbench.bench.evaluate import CLEAN, Subject
+from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+
+INFO = MetricInfo(unit="fraction", higher_is_better=True, bound="exact", summary=__doc__ or "")
+PHASE: Phase = "evaluation"
+
+
+@dataclass(frozen=True)
+class Options:
+    """No options."""
+
+
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
+    """Yield one accuracy in [0, 1] a cell, with its Wilson interval over images."""
+    for cell, right in subject.outcomes.items():
+        i = stats.proportion(int(right.sum()), right.size)
+        corruption, _, severity = cell.partition("/")
+        yield Measurement(
+            metric="accuracy",
+            value=i.value,
+            low=i.low,
+            high=i.high,
+            n=i.n,
+            interval=i.how,
+            corruption="" if cell == CLEAN else corruption,
+            severity=int(severity or 0),
+        )
