@@ -14,20 +14,33 @@ file; nothing is guessed, repaired or left out silently.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
+import io
 import json
+import lzma
 import math
-from collections.abc import Callable
+import os
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import unicodedata
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files as package_files
-from pathlib import Path
-from typing import Final, Protocol
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Final, NamedTuple, NoReturn, Protocol, cast
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lcrbench.errors import UserError, unknown
 
@@ -161,9 +174,7 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset
             raise UserError(f"there is no data at '{source}': give the path of a folder or archive, or a built-in name")
         error = unknown("data set", str(source), names())
         raise UserError(f"{error} (or the path of a folder or archive)")
-    if path.is_dir() and (files := find_idx(path)):
-        return _load_idx_folder(path, files, size)
-    raise UserError(f"{path}: class folders and archives are not read yet")
+    return _load_path(path, size)
 
 
 def take(dataset: Dataset, train: int | None, test: int | None, seed: int) -> Dataset:
@@ -344,6 +355,377 @@ def _from_idx(name: str, classes: tuple[str, ...], arrays: list[Images], size: i
     return _dataset(name, classes, splits[0], splits[1])
 
 
+# ----------------------------------------------------------------------------------------- folders and archives of files
+
+_IMAGE_SUFFIXES: Final = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+_IMAGE_FORMATS: Final = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF")
+
+_ARCHIVE_SUFFIXES: Final = (".tar.xz", ".tar", ".tar.gz", ".zip", ".tar.bz2", ".txz", ".tgz", ".tbz2")
+
+# The largest file in an archive: images of data sets are far smaller, and what is larger may never end.
+_MAX_FILE_BYTES: Final = 1 << 26
+
+_EXPECTED: Final = (
+    "expected train/ and test/ (or val/) with one folder of images a class, archives of these, or four idx files"
+)
+
+_Parts = tuple[str, ...]
+
+
+class _Member(NamedTuple):
+    """A file or folder of a tree; a file's `read` is to be called before the next member is asked for."""
+
+    path: str
+    where: str
+    read: Callable[[], bytes] | None  # None: a folder
+
+
+class _Tree(NamedTuple):
+    """What a folder or archive holds, by path: decoded images, and its folders (they tell of classes without images)."""
+
+    images: dict[_Parts, Images]
+    folders: set[_Parts]
+    skipped: int
+
+
+def _load_path(path: Path, size: int) -> Dataset:
+    """Load what lies at an existing path, whichever form it has."""
+    if not path.is_dir():
+        return _load_trees(_stem(path), (path,), size)
+    if files := find_idx(path):
+        return _load_idx_folder(path, files, size)
+    train, test = _find(path, "train"), _find(path, "test") or _find(path, "val")
+    name = path.resolve().name
+    if train and test:
+        return _load_trees(name, (train, test), size)
+    if train or test:
+        lacking = "train/" if test else "test/ or val/"
+        raise UserError(f"{path} has {(train or test or path).name} but no {lacking} (or archive of it) beside it")
+    content = sorted(entry.name for entry in path.iterdir())
+    archives = [entry for entry in content if entry.endswith(_ARCHIVE_SUFFIXES)]
+    if len(archives) == 1:
+        return _load_trees(name, (path / archives[0],), size)
+    raise UserError(f"{path} {'holds no data to read' if content else 'is empty'}: {_EXPECTED}")
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """Return the folder of this name, or else the archive, if `folder` has one."""
+    candidates = [folder / name, *(folder / f"{name}{suffix}" for suffix in _ARCHIVE_SUFFIXES)]
+    return next((path for path in candidates if (path.is_dir() if path.name == name else path.is_file())), None)
+
+
+def _stem(archive: Path) -> str:
+    """Return the name of an archive without what says its format."""
+    name = archive.resolve().name
+    return next((name.removesuffix(suffix) for suffix in _ARCHIVE_SUFFIXES if name.endswith(suffix)), name)
+
+
+def _load_trees(name: str, sources: tuple[Path, ...], size: int) -> Dataset:
+    """Load a training and a test tree, or one archive of both; archives are decoded once and then kept in the cache."""
+    cache = None if any(path.is_dir() for path in sources) else _cache_folder(sources, size)
+    if cache and (cached := _from_cache(cache, name)):
+        return cached
+
+    trees = [_read_tree(path, size) for path in sources]
+    wheres = [str(path) for path in sources]
+    if len(trees) == 1:
+        trees, wheres = _halves(trees[0], wheres[0])
+    train, test = (_by_class(tree, where) for tree, where in zip(trees, wheres, strict=True))
+    for one, other, here, there in ((train, test, *wheres), (test, train, *reversed(wheres))):
+        if lacking := [f"'{label}'" for label in one if label not in other]:
+            raise UserError(
+                f"{there} lacks {len(lacking)} of the class folders of {here}: {', '.join(lacking[:3])}"
+                f"{' ...' if len(lacking) > 3 else ''}; training and test need the same classes"
+            )
+    dataset = _dataset(
+        name, tuple(train), _stack(train, size), _stack(test, size), skipped=sum(tree.skipped for tree in trees)
+    )
+    if cache and len(dataset.train) + len(dataset.test) >= _CACHE_FROM:
+        _to_cache(cache, dataset)
+    return dataset
+
+
+def _read_tree(source: Path, size: int) -> _Tree:
+    """Decode all images of a folder or archive, in one pass and without unpacking to disk."""
+    images: dict[_Parts, Images] = {}
+    folders: set[_Parts] = set()
+    skipped = 0
+    for member in _folder_members(source) if source.is_dir() else _archive_members(source):
+        # macOS writes accents as two characters, others as one: the same name must be the same class.
+        parts = PurePosixPath(unicodedata.normalize("NFC", member.path)).parts
+        if ".." in parts or member.path.startswith("/"):
+            raise UserError(f"{member.where} points outside of the archive: make the archive again with plain paths")
+        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+        if member.read is None:
+            if not hidden:
+                folders.add(parts)
+        elif hidden or PurePosixPath(parts[-1]).suffix.lower() not in _IMAGE_SUFFIXES:
+            skipped += 1
+        elif parts in images:
+            raise UserError(f"{member.where} is there twice: make the archive again")
+        else:
+            images[parts] = _decode(member.read(), member.where, size)
+    return _Tree(images, folders, skipped)
+
+
+def _depth(tree: _Tree) -> int:
+    """Return how many folders all images lie in together, such as 1 where an archive holds nothing but `train/`."""
+    parents = {path[:-1] for path in tree.images}
+    above = {folder[:depth] for folder in parents | tree.folders for depth in range(len(folder))}
+    places = parents | (tree.folders - above)
+    shared = 0
+    for level in zip(*places, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared += 1
+    return shared
+
+
+def _halves(tree: _Tree, where: str) -> tuple[list[_Tree], list[str]]:
+    """Return the training and test trees of an archive that holds both, and what to call them."""
+    depth = _depth(tree)
+    tops = {path[depth] for path in tree.images if len(path) > depth + 1}
+    test = "test" if "test" in tops else "val"
+    if not {"train", test} <= tops:
+        raise UserError(f"{where} holds no images in train/ and test/ (or val/): {_EXPECTED}")
+    trees = [
+        _Tree(
+            {path[depth + 1 :]: image for path, image in tree.images.items() if path[depth] == top},
+            {folder[depth + 1 :] for folder in tree.folders if folder[depth : depth + 1] == (top,)},
+            0,
+        )
+        for top in ("train", test)
+    ]
+    others = len(tree.images) - sum(len(half.images) for half in trees)
+    return [trees[0]._replace(skipped=tree.skipped + others), trees[1]], [f"{where}: train", f"{where}: {test}"]
+
+
+def _by_class(tree: _Tree, where: str) -> dict[str, list[Images]]:
+    """Return the images of each class: the folders beneath the one that all images lie in; both in natural order."""
+    if not tree.images:
+        raise UserError(f"{where} holds no images: {_EXPECTED}")
+    depth = _depth(tree)
+    found: dict[str, list[_Parts]] = {folder[depth]: [] for folder in tree.folders if len(folder) > depth}
+    for path in tree.images:
+        if len(path) < depth + 2:
+            raise UserError(f"{where}: {'/'.join(path)} lies in no class folder: {_EXPECTED}, at least two classes")
+        found.setdefault(path[depth], []).append(path)
+    for label, paths in found.items():
+        if not paths:
+            raise UserError(f"{where}: class folder '{label}' holds no images: fill it, or remove it from both sets")
+        if not label.isprintable():
+            raise UserError(f"{where}: class folder {label!a} is not named in plain UTF-8: rename it")
+    return {
+        label: [tree.images[path] for path in sorted(found[label], key=_natural)]
+        for label in sorted(found, key=lambda label: _natural((label,)))
+    }
+
+
+def _natural(path: _Parts) -> tuple[object, ...]:
+    """Return a sorting key: folder by folder, runs of digits by their value, ties ("1", "01") by the plain text."""
+    return (
+        *(
+            # A number sorts before text; as (length, digits) it may be of any length.
+            tuple((0, len(d := t.lstrip("0")), d) if t[:1].isdigit() else (1, 0, t) for t in _NUMBERS.split(part) if t)
+            for part in path
+        ),
+        path,
+    )
+
+
+_NUMBERS: Final = re.compile("([0-9]+)")
+
+
+def _stack(classes: dict[str, list[Images]], size: int) -> Split:
+    """Return the images of all classes as one split, class after class."""
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(images) for images in classes.values()])
+    stacked = np.empty((len(labels), size, size, 3), np.uint8)
+    for i, image in enumerate(image for images in classes.values() for image in images):
+        stacked[i] = image
+    return Split(stacked, labels)
+
+
+def _folder_members(root: Path) -> Iterator[_Member]:
+    """Yield what lies beneath a folder; links are followed."""
+
+    def fail(error: OSError) -> NoReturn:
+        raise UserError(f"{error.filename} cannot be read ({error.strerror}): check its permissions") from error
+
+    for place, folders, files in os.walk(root, onerror=fail, followlinks=True):
+        folders.sort()
+        here = Path(place)
+        depth = len(here.relative_to(root).parts)
+        if depth > 32:
+            raise UserError(f"{place} lies too deep: remove the link that leads back to a folder above it")
+        if depth:
+            yield _Member(here.relative_to(root).as_posix(), place, None)
+        for file in sorted(files):
+            yield _Member(
+                (here / file).relative_to(root).as_posix(), str(here / file), partial(_read_file, here / file)
+            )
+
+
+def _read_file(path: Path) -> bytes:
+    """Return the content of an image file of ordinary size."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} is no regular file: remove it")
+        _check_size(str(path), status.st_size)
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): check the link or its permissions") from error
+
+
+def _check_size(where: str, size: int) -> None:
+    if size > _MAX_FILE_BYTES:
+        raise UserError(f"{where} has {size:,} bytes, more than {_MAX_FILE_BYTES >> 20} MiB: remove it")
+
+
+def _archive_members(path: Path) -> Iterator[_Member]:
+    """Yield the members of an archive, whose format is told from its first bytes and not from its name."""
+    openers: dict[bytes, Callable[[Path], Any]] = {
+        b"\xfd7zXZ\0": lzma.open,
+        b"\x1f\x8b": gzip.open,
+        b"BZh": bz2.open,
+    }
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+        if not head:
+            raise UserError(f"{path} is empty: get it again")
+        if head.startswith(b"PK"):
+            yield from _zip_members(path)
+        else:
+            unpack = next((opener for magic, opener in openers.items() if head.startswith(magic)), None)
+            if unpack is None and head[257:262] != b"ustar":
+                raise UserError(f"{path} is neither a tar (plain, xz, gz, bz2) nor a zip archive: {_EXPECTED}")
+            with unpack(path) if unpack else path.open("rb") as file:
+                yield from _tar_members(path, _Stream(file, path))
+    except UserError:
+        raise
+    except Exception as error:  # tarfile, zipfile, lzma, zlib ... have dozens of their own
+        raise UserError(f"{path} is truncated or damaged ({error}): get it again") from error
+
+
+class _Stream:
+    """An unpacked tar: read forward only, and never a block so large that it must be a bomb."""
+
+    def __init__(self, file: _Readable, path: Path) -> None:
+        self.file = file
+        self.path = path
+        self.position = 0
+
+    def read(self, size: int) -> bytes:
+        # tarfile reads the headers of long names at once, as large as they say that they are.
+        _check_size(f"{self.path}: a member or its header", size - tarfile.BLOCKSIZE)
+        data = self.file.read(size)
+        self.position += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, position: int) -> None:
+        while self.position < position and self.read(min(position - self.position, 1 << 20)):
+            pass
+
+    def read_exactly(self, size: int) -> bytes:
+        data = self.read(size)
+        if len(data) < size:
+            raise EOFError("it ends within a file")
+        return data
+
+
+def _tar_members(path: Path, stream: _Stream) -> Iterator[_Member]:
+    """Yield the members of an unpacked tar. What tarfile lets pass for the end of an archive is looked at closely."""
+    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:", errorlevel=2) as tar:
+        for member in tar:
+            where = f"{path}: {member.name}"
+            if member.isdir():
+                yield _Member(member.name, where, None)
+            elif member.islnk() or member.issym() or member.issparse():
+                raise UserError(f"{where} is a link or a sparse file: make the archive again with plain files")
+            else:
+                _check_size(where, member.size)
+                yield _Member(member.name, where, partial(stream.read_exactly, member.size))
+        # tarfile stops without a word at a damaged header, and where the file just ends; a whole archive goes on with
+        # nothing but zeros. Reading them also checks the checksum of the compressed file.
+        if stream.tell() < tar.offset + tarfile.BLOCKSIZE:
+            raise EOFError("its end is missing")
+    while rest := stream.read(1 << 20):
+        if rest.strip(b"\0"):
+            raise EOFError("a header in it is wrong")
+
+
+def _zip_members(path: Path) -> Iterator[_Member]:
+    """Yield the members of a zip archive; each is checked against its CRC when it is read."""
+
+    def read(info: zipfile.ZipInfo) -> bytes:
+        with archive.open(info) as file:
+            return file.read(info.file_size + 1)  # with a bound, since the stated size may be a lie
+
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            where = f"{path}: {info.filename}"
+            if info.is_dir():
+                yield _Member(info.filename, where, None)
+            else:
+                _check_size(where, info.file_size)
+                yield _Member(info.filename, where, partial(read, info))
+
+
+# --------------------------------------------------------------------------------------------------------------- cache
+
+# Decoding this many small images takes a few seconds; below it, a cache is not worth its place on the disk.
+_CACHE_FROM: Final = 10_000
+
+_ARRAYS: Final = ("train-images", "train-labels", "test-images", "test-labels")
+
+
+def _cache_folder(archives: tuple[Path, ...], size: int) -> Path:
+    """Return where the decoded content of these archives is kept, under the user's cache folder."""
+    key = hashlib.sha256(f"1 {size} {PIL.__version__}".encode())
+    for path in archives:
+        with path.open("rb") as file:
+            key.update(hashlib.file_digest(file, "sha256").digest())
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    home = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
+    return home / "lcrbench" / "data" / key.hexdigest()[:32]
+
+
+def _from_cache(folder: Path, name: str) -> Dataset | None:
+    """Return the data set kept in the cache, or None if there is none or it is not what was written."""
+    try:
+        told = json.loads((folder / "content.json").read_text(encoding="utf-8"))
+        arrays = [np.load(folder / f"{part}.npy", allow_pickle=False) for part in _ARRAYS]
+        train, test = Split(arrays[0], arrays[1]), Split(arrays[2], arrays[3])
+        dataset = _dataset(name, tuple(told["classes"]), train, test, told["skipped"])
+        return dataset if dataset.sha256 == told["sha256"] else None
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
+        return None
+
+
+def _to_cache(folder: Path, dataset: Dataset) -> None:
+    """Keep a data set in the cache; without room or permission for it, warn and go on."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as unfinished:
+            new = Path(unfinished, "new")
+            new.mkdir()
+            for part, split in (("train", dataset.train), ("test", dataset.test)):
+                np.save(new / f"{part}-images.npy", split.images)
+                np.save(new / f"{part}-labels.npy", split.labels)
+            told = {"classes": dataset.classes, "skipped": dataset.skipped, "sha256": dataset.sha256}
+            (new / "content.json").write_text(json.dumps(told), encoding="utf-8")
+            # Whole or not at all. What lies there by now was damaged, or another process has just written the same.
+            shutil.rmtree(folder, ignore_errors=True)
+            new.rename(folder)
+    except OSError as error:
+        if not folder.exists():
+            warnings.warn(f"the decoded images could not be cached in {folder.parent}: {error}", stacklevel=2)
+
+
 # ----------------------------------------------------------------------------------------------------------- one image
 
 # A photograph of this many pixels is rare; a file of a few kB that unpacks to more is an attack or a mistake.
@@ -359,10 +741,27 @@ def _fit(image: Image.Image, size: int) -> Image.Image:
     # torchvision's rounding: Resize truncates the longer side, CenterCrop rounds its margins half to even.
     wide, high = (size, size * height // width) if width == short else (size * width // height, size)
     if wide * high > _MAX_PIXELS:
-        raise UserError(f"it is {width} x {height} px: too oblong to resize")
+        raise UserError(f"it is {width} x {height} px, too oblong to resize")
     left, top = round((wide - size) / 2), round((high - size) / 2)
     resized = image.resize((wide, high), Image.Resampling.BILINEAR)
     return resized.crop((left, top, left + size, top + size))
+
+
+def _decode(content: bytes, where: str, size: int) -> Images:
+    """Return the image in a file as (size, size, 3)."""
+    try:
+        with Image.open(io.BytesIO(content), formats=_IMAGE_FORMATS) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise UserError(f"it is {image.width} x {image.height} px, more than {_MAX_PIXELS:,} in all")
+            if image.mode.startswith(("I", "F")):
+                raise UserError("it has more than 8 bits a channel: convert it")
+            return np.asarray(_fit(image.convert("RGB"), size))
+    except UnidentifiedImageError as error:
+        raise UserError(f"{where} is damaged: it is none of {', '.join(_IMAGE_FORMATS)}; get it again") from error
+    except UserError as error:
+        raise UserError(f"{where} cannot be used: {error}") from error
+    except Exception as error:  # each of Pillow's decoders fails in its own way
+        raise UserError(f"{where} is damaged ({error}): get it again") from error
 
 
 _BUILT_IN: Final[dict[str, tuple[str, Callable[[int], Dataset]]]] = {
