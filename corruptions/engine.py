@@ -1,0 +1,243 @@
+"""`corrupt`: checks the request, finds the corruption's function and its row of constants, and shares the pictures among threads.
+
+This module is what `import lcrbench.corruptions` costs: numba and OpenCV are imported by the first call of `corrupt`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import math
+import operator
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lcrbench.errors import UserError, unknown
+
+SEVERITIES = (1, 2, 3, 4, 5)
+OPTIONS = {"motion_blur": ("angle",), "frost": ("pictures",)}
+
+
+@functools.lru_cache(maxsize=1)
+def _registry() -> dict[str, Any]:
+    """Return constants.json: the groups, the names of the constants, and their values."""
+    loaded: dict[str, Any] = json.loads(Path(__file__).with_name("constants.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def groups() -> list[str]:
+    """Return the groups of corruptions; each is a module of this package."""
+    return list(_registry()["groups"])
+
+
+def names(group: str = "common") -> list[str]:
+    """Return the corruptions of a group, in the order of the paper.
+
+    `group` is "common" (the 15 that mCE averages), "extra" (the 4 for validation), "all", or one of noise, blur, weather, digital.
+    Raises `UserError` for any other.
+    """
+    table: dict[str, list[str]] = _registry()["groups"]
+    if group == "all":
+        return [name for members in table.values() for name in members]
+    if group == "common":
+        return [name for key, members in table.items() if key != "extra" for name in members]
+    if group not in table:
+        raise unknown("group of corruptions", group, ["common", "all", *table])
+    return list(table[group])
+
+
+def group_of(name: str) -> str:
+    """Return the group of a corruption. Raises `UserError` if there is no such corruption."""
+    for group, members in _registry()["groups"].items():
+        if name in members:
+            return str(group)
+    raise unknown("corruption", name, names("all"))
+
+
+def constants_for(height: int, width: int) -> str:
+    """Return the set of constants whose native size is nearest to height x width on a logarithmic scale.
+
+    >>> constants_for(28, 28), constants_for(64, 64), constants_for(224, 224)
+    ('cifar', 'tiny', 'imagenet')
+    """
+    side = math.sqrt(height * width)
+    sizes = {key: float(entry["size"]) for key, entry in _registry()["constants"].items()}
+    return min(sizes, key=lambda key: abs(math.log(side / sizes[key])))
+
+
+def parameters(name: str, severity: int, constants: str) -> dict[str, Any]:
+    """Return the severity constants of a corruption by name, as the official script has them.
+
+    >>> parameters("gaussian_noise", 3, "cifar")
+    {'scale': 0.08}
+    """
+    group_of(name)
+    _check_severity(severity)
+    table = _registry()["constants"]
+    if constants not in table:
+        raise unknown("set of constants", constants, table)
+    row = table[constants]["severity"][name][severity - 1]
+    keys = _registry()["parameters"][name]
+    return {keys[0]: row} if name == "zoom_blur" else dict(zip(keys, row, strict=True))
+
+
+def _check_severity(severity: int) -> int:
+    try:
+        value = operator.index(severity)
+    except TypeError:
+        value = 0
+    if isinstance(severity, bool) or value not in SEVERITIES:
+        raise UserError(f"severity must be an integer from 1 to 5, not {severity!r}")
+    return value
+
+
+def _check_images(images: Any) -> NDArray[np.uint8]:
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        found = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+        raise UserError(f"images must be a numpy array of uint8 (gray levels 0..255), not {found}")
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+        raise UserError(f"images must have the shape (N, H, W, 3) or (N, H, W), not {images.shape}")
+    if min(images.shape[1:3]) < 8:
+        raise UserError(f"images must be at least 8 x 8 pixels, not {images.shape[1]} x {images.shape[2]}")
+    return images
+
+
+def _check_indices(indices: ArrayLike | None, count: int) -> NDArray[np.int64]:
+    if indices is None:
+        return np.arange(count, dtype=np.int64)
+    given = np.asarray(indices)
+    if (
+        given.shape != (count,)
+        or not (np.issubdtype(given.dtype, np.integer) or count == 0)
+        or (count and given.min() < 0)
+    ):
+        raise UserError(f"indices must be {count} integers >= 0, one an image: each image's number in its data set")
+    return given.astype(np.int64)
+
+
+def corrupt(
+    images: NDArray[np.uint8],
+    name: str,
+    severity: int,
+    *,
+    seed: int = 0,
+    indices: ArrayLike | None = None,
+    stream: str = "",
+    constants: str | None = None,
+    threads: int = 1,
+    **options: Any,
+) -> NDArray[np.uint8]:
+    """Return corrupted copies of the images.
+
+    Args:
+        images: (N, H, W, 3) RGB or (N, H, W) gray, uint8; not modified.
+        name: a corruption of `names("all")`.
+        severity: 1 (mildest) to 5.
+        seed: any integer; a new seed gives new draws.
+        indices: (N,) the images' numbers in their data set; default 0..N-1. An image's result depends on (seed, stream, name,
+            severity, index) alone, so give them when you corrupt a data set by batches.
+        stream: the name of the data set, so that two data sets do not share their draws.
+        constants: "cifar", "tiny" or "imagenet"; default: the set of the nearest image size.
+        threads: how many threads share the images (the GIL is released); the result does not depend on it.
+        options: `angle` for motion_blur (degrees: one number, or one an image, in place of the random one) and `pictures` for
+            frost (a folder with the official frost pictures, in place of the installed ones).
+
+    Returns:
+        An array of the images' shape, uint8. The cast from real gray levels is truncation, as in the official scripts.
+
+    Raises:
+        UserError: for images of another type or shape, an unknown name, a severity outside 1..5, an unknown set of constants or
+            option, or missing frost pictures.
+    """
+    group = group_of(name)
+    severity = _check_severity(severity)
+    images = _check_images(images)
+    count, height, width = images.shape[:3]
+    index = _check_indices(indices, count)
+    row = parameters(name, severity, constants or constants_for(height, width))
+    for option, value in options.items():
+        if option not in OPTIONS.get(name, ()):
+            raise unknown(f"option of {name}", option, OPTIONS.get(name, ()))
+        if option == "angle" and value is not None:
+            options[option] = _check_angle(value, count)
+    if count == 0:
+        return images.copy()
+
+    from lcrbench.corruptions.philox import Draws, derive_key
+
+    apply: Callable[..., None] = getattr(importlib.import_module(f"lcrbench.corruptions.{group}"), name)
+    key = derive_key(seed, stream, name, severity)
+    source = np.ascontiguousarray(images).reshape(count, height, width, -1)
+    result = np.empty_like(source)
+
+    def work(first: int, last: int) -> None:
+        part = {option: v[first:last] if isinstance(v, np.ndarray) else v for option, v in options.items()}
+        apply(source[first:last], result[first:last], Draws(key, index[first:last]), *row.values(), **part)
+
+    workers = max(1, min(int(threads), count))
+    if workers == 1:
+        work(0, count)
+    else:
+        work(0, 1)  # compiles the kernels and builds the tables once
+        # More parts than threads, so that a slow core does not keep the others waiting.
+        cuts = np.linspace(1, count, 4 * workers + 1).astype(int).tolist()
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(work, cuts[:-1], cuts[1:]))
+    return result.reshape(images.shape)
+
+
+def _check_angle(angle: ArrayLike, count: int) -> NDArray[np.float64]:
+    degrees = np.asarray(angle, np.float64)
+    if degrees.shape not in ((), (count,)) or not np.isfinite(degrees).all():
+        raise UserError(f"angle must be one finite number of degrees, or one an image ({count})")
+    return np.broadcast_to(degrees, (count,)).copy()
+
+
+def provenance(height: int, width: int, constants: str | None = None) -> dict[str, Any]:
+    """Return what a record must say about the corruptions of a data set of height x width images.
+
+    `constants` names the set that was used and `native_size` the size that it was made for; `versions` lists the libraries that touch
+    pixels; `machine_dependent` lists the corruptions whose bits are promised only for the same versions, with the reason.
+    """
+    chosen = constants or constants_for(height, width)
+    table = _registry()["constants"]
+    if chosen not in table:
+        raise unknown("set of constants", chosen, table)
+    native = int(table[chosen]["size"])
+    return {
+        "scheme": "lcrbench-1 (Philox4x32-10)",
+        "constants": chosen,
+        "constants_source": f"{_registry()['source'].partition(',')[0]} {table[chosen]['script']}",
+        "native_size": native,
+        "exact_size": height == width == native,
+        "frost_pictures": "imagecorruptions",
+        "versions": {package: _version(package) for package in ("numpy", "numba", "opencv-python", "pillow")},
+        "machine_dependent": dict(MACHINE_DEPENDENT),
+    }
+
+
+MACHINE_DEPENDENT = {
+    "jpeg_compression": "the JPEG codec of OpenCV (libjpeg-turbo)",
+    "frost": "the JPEG decoder of OpenCV, for two of the five frost pictures",
+    "spatter": "OpenCV's edge detector, distance transform and filters",
+}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def available_threads() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
