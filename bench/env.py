@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pydantic import JsonValue
+
 import lcrbench
 from lcrbench.bench.schema import Provenance
-from lcrbench.bench.spec import Option
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python", "numba", "pillow")
 
 
 def provenance(
-    device: str, threads: int, command: str, corruptions: dict[str, Option], *, deterministic: bool
+    device: str, threads: int, command: str, corruptions: dict[str, JsonValue], *, deterministic: bool
 ) -> Provenance:
     """Describe this environment. No host name, user name or absolute path gets in."""
     commit, dirty = _commit()

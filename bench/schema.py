@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from lcrbench.bench.budget import Frozen
-from lcrbench.bench.spec import Option, RunSpec
+from lcrbench.bench.spec import RunSpec
 
 SCHEMA_VERSION = 1
 
@@ -93,7 +93,7 @@ class Provenance(Frozen):
     device: str
     threads: int
     deterministic: bool
-    corruptions: dict[str, Option]
+    corruptions: dict[str, JsonValue]
     created: str
 
 
@@ -115,7 +115,7 @@ class Record(Frozen):
     failure: Failure | None = None
     model: ModelInfo | None = None
     ledger: Ledger | None = None
-    metrics: dict[str, MetricInfo] = {}
+    metrics: dict[str, MetricInfo] = Field({})
     measurements: tuple[Measurement, ...] = ()
     files: dict[str, str] = Field({}, description="sha256 of each file beside the record")
     provenance: Provenance

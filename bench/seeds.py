@@ -22,5 +22,6 @@ def derive(seed: int, *axes: str | int) -> int:
 
 
 def generator(seed: int, *axes: str | int) -> np.random.Generator:
-    """Return numpy's Philox generator for a derived seed; its stream is fixed by numpy's compatibility policy."""
+    """Return numpy's Philox generator for a derived seed; its methods may draw otherwise in another version
+    of numpy, which is why records hold the version and the hashes of what was drawn."""
     return np.random.Generator(np.random.Philox(derive(seed, *axes)))

@@ -77,7 +77,7 @@ class MethodId(Frozen):
 
     name: str
     options: Options
-    regularizers: dict[str, Options] = {}
+    regularizers: dict[str, Options] = Field({})
 
 
 class RunSpec(Frozen):

@@ -82,7 +82,7 @@ def train(
                 extra = term.loss()
                 # Adding a term times 0 would change bits: a regularizer with nothing to optimize adds nothing.
                 loss = loss if extra is None else loss + extra
-            if not math.isfinite(value := float(loss)):
+            if not math.isfinite(value := float(loss.detach())):
                 raise Diverged(step, value)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -90,7 +90,7 @@ def train(
 
             spent.steps, spent.images = step + 1, spent.images + len(labels)
             sums["loss"] += value * len(labels)
-            sums["cross_entropy"] += float(cross_entropy) * len(labels)
+            sums["cross_entropy"] += float(cross_entropy.detach()) * len(labels)
             sums["right"] += float((logits.detach().argmax(1) == labels).sum())
             sums["images"] += len(labels)
             if logged:

@@ -17,7 +17,7 @@ _HOME = {
     "UserError": "lcrbench.errors",
     "corrupt": "lcrbench.corruptions",
 }
-__all__ = [*_HOME]  # noqa: PLE0604
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:

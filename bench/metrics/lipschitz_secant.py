@@ -57,7 +57,9 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     for radius in options.radii:
         gains = np.zeros(n)
         for k in range(options.directions):
-            moved = np.stack([_step(x, radius / 255, options.seed, int(i), radius, k) for x, i in zip(clean, chosen, strict=True)])
+            moved = np.stack(
+                [_step(x, radius / 255, options.seed, int(i), radius, k) for x, i in zip(clean, chosen, strict=True)]
+            )
             change = np.linalg.norm(subject.logits(moved) - start, axis=1)
             distance = np.linalg.norm((moved.astype(np.float64) - clean).reshape(n, -1), axis=1)
             gains = np.maximum(gains, change / np.maximum(distance, 1e-12))

@@ -105,7 +105,7 @@ class Term:
         """Return the unweighted loss, and by layer the median ratio, the mean sigma_F and the mean batch-norm scale."""
         if self.value is None:
             return {}
-        found = {"loss": float(self.value)}
+        found = {"loss": float(self.value.detach())}
         for k, (f, b) in enumerate(zip(self.sigma_full, self.sigma_sign, strict=True), start=1):
             found[f"ratio.{k}"] = float((b / f.clamp_min(1e-12)).detach().median())
             found[f"sigma_full.{k}"] = float(f.detach().mean())

@@ -1,0 +1,313 @@
+"""The command line. Each command imports what it needs when it runs, so that help and lists answer at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from click.exceptions import NoSuchOption
+
+from lcrbench import __version__
+from lcrbench.errors import UserError, unknown
+
+STORE = "lcrbench-runs"
+KINDS = ("method", "regularizer", "backbone", "corruption", "metric", "preset", "data", "run")
+
+store_option = click.option("--store", default=STORE, show_default=True, help="Folder that holds the runs.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="lcrbench")
+def app() -> None:
+    """Robustness benchmarks for binary neural networks: train under one budget, corrupt, measure, compare."""
+
+
+@app.command()
+@click.argument("preset", default="quick")
+@click.option("--data", "source", help="Built-in data set, or a folder or archive of images.")
+@click.option("--size", type=int, help="Image size in pixels.")
+@click.option("--train", type=int, help="Use a class-balanced subset of this many training images.")
+@click.option("--test", type=int, help="Use a class-balanced subset of this many test images.")
+@click.option("--backbone", help="Network topology.")
+@click.option("--methods", help='Methods, separated by spaces: "bnn irnet irnet+lcr:weight=0.5,beta=2".')
+@click.option("--seeds", help='Seeds, separated by spaces: "0 1 2".')
+@click.option("--images", type=int, help="Training budget: images seen.")
+@click.option("--batch", type=int, help="Images an optimizer step.")
+@click.option("--lr", type=float, help="Peak learning rate.")
+@click.option("--corruptions", help='Corruptions or groups, separated by spaces: "noise fog" or "common".')
+@click.option("--severities", help='Severities, separated by spaces: "1 3 5".')
+@click.option(
+    "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Set any other field of the spec, as TOML."
+)
+@click.option("--workers", type=click.IntRange(1), help="Runs at once, one thread each.  [default: all cores]")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
+@store_option
+@click.option("--out", help="Folder of the report.  [default: STORE/reports/PRESET]")
+@click.option("--fresh", is_flag=True, help="Run again what is finished already.")
+@click.option("--plan", "only_plan", is_flag=True, help="Show what would run, and stop.")
+@click.option("--quiet", is_flag=True, help="Print nothing but the path of the report.")
+def run(
+    preset: str,
+    assignments: tuple[str, ...],
+    workers: int | None,
+    device: str,
+    store: str,
+    out: str | None,
+    fresh: bool,
+    only_plan: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Train and measure every method of a preset (or a .toml spec) under one budget, and write the report."""
+    from lcrbench.bench import env, runner, spec, worker
+
+    grid = spec.make_grid(_override(spec.read_grid(preset), given, assignments))
+    if only_plan:
+        for planned in runner.plan(grid, worker.load_data(grid.data)):
+            click.echo(f"{planned.run_id}  {planned.label} seed {planned.seed}")
+        return
+    cores = workers or len(os.sched_getaffinity(0))
+    try:
+        ids = runner.run(
+            grid,
+            Path(store),
+            workers=cores,
+            device=_device(device),
+            command=env.command_line(),
+            fresh=fresh,
+            quiet=quiet,
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted: finished runs are kept in {store}; the same command goes on from there"
+        ) from None
+    _report(store, out or str(Path(store, "reports", Path(preset).stem)), ids, quiet)
+    from lcrbench.bench.store import Store
+
+    failed = [i for i in ids if Store(store).record(i).status == "failed"]
+    if failed:
+        raise Failed(f"{len(failed)} of {len(ids)} runs failed; the report says why")
+
+
+@app.command("list")
+@click.argument("kind", required=False)
+@store_option
+def list_(kind: str | None, store: str) -> None:
+    """List what there is of a KIND: method, regularizer, backbone, corruption, metric, preset, data, run."""
+    if kind is None:
+        click.echo("\n".join(KINDS))
+        return
+    kind = _kind(kind)
+    rows = _entries(kind, store)
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, summary in rows:
+        click.echo(f"{name:{width}}  {summary}".rstrip())
+
+
+@app.command()
+@click.argument("kind")
+@click.argument("name")
+@store_option
+def show(kind: str, name: str, store: str) -> None:
+    """Show one thing of a KIND: `show method irnet`, `show run 3f2a`."""
+    kind = _kind(kind)
+    if kind == "run":
+        _show_run(store, name)
+    elif kind == "corruption":
+        from lcrbench import corruptions
+
+        click.echo(f"{name} ({corruptions.group_of(name)})\n\nseverity constants:")
+        for constants in ("cifar", "tiny", "imagenet"):
+            for severity in range(1, 6):
+                row = corruptions.parameters(name, severity, constants)
+                click.echo(f"  {constants:8} {severity}  {', '.join(f'{k}={v}' for k, v in row.items())}")
+    elif kind == "preset":
+        from importlib.resources import files
+
+        from lcrbench.bench import spec
+
+        spec.read_grid(name)
+        click.echo((files("lcrbench.bench.presets") / f"{name}.toml").read_text(encoding="utf-8").rstrip())
+    elif kind == "data":
+        from lcrbench.bench import data
+
+        loaded = data.load(name)
+        click.echo(f"{loaded.name}\n{len(loaded.train)} training and {len(loaded.test)} test images")
+        click.echo(f"classes: {', '.join(loaded.classes)}\nsha256: {loaded.sha256}")
+    else:
+        from lcrbench import registry
+
+        if name not in registry.names(kind) and "." not in name:
+            raise unknown(kind, name, registry.names(kind))
+        click.echo(registry.docstring(kind, name))
+
+
+@app.command()
+@click.argument("store", default=STORE)
+@click.option("--out", help="Folder to write.  [default: STORE/reports/all]")
+@click.option("--compare", multiple=True, metavar="METHOD", help="Only this method; give it several times.")
+def report(store: str, out: str | None, compare: tuple[str, ...]) -> None:
+    """Write the comparison report of the runs in STORE: a page, tables and figures."""
+    from lcrbench.bench.store import Store
+    from lcrbench.reports import report as reports
+
+    page = reports.write(Store(store), Path(out or str(Path(store, "reports", "all"))), compare=compare or None)
+    click.echo(page)
+
+
+@app.command()
+@store_option
+def doctor(store: str) -> None:
+    """Check the environment, the embedded data and the store, and say what to do about what is wrong."""
+    from lcrbench.bench import doctor as checks
+
+    good = True
+    for check in checks.checks(store):
+        good &= check.good
+        click.echo(f"{'ok ' if check.good else 'BAD'}  {check.what}")
+    if not good:
+        raise Failed("something is wrong: see the lines that begin with BAD")
+
+
+class Failed(click.ClickException):
+    """Something failed that is not the user's mistake: exit code 1."""
+
+    exit_code = 1
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C: exit code 130, as shells have it."""
+
+    exit_code = 130
+
+
+def main() -> None:
+    """Run the command line. A mistake of the user's is one line on standard error and exit code 2."""
+    try:
+        code = app.main(prog_name="lcrbench", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except UserError as error:
+        _stop(str(error), 2)
+    except NoSuchOption as error:
+        options = sorted(o for p in error.ctx.command.params for o in p.opts) if error.ctx else []
+        _stop(str(unknown("option", error.option_name, options)), 2)
+    except click.UsageError as error:
+        _stop(error.format_message(), 2)
+    except click.ClickException as error:
+        _stop(error.format_message(), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _stop("interrupted", 130)
+
+
+def _stop(message: str, code: int) -> None:
+    click.echo("lcrbench: " + " ".join(message.split()), err=True)
+    sys.exit(code)
+
+
+def _override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Put what was given on the command line into a preset's tables."""
+    import tomllib
+
+    places = {
+        "source": "data.source", "size": "data.size", "train": "data.train", "test": "data.test",
+        "backbone": "backbone", "methods": "methods", "seeds": "seeds", "images": "budget.images",
+        "batch": "budget.batch", "lr": "budget.lr", "corruptions": "evaluation.corruptions",
+        "severities": "evaluation.severities",
+    }  # fmt: skip
+    values: dict[str, Any] = {}
+    for option, value in given.items():
+        if value is not None:
+            lists = option in ("methods", "seeds", "corruptions", "severities")
+            values[places[option]] = value.split() if lists else value
+    for option in ("seeds", "severities"):
+        if (place := places[option]) in values:
+            try:
+                values[place] = [int(v) for v in values[place]]
+            except ValueError as error:
+                raise UserError(f"--{option} takes whole numbers separated by spaces: {error}") from error
+    for text in assignments:
+        field, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set takes FIELD=VALUE, not '{text}'")
+        try:
+            values[field.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[field.strip()] = value
+    for place, value in values.items():
+        *path, last = place.split(".")
+        table = tables
+        for part in path:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise UserError(f"'{place}' is no field of a spec: {part} holds no fields")
+        table[last] = value
+    return tables
+
+
+def _device(name: str) -> str:
+    if name == "cpu":
+        return name
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"no device '{name}' here: {str(error).partition(chr(10))[0]}") from error
+    return name
+
+
+def _report(store: str, out: str, ids: list[str], quiet: bool) -> None:
+    from lcrbench.bench.store import Store
+    from lcrbench.reports import report as reports
+
+    page = reports.write(Store(store), Path(out), runs=ids)
+    click.echo(str(page) if quiet else f"report: {page}")
+
+
+def _kind(kind: str) -> str:
+    """Accept plurals too: `list methods`."""
+    for known in KINDS:
+        if kind in (known, known + "s"):
+            return known
+    raise unknown("kind", kind, KINDS)
+
+
+def _entries(kind: str, store: str) -> list[tuple[str, str]]:
+    if kind == "corruption":
+        from lcrbench import corruptions
+
+        return [(name, corruptions.group_of(name)) for name in corruptions.names("all")]
+    if kind == "preset":
+        from lcrbench.bench import spec
+
+        return list(spec.presets().items())
+    if kind == "data":
+        from lcrbench.bench import data
+
+        return [*data.names().items(), ("PATH", "a folder or archive of images, or a folder of idx files")]
+    if kind == "run":
+        from lcrbench.bench.store import Store
+
+        return [
+            (r.run_id, f"{r.status:8}  {r.spec.label} seed {r.spec.seed} on {r.spec.data.name}")
+            for r in Store(store).records()
+        ]
+    from lcrbench import registry
+
+    return [(name, registry.summary(kind, name)) for name in registry.names(kind)]
+
+
+def _show_run(store: str, prefix: str) -> None:
+    from lcrbench.bench.store import Store
+
+    found = Store(store)
+    click.echo(found.record(found.find(prefix)).model_dump_json(indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The checks of `lcrbench doctor`: each says what it found, and what to do where something is wrong."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import NamedTuple
+
+from lcrbench.errors import UserError
+
+
+class Check(NamedTuple):
+    """One finding."""
+
+    good: bool
+    what: str
+
+
+def checks(store: str) -> Iterator[Check]:
+    """Yield the findings about the environment, the embedded data and the store, each as soon as it is known."""
+    from lcrbench.bench import env
+
+    yield Check(True, ", ".join(f"{k} {v}" for k, v in env.versions().items()))
+    missing = []
+    for requirement in requires("lcrbench") or []:
+        name, _, condition = requirement.partition(";")
+        name = name.replace(">", "=").replace("<", "=").partition("=")[0].strip()
+        if "extra" not in condition:
+            try:
+                version(name)
+            except PackageNotFoundError:
+                missing.append(name)
+    yield Check(
+        not missing, f"missing packages: pip install {' '.join(missing)}" if missing else "all packages are there"
+    )
+
+    import torch
+
+    yield Check(True, f"devices: cpu{', cuda' if torch.cuda.is_available() else ''}; {torch.get_num_threads()} threads")
+    yield _data()
+    yield _corruptions()
+    yield from _store(store)
+
+
+def _data() -> Check:
+    from lcrbench.bench import data
+
+    try:
+        loaded = data.load()
+    except UserError as error:
+        return Check(False, str(error))
+    return Check(
+        True, f"embedded data {loaded.name}: {len(loaded.train)} + {len(loaded.test)} images, hash as published"
+    )
+
+
+def _corruptions() -> Check:
+    import numpy as np
+
+    from lcrbench import corruptions
+
+    failed = []
+    for name in corruptions.names("all"):
+        try:
+            corruptions.corrupt(np.full((1, 32, 32, 3), 128, np.uint8), name, 3)
+        except UserError as error:
+            failed.append(f"{name}: {error}")
+    return Check(not failed, "; ".join(failed) or f"all {len(corruptions.names('all'))} corruptions work")
+
+
+def _store(store: str) -> Iterator[Check]:
+    from lcrbench.bench.store import Store
+
+    path = Path(store)
+    if not path.exists():
+        yield Check(True, f"no store at {store} yet: `lcrbench run` makes it")
+        return
+    found = Store(path)
+    damaged = 0
+    counts = {"finished": 0, "failed": 0}
+    for run_id in found.ids():
+        try:
+            counts[found.record(run_id).status] += 1
+        except UserError as error:
+            damaged += 1
+            yield Check(False, str(error))
+    free = shutil.disk_usage(path).free / 1e9
+    yield Check(
+        free > 1, f"store {store}: {counts['finished']} runs finished, {counts['failed']} failed, {free:.0f} GB free"
+    )

@@ -1,0 +1,178 @@
+"""One run, in a process of its own: train, evaluate, measure, store."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from lcrbench import registry
+from lcrbench.bench import data, evaluate, store
+from lcrbench.bench.clock import Clocks
+from lcrbench.bench.progress import Event
+from lcrbench.bench.schema import Failure, Ledger, ModelInfo, Provenance, Record
+from lcrbench.bench.seeds import derive
+from lcrbench.bench.spec import Data, Options, RunSpec
+from lcrbench.bench.store import Store
+from lcrbench.bench.train import Diverged, train
+from lcrbench.errors import UserError
+from lcrbench.models import network as networks
+from lcrbench.models.binary import binary_layers
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell of a grid as its process receives it: what to run, where the data lies, and what the record says of it."""
+
+    spec: RunSpec
+    source: Data
+    root: Path
+    device: str
+    provenance: Provenance
+
+
+def load_data(choice: Data) -> data.Dataset:
+    """Load the data set that a spec or grid names, cut down to the size it asks for."""
+    dataset = data.load(choice.source, size=choice.size)
+    if choice.train or choice.test:
+        dataset = data.take(dataset, choice.train, choice.test, seed=0)
+    return dataset
+
+
+def failed(job: Job, failure: Failure) -> Record:
+    """Return the record of a run that did not finish."""
+    return Record(run_id=job.spec.run_id, status="failed", spec=job.spec, failure=failure, provenance=job.provenance)
+
+
+def work(job: Job, events: Any) -> None:
+    """Run one job in its own process; the parent handles Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def tell(phase: str, done: int, total: int, **figures: float) -> None:
+        events.put(Event(job.spec.run_id, phase, done, total, figures))
+
+    try:
+        run_one(job, tell)
+    except UserError as error:
+        Store(job.root).write(failed(job, Failure(reason="error", step=0, message=str(error))), {})
+    except Exception as error:
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {error}".partition("\n")[0]
+        Store(job.root).write(failed(job, Failure(reason="error", step=0, message=message)), {})
+    finally:
+        events.close()
+        events.join_thread()
+
+
+def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
+    """Train, evaluate, measure and store one run in this process; a diverged training is stored as failed."""
+    spec, clocks = job.spec, Clocks()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    target = Store(job.root)
+    with clocks.phase("data"):
+        dataset = load_data(job.source)
+    if dataset.sha256 != spec.data.sha256:
+        raise UserError(f"the data at {job.source.source} changed while the grid was running: run it again")
+
+    choice = networks.choose(choice_text(spec))
+
+    def weights_generator(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(derive(spec.seed, "initial weights", name))
+
+    network = networks.build(
+        choice, spec.backbone, len(dataset.classes), spec.data.size, dataset.mean, dataset.std, weights_generator
+    )
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    initial = networks.weights_hash(network)
+    binary = binary_layers(network)
+    macs = networks.cost(network, spec.data.size)
+    model = ModelInfo(
+        parameters=sum(p.numel() for p in network.parameters()),
+        binary_weights=sum(m.weight.numel() for m in binary.values()),
+        binary_layers=tuple(binary),
+        macs=macs.macs,
+        binary_macs=macs.binary_macs,
+    )
+
+    try:
+        with clocks.phase("training"):
+            spent = train(
+                network,
+                dataset.train,
+                spec.budget,
+                derive(spec.seed, "training"),
+                on_progress=getattr(choice.method, "on_progress", None),
+                regularizers=choice.regularizers,
+                device=job.device,
+                watch=lambda row: tell(
+                    "training", int(row["step"]), spec.budget.steps, loss=row["loss"], accuracy=row["accuracy"]
+                ),
+            )
+    except Diverged as error:
+        failure = Failure(reason="diverged", step=error.step, message=str(error))
+        return target.write(failed(job, failure), {})
+
+    outcomes = evaluate.outcomes(
+        network, dataset, spec, clocks, job.device, lambda done, total: tell("evaluation", done, total)
+    )
+    subject = evaluate.Subject(network, dataset.test, outcomes, spec, job.device)
+    forward = {"evaluation": len(outcomes) * len(dataset.test.labels)}
+    measurements, infos = [], {}
+    for name, options in spec.metrics.items():
+        metric = registry.load("metric", name)
+        tell(name, 0, 1)
+        before = subject.passes
+        with clocks.phase(metric.PHASE):
+            measurements += list(metric.measure(subject, metric.Options(**options)))
+        forward[metric.PHASE] = forward.get(metric.PHASE, 0) + subject.passes - before
+        infos[name] = metric.INFO
+
+    record = Record(
+        run_id=spec.run_id,
+        status="finished",
+        spec=spec,
+        model=model,
+        ledger=Ledger(
+            images=spent.images,
+            steps=spent.steps,
+            forward={"student": spent.images},
+            backward={"student": spent.images},
+            evaluation_forward=forward,
+            data_order_sha256=spent.data_order.hexdigest(),
+            augmentation_sha256=spent.augmentation.hexdigest(),
+            initial_weights_sha256=initial,
+            selection=spec.budget.selection,
+            seconds=clocks.seconds(),
+        ),
+        metrics=infos,
+        measurements=tuple(measurements),
+        provenance=job.provenance,
+    )
+    weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    log = pd.DataFrame(spent.log).to_json(orient="records", lines=True, double_precision=15)
+    return target.write(
+        record,
+        {
+            store.OUTCOMES: store.pack_outcomes(outcomes),
+            store.LOG: log.encode(),
+            store.WEIGHTS: lambda path: save_file(weights, path),
+        },
+    )
+
+
+def choice_text(spec: RunSpec) -> str:
+    """Return a spec's method as the text that `choose` reads, every option written out."""
+
+    def part(name: str, options: Options) -> str:
+        return name + ":" + ",".join(f"{k}={v}" for k, v in options.items()) if options else name
+
+    return "+".join(
+        [part(spec.method.name, spec.method.options), *(part(*r) for r in spec.method.regularizers.items())]
+    )
