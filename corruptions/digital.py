@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench.corruptions.kernel import kernel
-from lcrbench.corruptions.philox import U8, Draws
+from lcrbench.corruptions import exact
+from lcrbench.corruptions.filters import REFLECT_101, SLACK, outside
+from lcrbench.corruptions.kernel import inline, kernel
+from lcrbench.corruptions.philox import F32, U8, U32, Draws, fill, padded, uniform
 
 
 @kernel
@@ -34,6 +38,206 @@ def _contrast(x: U8, out: U8, factor: float) -> None:
 def contrast(x: U8, out: U8, draws: Draws, factor: float) -> None:
     """clip((x - mean) * factor + mean), with each channel's mean over the picture."""
     _contrast(x, out, factor)
+
+
+@functools.lru_cache(maxsize=64)
+def smoother(size: int, sigma: float) -> tuple[F32, F32]:
+    """Return how to smooth an axis by a Gaussian cut at three sigma, reflected at the edges (dcba|abcd|dcba).
+
+    Such a filter is diagonal in the cosine basis cos(pi k (j + 1/2) / size), and a wide one keeps few waves: the result is the
+    basis (K, size), with which the smoothed field is basis^T diag(gain) basis, and the gains (K,), K chosen so that what is left
+    out is below a thousandth of the field. Where that is no gain over the weights themselves, K is 0.
+    """
+    weights = exact.gaussian_weights(sigma, truncate=3.0)
+    reach = len(weights) // 2
+    wave, j = np.arange(size)[:, None], np.arange(1, reach + 1)[None]
+    # The angle pi k j / size is reduced to one turn in whole numbers, so that no digits are lost.
+    cosines = exact.cos((wave * j % (2 * size)) * (np.pi / size))
+    gain = weights[reach] + np.cumsum(2.0 * cosines * weights[reach + 1 :], axis=1)[:, -1] if reach else np.ones(size)
+    energy = np.cumsum(gain * gain)
+    kept = int(np.argmax(energy >= (1.0 - 1e-6) * energy[-1])) + 1
+    if 2 * kept > reach:
+        return np.empty((0, size), np.float32), weights[reach:].astype(np.float32)
+    place = (2 * np.arange(size) + 1)[None]
+    basis = exact.cos((np.arange(kept)[:, None] * place % (4 * size)) * (np.pi / (2 * size)))
+    basis *= np.where(np.arange(kept) == 0, np.sqrt(1.0 / size), np.sqrt(2.0 / size))[:, None]
+    return basis.astype(np.float32), gain[:kept].astype(np.float32)
+
+
+@inline
+def _smooth_waves(field: F32, rows: tuple[F32, F32], columns: tuple[F32, F32], factor: Any) -> None:
+    """Smooth `field` in place and multiply it by `factor`, through the waves of `smoother`."""
+    height, width = field.shape
+    down, down_gain = rows
+    across, across_gain = columns
+    part = np.zeros((len(down), width), np.float32)
+    for y in range(height):
+        source = field[y]
+        for k in range(len(down)):
+            target, w = part[k], down[k, y]
+            for j in range(width):
+                target[j] += w * source[j]
+    back = np.ascontiguousarray(across.T)
+    waves = np.empty(len(across), np.float32)
+    for k in range(len(down)):
+        waves[:] = 0
+        line = part[k]
+        for j in range(width):
+            for m in range(len(waves)):
+                waves[m] += line[j] * back[j, m]
+        line[:] = 0
+        for m in range(len(waves)):
+            w = waves[m] * down_gain[k] * across_gain[m] * factor
+            wave = across[m]
+            for j in range(width):
+                line[j] += w * wave[j]
+    for y in range(height):
+        target = field[y]
+        target[:] = 0
+        for k in range(len(down)):
+            source, w = part[k], down[k, y]
+            for j in range(width):
+                target[j] += w * source[j]
+
+
+@inline
+def _smooth_taps(field: F32, half: F32, factor: Any) -> None:
+    """Smooth `field` in place and multiply it by `factor`, by symmetric weights; the edges reflect."""
+    height, width = field.shape
+    reach = len(half) - 1
+    wide = np.empty((height + 2 * reach, width), np.float32)
+    for y in range(height + 2 * reach):
+        wide[y] = field[_mirrored(y - reach, height)]
+    line = np.empty(width + 2 * reach, np.float32)
+    for y in range(height):
+        middle = line[reach : reach + width]
+        source = wide[y + reach]
+        for j in range(width):
+            middle[j] = half[0] * source[j]
+        for t in range(1, reach + 1):
+            above, beneath, w = wide[y + reach - t], wide[y + reach + t], half[t]
+            for j in range(width):
+                middle[j] += w * (above[j] + beneath[j])
+        for t in range(reach):
+            line[t] = middle[_mirrored(t - reach, width)]
+            line[reach + width + t] = middle[_mirrored(width + t, width)]
+        target = field[y]
+        for j in range(width):
+            target[j] = half[0] * middle[j]
+        for t in range(1, reach + 1):
+            left, right, w = line[reach - t : reach - t + width], line[reach + t : reach + t + width], half[t]
+            for j in range(width):
+                target[j] += w * (left[j] + right[j])
+        for j in range(width):
+            target[j] *= factor
+
+
+@inline
+def _mirrored(i: Any, n: Any) -> Any:
+    """Return the place in 0..n-1 of place i when the axis is reflected with its edge repeated."""
+    while i < 0 or i >= n:
+        i = -1 - i if i < 0 else 2 * n - 1 - i
+    return i
+
+
+@inline
+def _inverse_affine(height: int, width: int, words: U32, reach: float) -> Any:
+    """Return (a, b, c, d, e, f): pixel (x, y) of the warped picture comes from (a x + b y + c, d x + e y + f).
+
+    The map takes three points of a centred square, moved by U(-reach, reach) in each coordinate, back to where they were.
+    """
+    size = min(height, width) // 3
+    x0, y0 = np.float64(height // 2), np.float64(width // 2)
+    px = np.array([x0 + size, x0 + size, x0 - size])
+    py = np.array([y0 + size, y0 - size, y0 - size])
+    qx, qy = np.empty(3), np.empty(3)
+    for k in range(3):
+        qx[k] = np.float32(px[k] + np.float32(reach * (2.0 * uniform(words[2 * k]) - 1.0)))
+        qy[k] = np.float32(py[k] + np.float32(reach * (2.0 * uniform(words[2 * k + 1]) - 1.0)))
+    ux, uy, vx, vy = qx[1] - qx[0], qy[1] - qy[0], qx[2] - qx[0], qy[2] - qy[0]
+    area = ux * vy - vx * uy
+    a = ((px[1] - px[0]) * vy - (px[2] - px[0]) * uy) / area
+    b = ((px[2] - px[0]) * ux - (px[1] - px[0]) * vx) / area
+    d = ((py[1] - py[0]) * vy - (py[2] - py[0]) * uy) / area
+    e = ((py[2] - py[0]) * ux - (py[1] - py[0]) * vx) / area
+    return a, b, px[0] - a * qx[0] - b * qy[0], d, e, py[0] - d * qx[0] - e * qy[0]
+
+
+@kernel
+def _elastic(
+    x: U8,
+    out: U8,
+    key: np.uint64,
+    indices: NDArray[np.int64],
+    alpha: float,
+    reach: float,
+    rows: tuple[F32, F32],
+    columns: tuple[F32, F32],
+) -> None:
+    count, height, width, channels = x.shape
+    size = height * width
+    words = np.empty(padded(size), np.uint32)
+    shift = np.zeros((2, height, width), np.float32)
+    warped = np.empty((height * width, channels), np.float32)
+    for i in range(count):
+        corner = np.empty(8, np.uint32)
+        fill(corner, key, 0, indices[i])
+        a, b, c, d, e, f = _inverse_affine(height, width, corner, reach)
+        source = x[i].reshape(size, channels)
+        for v in range(height):
+            for u in range(width):
+                sx, sy = a * u + (b * v + c), d * u + (e * v + f)
+                x0, y0 = math.floor(sx), math.floor(sy)
+                fx, fy = np.float32(sx - x0), np.float32(sy - y0)
+                left, top = int(x0), int(y0)
+                right, bottom = left + 1, top + 1
+                if left < 0 or top < 0 or right >= width or bottom >= height:
+                    left, right = outside(left, width, REFLECT_101), outside(right, width, REFLECT_101)
+                    top, bottom = outside(top, height, REFLECT_101), outside(bottom, height, REFLECT_101)
+                p, q, r, s = top * width + left, top * width + right, bottom * width + left, bottom * width + right
+                for k in range(channels):
+                    upper = np.float32(source[p, k]) + fx * (np.float32(source[q, k]) - np.float32(source[p, k]))
+                    lower = np.float32(source[r, k]) + fx * (np.float32(source[s, k]) - np.float32(source[r, k]))
+                    warped[v * width + u, k] = upper + fy * (lower - upper)
+        if alpha > 0:
+            for axis in range(2):
+                fill(words, key, 1 + axis, indices[i])
+                field = shift[axis]
+                flat = field.reshape(-1)
+                for j in range(size):
+                    flat[j] = np.float32(np.int32(words[j])) * np.float32(2.0**-31)
+                if len(rows[0]) and len(columns[0]):
+                    _smooth_waves(field, rows, columns, np.float32(alpha))
+                else:
+                    _smooth_taps(field, rows[1], np.float32(alpha))
+        for v in range(height):
+            for u in range(width):
+                sx, sy = np.float32(u) + shift[0, v, u], np.float32(v) + shift[1, v, u]
+                x0, y0 = math.floor(sx), math.floor(sy)
+                fx, fy = np.float32(sx - x0), np.float32(sy - y0)
+                left, top = int(x0), int(y0)
+                right, bottom = left + 1, top + 1
+                if left < 0 or top < 0 or right >= width or bottom >= height:
+                    left, right = _mirrored(left, width), _mirrored(right, width)
+                    top, bottom = _mirrored(top, height), _mirrored(bottom, height)
+                p, q, r, s = top * width + left, top * width + right, bottom * width + left, bottom * width + right
+                for k in range(channels):
+                    upper = warped[p, k] + fx * (warped[q, k] - warped[p, k])
+                    lower = warped[r, k] + fx * (warped[s, k] - warped[r, k])
+                    out[i, v, u, k] = np.uint8(upper + fy * (lower - upper) + np.float32(SLACK))
+
+
+def elastic_transform(x: U8, out: U8, draws: Draws, alpha: float, sigma: float, affine: float) -> None:
+    """A random affine map, then a displacement of each pixel by alpha times a Gaussian-smoothed U(-1, 1) field; bilinear.
+
+    Three points of a centred square with the side 2 (min(H, W) // 3) move by U(-affine, affine) pixels; the border reflects.
+    """
+    height, width = x.shape[1:3]
+    rows, columns = smoother(height, sigma or 1.0), smoother(width, sigma or 1.0)
+    if not (len(rows[0]) and len(columns[0])):
+        half = exact.gaussian_weights(sigma or 1.0, truncate=3.0)
+        rows = columns = (np.empty((0, 0), np.float32), half[len(half) // 2 :].astype(np.float32))
+    _elastic(x, out, draws.key, draws.indices, alpha, affine, rows, columns)
 
 
 @functools.lru_cache(maxsize=64)

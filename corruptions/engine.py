@@ -89,6 +89,11 @@ def parameters(name: str, severity: int, constants: str) -> dict[str, Any]:
     return {keys[0]: row} if name == "zoom_blur" else dict(zip(keys, row, strict=True))
 
 
+def frost_sha256() -> dict[str, str]:
+    """Return the sha256 of each frost picture that is drawn."""
+    return dict(_registry()["frost_sha256"])
+
+
 def _check_severity(severity: int) -> int:
     try:
         value = operator.index(severity)
@@ -163,6 +168,7 @@ def corrupt(
     count, height, width = images.shape[:3]
     index = _check_indices(indices, count)
     row = parameters(name, severity, constants or constants_for(height, width))
+    arguments = row["zoom_factors"] if name == "zoom_blur" else list(row.values())
     for option, value in options.items():
         if option not in OPTIONS.get(name, ()):
             raise unknown(f"option of {name}", option, OPTIONS.get(name, ()))
@@ -180,7 +186,7 @@ def corrupt(
 
     def work(first: int, last: int) -> None:
         part = {option: v[first:last] if isinstance(v, np.ndarray) else v for option, v in options.items()}
-        apply(source[first:last], result[first:last], Draws(key, index[first:last]), *row.values(), **part)
+        apply(source[first:last], result[first:last], Draws(key, index[first:last]), *arguments, **part)
 
     workers = max(1, min(int(threads), count))
     if workers == 1:

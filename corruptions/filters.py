@@ -6,16 +6,23 @@ fixed, so that the result does not depend on the processor's vector length.
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lcrbench.corruptions import exact
 from lcrbench.corruptions.kernel import inline, kernel
-from lcrbench.corruptions.philox import F32, U8
+from lcrbench.corruptions.philox import F32, U8, Draws, first_words
 
 # Rules for the pixel outside: BORDER_REFLECT_101 of OpenCV (gfedcb|abcdefgh|gfedcba) and "nearest" of scipy (aaaa|abcd|dddd).
 REFLECT_101, NEAREST = 0, 1
+
+# What is added to a sum before truncation: sums that should be whole numbers come out a little below in float32. ImageMagick
+# rounds its sums to 16 bits a level before they are truncated to 8, which lifts them by up to half a 257th.
+SLACK, QUANTUM = 2e-4, 0.5 / 257.0
 
 
 @inline
@@ -50,10 +57,10 @@ def pad(picture: U8, by: Any, rule: Any, padded: F32) -> None:
 
 
 @inline
-def to_uint8(values: F32, out: U8) -> None:
-    """Truncate to uint8, with a thousandth of a level of tolerance for sums that should be whole numbers."""
+def to_uint8(values: F32, slack: float, out: U8) -> None:
+    """Truncate to uint8 after adding the slack."""
     for j in range(len(out)):
-        out[j] = np.uint8(np.int32(min(max(values[j] + np.float32(1e-3), np.float32(0.0)), np.float32(255.0))))
+        out[j] = np.uint8(np.int32(min(max(values[j] + np.float32(slack), np.float32(0.0)), np.float32(255.0))))
 
 
 @kernel
@@ -72,7 +79,7 @@ def _taps(x: U8, out: U8, dy: NDArray[np.int64], dx: NDArray[np.int64], weight: 
                 w = weight[t]
                 for j in range(wide):
                     total[j] += w * shifted[j]
-            to_uint8(total, out[i, y].reshape(-1))
+            to_uint8(total, SLACK, out[i, y].reshape(-1))
 
 
 def taps(x: U8, out: U8, weights: NDArray[np.float64], rule: int = REFLECT_101) -> None:
@@ -81,6 +88,31 @@ def taps(x: U8, out: U8, weights: NDArray[np.float64], rule: int = REFLECT_101) 
     dy, dx = np.nonzero(weights > 1e-7)
     reach = int(max(abs(dy - by).max(), abs(dx - by).max()))
     _taps(x, out, dy - by, dx - by, weights[dy, dx].astype(np.float32), reach, rule)
+
+
+@inline
+def blur_plane(plane: F32, half: F32, out: F32) -> None:
+    """Correlate a float32 plane (H, W) with symmetric weights along both axes; the edge is repeated outside."""
+    height, width = plane.shape
+    by = len(half) - 1
+    line = np.empty(width + 2 * by, np.float32)
+    for y in range(height):
+        middle, target = line[by : by + width], out[y]
+        source = plane[y]
+        for j in range(width):
+            middle[j] = half[0] * source[j]
+        for t in range(1, by + 1):
+            above, beneath, w = plane[max(y - t, 0)], plane[min(y + t, height - 1)], half[t]
+            for j in range(width):
+                middle[j] += w * (above[j] + beneath[j])
+        line[:by] = middle[0]
+        line[by + width :] = middle[width - 1]
+        for j in range(width):
+            target[j] = half[0] * middle[j]
+        for t in range(1, by + 1):
+            left, right, w = line[by - t : by - t + width], line[by + t : by + t + width], half[t]
+            for j in range(width):
+                target[j] += w * (left[j] + right[j])
 
 
 @kernel
@@ -110,9 +142,122 @@ def _separable(x: U8, out: U8, half: F32, rule: int) -> None:
                 w = half[t]
                 for j in range(wide):
                     total[j] += w * (left[j] + right[j])
-            to_uint8(total, out[i, y].reshape(-1))
+            to_uint8(total, SLACK, out[i, y].reshape(-1))
 
 
 def separable(x: U8, out: U8, weights: NDArray[np.float64], rule: int = NEAREST) -> None:
     """Correlate the rows and the columns of each picture with symmetric weights of odd length."""
     _separable(x, out, weights[len(weights) // 2 :].astype(np.float32), rule)
+
+
+@inline
+def smear(padded: F32, by: Any, channels: Any, weight: F32, cosine: Any, sine: Any, y: Any, total: F32) -> None:
+    """Write row y of the streak of a padded picture into `total`: the sum of weight[k] times the pixel at distance k."""
+    wide = len(total)
+    total[:] = 0
+    for k in range(len(weight)):
+        # ImageMagick rounds halves down: ceil(d - 1/2).
+        dx = int(math.ceil(k * cosine - 0.5))
+        dy = int(math.ceil(k * sine - 0.5))
+        start = (by + dx) * channels
+        shifted = padded[y + by + dy][start : start + wide]
+        w = weight[k]
+        for j in range(wide):
+            total[j] += w * shifted[j]
+
+
+def streak_weights(radius: float, sigma: float) -> NDArray[np.float64]:
+    """Return the one-sided Gaussian of ImageMagick's motion blur, without the taps that fall below 1e-7."""
+    k = np.arange(2 * math.ceil(radius) + 1, dtype=np.float64)
+    weights = exact.normalised(exact.exp(np.maximum(-0.5 * k * k / (sigma * sigma), -700.0)))
+    return weights[weights > 1e-7]
+
+
+def random_angles(draws: Draws, low: float, high: float, slot: int = 0) -> NDArray[np.float64]:
+    """Return one angle a picture, uniform between low and high."""
+    word = first_words(draws.key, slot, draws.indices)[:, 0]
+    return low + (high - low) * ((word + 0.5) * 2.0**-32)
+
+
+@kernel
+def _streak(x: U8, out: U8, weight: F32, cosine: NDArray[np.float64], sine: NDArray[np.float64]) -> None:
+    count, height, width, channels = x.shape
+    by = len(weight)
+    padded = np.empty((height + 2 * by, (width + 2 * by) * channels), np.float32)
+    total = np.empty(width * channels, np.float32)
+    for i in range(count):
+        pad(x[i], by, NEAREST, padded)
+        for y in range(height):
+            smear(padded, by, channels, weight, cosine[i], sine[i], y, total)
+            to_uint8(total, QUANTUM, out[i, y].reshape(-1))
+
+
+def streak(x: U8, out: U8, radius: float, sigma: float, degrees: NDArray[np.float64]) -> None:
+    """Motion-blur each picture along its own angle."""
+    radians = np.remainder(degrees, 360.0) * (math.pi / 180.0)
+    _streak(x, out, streak_weights(radius, sigma).astype(np.float32), exact.cos(radians), exact.sin(radians))
+
+
+@functools.lru_cache(maxsize=256)
+def zoom_axis(size: int, factor: float) -> tuple[NDArray[np.int64], F32]:
+    """Return, for each place of an axis magnified about its centre, the pixel before it and the fraction of the way to the next.
+
+    The crop is ceil(size / factor) long, scipy.ndimage.zoom makes round(crop * factor) pixels of it on the grid (crop - 1) /
+    (pixels - 1), and the surplus is trimmed at both ends.
+    """
+    crop = math.ceil(size / factor)
+    pixels = round(crop * factor)
+    place = (np.arange(size) + (pixels - size) // 2) * ((crop - 1) / (pixels - 1))
+    before = np.minimum(place.astype(np.int64), crop - 2)
+    return before + (size - crop) // 2, (place - before).astype(np.float32)
+
+
+@kernel
+def _zoom_mean(
+    x: U8,
+    out: U8,
+    row_before: NDArray[np.int64],
+    row_fraction: F32,
+    column_before: NDArray[np.int64],
+    column_fraction: F32,
+) -> None:
+    count, height, width, channels = x.shape
+    wide = width * channels
+    padded = np.empty((height, wide), np.float32)
+    line = np.empty(wide, np.float32)
+    total = np.empty(wide, np.float32)
+    factors = len(row_before)
+    mean = np.float32(1.0 / (factors + 1))
+    for i in range(count):
+        pad(x[i], 0, NEAREST, padded)
+        for y in range(height):
+            total[:] = padded[y]
+            for z in range(factors):
+                r = row_before[z, y]
+                f = row_fraction[z, y]
+                upper, lower = padded[r], padded[r + 1]
+                for j in range(wide):
+                    line[j] = upper[j] + f * (lower[j] - upper[j])
+                for j in range(width):
+                    g = column_fraction[z, j]
+                    a = column_before[z, j] * channels
+                    for c in range(channels):
+                        total[j * channels + c] += line[a + c] + g * (line[a + channels + c] - line[a + c])
+            for j in range(wide):
+                total[j] *= mean
+            to_uint8(total, SLACK, out[i, y].reshape(-1))
+
+
+def zoom_mean(x: U8, out: U8, factors: tuple[float, ...]) -> None:
+    """Average each picture with its magnifications by the factors."""
+    height, width = x.shape[1:3]
+    rows = [zoom_axis(height, z) for z in factors]
+    columns = [zoom_axis(width, z) for z in factors]
+    _zoom_mean(
+        x,
+        out,
+        np.array([before for before, _ in rows]),
+        np.array([fraction for _, fraction in rows]),
+        np.array([before for before, _ in columns]),
+        np.array([fraction for _, fraction in columns]),
+    )
