@@ -7,7 +7,7 @@ file; nothing is guessed, repaired or left out silently.
     source                                    read as
     a built-in name (`names()`)               the data embedded in this package
     folder with train-images-idx3-ubyte ...   Fashion-MNIST or another set in MNIST's format, gzipped or not
-    folder with train/ and test/ (or val/)    class folders of image files
+    folder with train/ and test/ (or val/)    class folders of image files (test/ goes before val/)
     folder with train.tar.xz and test.tar.xz  archives (tar, tar.gz, tar.xz, tar.bz2, zip) of class folders
     one archive with train/ and test/         the same in one file
 """
@@ -31,6 +31,7 @@ import unicodedata
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.resources import files as package_files
@@ -160,6 +161,9 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset
     Order: idx files keep theirs; files are sorted by class and then by path, numbers in a name by value (2 before 10).
     Labels number the classes in that same order.
 
+    Archives are not unpacked to disk. Those of 10,000 images or more are decoded once and then kept in the user's cache
+    folder ($XDG_CACHE_HOME/lcrbench, or ~/.cache/lcrbench), checked by their hash, and safe to delete.
+
     Raises `UserError` if there is no such data, or it is empty, truncated, damaged, of a wrong hash, or its training and
     test classes differ.
     """
@@ -167,14 +171,15 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset
         raise UserError(f"image size {size} is out of range: give 1 to 1024 pixels")
     if str(source) in _BUILT_IN:
         return _BUILT_IN[str(source)][1](size)
-    path = Path(source).expanduser()
-    if not path.exists():
-        looks_like_path = len(path.parts) > 1 or str(source).startswith((".", "~")) or path.suffix
-        if looks_like_path:
-            raise UserError(f"there is no data at '{source}': give the path of a folder or archive, or a built-in name")
-        error = unknown("data set", str(source), names())
-        raise UserError(f"{error} (or the path of a folder or archive)")
-    return _load_path(path, size)
+    try:
+        path = Path(source).expanduser()
+        if path.exists():
+            return _load_path(path, size)
+    except OSError as error:
+        raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
+    if len(path.parts) > 1 or path.suffix or str(source).startswith((".", "~")):
+        raise UserError(f"there is no data at '{source}': give the path of a folder or archive, or a built-in name")
+    raise UserError(f"{unknown('data set', str(source), names())} (or the path of a folder or archive)")
 
 
 def take(dataset: Dataset, train: int | None, test: int | None, seed: int) -> Dataset:
@@ -184,10 +189,13 @@ def take(dataset: Dataset, train: int | None, test: int | None, seed: int) -> Da
     order they have in `dataset`. The choice depends on `seed` and the positions alone, and a smaller subset is part of a
     larger one of the same seed. The name tells: `NAME[train=5000,test=1000,seed=0]`.
 
-    Raises `UserError` if a class has too few images, or there are more classes than images asked for.
+    Raises `UserError` if a class has too few images, there are more classes than images asked for, or the seed is
+    negative.
     """
     if train is None and test is None:
         return dataset
+    if seed < 0:
+        raise UserError(f"seed {seed} is negative: give 0 or more")
     # Two streams, so that the choice of test images does not hang on how the training images were chosen.
     chosen = [
         split if number is None else _take(dataset, split, number, which, np.random.SeedSequence([seed, stream]))
@@ -265,13 +273,8 @@ def read_idx(path: Path) -> tuple[Images, str]:
     The array has the shape that the file states, such as (N, 28, 28) or (N,). Raises `UserError` if the file is empty,
     truncated, too long, damaged, or not an idx file of bytes.
     """
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return _parse_idx(file, path)
-    except UserError:
-        raise
-    except Exception as error:  # gzip, zlib and the file system each have exceptions of their own
-        raise UserError(f"{path} is truncated or damaged ({error}): get it again") from error
+    with _damage_told(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        return _parse_idx(file, path)
 
 
 def _parse_idx(file: _Readable, path: Path) -> tuple[Images, str]:
@@ -301,16 +304,16 @@ def _parse_idx(file: _Readable, path: Path) -> tuple[Images, str]:
 def _load_fashion_10k(size: int) -> Dataset:
     """Load the embedded subset of Fashion-MNIST (arXiv 1708.07747); `tools/make_fashion_subset.py` makes it."""
     folder = Path(str(package_files("lcrbench.bench.fashion")))
+    arrays = []
     try:
         expected = json.loads((folder / "sha256.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / 'sha256.json'} is missing or damaged: install lcrbench again") from error
-    arrays = []
-    for name in (f"{split}-{kind}.gz" for split in ("train", "test") for kind in ("images.idx3", "labels.idx1")):
-        array, digest = read_idx(folder / name)
-        if digest != expected.get(name):
-            raise UserError(f"{folder / name} has the wrong sha256 ({digest[:12]}...): install lcrbench again")
-        arrays.append(array)
+        for name in ("train-images.idx3.gz", "train-labels.idx1.gz", "test-images.idx3.gz", "test-labels.idx1.gz"):
+            array, digest = read_idx(folder / name)
+            if digest != expected[name]:
+                raise UserError(f"{name} has the wrong sha256")
+            arrays.append(array)
+    except (OSError, ValueError, LookupError) as error:
+        raise UserError(f"the embedded data in {folder} is damaged ({error}): install lcrbench again") from error
     return _from_idx("fashion-mnist-10k", FASHION_CLASSES, arrays, size)
 
 
@@ -455,6 +458,8 @@ def _read_tree(source: Path, size: int) -> _Tree:
         parts = PurePosixPath(unicodedata.normalize("NFC", member.path)).parts
         if ".." in parts or member.path.startswith("/"):
             raise UserError(f"{member.where} points outside of the archive: make the archive again with plain paths")
+        if not parts and member.read:
+            raise UserError(f"{source} holds a file without a name: make the archive again")
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
         if member.read is None:
             if not hidden:
@@ -464,7 +469,9 @@ def _read_tree(source: Path, size: int) -> _Tree:
         elif parts in images:
             raise UserError(f"{member.where} is there twice: make the archive again")
         else:
-            images[parts] = _decode(member.read(), member.where, size)
+            with _damage_told(source):
+                content = member.read()
+            images[parts] = _decode(content, member.where, size)
     return _Tree(images, folders, skipped)
 
 
@@ -523,17 +530,16 @@ def _by_class(tree: _Tree, where: str) -> dict[str, list[Images]]:
 
 def _natural(path: _Parts) -> tuple[object, ...]:
     """Return a sorting key: folder by folder, runs of digits by their value, ties ("1", "01") by the plain text."""
-    return (
-        *(
-            # A number sorts before text; as (length, digits) it may be of any length.
-            tuple((0, len(d := t.lstrip("0")), d) if t[:1].isdigit() else (1, 0, t) for t in _NUMBERS.split(part) if t)
-            for part in path
-        ),
-        path,
-    )
+    return tuple(tuple(_run(text) for text in _DIGITS.split(part) if text) for part in path), path
 
 
-_NUMBERS: Final = re.compile("([0-9]+)")
+def _run(text: str) -> tuple[bool, int, str]:
+    """Return the key of digits or of other text; digits sort first, and as (length, digits) may be of any length."""
+    digits = text.lstrip("0")
+    return (False, len(digits), digits) if _DIGITS.match(text) else (True, 0, text)
+
+
+_DIGITS: Final = re.compile("([0-9]+)")
 
 
 def _stack(classes: dict[str, list[Images]], size: int) -> Split:
@@ -549,7 +555,7 @@ def _folder_members(root: Path) -> Iterator[_Member]:
     """Yield what lies beneath a folder; links are followed."""
 
     def fail(error: OSError) -> NoReturn:
-        raise UserError(f"{error.filename} cannot be read ({error.strerror}): check its permissions") from error
+        raise error
 
     for place, folders, files in os.walk(root, onerror=fail, followlinks=True):
         folders.sort()
@@ -567,19 +573,34 @@ def _folder_members(root: Path) -> Iterator[_Member]:
 
 def _read_file(path: Path) -> bytes:
     """Return the content of an image file of ordinary size."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{path} is no regular file: remove it")
-        _check_size(str(path), status.st_size)
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check the link or its permissions") from error
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} is no regular file: remove it")
+    _check_size(str(path), status.st_size)
+    return path.read_bytes()
+
+
+def _inside(archive: Path, name: str) -> str:
+    """Return what to call a member in an error: a strange name must not break the line or the terminal."""
+    return f"{archive}: {name if name.isprintable() else ascii(name)}"
 
 
 def _check_size(where: str, size: int) -> None:
     if size > _MAX_FILE_BYTES:
         raise UserError(f"{where} has {size:,} bytes, more than {_MAX_FILE_BYTES >> 20} MiB: remove it")
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while `path` is read into the error that tells the user."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # gzip, lzma, tarfile and zipfile have dozens between them
+        if isinstance(error, OSError) and error.errno:
+            raise  # no permission, no such file ...: `load` tells of it
+        raise UserError(f"{path} is truncated or damaged ({error or type(error).__name__}): get it again") from error
 
 
 def _archive_members(path: Path) -> Iterator[_Member]:
@@ -589,23 +610,19 @@ def _archive_members(path: Path) -> Iterator[_Member]:
         b"\x1f\x8b": gzip.open,
         b"BZh": bz2.open,
     }
-    try:
+    with _damage_told(path):
         with path.open("rb") as file:
             head = file.read(512)
         if not head:
             raise UserError(f"{path} is empty: get it again")
         if head.startswith(b"PK"):
             yield from _zip_members(path)
-        else:
-            unpack = next((opener for magic, opener in openers.items() if head.startswith(magic)), None)
-            if unpack is None and head[257:262] != b"ustar":
-                raise UserError(f"{path} is neither a tar (plain, xz, gz, bz2) nor a zip archive: {_EXPECTED}")
-            with unpack(path) if unpack else path.open("rb") as file:
-                yield from _tar_members(path, _Stream(file, path))
-    except UserError:
-        raise
-    except Exception as error:  # tarfile, zipfile, lzma, zlib ... have dozens of their own
-        raise UserError(f"{path} is truncated or damaged ({error}): get it again") from error
+            return
+        unpack = next((opener for magic, opener in openers.items() if head.startswith(magic)), None)
+        if unpack is None and head[257:262] != b"ustar":
+            raise UserError(f"{path} is neither a tar (plain, xz, gz, bz2) nor a zip archive: {_EXPECTED}")
+        with unpack(path) if unpack else path.open("rb") as file:
+            yield from _tar_members(path, _Stream(file, path))
 
 
 class _Stream:
@@ -641,7 +658,7 @@ def _tar_members(path: Path, stream: _Stream) -> Iterator[_Member]:
     """Yield the members of an unpacked tar. What tarfile lets pass for the end of an archive is looked at closely."""
     with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:", errorlevel=2) as tar:
         for member in tar:
-            where = f"{path}: {member.name}"
+            where = _inside(path, member.name)
             if member.isdir():
                 yield _Member(member.name, where, None)
             elif member.islnk() or member.issym() or member.issparse():
@@ -667,7 +684,7 @@ def _zip_members(path: Path) -> Iterator[_Member]:
 
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            where = f"{path}: {info.filename}"
+            where = _inside(path, info.filename)
             if info.is_dir():
                 yield _Member(info.filename, where, None)
             else:

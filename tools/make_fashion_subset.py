@@ -54,35 +54,50 @@ def compress(content: bytes) -> bytes:
     return out.getvalue()
 
 
-def make(source: Path, to: Path) -> None:
-    """Write the four idx.gz files and `sha256.json` of the subset of `source` into the folder `to`.
+def contents(source: Path) -> dict[str, bytes]:
+    """Return the plain content of the subset's four idx files, by the name of the file that they go to.
 
     Raises `UserError` if `source` is not the full Fashion-MNIST.
     """
     files = find_idx(source)
-    hashes = {}
+    if not files:
+        raise UserError(f"{source} holds no idx files: install dataset-fashion-mnist, or give the folder with --source")
+    made = {}
     for split, per_class in PER_CLASS.items():
         arrays = []
-        for kind in ("images", "labels"):
-            part = f"{split}-{kind}"
+        for part in (f"{split}-images", f"{split}-labels"):
             array, digest = read_idx(files[part])
             if digest != FASHION_MNIST_SHA256[part]:
                 raise UserError(f"{files[part]} is not Fashion-MNIST's file: its hash differs; get the data again")
             arrays.append(array)
         images, labels = arrays
         chosen = choose(labels, split, per_class)
-        for name, array in ((f"{split}-images.idx3.gz", images[chosen]), (f"{split}-labels.idx1.gz", labels[chosen])):
-            content = idx_bytes(array)
-            hashes[name] = hashlib.sha256(content).hexdigest()
-            (to / name).write_bytes(compress(content))
-    (to / "sha256.json").write_text(json.dumps(hashes, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        made[f"{split}-images.idx3.gz"] = idx_bytes(images[chosen])
+        made[f"{split}-labels.idx1.gz"] = idx_bytes(labels[chosen])
+    return made
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def hashes(made: dict[str, bytes]) -> str:
+    """Return what `sha256.json` holds: the hash of each file's plain content."""
+    return json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in made.items()}, indent=2) + "\n"
+
+
+def main() -> None:
+    """Write the four idx.gz files and `sha256.json`."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--source", type=Path, default=DEBIAN, help="folder of the four idx files (default: %(default)s)"
     )
     parser.add_argument("--to", type=Path, default=EMBEDDED, help="folder to write (default: the package's own)")
     options = parser.parse_args()
-    make(options.source, options.to)
+    made = contents(options.source)
+    for name, content in made.items():
+        (options.to / name).write_bytes(compress(content))
+    (options.to / "sha256.json").write_text(hashes(made), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(str(error)) from error
