@@ -1,0 +1,305 @@
+"""From a store to what a report compares: settings, the methods within each, and one number with its interval a cell.
+
+A *setting* is what must be equal before two numbers may stand in one column: data, backbone and evaluation. Within it,
+a *row* is a method under one budget with its training seeds. Rows under another budget than the reference's are shown
+and never ranked or tested; runs that failed keep their place and say why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from lcrbench.bench import stats
+from lcrbench.bench.budget import Budget
+from lcrbench.bench.schema import Measurement, MetricInfo, Record
+from lcrbench.bench.stats import Interval
+from lcrbench.bench.store import Store
+from lcrbench.errors import UserError, unknown
+
+# Hendrycks & Dietterich (2019): fifteen common corruptions in four groups, and four extra ones kept apart.
+GROUPS = {
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    "weather": ("snow", "frost", "fog", "brightness"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+    "extra": ("speckle_noise", "gaussian_blur", "spatter", "saturate"),
+}
+COMMON = tuple(name for group, names in GROUPS.items() if group != "extra" for name in names)
+REFERENCE = "full_precision"
+
+
+class Key(NamedTuple):
+    """What a measurement is of: all of its fields but the number."""
+
+    metric: str
+    statistic: str = "mean"
+    corruption: str = ""
+    severity: int = 0
+    norm: str = ""
+    radius: float | None = None
+
+
+CLEAN = Key("accuracy")
+COMMON_ERROR = Key("corruption_error", corruption="common")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method under one budget: its finished runs by seed, its failed ones, and why it stands aside, if it does."""
+
+    index: int
+    label: str
+    runs: tuple[Record, ...]
+    failed: tuple[Record, ...] = ()
+    aside: str = ""
+    values: dict[Key, list[Measurement]] = field(default_factory=dict)
+
+    @property
+    def any(self) -> Record:
+        """Return one record of the row: what all of its runs share can be read there."""
+        return (*self.runs, *self.failed)[0]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Return the seeds of the finished runs."""
+        return [r.spec.seed for r in self.runs]
+
+    @property
+    def bits(self) -> str:
+        """Return weight and activation bits of the binarized layers, "W/A"; empty if the record does not say.
+
+        A multiply-accumulate counts as binary only if both of its factors are one bit, so binary weights without binary
+        multiply-accumulates mean full-precision activations.
+        """
+        model = next((r.model for r in self.runs if r.model), None)
+        if model is None:
+            return ""
+        return "32/32" if not model.binary_weights else "1/1" if model.binary_macs else "1/32"
+
+    @property
+    def binary(self) -> bool:
+        """Tell whether any weight of the deployed network is one bit."""
+        return self.bits.startswith("1/")
+
+    def per_seed(self, key: Key) -> list[float]:
+        """Return the values of one cell, one a finished run that measured it, in the order of the seeds."""
+        return [m.value for m in self.values.get(key, ())]
+
+    def estimate(self, key: Key) -> Interval | None:
+        """Return the cell's number: with several seeds the mean over seeds, else the run's own interval over images."""
+        found = self.values.get(key)
+        if not found:
+            return None
+        if len(found) > 1:
+            return stats.mean([m.value for m in found], "seeds")
+        m = found[0]
+        return Interval(m.value, m.low, m.high, m.n, m.interval)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One data set, backbone and evaluation, with the rows that may be compared there."""
+
+    index: int
+    rows: tuple[Row, ...]
+    reference: Row | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def any(self) -> Record:
+        """Return one record of the setting: what all of its runs share can be read there."""
+        return (self.reference or self.rows[0]).any
+
+    @property
+    def title(self) -> str:
+        """Return the setting in a few words."""
+        spec = self.any.spec
+        return f"{spec.data.name}, {spec.backbone}"
+
+    @property
+    def corruptions(self) -> list[str]:
+        """Return the corruptions that were run, in the published order, unknown ones last."""
+        names = self.any.spec.evaluation.corruptions
+        order = [*COMMON, *GROUPS["extra"]]
+        return sorted(names, key=lambda c: (order.index(c) if c in order else len(order), c))
+
+    @property
+    def severities(self) -> tuple[int, ...]:
+        """Return the severities that were run."""
+        return self.any.spec.evaluation.severities
+
+    @property
+    def ranked(self) -> list[Row]:
+        """Return the rows that may be compared: finished, and under the reference's budget."""
+        return [r for r in self.rows if r.runs and not r.aside]
+
+    @property
+    def metrics(self) -> dict[str, MetricInfo]:
+        """Return what the records say about every metric that was measured."""
+        return {name: info for row in self.rows for run in row.runs for name, info in run.metrics.items()}
+
+    def keys(self, metric: str) -> list[Key]:
+        """Return all cells of a metric that any row has, sorted."""
+        found = {k for row in self.rows for k in row.values if k.metric == metric}
+        return sorted(found, key=lambda k: (k.corruption, k.severity, k.norm, k.radius or 0.0, k.statistic))
+
+    @property
+    def unit(self) -> str:
+        """Return the unit that the intervals rest on: "seeds" if any ranked row has several, else "images"."""
+        return "seeds" if any(len(r.runs) > 1 for r in self.ranked) else "images"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything a report shows: its settings, and what could not be read."""
+
+    settings: tuple[Setting, ...]
+    unreadable: tuple[str, ...] = ()
+    unfinished: int = 0
+
+    @property
+    def runs(self) -> list[Record]:
+        """Return every run of the report, finished or failed."""
+        return [r for s in self.settings for row in s.rows for r in (*row.runs, *row.failed)]
+
+    @property
+    def labels(self) -> list[str]:
+        """Return the methods' labels, each once, in the order of the tables."""
+        return list(dict.fromkeys(row.label for s in self.settings for row in s.rows))
+
+
+def read(store: Store, *, compare: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> Comparison:
+    """Read a store into settings and rows; a damaged record is named in the result rather than ending the report.
+
+    `compare` restricts to methods by label, in that order, the first being the reference; without it the reference is
+    `full_precision` where it was run. `runs` restricts to run ids or unique prefixes of them.
+    """
+    ids = store.ids() if not runs else list(dict.fromkeys(store.find(r) for r in runs))
+    records, unreadable = [], []
+    for run_id in ids:
+        try:
+            records.append(store.record(run_id))
+        except UserError as error:
+            unreadable.append(str(error).replace(str(store.root) + "/", ""))
+    if compare:
+        labels = list(dict.fromkeys(r.spec.label for r in records))
+        for name in compare:
+            if name not in labels:
+                raise unknown("method in this store", name, labels)
+        records = [r for r in records if r.spec.label in compare]
+    if not records:
+        problem = f": {unreadable[0]}" if unreadable else ""
+        raise UserError(f"there is no run to report on in {store.root}{problem}")
+    grouped: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        grouped[_setting_key(record)].append(record)
+    ordered = sorted(grouped.values(), key=lambda g: (-len(g), _setting_key(g[0])))
+    settings = tuple(_setting(i, group, compare) for i, group in enumerate(ordered))
+    unfinished = sum(1 for f in store.root.iterdir() if f.name.startswith(".") and f.is_dir())
+    return Comparison(settings, tuple(unreadable), unfinished)
+
+
+def _setting_key(record: Record) -> str:
+    spec = record.spec
+    return json.dumps([spec.data.model_dump(mode="json"), spec.backbone, spec.evaluation.model_dump(mode="json")])
+
+
+def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -> Setting:
+    labels = {r.spec.label for r in records}
+    if compare:
+        first = next(c for c in compare if c in labels)
+    else:
+        first = REFERENCE if REFERENCE in labels else ""
+    # The comparison's budget is the one most runs had; a tie goes to the reference's.
+    counts = Counter(r.spec.budget for r in records)
+    preferred = {r.spec.budget for r in records if r.spec.label == first}
+    budget = max(counts, key=lambda b: (counts[b], b in preferred, b.images))
+
+    grouped: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for r in records:
+        grouped[r.spec.label, r.spec.method.model_dump_json() + r.spec.budget.model_dump_json()].append(r)
+
+    def rank(key: tuple[str, str]) -> tuple[bool, int, bool, bool, str, str]:
+        group = grouped[key]
+        place = list(compare).index(key[0]) if compare else 0
+        regularized = bool(group[0].spec.method.regularizers)
+        return (group[0].spec.budget != budget, place, key[0] != REFERENCE, regularized, *key)
+
+    rows, notes = [], []
+    for i, key in enumerate(sorted(grouped, key=rank)):
+        row, note = _row(i, key[0], grouped[key], _difference(budget, grouped[key][0]))
+        rows.append(row)
+        notes += note
+    ranked = [r for r in rows if r.runs and not r.aside]
+    named = [r for r in ranked if r.label == first]
+    reference = (named or ranked or [None])[0]
+    return Setting(index, tuple(rows), reference, tuple(notes))
+
+
+def _row(index: int, label: str, records: list[Record], aside: str) -> tuple[Row, list[str]]:
+    notes = []
+    finished: dict[int, Record] = {}
+    for r in sorted(records, key=lambda r: (r.spec.seed, r.provenance.created, r.run_id)):
+        if r.status != "finished":
+            continue
+        if r.spec.seed in finished:
+            notes.append(
+                f"{label}, seed {r.spec.seed}: run {finished[r.spec.seed].run_id} is left out, "
+                f"the later run {r.run_id} stands for the seed"
+            )
+        finished[r.spec.seed] = r
+    runs = tuple(finished[s] for s in sorted(finished))
+    failed = tuple(sorted((r for r in records if r.status == "failed"), key=lambda r: r.spec.seed))
+    values: dict[Key, list[Measurement]] = defaultdict(list)
+    for r in runs:
+        for m in r.measurements:
+            values[Key(m.metric, m.statistic, m.corruption, m.severity, m.norm, m.radius)].append(m)
+        for key, m in _derived(r):
+            values[key].append(m)
+    return Row(index, label, runs, failed, aside, dict(values)), notes
+
+
+def _derived(record: Record) -> list[tuple[Key, Measurement]]:
+    """Return the mean errors that the record does not hold itself, from its accuracies, without an interval."""
+    have = {m.corruption for m in record.measurements if m.metric == "corruption_error"}
+    cells: dict[str, list[Measurement]] = defaultdict(list)
+    for m in record.measurements:
+        if m.metric == "accuracy" and m.corruption and m.severity and m.statistic == "mean":
+            cells[m.corruption].append(m)
+    if not cells:
+        return []
+    wanted = {name: (name,) for name in cells} | GROUPS | {"common": COMMON}
+    found = []
+    for name, members in wanted.items():
+        present = [c for c in members if c in cells]
+        if name in have or not present:
+            continue
+        value = float(np.mean([1 - np.mean([m.value for m in cells[c]]) for c in present]))
+        key = Key("corruption_error", corruption=name)
+        n = cells[present[0]][0].n
+        found.append((key, Measurement(metric=key.metric, value=value, n=n, corruption=name)))
+    return found
+
+
+def _difference(budget: Budget, record: Record) -> str:
+    """Name the fields in which a record's budget differs from the comparison's; empty if in none."""
+    ours, theirs = budget.model_dump(), record.spec.budget.model_dump()
+    parts = [f"{f} {plain(theirs[f])} instead of {plain(ours[f])}" for f in ours if ours[f] != theirs[f]]
+    return f"another budget: {', '.join(parts)}" if parts else ""
+
+
+def plain(value: object) -> str:
+    """Return a value for people: whole numbers with thin thousands, the rest as it is.
+
+    >>> plain(60000), plain(0.05), plain("cosine")
+    ('60,000', '0.05', 'cosine')
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,220 @@
+"""The page: one HTML file with everything inside it, made from the same tables and figures as the files beside it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from lcrbench import __version__
+from lcrbench.reports.colours import INK, style
+from lcrbench.reports.comparison import Comparison, Row, Setting
+from lcrbench.reports.figures import Picture
+from lcrbench.reports.tables import Cell, Column, Proof, Table, bounds, number
+
+# Data embedded in the page for download; larger ones are only beside it.
+EMBED = 60_000
+MOST_RUNS = 200
+
+
+@dataclass
+class Finding:
+    """One headline: a figure, its interval and a sentence."""
+
+    figure: str
+    interval: str
+    text: str
+
+
+@dataclass
+class Section:
+    """Everything the page shows of one setting."""
+
+    setting: Setting
+    summary: str
+    main: Table
+    corruptions: Table
+    differences: list[Table]
+    generic: Table | None
+    proof: Proof
+    pictures: list[tuple[Picture, list[str], str, list[str]]] = field(default_factory=list)
+    """A figure with its panels' SVG, its folder ("" or "setting-2/") and its files' names."""
+    problems: list[str] = field(default_factory=list)
+
+
+def render(
+    comparison: Comparison,
+    sections: Sequence[Section],
+    *,
+    title: str,
+    summary: str,
+    findings: Sequence[Finding],
+    warnings: Sequence[str],
+    claims: Sequence[dict[str, str]],
+    methods_notes: Sequence[dict[str, str]],
+    environment: Sequence[tuple[str, str]],
+    listing: Sequence[tuple[str, str]],
+) -> str:
+    """Return the page's HTML. Everything that comes from a record is escaped."""
+    environment_ = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
+    here = files("lcrbench.reports")
+    template = environment_.from_string((here / "page.html.jinja").read_text(encoding="utf-8"))
+    index = {label: i for i, label in enumerate(comparison.labels)}
+    all_runs = comparison.runs
+    shown = all_runs[:MOST_RUNS]
+    many = len(sections) > 1
+    present = {g for s in sections for r in s.corruptions.rows if (g := r.group)}
+    return template.render(
+        version=__version__,
+        css=Markup((here / "page.css").read_text(encoding="utf-8")),
+        js=Markup((here / "page.js").read_text(encoding="utf-8")),
+        labels=_json({s.setting.index: {r.index: index[r.label] for r in s.setting.rows} for s in sections}),
+        title=title,
+        summary=summary,
+        created=max((r.provenance.created[:10] for r in all_runs), default=""),
+        findings=findings,
+        warnings=warnings,
+        claims=claims,
+        methods=[{"label": label, "mark": _mark(label)} for label in comparison.labels],
+        groups=[g for g in ("noise", "blur", "weather", "digital", "extra", "other") if g in present],
+        settings=[_section(s, index, many) for s in sections],
+        environment=environment,
+        methods_notes=methods_notes,
+        files=[{"name": name, "href": quote(name), "what": what} for name, what in listing],
+        runs=[
+            {
+                "id": r.run_id,
+                "label": r.spec.label,
+                "method": index[r.spec.label],
+                "seed": r.spec.seed,
+                "failed": r.status == "failed",
+                "status": f"failed: {r.failure.reason}, {r.failure.message}" if r.failure else r.status,
+                "created": r.provenance.created,
+            }
+            for r in shown
+        ],
+        runs_left_out=len(all_runs) - len(shown),
+        run_count=len(all_runs),
+    )
+
+
+def _json(value: object) -> Markup:
+    """Return JSON that may stand inside a script element, whatever it holds."""
+    text = json.dumps(value)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _mark(label: str) -> dict[str, str]:
+    s = style(label)
+    dash = {"dashed": "5 2.5", "dashdot": "6 2 1.5 2", "dotted": "1.5 2"}.get(s.dash, "")
+    return {"colour": "var(--ink)" if s.colour == INK else s.colour, "dash": dash, "marker": s.marker}
+
+
+def _section(section: Section, index: dict[str, int], many: bool) -> dict[str, Any]:
+    setting = section.setting
+    short = f"{setting.title} ({setting.index + 1})" if many else setting.title
+    prefix = f"s{setting.index}"
+    return {
+        "index": setting.index,
+        "title": short,
+        "short": short,
+        "summary": section.summary,
+        "notes": setting.notes,
+        "main": view(section.main, f"{prefix}-main", index),
+        "corruptions": view(section.corruptions, f"{prefix}-by-corruption", index),
+        "differences": [view(t, f"{prefix}-{t.name}", index) for t in section.differences],
+        "generic": section.generic and view(section.generic, f"{prefix}-generic", index),
+        "problems": section.problems,
+        "pictures": [_picture(*p, index) for p in section.pictures],
+        "proof": {
+            "identical": section.proof.identical,
+            "sentence": section.proof.sentence,
+            "labels": [{"label": label, "method": index[label]} for label in section.proof.labels],
+            "fields": [
+                {"name": name, "cells": values, "equal": equal, "hash": name in Proof.HASHED}
+                for name, values, equal in section.proof.fields
+            ],
+            "seconds": [{"name": name, "cells": values} for name, values in section.proof.seconds],
+        },
+    }
+
+
+def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
+    """Return a table as what the template needs: printed numbers, sort keys, and whose column or row it is."""
+    heads, i = [], 0
+    while i < len(table.columns) and any(c.head for c in table.columns):
+        j = i
+        while j < len(table.columns) and table.columns[j].head == table.columns[i].head:
+            j += 1
+        heads.append({"text": table.columns[i].head, "span": j - i})
+        i = j
+    owners = [index.get(label) for label in table.labels] or [None] * len(table.columns)
+    return {
+        "id": name,
+        "caption": table.caption,
+        "first": table.first,
+        "heads": heads,
+        "notes": table.notes,
+        "columns": [
+            {"title": c.title, "unit": c.unit, "group": c.group, "note": c.note, "method": owner}
+            for c, owner in zip(table.columns, owners, strict=True)
+        ],
+        "rows": [
+            {
+                "label": r.label,
+                "note": r.note,
+                "failed": r.failed,
+                "group": r.group,
+                "aside": bool(r.row and r.row.aside),
+                "method": index.get(r.row.label) if r.row else None,
+                "cells": [_cell(cell, column) for cell, column in zip(r.cells, table.columns, strict=False)],
+            }
+            for r in table.rows
+        ],
+    }
+
+
+def _cell(cell: Cell, column: Column) -> dict[str, Any]:
+    if cell.value is None:
+        return {"sort": cell.text, "shown": cell.text or "–", "bounds": "", "n": "", "mark": "", "how": cell.how}
+    return {
+        "sort": f"{cell.value:.10g}",
+        "shown": number(cell.value, column),
+        "bounds": bounds(cell, column),
+        "n": f"{cell.n:,}" if cell.n else "",
+        "mark": cell.mark,
+        "how": cell.how,
+    }
+
+
+def _picture(
+    picture: Picture, panels: list[str], folder: str, names: list[str], index: dict[str, int]
+) -> dict[str, Any]:
+    links = [{"kind": n.rpartition(".")[2].upper(), "name": n, "href": quote(folder + n)} for n in names]
+    csv = picture.data.to_csv(index=False)
+    name = f"{picture.name}.csv"
+    href = quote(folder + name)
+    if len(csv) <= EMBED:
+        href = "data:text/csv;base64," + base64.b64encode(csv.encode()).decode()
+    links.append({"kind": "CSV", "name": name, "href": href})
+    return {
+        "name": picture.name,
+        "title": picture.title,
+        "caption": picture.caption,
+        "legend": [_legend(r, index) for r in picture.legend],
+        "width": round(picture.panels[0].size[0] * 72),
+        "panels": [{"svg": Markup(svg), "group": p.group} for svg, p in zip(panels, picture.panels, strict=True)],
+        "files": links,
+    }
+
+
+def _legend(row: Row, index: dict[str, int]) -> dict[str, Any]:
+    label = row.label + (" †" if row.aside else "")
+    return {"label": label, "method": index[row.label], "mark": _mark(row.label)}

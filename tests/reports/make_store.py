@@ -1,0 +1,266 @@
+"""A small store of records with known answers, written through the real schema and `Store.write`.
+
+Three methods x two seeds on 200 images, one run that diverged, and one method under half the budget. Every outcome
+follows from `right`: image i is right in a cell if a fixed shuffle of 0..N-1, one a seed, puts it below a count that is
+written down here, so that any number of the report can be worked out apart from it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lcrbench.bench import stats
+from lcrbench.bench.budget import Budget
+from lcrbench.bench.schema import (
+    Failure,
+    Ledger,
+    Measurement,
+    MetricInfo,
+    ModelInfo,
+    Provenance,
+    Record,
+    Seconds,
+)
+from lcrbench.bench.spec import DataId, Evaluation, MethodId, RunSpec
+from lcrbench.bench.store import Store, pack_outcomes
+
+N = 200
+CORRUPTIONS = ("gaussian_noise", "shot_noise", "defocus_blur", "fog", "jpeg_compression", "gaussian_blur")
+COMMON_RAN = CORRUPTIONS[:5]
+GROUPS = {
+    "common": COMMON_RAN,
+    "noise": ("gaussian_noise", "shot_noise"),
+    "blur": ("defocus_blur",),
+    "weather": ("fog",),
+    "digital": ("jpeg_compression",),
+    "extra": ("gaussian_blur",),
+}
+# Images right of 200, clean; and how many are lost with each step of severity, by corruption.
+CLEAN = {"full_precision": 170, "irnet": 144, "irnet+lcr": 148, "bnn": 130}
+LOST = {"gaussian_noise": 16, "shot_noise": 14, "defocus_blur": 8, "fog": 6, "jpeg_compression": 4, "gaussian_blur": 7}
+SEVERITIES = (1, 2, 3, 4, 5)
+PIXEL = 1 / 255
+
+
+def count(label: str, seed: int, corruption: str = "", severity: int = 0) -> int:
+    """Return how many of the 200 images the run gets right in a cell."""
+    clean = CLEAN.get(label.partition("(")[0], 120) - 2 * seed
+    return clean - LOST.get(corruption, 10) * severity if corruption else clean
+
+
+def right(label: str, seed: int, corruption: str = "", severity: int = 0, n: int = N) -> np.ndarray:
+    order = np.random.default_rng([seed, sum(label.encode())]).permutation(n)
+    return order < count(label, seed, corruption, severity) * n // N
+
+
+def measurements(outcomes: dict[str, np.ndarray], corruptions: tuple[str, ...], seed: int) -> list[Measurement]:
+    found = []
+    n = len(outcomes["clean"])
+    for cell, bits in outcomes.items():
+        name, _, severity = cell.partition("/")
+        i = stats.proportion(int(bits.sum()), n)
+        found.append(
+            Measurement(
+                metric="accuracy",
+                value=i.value,
+                low=i.low,
+                high=i.high,
+                n=n,
+                interval=i.how,
+                corruption="" if cell == "clean" else name,
+                severity=int(severity or 0),
+            )
+        )
+    sets = {c: (c,) for c in corruptions} | {
+        g: tuple(c for c in members if c in corruptions) for g, members in GROUPS.items()
+    }
+    for name, members in sets.items():
+        if not members:
+            continue
+        per_image = np.mean([~outcomes[f"{c}/{s}"] for c in members for s in SEVERITIES], axis=0)
+        i = stats.mean(per_image, "base images")
+        found.append(
+            Measurement(
+                metric="corruption_error",
+                value=i.value,
+                low=i.low,
+                high=i.high,
+                n=n,
+                interval=i.how,
+                corruption=name,
+            )
+        )
+    rng = np.random.default_rng(seed)
+    for k, radius in enumerate((4 * PIXEL, 16 * PIXEL, 64 * PIXEL)):
+        gains = rng.lognormal(2.0 - k * 0.6, 0.3, 64)
+        for statistic, q in (("q50", 0.5), ("q95", 0.95)):
+            i = stats.quantile(gains, q)
+            found.append(
+                Measurement(
+                    metric="lipschitz_secant",
+                    value=i.value,
+                    low=i.low,
+                    high=i.high,
+                    n=64,
+                    interval=i.how,
+                    statistic=statistic,
+                    norm="l2",
+                    radius=radius,
+                )
+            )
+        found.append(
+            Measurement(
+                metric="lipschitz_secant",
+                value=float(gains.max()),
+                n=64,
+                statistic="max",
+                norm="l2",
+                radius=radius,
+            )
+        )
+    found.append(Measurement(metric="ece", value=0.05 + 0.01 * seed, n=n, interval=""))
+    return found
+
+
+METRICS = {
+    "accuracy": MetricInfo(unit="fraction", higher_is_better=True, bound="exact", summary="share of images right"),
+    "corruption_error": MetricInfo(
+        unit="fraction", higher_is_better=False, bound="exact", summary="mean error over severities"
+    ),
+    "lipschitz_secant": MetricInfo(
+        unit="logits per pixel-unit", higher_is_better=None, bound="lower", summary="finite-difference secant"
+    ),
+    "ece": MetricInfo(unit="fraction", higher_is_better=False, bound="estimate", summary="calibration error"),
+}
+
+
+def make(
+    label: str,
+    seed: int,
+    *,
+    images: int = 60_000,
+    failure: Failure | None = None,
+    corruptions: tuple[str, ...] = CORRUPTIONS,
+    n: int = N,
+    data: str = "fashion-mnist-10k",
+    initial: str = "",
+    teacher: int = 0,
+    created: str = "2026-01-02T03:04:05Z",
+) -> tuple[Record, dict[str, bytes]]:
+    name, _, regularizer = label.partition("+")
+    binary = name != "full_precision"
+    budget = Budget(images=images)
+    spec = RunSpec(
+        data=DataId(
+            name=data, sha256="d" * 64, size=32, classes=tuple(f"class {i}" for i in range(10)), train=10_000, test=n
+        ),
+        backbone="vgg_tiny",
+        method=MethodId(name=name, options={}, regularizers={"lcr": {"weight": 0.01}} if regularizer else {}),
+        label=label,
+        seed=seed,
+        budget=budget,
+        evaluation=Evaluation(corruptions=corruptions),
+        metrics={"accuracy": {}, "corruption_error": {}, "lipschitz_secant": {}},
+    )
+    provenance = Provenance(
+        lcrbench="0.1.0",
+        commit="0123456789abcdef0123456789abcdef01234567",
+        dirty=False,
+        command="lcrbench run quick",
+        versions={"python": "3.11.7", "torch": "2.6.0"},
+        device="cpu",
+        threads=1,
+        deterministic=True,
+        corruptions={"constants": "cifar"},
+        created=created,
+    )
+    steps = budget.steps
+    log = []
+    for k in range(20):
+        step = (k + 1) * steps // 20
+        loss = 2.3 * 0.85**k + 0.3
+        line = {
+            "step": step,
+            "images": step * 100,
+            "lr": 0.05 * (1 - k / 20),
+            "loss": loss,
+            "cross_entropy": loss * 0.98,
+            "accuracy": 1 - loss / 3,
+        }
+        if regularizer:
+            line |= {"lcr.loss": 0.4 * 0.9**k, "lcr.ratio.1": 2 - k * 0.05, "lcr.ratio.2": 0.6 + k * 0.02}
+            line |= {"lcr.sigma_full.1": 3.0 - 0.01 * k, "bn_scale.1": 0.9}
+        log.append(json.dumps(line))
+    files = {"training.jsonl": ("\n".join(log[: 3 if failure else None]) + "\n").encode()}
+    if failure:
+        record = Record(
+            run_id=spec.run_id, status="failed", spec=spec, failure=failure, provenance=provenance, metrics={}
+        )
+        return record, files
+    outcomes = {"clean": right(label, seed, n=n)} | {
+        f"{c}/{s}": right(label, seed, c, s, n) for c in corruptions for s in SEVERITIES
+    }
+    ledger = Ledger(
+        images=images,
+        steps=steps,
+        forward={"student": images} | ({"teacher": teacher} if teacher else {}),
+        backward={"student": images},
+        evaluation_forward={"clean": n, "corruption": n * 5 * len(corruptions)},
+        data_order_sha256=f"{seed:01x}{images % 7}" * 32,
+        augmentation_sha256=f"a{seed:01x}" * 32,
+        initial_weights_sha256=initial or f"b{seed:01x}" * 32,
+        selection="last",
+        seconds={
+            "training": Seconds(cpu=60.0 + seed + 5 * bool(regularizer), wall=61.0),
+            "evaluation": Seconds(cpu=10.0, wall=10.5),
+        },
+    )
+    model = ModelInfo(
+        parameters=100_000,
+        binary_weights=90_000 if binary else 0,
+        binary_layers=("conv2", "conv3") if binary else (),
+        macs=10_000_000,
+        binary_macs=9_600_000 if binary else 0,
+    )
+    record = Record(
+        run_id=spec.run_id,
+        status="finished",
+        spec=spec,
+        model=model,
+        ledger=ledger,
+        metrics=METRICS,
+        measurements=tuple(measurements(outcomes, corruptions, seed)),
+        provenance=provenance,
+    )
+    return record, files | {"outcomes.npz": pack_outcomes(outcomes)}
+
+
+def add(store: Store, label: str, seed: int, **options: object) -> Record:
+    record, files = make(label, seed, **options)  # type: ignore[arg-type]
+    return store.write(record, files)
+
+
+def small_store(root: Path) -> Store:
+    """Write the store that the golden tests read."""
+    store = Store(root, create=True)
+    for label in ("full_precision", "irnet", "irnet+lcr"):
+        for seed in (0, 1):
+            add(store, label, seed)
+    add(store, "bnn", 0, failure=Failure(reason="diverged", step=90, message="loss is nan"))
+    add(store, "bnn", 0, images=30_000)
+    return store
+
+
+def single_seed_store(root: Path) -> Store:
+    store = Store(root, create=True)
+    for label in ("full_precision", "bnn", "irnet", "irnet+lcr"):
+        add(store, label, 0)
+    return store
+
+
+if __name__ == "__main__":
+    small_store(Path(sys.argv[1]))
