@@ -8,7 +8,7 @@ only sign.
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 # Stands for "the ink of the page": black on paper, light in dark mode.
 INK = "#1b1e23"
@@ -23,7 +23,8 @@ ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, OLIVE = (
     "#A08A00",  # Okabe and Ito's yellow vanishes on white; this is its dark shade.
 )
 PALETTE = (ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, OLIVE)
-DASHES = ("solid", "dashed", "dashdot", "dotted")
+Dash = Literal["solid", "dashed", "dashdot", "dotted"]
+DASHES: tuple[Dash, ...] = ("solid", "dashed", "dashdot", "dotted")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
 
@@ -31,7 +32,7 @@ class Style(NamedTuple):
     """How a method is drawn."""
 
     colour: str
-    dash: str
+    dash: Dash
     marker: str
 
 

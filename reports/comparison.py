@@ -238,7 +238,7 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
         notes += note
     ranked = [r for r in rows if r.runs and not r.aside]
     named = [r for r in ranked if r.label == first]
-    reference = (named or ranked or [None])[0]
+    reference = next(iter(named or ranked), None)
     return Setting(index, tuple(rows), reference, tuple(notes))
 
 
@@ -283,7 +283,7 @@ def _derived(record: Record) -> list[tuple[Key, Measurement]]:
         value = float(np.mean([1 - np.mean([m.value for m in cells[c]]) for c in present]))
         key = Key("corruption_error", corruption=name)
         n = cells[present[0]][0].n
-        found.append((key, Measurement(metric=key.metric, value=value, n=n, corruption=name)))
+        found.append((key, Measurement(metric=key.metric, value=value, n=n, corruption=name, radius=None)))
     return found
 
 

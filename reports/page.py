@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import jinja2
@@ -16,8 +16,10 @@ from markupsafe import Markup
 from lcrbench import __version__
 from lcrbench.reports.colours import INK, style
 from lcrbench.reports.comparison import Comparison, Row, Setting
-from lcrbench.reports.figures import Picture
-from lcrbench.reports.tables import Cell, Column, Proof, Table, bounds, number
+from lcrbench.reports.tables import COST, Cell, Column, Proof, Table, bounds, number, part
+
+if TYPE_CHECKING:  # matplotlib takes a second to import
+    from lcrbench.reports.figures import Picture
 
 # Data embedded in the page for download; larger ones are only beside it.
 EMBED = 60_000
@@ -121,13 +123,15 @@ def _section(section: Section, index: dict[str, int], many: bool) -> dict[str, A
     setting = section.setting
     short = f"{setting.title} ({setting.index + 1})" if many else setting.title
     prefix = f"s{setting.index}"
+    results = [c.head for c in section.main.columns if c.head not in COST]
     return {
         "index": setting.index,
         "title": short,
         "short": short,
         "summary": section.summary,
         "notes": setting.notes,
-        "main": view(section.main, f"{prefix}-main", index),
+        "main": view(replace(part(section.main, results), notes=section.main.notes[:-1]), f"{prefix}-main", index),
+        "cost": view(replace(part(section.main, COST), notes=section.main.notes[-1:]), f"{prefix}-cost", index),
         "corruptions": view(section.corruptions, f"{prefix}-by-corruption", index),
         "differences": [view(t, f"{prefix}-{t.name}", index) for t in section.differences],
         "generic": section.generic and view(section.generic, f"{prefix}-generic", index),

@@ -12,8 +12,9 @@ import pandas as pd
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports import comparison as reading
-from lcrbench.reports import tables
+from lcrbench.reports import page, tables
 from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, Comparison, Row, Setting
+from lcrbench.reports.page import Finding, Section
 from lcrbench.reports.significance import (
     MAX_OUTCOME_RUNS,
     Difference,
@@ -45,7 +46,7 @@ def write(store: Store, out: Path, *, compare: Sequence[str] | None = None, runs
 
 def _write(store: Store, compared: Comparison, out: Path) -> Path:
     # matplotlib takes a second to import: not before the records have been read and found good.
-    from lcrbench.reports import figures, page
+    from lcrbench.reports import figures, pictures
 
     outcomes = Outcomes(store) if len(compared.runs) <= MAX_OUTCOME_RUNS else None
     sections, found_in = [], []
@@ -58,7 +59,7 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
             for endpoint in ("common", "clean")
         }
         found_in.append(found)
-        section = page.Section(
+        section = Section(
             setting,
             _setting_summary(setting),
             tables.main_table(setting),
@@ -72,13 +73,17 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
                 f"Differences over images are left out, because the store has {len(compared.runs):,} runs: name a few "
                 "methods to compare to have them."
             )
-        pictures = [
-            figures.corruption_curves(setting, outcomes),
-            figures.heatmap(setting),
-            figures.lipschitz(setting),
-            figures.training(setting, store),
+        drawings = [
+            pictures.corruption_curves(setting, outcomes),
+            pictures.heatmap(setting),
+            pictures.lipschitz(setting),
+            pictures.lipschitz_error(setting),
+            pictures.accuracy_operations(setting),
+            pictures.critical_difference(setting),
+            pictures.performance_profile(setting),
+            pictures.training(setting, store),
         ]
-        for picture in pictures:
+        for picture in drawings:
             if picture is None:
                 continue
             drawn = setting.index < DRAWN
@@ -98,7 +103,7 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
         sections,
         title=_title(compared),
         summary=_summary(compared),
-        findings=_findings(compared, found_in, page.Finding),
+        findings=_findings(compared, found_in),
         warnings=_warnings(compared),
         claims=[],
         methods_notes=_methods_notes(compared),
@@ -116,10 +121,7 @@ def _readable(setting: Setting, outcomes: Outcomes | None) -> Outcomes | None:
     return outcomes if sum(len(r.runs) for r in setting.ranked) <= MAX_OUTCOME_RUNS else None
 
 
-def _write_tables(section: object, folder: Path) -> None:
-    from lcrbench.reports.page import Section
-
-    assert isinstance(section, Section)
+def _write_tables(section: Section, folder: Path) -> None:
     main, rest = section.main, [*section.differences, section.corruptions]
     text = [
         f"# {tables.escape_markdown(section.setting.title)}\n",
@@ -137,7 +139,7 @@ def _write_tables(section: object, folder: Path) -> None:
     tables.frame(main).to_csv(folder / "table.csv", index=False)
     tables.frame(section.corruptions).to_csv(folder / "corruptions.csv", index=False)
     if section.differences:
-        frames = [tables.frame(t).assign(family=t.caption) for t in section.differences]
+        frames = [tables.frame(t).assign(endpoint=t.caption) for t in section.differences]
         pd.concat(frames, ignore_index=True).to_csv(folder / "differences.csv", index=False)
     proof = section.proof
     rows = [
@@ -188,21 +190,19 @@ def measurements(compared: Comparison) -> pd.DataFrame:
 
 
 def _difference_tables(setting: Setting, found: dict[tuple[str, str], list[Difference]]) -> list[tables.Table]:
-    reference = setting.reference.label if setting.reference else ""
     captions = {
-        (
-            "reference",
-            "common",
-        ): f"Mean accuracy over the common corruptions against {reference} (the primary endpoint)",
-        ("base", "common"): "Mean accuracy over the common corruptions, with a regularizer against without",
-        ("reference", "clean"): f"Clean accuracy against {reference}",
-        ("base", "clean"): "Clean accuracy, with a regularizer against without",
+        "common": "Mean accuracy over the common corruptions (the primary endpoint)",
+        "clean": "Clean accuracy",
     }
     made = []
-    for key, caption in captions.items():
-        usable = [d for d in found[key] if d.interval is not None]
-        if usable:
-            made.append(tables.difference_table(usable, f"differences-{key[0]}-{key[1]}", caption))
+    for endpoint, caption in captions.items():
+        families = []
+        for family, name in (("base", "with the regularizer against without"), ("reference", "against the reference")):
+            usable = [d for d in found[family, endpoint] if d.interval is not None]
+            if usable:
+                families.append((name, usable))
+        if families:
+            made.append(tables.difference_table(families, f"differences-{endpoint}", caption))
     return made
 
 
@@ -257,11 +257,9 @@ def _setting_summary(setting: Setting) -> str:
     )
 
 
-def _findings(
-    compared: Comparison, found_in: list[dict[tuple[str, str], list[Difference]]], make: type
-) -> list[object]:
+def _findings(compared: Comparison, found_in: list[dict[tuple[str, str], list[Difference]]]) -> list[Finding]:
     """Return the headlines of the first settings: who is most robust, what a regularizer changes, what could be seen."""
-    findings: list[object] = []
+    findings: list[Finding] = []
     for setting, found in list(zip(compared.settings, found_in, strict=True))[:DRAWN]:
         where = f"{setting.title}: " if len(compared.settings) > 1 else ""
         pool = tables.ranking_pool(setting)
@@ -280,7 +278,7 @@ def _findings(
                 else ""
             )
             findings.append(
-                make(
+                Finding(
                     f"{tables.number(cell.value, column)} %",
                     f"{tables.bounds(cell, column)} n={cell.n:,}",
                     f"{where}{best.label} has {what} of the {len(pool)} {who}{also}.",
@@ -288,14 +286,14 @@ def _findings(
             )
         for family in ("base", "reference"):
             wanted = [d for d in found[family, "common"] if d.interval and (family == "base" or d.row is best)]
-            findings += [_difference_finding(d, where, make) for d in wanted[:3]]
+            findings += [_difference_finding(d, where) for d in wanted[:3]]
         detectable = [
             d.detectable for d in found["base", "common"] or found["reference", "common"] if d.detectable is not None
         ]
         if detectable:
             unit = "training seeds" if setting.unit == "seeds" else "images"
             findings.append(
-                make(
+                Finding(
                     f"{max(detectable) * 100:.1f} points",
                     "power .8, alpha .05",
                     f"{where}is the smallest difference in mean corruption accuracy that these comparisons, over {unit}, would have "
@@ -305,7 +303,7 @@ def _findings(
     return findings
 
 
-def _difference_finding(d: Difference, where: str, make: type) -> object:
+def _difference_finding(d: Difference, where: str) -> Finding:
     column = tables.Column("", digits=2, scale=100)
     interval = d.interval
     assert interval is not None
@@ -325,7 +323,7 @@ def _difference_finding(d: Difference, where: str, make: type) -> object:
         else ". It holds for these trained networks: with one seed nothing is said about the methods"
     )
     sign = "+" if interval.value > 0 else ""
-    return make(
+    return Finding(
         f"{sign}{tables.number(cell.value, column)} points",
         tables.bounds(cell, column),
         f"{where}{verdict} ({over}{p}){about}.",

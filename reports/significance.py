@@ -183,6 +183,7 @@ def differences(
     key = ENDPOINTS[endpoint]
     sign = -1.0 if key.metric == "corruption_error" else 1.0
     found: list[Difference] = []
+    p: float | None
     for row, reference in pairs:
         x, y = (sign * np.array(r.per_seed(key)) for r in (row, reference))
         seeds = welch(x, y)

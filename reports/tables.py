@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pandas as pd
@@ -115,9 +115,7 @@ def marked(table: Table) -> Table:
             return  # all tie: a mark would say nothing
         for (i, j), shown in printed.items():
             if shown in order[:2]:
-                cell = grid[i][j]
-                name = "best" if shown == order[0] else "second"
-                grid[i][j] = Cell(cell.value, cell.low, cell.high, cell.n, cell.how, cell.text, name)
+                grid[i][j] = replace(grid[i][j], mark="best" if shown == order[0] else "second")
 
     if table.along == "column":
         for j in range(len(table.columns)):
@@ -126,11 +124,7 @@ def marked(table: Table) -> Table:
         for i, row in enumerate(table.rows):
             if row.ranked:
                 mark([(i, j) for j in range(len(table.columns))])
-    rows = tuple(
-        TableRow(r.label, tuple(cells), r.ranked, r.note, r.failed, r.group, r.row)
-        for r, cells in zip(table.rows, grid, strict=True)
-    )
-    return Table(table.name, table.caption, table.columns, rows, table.notes, table.first, table.along, table.labels)
+    return replace(table, rows=tuple(replace(r, cells=tuple(cells)) for r, cells in zip(table.rows, grid, strict=True)))
 
 
 def _printed(value: float | None, column: Column) -> float:
@@ -199,6 +193,10 @@ def lipschitz_key(setting: Setting) -> Key | None:
     return None
 
 
+COST = ("Network", "Training")
+"""The headings of the main table's second half."""
+
+
 def main_table(setting: Setting) -> Table:
     """Return the paper's table: accuracy clean and corrupted by group, Lipschitz, size and cost."""
     digits = percent_digits(setting)
@@ -242,11 +240,11 @@ def main_table(setting: Setting) -> Table:
         if lipschitz:
             cells.append(Cell.of(row.estimate(lipschitz)))
         cells += [
-            cost(row, lambda r: r.model and r.model.parameters),
-            cost(row, lambda r: r.model and r.model.binary_weights / max(1, r.model.parameters)),
+            cost(row, lambda r: r.model.parameters if r.model else None),
+            cost(row, lambda r: r.model.binary_weights / max(1, r.model.parameters) if r.model else None),
             cost(row, operations),
             cost(row, memory),
-            cost(row, lambda r: r.ledger and r.ledger.images),
+            cost(row, lambda r: r.ledger.images if r.ledger else None),
             cost(row, training_cpu),
         ]
         rows.append(TableRow(row.label, tuple(cells), row in ranking_pool(setting), row.aside, failures(row), row=row))
@@ -263,10 +261,11 @@ def main_table(setting: Setting) -> Table:
             "The secant gain is not ranked: the scale of raw logits is arbitrary, and the figure is only a "
             f"{'lower bound' if setting.metrics[lipschitz.metric].bound == 'lower' else 'figure'}. See the methods notes."
         )
-    notes.append(
+    costs = (
         "OPs: multiply-accumulates, binary ones counted as 1/64. Memory: one bit a binary weight, 32 bits any other "
         "parameter. CPU: seconds of all threads in training, a teacher's included."
     )
+    notes.append(costs)
     caption = f"{setting.title}: accuracy and mean corruption error, {interval_words(setting)}."
     return marked(Table("main", caption, tuple(columns), tuple(rows), tuple(notes)))
 
@@ -344,41 +343,53 @@ def corruption_table(setting: Setting) -> Table:
     return marked(Table("corruptions", caption, columns, tuple(rows), notes, "Corruption", "row", labels))
 
 
-def difference_table(found: Sequence[Difference], name: str, caption: str) -> Table:
-    """Return differences in accuracy points with their intervals, p-values and what could have been seen."""
+def difference_table(families: Sequence[tuple[str, Sequence[Difference]]], name: str, caption: str) -> Table:
+    """Return differences in accuracy points, family by family: intervals, p-values, and what could have been seen."""
     columns = (
         Column("over seeds", "points", "Difference", digits=2, scale=100),
         Column("over images", "points", "Difference", digits=2, scale=100),
         Column("p", "", "", digits=4),
-        Column("Holm", "", "", digits=4),
+        Column("p, Holm", "", "", digits=4),
         Column("smallest detectable", "points", "", digits=2, scale=100),
     )
-    rows = []
-    for d in found:
-        cells = (
-            Cell.of(d.seeds),
-            Cell.of(d.images),
-            Cell(d.p, n=d.interval.n if d.interval else None, how=f"over {d.unit}"),
-            Cell(d.holm, how=f"Holm over {sum(1 for o in found if o.holm is not None)} tests"),
-            Cell(d.detectable, how=f"power .8 at alpha .05, over {d.unit}"),
-        )
-        rows.append(TableRow(f"{d.row.label} − {d.reference.label}", cells, row=d.row))
-    units = {d.unit for d in found}
+    rows, units, tests = [], set(), []
+    for family, found in families:
+        count = sum(1 for d in found if d.holm is not None)
+        tests.append(f"{count} {family}")
+        for d in found:
+            units.add(d.unit)
+            cells = (
+                Cell.of(d.seeds),
+                Cell.of(d.images),
+                Cell(d.p, how=f"over {d.unit}"),
+                Cell(d.holm, how=f"Holm over {count} tests"),
+                Cell(d.detectable, how=f"power .8 at alpha .05, over {d.unit}"),
+            )
+            note = "" if family == families[0][0] and len(families) == 1 else family
+            rows.append(TableRow(f"{d.row.label} − {d.reference.label}", cells, note=note, row=d.row))
     notes = ["Positive: the first is more accurate."]
+    question = (
+        "Over images (paired, an image's corrupted copies averaged first): are these trained networks different on these "
+        "images?"
+    )
     if "seeds" in units:
-        notes.append(
-            "Over seeds (Welch): is the method better? Over images (paired, an image's corrupted copies averaged first): are "
-            "these trained networks different on these images? The p-values are those over seeds."
-        )
+        notes.append(f"Over seeds (Welch): is the method better? {question} The p-values are those over seeds.")
     else:
-        notes.append(
-            "Over images (paired, an image's corrupted copies averaged first): are these trained networks different on these "
-            "images? With one seed a method nothing can be said about the methods themselves."
-        )
+        notes.append(f"{question} With one seed a method nothing can be said about the methods themselves.")
+    notes.append(f"Holm's correction runs within each family of tests: {'; '.join(tests)}.")
     notes.append(
-        "Smallest detectable: the difference that this comparison would have found with power .8 at alpha .05, given the spread seen."
+        "Smallest detectable: the difference that this comparison would have found with power .8 at alpha .05, given the "
+        "spread seen."
     )
     return Table(name, caption, columns, tuple(rows), tuple(notes), "Difference")
+
+
+def part(table: Table, heads: Sequence[str]) -> Table:
+    """Return the table with only the columns under these headings."""
+    keep = [j for j, c in enumerate(table.columns) if c.head in heads]
+    rows = tuple(replace(r, cells=tuple(r.cells[j] for j in keep) if r.cells else ()) for r in table.rows)
+    labels = tuple(table.labels[j] for j in keep) if table.labels else ()
+    return replace(table, columns=tuple(table.columns[j] for j in keep), rows=rows, labels=labels)
 
 
 @dataclass(frozen=True)
