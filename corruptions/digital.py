@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.corruptions import exact
-from lcrbench.corruptions.filters import REFLECT_101, SLACK, outside
+from lcrbench.corruptions.filters import REFLECT, REFLECT_101, SLACK, outside, to_uint8
 from lcrbench.corruptions.kernel import inline, kernel
 from lcrbench.corruptions.philox import F32, U8, U32, Draws, fill, padded, uniform
+
+I32 = NDArray[np.int32]
 
 
 @kernel
@@ -46,7 +48,7 @@ def smoother(size: int, sigma: float) -> tuple[F32, F32]:
 
     Such a filter is diagonal in the cosine basis cos(pi k (j + 1/2) / size), and a wide one keeps few waves: the result is the
     basis (K, size), with which the smoothed field is basis^T diag(gain) basis, and the gains (K,), K chosen so that what is left
-    out is below a thousandth of the field. Where that is no gain over the weights themselves, K is 0.
+    out is below 0.5 % of the field. Where that is no gain over the weights themselves, K is 0.
     """
     weights = exact.gaussian_weights(sigma, truncate=3.0)
     reach = len(weights) // 2
@@ -55,8 +57,8 @@ def smoother(size: int, sigma: float) -> tuple[F32, F32]:
     cosines = exact.cos((wave * j % (2 * size)) * (np.pi / size))
     gain = weights[reach] + np.cumsum(2.0 * cosines * weights[reach + 1 :], axis=1)[:, -1] if reach else np.ones(size)
     energy = np.cumsum(gain * gain)
-    kept = int(np.argmax(energy >= (1.0 - 1e-6) * energy[-1])) + 1
-    if 2 * kept > reach:
+    kept = int(np.argmax(energy >= (1.0 - 1e-5) * energy[-1])) + 1
+    if kept > reach:  # a wave costs four operations a pixel, a weight six
         return np.empty((0, size), np.float32), weights[reach:].astype(np.float32)
     place = (2 * np.arange(size) + 1)[None]
     basis = exact.cos((np.arange(kept)[:, None] * place % (4 * size)) * (np.pi / (2 * size)))
@@ -107,7 +109,7 @@ def _smooth_taps(field: F32, half: F32, factor: Any) -> None:
     reach = len(half) - 1
     wide = np.empty((height + 2 * reach, width), np.float32)
     for y in range(height + 2 * reach):
-        wide[y] = field[_mirrored(y - reach, height)]
+        wide[y] = field[outside(y - reach, height, REFLECT)]
     line = np.empty(width + 2 * reach, np.float32)
     for y in range(height):
         middle = line[reach : reach + width]
@@ -119,8 +121,8 @@ def _smooth_taps(field: F32, half: F32, factor: Any) -> None:
             for j in range(width):
                 middle[j] += w * (above[j] + beneath[j])
         for t in range(reach):
-            line[t] = middle[_mirrored(t - reach, width)]
-            line[reach + width + t] = middle[_mirrored(width + t, width)]
+            line[t] = middle[outside(t - reach, width, REFLECT)]
+            line[reach + width + t] = middle[outside(width + t, width, REFLECT)]
         target = field[y]
         for j in range(width):
             target[j] = half[0] * middle[j]
@@ -130,14 +132,6 @@ def _smooth_taps(field: F32, half: F32, factor: Any) -> None:
                 target[j] += w * (left[j] + right[j])
         for j in range(width):
             target[j] *= factor
-
-
-@inline
-def _mirrored(i: Any, n: Any) -> Any:
-    """Return the place in 0..n-1 of place i when the axis is reflected with its edge repeated."""
-    while i < 0 or i >= n:
-        i = -1 - i if i < 0 else 2 * n - 1 - i
-    return i
 
 
 @inline
@@ -163,6 +157,38 @@ def _inverse_affine(height: int, width: int, words: U32, reach: float) -> Any:
     return a, b, px[0] - a * qx[0] - b * qy[0], d, e, py[0] - d * qx[0] - e * qy[0]
 
 
+BIAS = 1 << 16  # makes coordinates positive, so that a plain integer cast rounds them down
+
+
+@inline
+def _sample_row(
+    source: F32, shape: tuple[int, int, int], rule: Any, left: I32, top: I32, across: F32, down: F32, target: F32
+) -> None:
+    """Interpolate bilinearly at (left + across, top + down) for each pixel of a row; `rule` tells what lies outside."""
+    height, width, channels = shape
+    for u in range(width):
+        x0, y0 = np.int64(left[u]) - BIAS, np.int64(top[u]) - BIAS
+        x1, y1 = x0 + 1, y0 + 1
+        if x0 < 0 or y0 < 0 or x1 >= width or y1 >= height:
+            x0, x1 = outside(x0, width, rule), outside(x1, width, rule)
+            y0, y1 = outside(y0, height, rule), outside(y1, height, rule)
+        # Unsigned places need no check for a count from the end.
+        p, q = np.uint64((y0 * width + x0) * channels), np.uint64((y0 * width + x1) * channels)
+        r, s = np.uint64((y1 * width + x0) * channels), np.uint64((y1 * width + x1) * channels)
+        fx, fy, t = across[u], down[u], np.uint64(u * channels)
+        upper = source[p] + fx * (source[q] - source[p])
+        lower = source[r] + fx * (source[s] - source[r])
+        target[t] = upper + fy * (lower - upper)
+        if channels == 3:
+            one, two = np.uint64(1), np.uint64(2)
+            upper = source[p + one] + fx * (source[q + one] - source[p + one])
+            lower = source[r + one] + fx * (source[s + one] - source[r + one])
+            second = upper + fy * (lower - upper)
+            upper = source[p + two] + fx * (source[q + two] - source[p + two])
+            lower = source[r + two] + fx * (source[s + two] - source[r + two])
+            target[t + one], target[t + two] = second, upper + fy * (lower - upper)
+
+
 @kernel
 def _elastic(
     x: U8,
@@ -177,54 +203,48 @@ def _elastic(
     count, height, width, channels = x.shape
     size = height * width
     words = np.empty(padded(size), np.uint32)
-    shift = np.zeros((2, height, width), np.float32)
-    warped = np.empty((height * width, channels), np.float32)
+    corner = np.empty(8, np.uint32)
+    shift = np.empty((2, height, width), np.float32)
+    left, top = np.empty(width, np.int32), np.empty(width, np.int32)
+    across, down = np.empty(width, np.float32), np.empty(width, np.float32)
+    line = np.empty(width * channels, np.float32)
+    plain, warped = np.empty(size * channels, np.float32), np.empty(size * channels, np.float32)
     for i in range(count):
-        corner = np.empty(8, np.uint32)
+        source = x[i].reshape(-1)
+        for j in range(len(source)):
+            plain[j] = np.float32(source[j])
         fill(corner, key, 0, indices[i])
         a, b, c, d, e, f = _inverse_affine(height, width, corner, reach)
-        source = x[i].reshape(size, channels)
         for v in range(height):
+            cx, cy = b * v + c + BIAS, e * v + f + BIAS
             for u in range(width):
-                sx, sy = a * u + (b * v + c), d * u + (e * v + f)
-                x0, y0 = math.floor(sx), math.floor(sy)
-                fx, fy = np.float32(sx - x0), np.float32(sy - y0)
-                left, top = int(x0), int(y0)
-                right, bottom = left + 1, top + 1
-                if left < 0 or top < 0 or right >= width or bottom >= height:
-                    left, right = outside(left, width, REFLECT_101), outside(right, width, REFLECT_101)
-                    top, bottom = outside(top, height, REFLECT_101), outside(bottom, height, REFLECT_101)
-                p, q, r, s = top * width + left, top * width + right, bottom * width + left, bottom * width + right
-                for k in range(channels):
-                    upper = np.float32(source[p, k]) + fx * (np.float32(source[q, k]) - np.float32(source[p, k]))
-                    lower = np.float32(source[r, k]) + fx * (np.float32(source[s, k]) - np.float32(source[r, k]))
-                    warped[v * width + u, k] = upper + fy * (lower - upper)
-        if alpha > 0:
-            for axis in range(2):
-                fill(words, key, 1 + axis, indices[i])
-                field = shift[axis]
-                flat = field.reshape(-1)
-                for j in range(size):
-                    flat[j] = np.float32(np.int32(words[j])) * np.float32(2.0**-31)
-                if len(rows[0]) and len(columns[0]):
-                    _smooth_waves(field, rows, columns, np.float32(alpha))
-                else:
-                    _smooth_taps(field, rows[1], np.float32(alpha))
+                sx, sy = a * u + cx, d * u + cy
+                left[u], top[u] = np.int32(sx), np.int32(sy)
+                across[u], down[u] = np.float32(sx - left[u]), np.float32(sy - top[u])
+            target = warped[v * width * channels : (v + 1) * width * channels]
+            _sample_row(plain, (height, width, channels), REFLECT_101, left, top, across, down, target)
+            if alpha == 0:
+                to_uint8(target, SLACK, out[i, v].reshape(-1))
+        if alpha == 0:
+            continue
+        for axis in range(2):
+            fill(words, key, 1 + axis, indices[i])
+            field = shift[axis]
+            flat = field.reshape(-1)
+            for j in range(size):
+                flat[j] = np.float32(np.int32(words[j])) * np.float32(2.0**-31)
+            if len(rows[0]) and len(columns[0]):
+                _smooth_waves(field, rows, columns, np.float32(alpha))
+            else:
+                _smooth_taps(field, rows[1], np.float32(alpha))
         for v in range(height):
+            dx, dy = shift[0, v], shift[1, v]
             for u in range(width):
-                sx, sy = np.float32(u) + shift[0, v, u], np.float32(v) + shift[1, v, u]
-                x0, y0 = math.floor(sx), math.floor(sy)
-                fx, fy = np.float32(sx - x0), np.float32(sy - y0)
-                left, top = int(x0), int(y0)
-                right, bottom = left + 1, top + 1
-                if left < 0 or top < 0 or right >= width or bottom >= height:
-                    left, right = _mirrored(left, width), _mirrored(right, width)
-                    top, bottom = _mirrored(top, height), _mirrored(bottom, height)
-                p, q, r, s = top * width + left, top * width + right, bottom * width + left, bottom * width + right
-                for k in range(channels):
-                    upper = warped[p, k] + fx * (warped[q, k] - warped[p, k])
-                    lower = warped[r, k] + fx * (warped[s, k] - warped[r, k])
-                    out[i, v, u, k] = np.uint8(upper + fy * (lower - upper) + np.float32(SLACK))
+                sx, sy = np.float64(dx[u]) + (u + BIAS), np.float64(dy[u]) + (v + BIAS)
+                left[u], top[u] = np.int32(sx), np.int32(sy)
+                across[u], down[u] = np.float32(sx - left[u]), np.float32(sy - top[u])
+            _sample_row(warped, (height, width, channels), REFLECT, left, top, across, down, line)
+            to_uint8(line, SLACK, out[i, v].reshape(-1))
 
 
 def elastic_transform(x: U8, out: U8, draws: Draws, alpha: float, sigma: float, affine: float) -> None:

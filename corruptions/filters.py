@@ -17,8 +17,9 @@ from lcrbench.corruptions import exact
 from lcrbench.corruptions.kernel import inline, kernel
 from lcrbench.corruptions.philox import F32, U8, Draws, first_words
 
-# Rules for the pixel outside: BORDER_REFLECT_101 of OpenCV (gfedcb|abcdefgh|gfedcba) and "nearest" of scipy (aaaa|abcd|dddd).
-REFLECT_101, NEAREST = 0, 1
+# What lies outside a picture: REFLECT_101 of OpenCV (gfedcb|abcdefgh|gfedcba), "nearest" of scipy (aaaa|abcd|dddd), and "reflect"
+# of scipy (dcba|abcd|dcba).
+REFLECT_101, NEAREST, REFLECT = 0, 1, 2
 
 # What is added to a sum before truncation: sums that should be whole numbers come out a little below in float32. ImageMagick
 # rounds its sums to 16 bits a level before they are truncated to 8, which lifts them by up to half a 257th.
@@ -28,10 +29,11 @@ SLACK, QUANTUM = 2e-4, 0.5 / 257.0
 @inline
 def outside(i: Any, n: Any, rule: Any) -> Any:
     """Return the place in 0..n-1 that stands for place i of the extended axis."""
-    if rule == 1:
+    if rule == NEAREST:
         return min(max(i, 0), n - 1)
+    edge = 1 if rule == REFLECT else 0  # the edge itself counts twice
     while i < 0 or i >= n:
-        i = -i if i < 0 else 2 * (n - 1) - i
+        i = -i - edge if i < 0 else 2 * (n - 1) - i + edge
     return i
 
 
@@ -212,8 +214,73 @@ def zoom_axis(size: int, factor: float) -> tuple[NDArray[np.int64], F32]:
     return before + (size - crop) // 2, (place - before).astype(np.float32)
 
 
+LANES = 16  # pictures that the zoom handles side by side: a vector register of float32
+
+
+@inline
+def pack(pictures: U8, lanes: U8) -> None:
+    """Transpose up to LANES pictures, (n, P, C), to (P, C * LANES): one value of all pictures lies side by side."""
+    count, pixels, channels = pictures.shape
+    for n in range(count):
+        source = pictures[n].reshape(-1)
+        target = lanes.reshape(-1)[n:]
+        for j in range(pixels * channels):
+            target[j * LANES] = source[j]
+
+
+@inline
+def unpack(lanes: U8, pictures: U8) -> None:
+    """Undo `pack`."""
+    count, pixels, channels = pictures.shape
+    for n in range(count):
+        source = lanes.reshape(-1)[n:]
+        target = pictures[n].reshape(-1)
+        for j in range(pixels * channels):
+            target[j] = source[j * LANES]
+
+
+@functools.lru_cache(maxsize=64)
+def _zoom_operator(
+    height: int, width: int, factors: tuple[float, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], F32]:
+    """Return the mean of all magnifications as one sparse matrix over the pixels: row starts, columns, weights."""
+    size = height * width
+    place = np.arange(size)
+    keys, values = [place * size + place], [np.ones(size)]
+    for z in factors:
+        (top, down), (left, across) = zoom_axis(height, z), zoom_axis(width, z)
+        for dy, wy in ((0, 1.0 - down.astype(np.float64)), (1, down.astype(np.float64))):
+            for dx, wx in ((0, 1.0 - across.astype(np.float64)), (1, across.astype(np.float64))):
+                source = (top + dy)[:, None] * width + (left + dx)[None]
+                keys.append(place * size + source.ravel())
+                values.append((wy[:, None] * wx[None]).ravel())
+    entries, inverse = np.unique(np.concatenate(keys), return_inverse=True)
+    weights = np.bincount(inverse, np.concatenate(values)) / (len(factors) + 1)
+    rows, columns = np.divmod(entries[weights > 0], size)
+    return np.searchsorted(rows, np.arange(size + 1)), columns, weights[weights > 0].astype(np.float32)
+
+
 @kernel
-def _zoom_mean(
+def _zoom_small(x: U8, out: U8, starts: NDArray[np.int64], columns: NDArray[np.int64], weight: F32) -> None:
+    """Average by the sparse operator; x and out are (N, P, C)."""
+    count, pixels, channels = x.shape
+    lanes = np.zeros((pixels, channels * LANES), np.uint8)
+    result = np.empty((pixels, channels * LANES), np.uint8)
+    total = np.empty(channels * LANES, np.float32)
+    for first in range(0, count, LANES):
+        pack(x[first : first + LANES], lanes)
+        for p in range(pixels):
+            total[:] = np.float32(SLACK)
+            for k in range(starts[p], starts[p + 1]):
+                source, w = lanes[columns[k]], weight[k]
+                for j in range(len(total)):
+                    total[j] += w * np.float32(source[j])
+            to_uint8(total, 0.0, result[p])
+        unpack(result, out[first : first + LANES])
+
+
+@kernel
+def _zoom_large(
     x: U8,
     out: U8,
     row_before: NDArray[np.int64],
@@ -221,39 +288,49 @@ def _zoom_mean(
     column_before: NDArray[np.int64],
     column_fraction: F32,
 ) -> None:
+    """Average the magnifications one by one."""
     count, height, width, channels = x.shape
-    wide = width * channels
-    padded = np.empty((height, wide), np.float32)
-    line = np.empty(wide, np.float32)
-    total = np.empty(wide, np.float32)
+    group = channels * LANES
+    lanes = np.zeros((height * width, group), np.uint8)
+    result = np.empty((height * width, group), np.uint8)
+    line = np.empty(width * group, np.float32)
+    total = np.empty(width * group, np.float32)
+    rows, targets = lanes.reshape(height, width * group), result.reshape(height, width * group)
     factors = len(row_before)
     mean = np.float32(1.0 / (factors + 1))
-    for i in range(count):
-        pad(x[i], 0, NEAREST, padded)
+    for first in range(0, count, LANES):
+        pack(x[first : first + LANES].reshape(-1, height * width, channels), lanes)
         for y in range(height):
-            total[:] = padded[y]
+            middle = rows[y]
+            for j in range(len(total)):
+                total[j] = np.float32(middle[j])
             for z in range(factors):
-                r = row_before[z, y]
+                upper, lower = rows[row_before[z, y]], rows[row_before[z, y] + 1]
                 f = row_fraction[z, y]
-                upper, lower = padded[r], padded[r + 1]
-                for j in range(wide):
-                    line[j] = upper[j] + f * (lower[j] - upper[j])
-                for j in range(width):
-                    g = column_fraction[z, j]
-                    a = column_before[z, j] * channels
-                    for c in range(channels):
-                        total[j * channels + c] += line[a + c] + g * (line[a + channels + c] - line[a + c])
-            for j in range(wide):
+                for j in range(len(line)):
+                    line[j] = np.float32(upper[j]) + f * (np.float32(lower[j]) - np.float32(upper[j]))
+                for u in range(width):
+                    a = column_before[z, u] * group
+                    here, there, g = line[a : a + group], line[a + group : a + 2 * group], column_fraction[z, u]
+                    target = total[u * group : (u + 1) * group]
+                    for j in range(group):
+                        target[j] += here[j] + g * (there[j] - here[j])
+            for j in range(len(total)):
                 total[j] *= mean
-            to_uint8(total, SLACK, out[i, y].reshape(-1))
+            to_uint8(total, SLACK, targets[y])
+        unpack(result, out[first : first + LANES].reshape(-1, height * width, channels))
 
 
 def zoom_mean(x: U8, out: U8, factors: tuple[float, ...]) -> None:
     """Average each picture with its magnifications by the factors."""
-    height, width = x.shape[1:3]
+    count, height, width, channels = x.shape
+    if height * width <= 64 * 64:  # beyond, the operator would not fit the cache
+        operator = _zoom_operator(height, width, factors)
+        _zoom_small(x.reshape(count, -1, channels), out.reshape(count, -1, channels), *operator)
+        return
     rows = [zoom_axis(height, z) for z in factors]
     columns = [zoom_axis(width, z) for z in factors]
-    _zoom_mean(
+    _zoom_large(
         x,
         out,
         np.array([before for before, _ in rows]),
