@@ -28,7 +28,8 @@ class Budget(Frozen):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0, description="applied as `decay` says")
     decay: Literal["weights"] = Field(
-        "weights", description="what decays: weights of convolutions and linear layers; never scales, thresholds or norms"
+        "weights",
+        description="what decays: weights of convolutions and linear layers; never scales, thresholds or norms",
     )
     schedule: Literal["cosine"] = Field("cosine", description="cosine from the peak to 0, after the warm-up")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises linearly")

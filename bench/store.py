@@ -69,7 +69,9 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
             if isinstance(error, UserError):
                 raise
-            raise UserError(f"{path} is damaged ({type(error).__name__}): remove {path.parent} and run again") from error
+            raise UserError(
+                f"{path} is damaged ({type(error).__name__}): remove {path.parent} and run again"
+            ) from error
 
     def records(self) -> Iterator[Record]:
         """Yield every record, in the order of their ids."""

@@ -29,7 +29,7 @@ class VggTiny(nn.Module):
             _block(method, 32, 64, pool=False),
             _block(method, 64, 64, pool=True),
         )
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(64 * (size // 8) ** 2, classes))
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""

@@ -102,10 +102,10 @@ class Term:
         return [top_singular_value(retention_matrix(a, b), self.options.iterations) for a, b in pairwise(activations)]
 
     def figures(self) -> dict[str, float]:
-        """Return the unweighted loss, and by layer the median ratio, the mean sigma_F and the mean batch-norm scale."""
+        """Return weight, beta, unweighted loss, and by layer median ratio, mean sigma_F and mean batch-norm scale."""
         if self.value is None:
             return {}
-        found = {"loss": float(self.value.detach())}
+        found = {"weight": self.options.weight, "beta": self.options.beta, "loss": float(self.value.detach())}
         for k, (f, b) in enumerate(zip(self.sigma_full, self.sigma_sign, strict=True), start=1):
             found[f"ratio.{k}"] = float((b / f.clamp_min(1e-12)).detach().median())
             found[f"sigma_full.{k}"] = float(f.detach().mean())

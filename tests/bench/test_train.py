@@ -1,0 +1,167 @@
+"""The training loop: equal conditions for all methods, bits that repeat, and bars that broken gradients miss."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lcrbench.bench import data, evaluate
+from lcrbench.bench.budget import Budget
+from lcrbench.bench.train import Diverged, Spent, batches, crop_flip, learning_rate, make_optimizer, train
+from lcrbench.models import estimators
+from lcrbench.models import network as networks
+
+SMALL = Budget(images=600, batch=50, lr=0.05)
+
+
+@pytest.fixture(scope="module")
+def fashion() -> data.Dataset:
+    return data.load()
+
+
+def run(fashion: data.Dataset, method: str, budget: Budget = SMALL, seed: int = 0) -> tuple[networks.Network, Spent]:
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    choice = networks.choose(method)
+
+    def generator(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(seed * 7919 + sum(map(ord, name)))
+
+    net = networks.build(choice, "vgg_tiny", 10, 32, fashion.mean, fashion.std, generator)
+    net = net.to(memory_format=torch.channels_last)
+    spent = train(
+        net,
+        fashion.train,
+        budget,
+        seed,
+        on_progress=getattr(choice.method, "on_progress", None),
+        regularizers=choice.regularizers,
+    )
+    return net, spent
+
+
+def same_bits(a: networks.Network, b: networks.Network) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("base", ["irnet", "bnn"])
+def test_lcr_with_weight_zero_is_its_base_to_the_bit(fashion: data.Dataset, base: str) -> None:
+    plain, first = run(fashion, base)
+    zero, second = run(fashion, f"{base}+lcr:weight=0")
+    active, _ = run(fashion, f"{base}+lcr:weight=0.1")
+    assert same_bits(plain, zero)
+    assert not same_bits(plain, active)
+    assert "lcr.loss" in second.log[0]
+    assert [r["loss"] for r in first.log] == [r["loss"] for r in second.log]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(fashion: data.Dataset) -> None:
+    a, spent = run(fashion, "irnet+lcr")
+    b, _ = run(fashion, "irnet+lcr")
+    c, other = run(fashion, "irnet+lcr", seed=1)
+    assert same_bits(a, b)
+    assert not same_bits(a, c)
+    assert spent.data_order.hexdigest() != other.data_order.hexdigest()
+
+
+def test_every_method_gets_the_same_data(fashion: data.Dataset) -> None:
+    found = [run(fashion, m)[1] for m in ("full_precision", "bnn", "irnet+lcr")]
+    assert len({s.data_order.hexdigest() for s in found}) == 1
+    assert len({s.augmentation.hexdigest() for s in found}) == 1
+    assert {(s.images, s.steps) for s in found} == {(600, 12)}
+
+
+def test_the_order_covers_each_epoch_and_ignores_the_batch(fashion: data.Dataset) -> None:
+    few = data.take(fashion, 100, 10, seed=0).train
+    streams = []
+    for batch in (20, 50):
+        budget = Budget(images=200, batch=batch)
+        parts = list(batches(few, budget, 3, Spent(), "cpu"))
+        assert all(x.shape == (batch, 3, 32, 32) for x, _ in parts)
+        streams.append(torch.cat([x for x, _ in parts]))
+        labels = torch.cat([y for _, y in parts])
+        for epoch in range(2):
+            assert sorted(labels[epoch * 100 : epoch * 100 + 100].tolist()) == sorted(few.labels.tolist())
+    assert torch.equal(streams[0], streams[1])
+
+
+def test_crop_flip_by_hand() -> None:
+    image = torch.arange(1, 1 + 6 * 6 * 3, dtype=torch.uint8).view(1, 6, 6, 3)
+    same = crop_flip(image, torch.tensor([[4, 4, 0]]), 6)
+    assert torch.equal(same, image)
+    assert torch.equal(crop_flip(image, torch.tensor([[4, 4, 1]]), 6), image.flip(2))
+    moved = crop_flip(image, torch.tensor([[0, 8, 0]]), 6)
+    assert torch.equal(moved[:, 4:, :2], image[:, :2, 4:])
+    assert not moved[:, :4].any()
+    assert not moved[:, :, 2:].any()
+
+
+def test_schedule() -> None:
+    budget = Budget(images=1000, batch=10, lr=0.2, warmup=0.1)
+    rates = [learning_rate(budget, s) for s in range(budget.steps)]
+    assert rates[:10] == pytest.approx([0.02 * (i + 1) for i in range(10)])
+    assert rates[10] == 0.2
+    assert rates[55] == pytest.approx(0.1)
+    assert 0 < rates[-1] < 1e-3
+    assert all(a >= b for a, b in pairwise(rates[10:]))
+
+
+def test_only_latent_weights_decay(fashion: data.Dataset) -> None:
+    net, _ = run(fashion, "irnet", Budget(images=50, batch=50))
+    groups = make_optimizer(net, SMALL).param_groups
+    assert {id(p) for p in groups[0]["params"]} == {id(p) for p in networks.latent_weights(net).values()}
+    assert groups[0]["weight_decay"] == SMALL.weight_decay
+    assert groups[1]["weight_decay"] == 0
+    assert sum(len(g["params"]) for g in groups) == len(list(net.parameters()))
+
+
+def test_divergence_is_told(fashion: data.Dataset) -> None:
+    with pytest.raises(Diverged, match="learning rate"):
+        run(fashion, "full_precision", Budget(images=5000, batch=50, lr=1e18, warmup=0))
+
+
+def test_the_log(fashion: data.Dataset) -> None:
+    _, spent = run(fashion, "irnet+lcr")
+    assert spent.log[-1]["step"] == 12
+    assert spent.log[-1]["images"] == 600
+    for row in spent.log:
+        assert row["loss"] > row["cross_entropy"]
+        assert 0 <= row["accuracy"] <= 1
+        assert row["lcr.weight"] == 0.1
+        assert all(math.isfinite(v) for v in row.values())
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    """Multiply every pseudo-gradient by `factor`."""
+    for name in ("_Identity", "_Clip", "_Ede"):
+        function = getattr(estimators, name)
+        original = function.backward
+
+        def backward(ctx: Any, grad: torch.Tensor, original: Any = original) -> Any:
+            found = original(ctx, grad)
+            return (found[0] * factor, *found[1:]) if isinstance(found, tuple) else found * factor
+
+        monkeypatch.setattr(function, "backward", staticmethod(backward))
+
+
+@pytest.mark.parametrize("method", ["bnn", "irnet"])
+def test_the_bar_of_the_quick_preset_needs_the_right_gradient(
+    fashion: data.Dataset, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third of the preset's images is enough to pass its bar of 65 %, and not enough with a broken estimator."""
+    budget = Budget(images=20_000, batch=100, lr=0.1)
+
+    def accuracy() -> float:
+        net, _ = run(fashion, method, budget)
+        return float(np.mean(evaluate.logits(net, fashion.test.images, 100).argmax(1) == fashion.test.labels))
+
+    assert accuracy() >= 0.65
+    for factor in (0.0, -1.0):
+        with monkeypatch.context() as patch:
+            broken(patch, factor)
+            assert accuracy() < 0.62, f"{method} with gradients times {factor}"

@@ -1,0 +1,68 @@
+"""Estimators: values, sign(0) = +1, and each gradient against its written formula."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lcrbench.models.estimators import SignClip, SignEde, SignIdentity, sign
+
+ESTIMATORS = {
+    "identity": (SignIdentity, lambda x: torch.ones_like(x)),
+    "clip": (SignClip, lambda x: (x.abs() <= 1).to(x.dtype)),
+    "ede": (lambda: SignEde(1e-3, 10.0), None),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_values_and_zero(name: str) -> None:
+    estimator = ESTIMATORS[name][0]()
+    x = torch.tensor([-2.0, -1e-38, -0.0, 0.0, 1e-38, 2.0, float("inf"), -float("inf")])
+    assert estimator(x).tolist() == [-1, -1, 1, 1, 1, 1, 1, -1]
+    assert estimator(x).dtype == x.dtype
+
+
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=50))
+def test_a_binarized_input_is_a_fixed_point(values: list[float]) -> None:
+    once = sign(torch.tensor(values))
+    assert set(once.tolist()) <= {-1.0, 1.0}
+    assert torch.equal(sign(once), once)
+
+
+def gradient(estimator: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    x = x.clone().requires_grad_()
+    estimator(x).sum().backward()
+    assert x.grad is not None
+    return x.grad
+
+
+@pytest.mark.parametrize("name", ["identity", "clip"])
+def test_gradient(name: str) -> None:
+    make, formula = ESTIMATORS[name]
+    x = torch.linspace(-3, 3, 601, dtype=torch.float64)
+    assert torch.equal(gradient(make(), x), formula(x))
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.3, 0.75, 1.0])
+def test_gradient_of_ede(progress: float) -> None:
+    estimator = SignEde(1e-3, 10.0)
+    estimator.set_progress(progress)
+    t = 10 ** (-3 + 4 * progress)
+    k = max(1 / t, 1)
+    x = torch.linspace(-3, 3, 601, dtype=torch.float64)
+    torch.testing.assert_close(gradient(estimator, x), k * t * (1 - torch.tanh(t * x) ** 2), rtol=1e-9, atol=1e-12)
+    assert math.isclose(float(gradient(estimator, torch.zeros(1))), max(1.0, t), rel_tol=1e-6)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_copies(name: str) -> None:
+    estimator = ESTIMATORS[name][0]()
+    x = torch.randn(10, generator=torch.Generator().manual_seed(0))
+    for other in (copy.deepcopy(estimator), pickle.loads(pickle.dumps(estimator))):
+        assert torch.equal(gradient(other, x), gradient(estimator, x))

@@ -1,0 +1,184 @@
+"""Conformance of every method and backbone in the registry, and each binary method's forward by hand."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lcrbench import registry
+from lcrbench.errors import UserError
+from lcrbench.models import network as networks
+from lcrbench.models.binary import BinaryConv2d, binary_layers
+
+METHODS, BACKBONES = registry.names("method"), registry.names("backbone")
+BINARY = [m for m in METHODS if registry.load("method", m).Method.weight_bits == 1]
+
+
+def make(method: str, backbone: str = "vgg_tiny", seed: int = 0) -> networks.Network:
+    def generator(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(seed * 1000 + sum(map(ord, name)))
+
+    return networks.build(networks.choose(method), backbone, 10, 32, [0.3] * 3, [0.4] * 3, generator)
+
+
+def images(n: int = 4) -> torch.Tensor:
+    return torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("kind", ["method", "regularizer", "backbone", "metric"])
+def test_entries_are_documented(kind: str) -> None:
+    for name in registry.names(kind):
+        text = registry.docstring(kind, name)
+        assert len(text.splitlines()) >= 1, name
+        assert 10 < len(registry.summary(kind, name)) < 125, name
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_a_frozen_dataclass(name: str) -> None:
+    method = registry.load("method", name).Method()
+    assert dataclasses.is_dataclass(method)
+    assert type(method).__dataclass_params__.frozen
+    assert networks.choose(name).label == name
+    assert networks.choose(name).method == method
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("name", METHODS)
+def test_network(name: str, backbone: str) -> None:
+    net = make(name, backbone)
+    if hasattr(networks.choose(name).method, "on_progress"):
+        networks.choose(name).method.on_progress(net, 0.5)
+    loss = F.cross_entropy(net(images()), torch.tensor([0, 1, 2, 3]))
+    loss.backward()
+    for key, p in net.named_parameters():
+        assert p.grad is not None, key
+        assert torch.isfinite(p.grad).all(), key
+    net.eval()
+    before = net(images())
+    assert before.shape == (4, 10)
+    again = make(name, backbone, seed=7)
+    again.load_state_dict(net.state_dict())
+    for other in (again.eval(), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert torch.equal(other(images()), before)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("name", BINARY)
+def test_binary_layers_see_two_values(name: str, backbone: str) -> None:
+    net = make(name, backbone)
+    layers = binary_layers(net)
+    assert layers
+    seen = []
+    for layer in layers.values():
+        layer.sign.register_forward_hook(lambda m, i, o: seen.append(o.unique().tolist()))
+    net.eval()(images())
+    assert len(seen) == len(layers)
+    assert all(values in ([-1.0, 1.0], [1.0], [-1.0]) for values in seen)
+    for layer in layers.values():
+        bits, scale = layer.binarizer(layer.weight)
+        assert bits.unique().tolist() == [-1.0, 1.0]
+        assert bits.shape == layer.weight.shape
+        assert scale is None or scale.shape == (layer.out_channels,)
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_accumulators_are_whole_numbers(name: str) -> None:
+    layer = next(iter(binary_layers(make(name)).values()))
+    x = torch.randn(2, layer.in_channels, 8, 8, generator=torch.Generator().manual_seed(3))
+    bits, scale = layer.binarizer(layer.weight)
+    exact = F.conv2d(layer.sign(x).double(), bits.double(), None, layer.stride, layer.padding)
+    assert torch.equal(exact, exact.round())
+    if scale is not None:
+        exact = exact * scale.double().view(1, -1, 1, 1)
+    torch.testing.assert_close(layer(x).double(), exact, rtol=1e-6, atol=0)
+
+
+def test_methods_start_from_the_same_latent_weights() -> None:
+    for backbone in BACKBONES:
+        assert len({networks.weights_hash(make(m, backbone)) for m in METHODS}) == 1
+        assert networks.weights_hash(make("bnn", backbone)) != networks.weights_hash(make("bnn", backbone, seed=1))
+
+
+def test_irnet_weights_by_hand() -> None:
+    layer = BinaryConv2d(
+        1, 2, 2, 1, 0, sign=torch.nn.Identity(), binarizer=registry.load("method", "irnet").Binarizer(1e-3, 10)
+    )
+    with torch.no_grad():
+        layer.weight[0] = torch.tensor([[[1.0, 2.0], [3.0, 6.0]]])
+        layer.weight[1] = torch.tensor([[[0.0, 0.0], [0.0, 4.0]]])
+    bits, scale = layer.binarizer(layer.weight)
+    # Filter 0: mean 3, unbiased std sqrt(14/3) = 2.160; standardized -.926 -.463 0 1.389; sign(0) = +1;
+    # mean |.| = .694, log2 = -.526, rounds to -1. Filter 1: mean 1, std 2; -.5 -.5 -.5 1.5; mean .75, log2 -.415 -> 0.
+    assert bits[0].flatten().tolist() == [-1, -1, 1, 1]
+    assert bits[1].flatten().tolist() == [-1, -1, -1, 1]
+    assert scale.tolist() == [0.5, 1.0]
+
+
+def test_irnet_differentiates_the_standardization() -> None:
+    binarizer = registry.load("method", "irnet").Binarizer(1e-3, 10)
+    w = torch.randn(4, 3, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    upstream = torch.randn(4, 3, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    (binarizer(w)[0] * upstream).sum().backward()
+    v = w.detach().clone().requires_grad_()
+    t = binarizer.estimator.t
+    # At t = 1e-3, k = 1000: tanh(t z) / t stands for sign(z), and has exactly the estimator's derivative.
+    z = (v - v.mean((1, 2, 3), keepdim=True)) / v.std((1, 2, 3), keepdim=True)
+    (torch.tanh(t * z) / t * upstream).sum().backward()
+    torch.testing.assert_close(w.grad, v.grad)
+
+
+def test_a_constant_filter_does_not_divide_by_zero() -> None:
+    bits, scale = registry.load("method", "irnet").Binarizer(1e-3, 10)(torch.ones(1, 2, 3, 3))
+    assert torch.isfinite(scale).all()
+    assert bits.unique().tolist() == [1.0]
+
+
+def test_counted_operations() -> None:
+    cost = networks.cost(make("irnet", "resnet20"), 32)
+    # Multiply-accumulates of ResNet-20 at 32 px with a parameter-free shortcut, counted independently by hand.
+    convs = (
+        6 * 9 * 16 * 16 * 32 * 32 + (9 * 16 * 32 + 5 * 9 * 32 * 32) * 16 * 16 + (9 * 32 * 64 + 5 * 9 * 64 * 64) * 8 * 8
+    )
+    assert cost.binary_macs == convs == 40_108_032
+    assert cost.macs - cost.binary_macs == 9 * 3 * 16 * 32 * 32 + 64 * 10
+    assert sum(m.weight.numel() for m in binary_layers(make("irnet", "resnet20")).values()) == 267_264
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("irnett", "did you mean 'irnet'"),
+        ("irnet+lrc", "did you mean 'lcr'"),
+        ("irnet:t_mix=1", "did you mean 't_min'"),
+        ("irnet:t_min=x", "is a number"),
+        ("irnet:t_min", "has no value"),
+        ("irnet:t_min=20", "0 < t_min"),
+        ("irnet+lcr:weight=-1", "weight >= 0"),
+        ("irnet+lcr+lcr", "twice"),
+        ("full_precision:nonlinearity=gelu", "relu"),
+        ("no_such.module", "import path"),
+    ],
+)
+def test_bad_choices(text: str, says: str) -> None:
+    with pytest.raises(UserError, match=says) as error:
+        networks.choose(text)
+    assert "\n" not in str(error.value)
+
+
+def test_labels_name_what_differs_from_the_default() -> None:
+    assert networks.choose("lcr").label == "irnet+lcr"
+    assert networks.choose("bnn+lcr:beta=2.0,weight=0").label == "bnn+lcr:weight=0.0"
+
+
+def test_a_method_from_outside(tmp_path, monkeypatch) -> None:
+    (tmp_path / "my_method.py").write_text("from lcrbench.models.methods.bnn import Method\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("")
+    (tmp_path / "pack" / "other.py").write_text("from lcrbench.models.methods.bnn import Method\n")
+    assert networks.choose("pack.other").name == "pack.other"

@@ -1,0 +1,124 @@
+"""The arrows between the packages, the list of packages, and what may not be loaded when."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = {"lcrbench", "lcrbench.errors", "lcrbench.registry"}
+MAY_IMPORT = {
+    "models": {"lcrbench.models"},
+    "corruptions": {"lcrbench.corruptions"},
+    # The harness writes its report through the command line alone.
+    "bench": {"lcrbench.bench", "lcrbench.models", "lcrbench.corruptions"},
+    "reports": {
+        "lcrbench.reports",
+        "lcrbench.bench.store",
+        "lcrbench.bench.budget",
+        "lcrbench.bench.schema",
+        "lcrbench.bench.spec",
+        "lcrbench.bench.stats",
+    },
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Return the dotted names that a file imports; `from a import b` gives a.b."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def inside(name: str, allowed: set[str]) -> bool:
+    return any(name == a or name.startswith(a + ".") for a in allowed)
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_arrows(folder: str) -> None:
+    files = list((ROOT / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        allowed = MAY_IMPORT[folder] | {s for s in SHARED if s != "lcrbench"}
+        if path.name.startswith("cli"):
+            allowed = {"lcrbench"}
+        for name in imports(path):
+            if name.startswith("lcrbench.") and name not in ("lcrbench.__version__",):
+                ok = inside(name, allowed) or name in {f"lcrbench.{a.split('.')[1]}" for a in allowed if "." in a}
+                assert ok, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("folder", ["reports", "corruptions"])
+def test_no_torch_in(folder: str) -> None:
+    for path in (ROOT / folder).rglob("*.py"):
+        assert not any(n.split(".")[0] in ("torch", "torchvision") for n in imports(path)), path
+
+
+def test_bare_imports_of_the_folders_are_banned() -> None:
+    for folder in [*MAY_IMPORT, "tests"]:
+        for path in (ROOT / folder).rglob("*.py"):
+            bare = {n.split(".")[0] for n in imports(path)} & set(MAY_IMPORT)
+            assert not bare, f"{path} imports {bare}: a second copy of the package"
+
+
+def test_every_package_is_listed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    listed = set(project["tool"]["setuptools"]["packages"])
+    found = {"lcrbench"}
+    for top in MAY_IMPORT:
+        for folder in [ROOT / top, *(ROOT / top).rglob("*/")]:
+            if any(folder.glob("*.py")) and folder.name not in ("__pycache__", "_root"):
+                found.add("lcrbench." + ".".join(folder.relative_to(ROOT).parts))
+    assert found == listed
+
+
+def loaded(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code + "\nimport sys; print(' '.join(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_reports_load_no_torch() -> None:
+    modules = loaded("import lcrbench.reports.report, lcrbench.bench.store")
+    assert "lcrbench.reports.report" in modules
+    assert "torch" not in modules
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list"], ["list", "methods"], ["list", "corruptions"], ["list", "presets"]]
+)
+def test_help_and_lists_answer_at_once_without_torch(words: list[str]) -> None:
+    code = f"import sys; sys.argv = ['lcrbench', *{words!r}]\ntry:\n from lcrbench.bench import cli; cli.main()\nexcept SystemExit:\n pass"
+    modules = loaded(code)
+    assert "torch" not in modules
+    assert "matplotlib" not in modules
+    best = min(_cpu_seconds(words) for _ in range(3))
+    assert best < 0.5, f"{best:.2f} s"
+
+
+def _cpu_seconds(words: list[str]) -> float:
+    import resource
+
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before, wall = spent(), time.perf_counter()
+    subprocess.run([sys.executable, "-m", "lcrbench.bench.cli", *words], capture_output=True, check=True)
+    # CPU time, since other processes may hold the cores; never more than the wall.
+    return min(spent() - before, time.perf_counter() - wall)
