@@ -71,6 +71,21 @@ _STYLE: dict[str, Any] = {
 }
 
 
+# On a screen a panel is larger and read from further away than on paper.
+_SCREEN: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "lines.linewidth": 1.7,
+    "lines.markersize": 4.2,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+}
+
+
 @dataclass
 class Hits:
     """Where the data stand in a figure, and what the page says when they are pointed at."""
@@ -96,7 +111,7 @@ class Panel:
 
     draw: Draw
     title: str = ""
-    size: tuple[float, float] = (2.9, 2.05)
+    size: tuple[float, float] = (3.7, 2.6)
     group: str = ""
 
 
@@ -165,7 +180,7 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
 def inline(picture: Picture, prefix: str) -> list[str]:
     """Return a figure's panels as SVG elements for the page; `prefix` keeps their ids apart from all others."""
     found = []
-    with _house_style(), mpl.rc_context({"svg.fonttype": "none"}):
+    with _house_style(), mpl.rc_context(_SCREEN):
         for i, panel in enumerate(picture.panels):
             figure = Figure(figsize=panel.size, dpi=72, layout="constrained")
             hits = Hits()

@@ -212,6 +212,7 @@ def _picture(
         "name": picture.name,
         "title": picture.title,
         "caption": picture.caption,
+        "wide": len(panels) > 1,
         "legend": [_legend(r, index) for r in picture.legend],
         "width": round(picture.panels[0].size[0] * 72),
         "panels": [{"svg": Markup(svg), "group": p.group} for svg, p in zip(panels, picture.panels, strict=True)],

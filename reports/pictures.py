@@ -180,7 +180,15 @@ def heatmap(setting: Setting) -> Picture | None:
                     dark = 0.299 * r + 0.587 * g + 0.114 * b < 0.5
                     shown = f"{v:+.0f}".replace("-", "−") if sign else f"{v:.0f}"
                     shown = "0" if shown in ("+0", "−0") else shown
-                    ax.text(j, i, shown, ha="center", va="center", fontsize=6, color="#ffffff" if dark else "#111111")
+                    ax.text(
+                        j,
+                        i,
+                        shown,
+                        ha="center",
+                        va="center",
+                        fontsize=0.83 * ax.xaxis.get_ticklabels()[0].get_fontsize(),
+                        color="#ffffff" if dark else "#111111",
+                    )
                     what = f"{v:+.1f} points against {reference.label}" if sign and reference else f"{v:.1f} %"
                     hits.box(ax, j, i, f"{row.label}, {name.replace('_', ' ')} {severity}: {what}", row.index)
             ax.set_yticks(range(len(names)), [words(n) for n in names])
@@ -193,7 +201,7 @@ def heatmap(setting: Setting) -> Picture | None:
                 spine.set_visible(False)
             ax.set_title(title)
 
-        return Panel(draw, title, size=(3.0, 0.62 + 0.165 * max(4, len(names))))
+        return Panel(draw, title, size=(3.9, 0.8 + 0.2 * max(4, len(names))))
 
     panels = [panel(r, grids[r.index], "cividis", (low, high), plain_label(r), False) for r in rows]
     panels += [
@@ -291,7 +299,7 @@ def training(setting: Setting, store: Store) -> Picture | None:
             ax.set_ylabel(label)
             ax.yaxis.set_major_locator(MaxNLocator(5))
 
-        return Panel(draw, title, size=(3.6, 2.3))
+        return Panel(draw, title, size=(4.4, 2.9))
 
     names = {
         "cross_entropy": ("nats", "cross-entropy"),
@@ -349,7 +357,7 @@ def _ratios(row: Row, logs: list[pd.DataFrame], columns: list[str], name: str) -
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         ax.yaxis.set_minor_locator(NullLocator())
 
-    return Panel(draw, f"{name} ratio, {row.label}", size=(3.6, 2.3))
+    return Panel(draw, f"{name} ratio, {row.label}", size=(4.4, 2.9))
 
 
 def lipschitz(setting: Setting) -> Picture | None:
@@ -440,10 +448,10 @@ def lipschitz(setting: Setting) -> Picture | None:
             ax.set_ylabel(f"gain, {info.unit}")
             ax.set_title(f"{statistic}, {norm_text(norm)}")
 
-        return Panel(draw, f"secant gain {statistic}", size=(3.6, 2.4))
+        return Panel(draw, f"secant gain {statistic}", size=(4.4, 2.9))
 
     if len(radii) == 1 and len(norms) == 1:
-        panels = [Panel(at_one_radius, "secant gain", size=(6.4, 0.9 + 0.32 * len(rows)))]
+        panels = [Panel(at_one_radius, "secant gain", size=(7.0, 1.1 + 0.4 * len(rows)))]
         paper = (5.0, 0.9 + 0.28 * len(rows))
         legend: tuple[Row, ...] = ()
     else:
@@ -503,7 +511,7 @@ def lipschitz_error(setting: Setting) -> Picture | None:
 
     legend = tuple(r for r in chosen(setting) if r.index in set(frame["row"]))
     caption = f"Mean error over the common corruptions against the secant gain, a point a run. {said}"
-    panel = Panel(draw, "corruption error against secant gain", size=(5.0, 3.1))
+    panel = Panel(draw, "corruption error against secant gain", size=(6.2, 3.6))
     frame = frame.drop(columns="row")
     return Picture(
         "lipschitz_error", "Lipschitz against corruption error", caption, [panel], frame, 1, legend, (4.2, 2.7)
@@ -562,7 +570,7 @@ def accuracy_operations(setting: Setting) -> Picture | None:
             ax.set_title(title)
             ax.margins(0.12)
 
-        return Panel(draw, f"accuracy against operations, {title}", size=(3.6, 2.6))
+        return Panel(draw, f"accuracy against operations, {title}", size=(4.4, 3.1))
 
     caption = "Accuracy against operations an image (a binary multiply-accumulate counts 1/64); the grey line is the Pareto front."
     return Picture(
@@ -634,7 +642,7 @@ def critical_difference(setting: Setting) -> Picture | None:
         ax.plot([1, n], [top, top], color=MUTED, linewidth=0.8)
         for tick in range(1, n + 1):
             ax.plot([tick, tick], [top, top + 0.12], color=MUTED, linewidth=0.8)
-            ax.annotate(str(tick), (tick, top + 0.18), ha="center", va="bottom", fontsize=7, color=MUTED)
+            ax.annotate(str(tick), (tick, top + 0.18), ha="center", va="bottom", color=MUTED)
         half = (n + 1) // 2
         for place, i in enumerate(order):
             row, rank = rows[i], float(ranks[i])
@@ -723,5 +731,5 @@ def performance_profile(setting: Setting) -> Picture | None:
         "Higher and further left is better. A picture, not a claim."
     )
     data = pd.DataFrame({"factor": taus} | {r.label: shares[r.index] for r in rows})
-    panel = Panel(draw, "performance profile", size=(5.0, 2.8))
+    panel = Panel(draw, "performance profile", size=(6.2, 3.6))
     return Picture("performance_profile", "Performance profile", caption, [panel], data, 1, tuple(rows), (4.2, 2.5))

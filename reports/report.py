@@ -296,7 +296,7 @@ def _findings(compared: Comparison, found_in: list[dict[tuple[str, str], list[Di
                 Finding(
                     f"{max(detectable) * 100:.1f} points",
                     "power .8, alpha .05",
-                    f"{where}is the smallest difference in mean corruption accuracy that these comparisons, over {unit}, would have "
+                    f"{where}The smallest difference in mean corruption accuracy that these comparisons, over {unit}, would have "
                     "found; a smaller one may exist and not be seen.",
                 )
             )

@@ -193,7 +193,7 @@ def lipschitz_key(setting: Setting) -> Key | None:
     return None
 
 
-COST = ("Network", "Training")
+COST = ("Drop", "Calibration", "Network", "Training")
 """The headings of the main table's second half."""
 
 
@@ -218,7 +218,13 @@ def main_table(setting: Setting) -> Table:
         info = setting.metrics[lipschitz.metric]
         bound = {"lower": "lower bound", "upper": "upper bound"}.get(info.bound, info.bound)
         where = f"{norm_text(lipschitz.norm)}, {radius_text(lipschitz.radius)}".removesuffix(", ")
-        columns.append(Column(f"q95, {where}", f"{info.unit}; {bound}", "Secant gain", None, 2))
+        columns.append(Column(f"q95, {bound}", f"{where}, {info.unit}", "Secant gain", None, 2))
+    columns.append(Column("clean − mean", "points", "Drop", digits=digits, scale=100))
+    calibration = [k for m in setting.metrics if "calibration" in m or m == "ece" for k in setting.keys(m)]
+    calibration = [k for k in calibration if not k.corruption and k.statistic == "mean"][:1]
+    for k in calibration:
+        info = setting.metrics[k.metric]
+        columns.append(Column(k.metric, info.unit, "Calibration", info.higher_is_better, 3))
     columns += [
         Column("Parameters", "thousands", "Network", digits=1, scale=1e-3),
         Column("binary", "% of parameters", "Network", digits=1, scale=100),
@@ -239,6 +245,8 @@ def main_table(setting: Setting) -> Table:
             cells.append(Cell.of(row.estimate(Key("corruption_error", corruption="extra"))))
         if lipschitz:
             cells.append(Cell.of(row.estimate(lipschitz)))
+        cells.append(drop(row))
+        cells += [Cell.of(row.estimate(k)) for k in calibration]
         cells += [
             cost(row, lambda r: r.model.parameters if r.model else None),
             cost(row, lambda r: r.model.binary_weights / max(1, r.model.parameters) if r.model else None),
@@ -262,12 +270,20 @@ def main_table(setting: Setting) -> Table:
             f"{'lower bound' if setting.metrics[lipschitz.metric].bound == 'lower' else 'figure'}. See the methods notes."
         )
     costs = (
-        "OPs: multiply-accumulates, binary ones counted as 1/64. Memory: one bit a binary weight, 32 bits any other "
+        "Drop: clean accuracy minus mean accuracy over the common corruptions. OPs: multiply-accumulates, binary ones counted as 1/64. Memory: one bit a binary weight, 32 bits any other "
         "parameter. CPU: seconds of all threads in training, a teacher's included."
     )
     notes.append(costs)
     caption = f"{setting.title}: accuracy and mean corruption error, {interval_words(setting)}."
     return marked(Table("main", caption, tuple(columns), tuple(rows), tuple(notes)))
+
+
+def drop(row: Row) -> Cell:
+    """Return clean accuracy minus mean corrupted accuracy, with an interval over seeds if there are several."""
+    clean, error = row.per_seed(CLEAN), row.per_seed(COMMON_ERROR)
+    if not clean or len(clean) != len(error):
+        return Cell()
+    return Cell.of(stats.mean([c - (1 - e) for c, e in zip(clean, error, strict=True)], "seeds"))
 
 
 def operations(record: Record) -> float | None:
