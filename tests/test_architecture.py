@@ -103,7 +103,8 @@ def test_reports_load_no_torch() -> None:
     "words", [["--help"], ["list"], ["list", "methods"], ["list", "corruptions"], ["list", "presets"]]
 )
 def test_help_and_lists_answer_at_once_without_torch(words: list[str]) -> None:
-    code = f"import sys; sys.argv = ['lcrbench', *{words!r}]\ntry:\n from lcrbench.bench import cli; cli.main()\nexcept SystemExit:\n pass"
+    code = f"import sys; sys.argv = ['lcrbench', *{words!r}]\n"
+    code += "try:\n from lcrbench.bench import cli; cli.main()\nexcept SystemExit:\n pass"
     modules = loaded(code)
     assert "torch" not in modules
     assert "matplotlib" not in modules

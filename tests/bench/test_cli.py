@@ -1,0 +1,102 @@
+"""The command line: every mistake is one line on standard error that names the thing and the way out, and exit code 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lcrbench.bench import cli
+
+
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["lcrbench", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("run quik", "did you mean 'quick'"),
+        ("run --methds x", "did you mean '--methods'"),
+        ("run --methods irnett", "did you mean 'irnet'"),
+        ("run --corruptions fogg", "did you mean 'fog'"),
+        ("run --severities 6", "from 1 to 5"),
+        ("run --severities x", "whole numbers"),
+        ("run --images -5", "greater than 0"),
+        ("run --images 10", "at least one batch"),
+        ("run --lr nan", "finite"),
+        ("run --set budget.imags=3", "did you mean 'budget.images'"),
+        ("run --set budget", "FIELD=VALUE"),
+        ("run --set backbone.x=1", "holds no fields"),
+        ("run --set data=3", "data"),
+        ("run --data fashion-mnist-10", "did you mean 'fashion-mnist-10k'"),
+        ("run --data ./nowhere", "nowhere"),
+        ("run --device cudda", "cudda"),
+        ("run --workers 0", "workers"),
+        ("run none.toml", "none.toml"),
+        ("list things", "There are: method"),
+        ("show method irnte", "did you mean 'irnet'"),
+        ("show run 12 --store nowhere", "no store"),
+        ("show corruption fogg", "did you mean 'fog'"),
+        ("show preset quik", "did you mean 'quick'"),
+        ("report nowhere", "no store"),
+        ("repot", "repot"),
+    ],
+)
+def test_mistakes(capsys, monkeypatch, tmp_path: Path, words: str, says: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, monkeypatch, *words.split())
+    assert code == 2, err
+    assert says in err
+    assert err.startswith("lcrbench: ")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["[budget\n", "\xff", "budget = 3", "methods = 'irnet'", "[budget]\nlr = 'x'"])
+def test_bad_spec_files(capsys, monkeypatch, tmp_path: Path, text: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.toml").write_bytes(text.encode("latin-1"))
+    code, _, err = call(capsys, monkeypatch, "run", "a.toml")
+    assert code == 2
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["method", "regularizers", "backbone", "corruptions", "metric", "preset", "data"])
+def test_lists(capsys, monkeypatch, kind: str) -> None:
+    code, out, _ = call(capsys, monkeypatch, "list", kind)
+    assert code == 0
+    assert len(out.splitlines()) >= 1
+
+
+def test_plan_trains_nothing(capsys, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = call(capsys, monkeypatch, "run", "quick", "--plan", "--seeds", "0 1")
+    assert code == 0
+    assert len(out.splitlines()) == 8
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_show(capsys, monkeypatch) -> None:
+    assert "1909.10788" in call(capsys, monkeypatch, "show", "method", "irnet")[1]
+    assert "0.08" in call(capsys, monkeypatch, "show", "corruption", "gaussian_noise")[1]
+    assert "[budget]" in call(capsys, monkeypatch, "show", "preset", "quick")[1]
+    assert "T-shirt" in call(capsys, monkeypatch, "show", "data", "fashion-mnist-10k")[1]
+
+
+def test_doctor(capsys, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, monkeypatch, "doctor")
+    assert code == 0, out + err
+    assert "BAD" not in out
+    (tmp_path / "lcrbench-runs" / "x").mkdir(parents=True)
+    (tmp_path / "lcrbench-runs" / "x" / "record.json").write_text("{")
+    code, out, _ = call(capsys, monkeypatch, "doctor")
+    assert code == 1
+    assert "BAD" in out
+    assert "record.json" in out

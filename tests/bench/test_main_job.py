@@ -1,0 +1,215 @@
+"""The main job from end to end, small: a grid is trained, corrupted, measured, stored and reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lcrbench.bench import evaluate, runner, spec, worker
+from lcrbench.bench.schema import Record
+from lcrbench.bench.store import OUTCOMES, WEIGHTS, Store
+
+TABLES = {
+    "data": {"train": 400, "test": 100},
+    "methods": ["full_precision", "irnet", "irnet+lcr"],
+    "budget": {"images": 800, "batch": 50, "lr": 0.05},
+    "evaluation": {"corruptions": ["gaussian_noise", "fog", "gaussian_blur"], "severities": [1, 5], "block": 32},
+    "metrics": {"accuracy": {}, "corruption_error": {}, "lipschitz_secant": {"images": 10, "directions": 2}},
+}
+
+
+def go(root: Path, tables: dict, **kwargs) -> list[Record]:
+    grid = spec.make_grid(TABLES | tables)
+    ids = runner.run(grid, root, workers=2, device="cpu", command="test", quiet=True, **kwargs)
+    return [Store(root).record(i) for i in ids]
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
+    root = tmp_path_factory.mktemp("grid") / "store"
+    return root, go(root, {})
+
+
+def test_every_run_is_whole(grid: tuple[Path, list[Record]]) -> None:
+    root, records = grid
+    assert [r.spec.label for r in records] == ["full_precision", "irnet", "irnet+lcr"]
+    for r in records:
+        assert r.status == "finished"
+        assert r.ledger is not None
+        assert (r.ledger.images, r.ledger.steps) == (800, 16)
+        assert r.ledger.forward == r.ledger.backward == {"student": 800}
+        assert r.ledger.evaluation_forward == {"evaluation": 7 * 100, "lipschitz": 10 + 4 * 2 * 10}
+        assert {"data", "training", "evaluation", "corruption", "lipschitz"} <= set(r.ledger.seconds)
+        cells = {(m.corruption, m.severity) for m in r.measurements if m.metric == "accuracy"}
+        assert cells == {("", 0)} | {(c, s) for c in ("gaussian_noise", "fog", "gaussian_blur") for s in (1, 5)}
+        assert all(m.n > 0 for m in r.measurements)
+        assert len(Store(root).outcomes(r.run_id)) == 7
+
+
+def test_budgets_are_proved_equal(grid: tuple[Path, list[Record]]) -> None:
+    ledgers = [r.ledger for r in grid[1]]
+    for field in ("data_order_sha256", "augmentation_sha256", "initial_weights_sha256", "selection", "images", "steps"):
+        assert len({getattr(ledger, field) for ledger in ledgers}) == 1, field
+
+
+def test_measurements_agree_with_outcomes(grid: tuple[Path, list[Record]]) -> None:
+    root, records = grid
+    for r in records:
+        right = Store(root).outcomes(r.run_id)
+        found = {
+            (m.metric, m.corruption, m.severity): m.value for m in r.measurements if m.metric != "lipschitz_secant"
+        }
+        assert found["accuracy", "", 0] == right["clean"].mean()
+        assert found["accuracy", "fog", 5] == right["fog/5"].mean()
+        common = np.stack([right[f"{c}/{s}"] for c in ("gaussian_noise", "fog") for s in (1, 5)])
+        assert found["corruption_error", "common", 0] == pytest.approx(1 - common.mean())
+        assert found["corruption_error", "extra", 0] == found["corruption_error", "gaussian_blur", 0]
+        assert ("corruption_error", "blur", 0) not in found
+
+
+def test_secants_are_ordered_lower_bounds(grid: tuple[Path, list[Record]]) -> None:
+    for r in grid[1]:
+        assert r.metrics["lipschitz_secant"].bound == "lower"
+        by = {(m.radius, m.statistic): m for m in r.measurements if m.metric == "lipschitz_secant"}
+        assert len({radius for radius, _ in by}) == 4
+        for radius, _ in by:
+            assert 0 < by[radius, "q50"].value <= by[radius, "q95"].value <= by[radius, "max"].value
+            assert by[radius, "max"].low is None
+
+
+def test_the_stored_weights_give_the_stored_outcomes(grid: tuple[Path, list[Record]]) -> None:
+    """Also with other neighbours, another order and by another caller, to the bit."""
+    import torch
+    from safetensors.torch import load_file
+
+    from lcrbench.models import network as networks
+
+    root, records = grid
+    r = records[2]
+    torch.set_num_threads(1)
+    data = worker.load_data(spec.Data(**TABLES["data"]))
+    net = networks.build(
+        networks.choose(worker.choice_text(r.spec)),
+        r.spec.backbone,
+        10,
+        32,
+        data.mean,
+        data.std,
+        lambda n: torch.Generator(),
+    ).to(memory_format=torch.channels_last)
+    net.load_state_dict(load_file(root / r.run_id / WEIGHTS))
+    order = np.random.default_rng(1).permutation(100)
+    right = evaluate.logits(net, data.test.images[order], r.spec.evaluation.block).argmax(1) == data.test.labels[order]
+    assert np.array_equal(right, Store(root).outcomes(r.run_id)["clean"][order])
+
+
+def test_a_second_run_is_identical_apart_from_times(grid: tuple[Path, list[Record]], tmp_path: Path) -> None:
+    for a, b in zip(grid[1], go(tmp_path / "s", {}), strict=True):
+        assert a.timeless() == b.timeless()
+        assert a.files == b.files
+        assert (tmp_path / "s" / b.run_id / OUTCOMES).read_bytes() == (grid[0] / a.run_id / OUTCOMES).read_bytes()
+
+
+def test_finished_runs_are_skipped(grid: tuple[Path, list[Record]]) -> None:
+    root, records = grid
+    before = [(root / r.run_id / "record.json").stat().st_mtime_ns for r in records]
+    go(root, {})
+    assert [(root / r.run_id / "record.json").stat().st_mtime_ns for r in records] == before
+
+
+def test_a_diverging_run_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    tables = {
+        "methods": ["full_precision:nonlinearity=relu", "bnn"],
+        "budget": TABLES["budget"] | {"lr": 1e30, "warmup": 0.0},
+        "metrics": {"accuracy": {}},
+    }
+    records = go(tmp_path / "s", tables)
+    assert records[0].status == "failed"
+    assert records[0].failure.reason == "diverged"
+    assert "learning rate" in records[0].failure.message
+    assert records[0].measurements == ()
+
+
+def test_a_killed_run_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "killer.py").write_text(
+        "import os, signal\n"
+        "from dataclasses import dataclass\n"
+        "from lcrbench.models.methods import bnn\n"
+        "@dataclass(frozen=True)\n"
+        "class Method(bnn.Method):\n"
+        "    def on_progress(self, network, t):\n"
+        "        if t > 0.4: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("")
+    (tmp_path / "killer.py").rename(tmp_path / "pack" / "killer.py")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-c", "import sys; sys.argv[0]='lcrbench'; from lcrbench.bench.cli import main; main()"]
+    command += ["run", _spec(tmp_path), "--methods", "pack.killer bnn", "--store", "s", "--quiet", "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert "1 of 2 runs failed" in done.stderr
+    by = {r.spec.label: r for r in Store("s").records()}
+    assert by["bnn"].status == "finished"
+    assert by["pack.killer"].failure.reason == "killed"
+    assert "SIGKILL" in by["pack.killer"].failure.message
+    assert Path(done.stdout.strip()).exists()
+
+
+def test_interruption_leaves_no_half_record(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lcrbench.bench.cli", "run", _spec(tmp_path), "--store", "s", "--images", "50000"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "s").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert Store(tmp_path / "s").ids() == []
+
+
+def _spec(folder: Path) -> str:
+    evaluation = json.dumps({"corruptions": ["fog"], "severities": [1]})
+    lines = [
+        "[data]\ntrain = 400\ntest = 100\n[budget]\nimages = 800\nbatch = 50\n[metrics.accuracy]\n[metrics.corruption_error]"
+    ]
+    lines.append("[evaluation]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in json.loads(evaluation).items()))
+    path = folder / "small.toml"
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("tables", "says"),
+    [
+        ({"methods": ["irnet", "irnet:t_max=10.0"]}, "named twice"),
+        ({"methods": ["full_precision+lcr"]}, "needs binary convolutions"),
+        ({"backbone": "resnet2"}, "did you mean 'resnet20'"),
+        ({"metrics": {"acuracy": {}}}, "did you mean 'accuracy'"),
+        ({"metrics": {"lipschitz_secant": {"radius": [1]}}}, "did you mean 'radii'"),
+        ({"metrics": {"lipschitz_secant": {"radii": [0]}}}, "radii > 0"),
+        ({"evaluation": {"corruptions": ["fogg"]}}, "did you mean 'fog'"),
+        ({"seeds": [0, 0]}, "named twice"),
+        ({"data": {"size": 20}}, "8 divides"),
+        ({"data": {"train": 5}}, "too few"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_training(tmp_path: Path, tables: dict, says: str) -> None:
+    from lcrbench.errors import UserError
+
+    with pytest.raises(UserError, match=says) as error:
+        go(tmp_path / "s", tables)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "s").exists()

@@ -1,0 +1,130 @@
+"""The store: whole or not at all, damage found by name, the same bytes for the same content."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lcrbench.bench import store as stores
+from lcrbench.bench.budget import Budget
+from lcrbench.bench.schema import SCHEMA_VERSION, Failure, Measurement, Provenance, Record
+from lcrbench.bench.spec import DataId, Evaluation, MethodId, RunSpec
+from lcrbench.bench.store import Store
+from lcrbench.errors import UserError
+
+
+def spec(seed: int = 0) -> RunSpec:
+    return RunSpec(
+        data=DataId(name="d", sha256="0" * 64, size=32, classes=("a", "b"), train=10, test=10),
+        backbone="vgg_tiny",
+        method=MethodId(name="irnet", options={"t_min": 0.001}),
+        label="irnet",
+        seed=seed,
+        budget=Budget(),
+        evaluation=Evaluation(),
+        metrics={"accuracy": {}},
+    )
+
+
+def record(seed: int = 0) -> Record:
+    s = spec(seed)
+    return Record(
+        run_id=s.run_id,
+        status="finished",
+        spec=s,
+        measurements=(Measurement(metric="accuracy", value=0.5, low=0.2, high=0.8, n=10),),
+        provenance=Provenance(
+            lcrbench="0",
+            commit=None,
+            dirty=None,
+            command="",
+            versions={},
+            device="cpu",
+            threads=1,
+            deterministic=True,
+            corruptions={},
+            created="2026-01-01",
+        ),
+    )
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    s = Store(tmp_path / "s", create=True)
+    right = {"clean": np.arange(10) % 3 == 0, "fog/1": np.arange(10) % 2 == 0}
+    written = s.write(record(), {stores.OUTCOMES: stores.pack_outcomes(right), stores.LOG: b'{"step":1}\n{"step":2}\n'})
+    assert s.ids() == [written.run_id]
+    assert s.record(written.run_id) == written
+    assert set(written.files) == {stores.OUTCOMES, stores.LOG}
+    assert s.log(written.run_id)["step"].tolist() == [1, 2]
+    for k, v in s.outcomes(written.run_id).items():
+        assert np.array_equal(v, right[k])
+    assert s.table().iloc[0][["method", "seed", "value"]].tolist() == ["irnet", 0, 0.5]
+    assert s.find(written.run_id[:5]) == written.run_id
+
+
+def test_the_same_content_gives_the_same_bytes() -> None:
+    right = {"clean": np.arange(100) % 3 == 0}
+    assert stores.pack_outcomes(right) == stores.pack_outcomes(right)
+
+
+def test_ids_hash_the_whole_spec() -> None:
+    assert spec().run_id == spec().run_id != spec(1).run_id
+    changed = spec().model_copy(update={"budget": Budget(lr=0.123)})
+    assert changed.run_id != spec().run_id
+
+
+def test_an_interrupted_write_leaves_no_run(tmp_path: Path) -> None:
+    s = Store(tmp_path, create=True)
+
+    def fails(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        s.write(record(), {stores.WEIGHTS: fails})
+    assert s.ids() == []
+    assert list(s.records()) == []
+    s.write(record(), {})
+    assert len(s.ids()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == s.ids()
+
+
+def test_a_rewrite_replaces(tmp_path: Path) -> None:
+    s = Store(tmp_path, create=True)
+    s.write(record(), {"x": b"1"})
+    failed = record().model_copy(update={"status": "failed", "failure": Failure(reason="error", step=0, message="m")})
+    s.write(failed, {})
+    assert s.record(failed.run_id).status == "failed"
+    assert not (tmp_path / failed.run_id / "x").exists()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -2])
+def test_damage_is_named(tmp_path: Path, cut: int) -> None:
+    s = Store(tmp_path, create=True)
+    run_id = s.write(record(), {stores.OUTCOMES: b"no zip"}).run_id
+    path = tmp_path / run_id / stores.RECORD
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(UserError, match=stores.RECORD):
+        s.record(run_id)
+    with pytest.raises(UserError, match=stores.OUTCOMES):
+        s.outcomes(run_id)
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    s = Store(tmp_path, create=True)
+    run_id = s.write(record(), {}).run_id
+    path = tmp_path / run_id / stores.RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": SCHEMA_VERSION + 1}))
+    with pytest.raises(UserError, match="newer"):
+        s.record(run_id)
+
+
+def test_no_store(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no store"):
+        Store(tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot make"):
+        Store(tmp_path / "file", create=True)
