@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import json
 import math
 import operator
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from lcrbench.errors import UserError, unknown
 
 SEVERITIES = (1, 2, 3, 4, 5)
+BLOCK_BYTES = 16 << 20
 OPTIONS = {"motion_blur": ("angle",), "frost": ("pictures",)}
 
 
@@ -185,18 +185,25 @@ def corrupt(
     result = np.empty_like(source)
 
     def work(first: int, last: int) -> None:
+        block = source[first:last]
+        if not block.flags.writeable:
+            block = block.copy()  # numba would compile every kernel once more for read-only arrays
         part = {option: v[first:last] if isinstance(v, np.ndarray) else v for option, v in options.items()}
-        apply(source[first:last], result[first:last], Draws(key, index[first:last]), *arguments, **part)
+        apply(block, result[first:last], Draws(key, index[first:last]), *arguments, **part)
 
     workers = max(1, min(int(threads), count))
+    # Several blocks a thread, so that a slow core does not keep the others waiting; 16 MB at most, so that scratch space is bounded.
+    size = min(max(1, BLOCK_BYTES // source[0].nbytes), count if workers == 1 else -(-count // (4 * workers)))
+    cuts = [*range(0, count, size), count]
     if workers == 1:
-        work(0, count)
+        for first, last in itertools.pairwise(cuts):
+            work(first, last)
     else:
-        work(0, 1)  # compiles the kernels and builds the tables once
-        # More parts than threads, so that a slow core does not keep the others waiting.
-        cuts = np.linspace(1, count, 4 * workers + 1).astype(int).tolist()
+        from concurrent.futures import ThreadPoolExecutor
+
+        work(*cuts[:2])  # compiles the kernels and builds the tables once
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, cuts[:-1], cuts[1:]))
+            list(pool.map(work, cuts[1:-1], cuts[2:]))
     return result.reshape(images.shape)
 
 
@@ -238,6 +245,8 @@ MACHINE_DEPENDENT = {
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,0 +1,376 @@
+"""Reads the published corruption benchmarks, and what `lcrbench corrupt` writes in the same formats.
+
+    layout                                              read as
+    folder or .tar with fog.npy ... labels.npy          CIFAR-10-C, CIFAR-100-C: uint8 (5 n, H, W, 3), severity after severity
+    folder or .tar with fog/1/CLASS/*.JPEG ...          ImageNet-C, Tiny-ImageNet-C, with or without the group folder (weather/fog)
+
+Nothing is unpacked: a .tar is read in place, and of a .npy only the slice of one severity is mapped into memory. Files are compared
+with the published md5, or with the sha256 in the manifest that `lcrbench corrupt` writes, when they are first read. A file that is
+cut off, reordered or of the wrong kind raises `UserError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lcrbench.corruptions.engine import SEVERITIES, _check_severity, groups, names
+from lcrbench.errors import UserError, unknown
+
+MANIFEST = "manifest.json"
+Progress = Callable[[int, int, str], None]
+Layout = Literal["npy", "tree"]
+
+
+class Member(NamedTuple):
+    """A file, or the part of a .tar that holds one."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    def digest(self, algorithm: str) -> str:
+        """Return the hash of the bytes in hexadecimal, read in blocks."""
+        digest = hashlib.new(algorithm, usedforsecurity=False)
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            left = self.size
+            while left and (block := file.read(min(left, 1 << 20))):
+                digest.update(block)
+                left -= len(block)
+        return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def published() -> dict[str, Any]:
+    """Return what is known of the published archives: addresses, hashes, sizes."""
+    loaded: dict[str, Any] = json.loads(Path(__file__).with_name("archives.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def check_download(path: str | Path, progress: Progress | None = None) -> str:
+    """Compare a downloaded .tar with the published md5 of its name, and return the benchmark it belongs to.
+
+    Raises `UserError` if no published archive has this name, or if the hash differs.
+    """
+    file = Path(path)
+    known = {name: (benchmark, md5) for benchmark, entry in published().items() for name, md5 in entry["tars"].items()}
+    if not file.is_file():
+        raise UserError(f"there is no file '{file}'")
+    if file.name not in known:
+        raise unknown("published archive", file.name, known)
+    benchmark, wanted = known[file.name]
+    found = Member(file, 0, file.stat().st_size).digest("md5")
+    if progress:
+        progress(1, 1, file.name)
+    if found != wanted:
+        raise UserError(
+            f"'{file}' is damaged or not the published {benchmark}: its md5 is {found}, not {wanted}; download it again"
+        )
+    return str(benchmark)
+
+
+@dataclass
+class Archive:
+    """A corruption benchmark on disk.
+
+    `name` is that of the published benchmark, or of the data set in the manifest; `verified` says whether there are hashes to
+    compare with. `corruptions` lists what it holds, in the order of the paper. `classes` are the class folders of a tree.
+    """
+
+    path: Path
+    layout: Layout
+    name: str
+    corruptions: tuple[str, ...]
+    classes: tuple[str, ...]
+    verified: bool
+    manifest: dict[str, Any] | None = field(repr=False)
+    _members: dict[str, Member] = field(repr=False)
+    _hashes: dict[str, tuple[str, str]] = field(repr=False)
+    _checked: set[str] = field(default_factory=set, repr=False)
+    _prefix: dict[str, str] = field(default_factory=dict, repr=False)
+    _labels: NDArray[np.int64] | None = field(default=None, repr=False)
+
+    def load(
+        self, name: str, severity: int, indices: ArrayLike | None = None, *, classes: tuple[str, ...] | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return the images (n, H, W, 3), uint8, and the labels (n,), int64, of one corruption and severity.
+
+        `indices` selects images by their number; `classes` keeps those of a tree's class folders, numbered in the given order. A
+        .npy slice is a read-only memory map unless `indices` are given. Raises `UserError` for what is missing or damaged.
+        """
+        _check_severity(severity)
+        if name not in self.corruptions:
+            raise unknown(f"corruption in {self.path.name}", name, self.corruptions)
+        if self.layout == "npy":
+            if classes is not None:
+                raise UserError(f"'{self.path}' holds no class folders: 'classes' is for trees")
+            return self._load_npy(name, severity, indices)
+        return self._load_tree(name, severity, indices, classes or self.classes)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The labels of a .npy archive's base images, (n,)."""
+        if self._labels is None:
+            raise UserError(f"'{self.path}' is a tree: its labels come with `load`")
+        return self._labels
+
+    def check(self, progress: Progress | None = None) -> None:
+        """Compare every file with its hash now. Raises `UserError` at the first that differs, or if no hashes are known."""
+        if not self.verified:
+            raise UserError(
+                f"no hashes are known for '{self.path}': it is neither published nor written by lcrbench corrupt"
+            )
+        for done, member in enumerate(self._hashes):
+            self._verify(member)
+            if progress:
+                progress(done + 1, len(self._hashes), member)
+
+    def _verify(self, name: str) -> None:
+        if name in self._checked or name not in self._hashes:
+            return
+        algorithm, wanted = self._hashes[name]
+        if name in self._members:
+            found = self._members[name].digest(algorithm)
+        else:
+            found = tree_digest((file, member.read()) for file, member in self._cell(name))
+        if found != wanted:
+            raise UserError(
+                f"'{name}' in '{self.path}' is damaged or reordered: its {algorithm} is {found}, not {wanted}"
+            )
+        self._checked.add(name)
+
+    def _load_npy(
+        self, name: str, severity: int, indices: ArrayLike | None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        self._verify(f"{name}.npy")
+        array = map_npy(self._members[f"{name}.npy"], f"{name}.npy", self.path)
+        count = len(self.labels)
+        if array.dtype != np.uint8 or array.ndim not in (3, 4):
+            raise UserError(f"'{name}.npy' in '{self.path}' holds {array.dtype} {array.shape}, not uint8 images")
+        if len(array) != 5 * count:
+            raise UserError(
+                f"'{name}.npy' in '{self.path}' holds {len(array)} images, not 5 x {count} as labels.npy tells"
+            )
+        part = array[(severity - 1) * count : severity * count]
+        if indices is None:
+            return part, self.labels
+        chosen = np.asarray(indices)
+        return np.ascontiguousarray(part[chosen]), self.labels[chosen]
+
+    def _cell(self, cell: str) -> list[tuple[str, Member]]:
+        """Return the image files of a cell "corruption/severity", sorted by class and name."""
+        name = cell.partition("/")[0]
+        prefix = f"{self._prefix.get(name, '')}{cell}/"
+        if self._members:
+            found = {key[len(prefix) :]: member for key, member in self._members.items() if key.startswith(prefix)}
+        else:
+            folder = self.path / prefix
+            files = [f for f in folder.glob("*/*") if f.is_file()] if folder.is_dir() else []
+            found = {f"{f.parent.name}/{f.name}": Member(f, 0, f.stat().st_size) for f in files}
+        return sorted(found.items())
+
+    def _load_tree(
+        self, name: str, severity: int, indices: ArrayLike | None, classes: tuple[str, ...]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        cell = f"{name}/{severity}"
+        self._verify(cell)
+        number = {label: k for k, label in enumerate(classes)}
+        files = [(key, member) for key, member in self._cell(cell) if key.partition("/")[0] in number]
+        missing = set(classes) - {key.partition("/")[0] for key, _ in files}
+        if missing:
+            raise UserError(
+                f"'{cell}' in '{self.path}' lacks {len(missing)} of {len(classes)} classes, such as '{min(missing)}': "
+                "the archive is incomplete"
+            )
+        labels = np.array([number[key.partition("/")[0]] for key, _ in files], np.int64)
+        if indices is not None:
+            chosen = np.asarray(indices)
+            files, labels = [files[k] for k in chosen.tolist()], labels[chosen]
+        images = [_decode(member, f"{cell}/{key}", self.path) for key, member in files]
+        shapes = {image.shape for image in images}
+        if len(shapes) > 1:
+            raise UserError(f"'{cell}' in '{self.path}' holds images of different sizes: {sorted(shapes)[:3]}")
+        return np.stack(images), labels
+
+
+def open_archive(path: str | Path) -> Archive:
+    """Open a corruption benchmark: a folder, a .tar, or a folder with the .tar files of ImageNet-C.
+
+    Raises `UserError` if there is nothing to read, or if the labels are not those of five equal severities.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise UserError(f"there is no folder or file '{root}'")
+    tars = [root] if root.is_file() else sorted(root.glob("*.tar"))
+    members = _tar_members(tars) if tars else {f.name: _member(f) for f in root.glob("*.npy")}
+    manifest = _read_manifest(root, members)
+    if any(name.endswith(".npy") for name in members):
+        return _open_npy(root, members, manifest)
+    return _open_tree(root, members, manifest)
+
+
+def _member(file: Path) -> Member:
+    return Member(file, 0, file.stat().st_size)
+
+
+def _tar_members(tars: list[Path]) -> dict[str, Member]:
+    """Return the files of the .tar archives by their path, without the folders that all of them share."""
+    found: dict[str, Member] = {}
+    for tar in tars:
+        try:
+            with tarfile.open(tar, "r:") as opened:
+                for info in opened:
+                    if info.isfile():
+                        found[info.name.removeprefix("./")] = Member(tar, info.offset_data, info.size)
+        except (tarfile.TarError, EOFError) as error:
+            raise UserError(f"'{tar}' is not a readable .tar, or is cut off: {error}") from error
+        size = tar.stat().st_size
+        for name, member in found.items():
+            if member.path == tar and member.offset + member.size > size:
+                raise UserError(f"'{tar}' is cut off within '{name}': download it again")
+    flat = {name.rpartition("/")[2]: member for name, member in found.items() if name.endswith((".npy", MANIFEST))}
+    return flat if any(name.endswith(".npy") for name in flat) else found
+
+
+def _read_manifest(root: Path, members: dict[str, Member]) -> dict[str, Any] | None:
+    inside = next((members[name] for name in members if name.rpartition("/")[2] == MANIFEST), None)
+    if inside is None:
+        if root.is_file() or not (root / MANIFEST).is_file():
+            return None
+        inside = _member(root / MANIFEST)
+    try:
+        loaded: dict[str, Any] = json.loads(inside.read())
+        loaded["files"].items()
+    except (ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"the {MANIFEST} of '{root}' cannot be read: {error}") from error
+    return loaded
+
+
+def _open_npy(root: Path, members: dict[str, Member], manifest: dict[str, Any] | None) -> Archive:
+    if "labels.npy" not in members:
+        raise UserError(f"'{root}' lacks labels.npy: it is incomplete, or not in the format of CIFAR-10-C")
+    md5 = members["labels.npy"].digest("md5")
+    official = {entry["md5"]["labels.npy"]: name for name, entry in published().items() if "md5" in entry}
+    hashes: dict[str, tuple[str, str]] = {}
+    name = root.stem
+    if manifest is not None:
+        name = str(manifest.get("data", {}).get("name", name))
+        hashes = {file: ("sha256", str(entry["sha256"])) for file, entry in manifest["files"].items()}
+    elif md5 in official:
+        name = official[md5]
+        hashes = {file: ("md5", wanted) for file, wanted in published()[name]["md5"].items() if file in members}
+    elif name in published():
+        raise UserError(f"labels.npy in '{root}' is not that of the published {name}: its md5 is {md5}")
+    labels = map_npy(members["labels.npy"], "labels.npy", root)
+    if labels.ndim != 1 or len(labels) % 5 or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
+        raise UserError(
+            f"labels.npy in '{root}' holds {labels.dtype} {labels.shape}, not the labels of five severities"
+        )
+    blocks = labels.reshape(5, -1)
+    if (blocks != blocks[0]).any():
+        raise UserError(
+            f"the labels in '{root}' differ between severities: the files are reordered, or not in CIFAR-10-C's format"
+        )
+    found = tuple(corruption for corruption in names("all") if f"{corruption}.npy" in members)
+    if not found:
+        raise UserError(f"'{root}' holds no corruption: expected files such as fog.npy")
+    archive = Archive(root, "npy", name, found, (), bool(hashes), manifest, members, hashes)
+    archive._labels = blocks[0].astype(np.int64)
+    archive._verify("labels.npy")
+    return archive
+
+
+def _open_tree(root: Path, members: dict[str, Member], manifest: dict[str, Any] | None) -> Archive:
+    wanted = names("all")
+    prefix: dict[str, str] = {}
+    cells: dict[str, set[str]] = {}
+    if members:
+        for name in members:
+            parts = name.split("/")
+            for k, part in enumerate(parts[:-3]):
+                if part in wanted and parts[k + 1] in "12345":
+                    prefix[part] = "".join(f"{p}/" for p in parts[:k])
+                    cells.setdefault(f"{part}/{parts[k + 1]}", set()).add(parts[k + 2])
+                    break
+    else:
+        for name in wanted:
+            for group in ["", *(f"{g}/" for g in groups())]:
+                if (root / group / name).is_dir():
+                    prefix[name] = group
+                    for severity in SEVERITIES:
+                        folder = root / group / name / str(severity)
+                        if folder.is_dir():
+                            cells[f"{name}/{severity}"] = {f.name for f in folder.iterdir() if f.is_dir()}
+                    break
+    found = tuple(name for name in wanted if name in prefix)
+    if not found:
+        raise UserError(
+            f"'{root}' holds no corruption benchmark: expected fog.npy ... labels.npy, or folders such as fog/1/CLASS/ or "
+            "weather/fog/1/CLASS/"
+        )
+    lacking = [f"{name}/{severity}" for name in found for severity in SEVERITIES if not cells.get(f"{name}/{severity}")]
+    if lacking and manifest is None:
+        raise UserError(
+            f"'{root}' is incomplete: it lacks {', '.join(lacking[:4])}{' ...' if len(lacking) > 4 else ''}"
+        )
+    # The frost of the first Tiny-ImageNet-C has 1,000 class folders where all others have 200: what all share is what counts.
+    classes = sorted(set.intersection(*(c for c in cells.values() if c)))
+    hashes = {cell: ("sha256", str(e["sha256"])) for cell, e in manifest["files"].items()} if manifest else {}
+    name = str(manifest.get("data", {}).get("name", root.stem)) if manifest else root.stem
+    return Archive(root, "tree", name, found, tuple(classes), bool(hashes), manifest, members, hashes, _prefix=prefix)
+
+
+def map_npy(member: Member, name: str, root: Path) -> NDArray[Any]:
+    """Return a .npy file, or one inside a .tar, as a read-only memory map."""
+    with member.path.open("rb") as file:
+        file.seek(member.offset)
+        try:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(file)
+        except ValueError as error:
+            raise UserError(f"'{name}' in '{root}' is not a .npy file: {error}") from error
+        start = file.tell()
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if dtype.hasobject or fortran:
+        raise UserError(f"'{name}' in '{root}' is not a plain array of images")
+    if start + size > member.offset + member.size:
+        raise UserError(
+            f"'{name}' in '{root}' is cut off: {member.size} bytes instead of {start - member.offset + size}"
+        )
+    return np.memmap(member.path, dtype, "r", start, shape)
+
+
+def tree_digest(files: Iterator[tuple[str, bytes]]) -> str:
+    """Return the sha256 of a cell's files: names and contents, in the given order."""
+    digest = hashlib.sha256()
+    for name, content in files:
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _decode(member: Member, name: str, root: Path) -> NDArray[np.uint8]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(member.read())) as image:
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise UserError(f"'{name}' in '{root}' is not a readable image: {error}") from error
