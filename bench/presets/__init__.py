@@ -1,1 +1,1 @@
-"""."""
+"""Presets: comparisons written out as .toml files, whose first line describes them."""
