@@ -36,7 +36,7 @@ _STYLE: dict[str, Any] = {
     "font.size": 7.5,
     "axes.titlepad": 4,
     "axes.titlesize": 8,
-    "axes.titleweight": "bold",
+    "axes.titleweight": "normal",  # a second weight in a PDF is a second font to embed
     "axes.titlelocation": "left",
     "axes.labelsize": 7.5,
     "axes.edgecolor": MUTED,
@@ -67,13 +67,14 @@ _STYLE: dict[str, Any] = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
     "svg.hashsalt": "lcrbench",
-    "pdf.fonttype": 42,
+    "pdf.fonttype": 42,  # publishers refuse type 3
 }
 
 
 # On a screen a panel is larger and read from further away than on paper.
 _SCREEN: dict[str, Any] = {
     "svg.fonttype": "none",
+    "axes.titleweight": "bold",
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.labelsize": 9.5,
@@ -134,8 +135,13 @@ class Picture:
     """Places of the grid that stay empty in a file."""
 
 
+_serial = itertools.count()
+
+
 @contextmanager
 def _house_style() -> Iterator[None]:
+    global _serial
+    _serial = itertools.count()  # so that the same figure gets the same ids, and the same bytes
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)  # type: ignore[arg-type]
@@ -166,13 +172,14 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
             # As many to a line as the width has room for.
             fits = max(1, int(max(width, 3.3) / (0.5 + 0.065 * max(len(str(h.get_label())) for h in handles))))
             figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), fits))
-        _settle(figure)
         names = []
         for kind in formats:
             name = f"{picture.name}.{kind}"
             metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}[kind]
             face = "white" if kind == "png" else "none"
             figure.savefig(folder / name, dpi=200, facecolor=face, metadata=metadata)
+            # Laid out once: every format then looks the same, and the later ones are written faster.
+            figure.set_layout_engine("none")
             names.append(name)
     return names
 
@@ -180,22 +187,15 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
 def inline(picture: Picture, prefix: str) -> list[str]:
     """Return a figure's panels as SVG elements for the page; `prefix` keeps their ids apart from all others."""
     found = []
-    with _house_style(), mpl.rc_context(_SCREEN):
+    with _house_style(), mpl.rc_context(_SCREEN):  # type: ignore[arg-type]
         for i, panel in enumerate(picture.panels):
             figure = Figure(figsize=panel.size, dpi=72, layout="constrained")
             hits = Hits()
             panel.draw(figure.add_subplot(), hits)
-            _settle(figure)
             buffer = io.StringIO()
             figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
             found.append(_themed(buffer.getvalue(), f"{prefix}-{i}", panel, figure, hits))
     return found
-
-
-def _settle(figure: Figure) -> None:
-    """Lay the figure out once: every format and every mark then stands at the same place, and saving is twice as fast."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
 
 
 def _themed(svg: str, prefix: str, panel: Panel, figure: Figure, hits: Hits) -> str:
@@ -223,19 +223,17 @@ def _themed(svg: str, prefix: str, panel: Panel, figure: Figure, hits: Hits) -> 
         px, py = ax.transData.transform((x, y))
         if math.isfinite(px) and math.isfinite(py):
             marks.append(
-                f'<circle class="hit m m{row}" cx="{px:.1f}" cy="{height - py:.1f}" r="6"><title>{html.escape(text)}</title></circle>'
+                f'<circle class="hit m m{row}" cx="{px:.1f}" cy="{height - py:.1f}" r="6">'
+                f"<title>{html.escape(text)}</title></circle>"
             )
     for ax, x, y, text, row in hits.boxes:
         (ax0, ay0), (ax1, ay1) = ax.transData.transform([(x - 0.5, y - 0.5), (x + 0.5, y + 0.5)])
-        left, top = min(ax0, ax1), height - max(ay0, ay1)
+        left, top, wide, high = min(ax0, ax1), height - max(ay0, ay1), abs(ax1 - ax0), abs(ay1 - ay0)
         marks.append(
-            f'<rect class="hit m m{row}" x="{left:.1f}" y="{top:.1f}" width="{abs(ax1 - ax0):.1f}" height="{abs(ay1 - ay0):.1f}">'
+            f'<rect class="hit m m{row}" x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{high:.1f}">'
             f"<title>{html.escape(text)}</title></rect>"
         )
     return svg.replace("</svg>", "".join(marks) + "</svg>").strip()
-
-
-_counter = itertools.count()
 
 
 def look(row: Row) -> Style:
@@ -246,7 +244,7 @@ def look(row: Row) -> Style:
 
 def gid(row: Row) -> str:
     """Return an id that tells the page whose mark this is."""
-    return f"row-{row.index}-{next(_counter)}"
+    return f"row-{row.index}-{next(_serial)}"
 
 
 def _handle(row: Row) -> Line2D:

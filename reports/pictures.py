@@ -160,6 +160,7 @@ def heatmap(setting: Setting) -> Picture | None:
     def panel(row: Row, values: Any, colours: str, bounds: tuple[float, float], title: str, sign: bool) -> Panel:
         def draw(ax: Axes, hits: Hits) -> None:
             cmap = mpl.colormaps[colours]
+            size = 0.83 * mpl.rcParams["font.size"]
             ax.pcolormesh(
                 np.arange(len(severities) + 1) - 0.5,
                 np.arange(len(names) + 1) - 0.5,
@@ -186,7 +187,7 @@ def heatmap(setting: Setting) -> Picture | None:
                         shown,
                         ha="center",
                         va="center",
-                        fontsize=0.83 * ax.xaxis.get_ticklabels()[0].get_fontsize(),
+                        fontsize=size,
                         color="#ffffff" if dark else "#111111",
                     )
                     what = f"{v:+.1f} points against {reference.label}" if sign and reference else f"{v:.1f} %"
@@ -315,7 +316,8 @@ def training(setting: Setting, store: Store) -> Picture | None:
             if finished:
                 panels.append(_ratios(row, finished, ratios, name))
     caption = (
-        "Training as the log recorded it: the thin lines are seeds, the thick one their mean; a cross ends a run that failed."
+        "Training as the log recorded it: the thin lines are seeds, the thick one their mean; a cross ends a run that "
+        "failed."
         " Accuracy is that on the training batches, with augmentation."
     )
     legend = tuple(r for r in rows if r.index in logs)
@@ -458,8 +460,10 @@ def lipschitz(setting: Setting) -> Picture | None:
         panels = [against_radius(s, n) for n in norms for s in statistics]
         paper, legend = (2.35, 1.8), tuple(rows)
     caption = (
-        f"The gain ‖f(x+d) − f(x)‖ / ‖d‖ of the deployed network over sampled images and directions: {kind} of the largest gain at that "
-        "radius, in raw logits, whose scale is arbitrary, so no method is better for a smaller one. A sample's maximum has no "
+        f"The gain ‖f(x+d) − f(x)‖ / ‖d‖ of the deployed network over sampled images and directions: {kind} of the "
+        "largest gain at that "
+        "radius, in raw logits, whose scale is arbitrary, so no method is better for a smaller one. A sample's "
+        "maximum has no "
         "valid interval over images."
     )
     return Picture(
@@ -493,7 +497,10 @@ def lipschitz_error(setting: Setting) -> Picture | None:
     rows = {r.index: r for r in setting.rows}
     if len(frame) >= 8:
         rho, p = distributions.spearmanr(frame["gain"], frame["error_percent"])
-        said = f"Spearman's rank correlation over {len(frame)} runs: {rho:.2f} (p {p:.2g}); runs of one method are alike, so it is descriptive."
+        said = (
+            f"Spearman's rank correlation over {len(frame)} runs: {rho:.2f} (p {p:.2g}); runs of one method "
+            "are alike, so it is descriptive."
+        )
     else:
         said = f"{len(frame)} runs are too few for a correlation."
 
@@ -572,7 +579,7 @@ def accuracy_operations(setting: Setting) -> Picture | None:
 
         return Panel(draw, f"accuracy against operations, {title}", size=(4.4, 3.1))
 
-    caption = "Accuracy against operations an image (a binary multiply-accumulate counts 1/64); the grey line is the Pareto front."
+    caption = "Accuracy against operations an image (a binary multiply-accumulate is 1/64); the grey line is the Pareto front."
     return Picture(
         "accuracy_operations",
         "Accuracy against operations",
@@ -686,7 +693,8 @@ def critical_difference(setting: Setting) -> Picture | None:
 
     height = 1.1 + 0.17 * len(rows) + 0.1 * len(groups)
     caption = (
-        f"Mean rank over the {len(errors)} common corruptions (1 is the most accurate); a grey bar joins methods closer than Nemenyi's "
+        f"Mean rank over the {len(errors)} common corruptions (1 is the most accurate); a grey bar joins methods "
+        "closer than Nemenyi's "
         f"critical difference. Friedman's p {p:.2g}. Corruptions are not a sample of anything: a picture, not a claim."
     )
     data = pd.DataFrame({"method": [rows[i].label for i in order], "mean_rank": [float(ranks[i]) for i in order]})
@@ -718,7 +726,8 @@ def performance_profile(setting: Setting) -> Picture | None:
             s = look(row)
             ax.plot(taus, shares[row.index], color=s.colour, linestyle=s.dash, drawstyle="steps-post", gid=gid(row))
             for k in range(0, len(taus), 6):
-                text = f"{row.label}: within {taus[k]:.2f} times the best error in {shares[row.index][k]:.0f} % of {len(errors)} cells"
+                share = shares[row.index][k]
+                text = f"{row.label}: within {taus[k]:.2f} times the best error in {share:.0f} % of {len(errors)} cells"
                 hits.point(ax, float(taus[k]), shares[row.index][k], text, row.index)
         ax.set_xlim(1, top)
         ax.set_ylim(-2, 102)
@@ -727,7 +736,8 @@ def performance_profile(setting: Setting) -> Picture | None:
         ax.set_title("performance profile")
 
     caption = (
-        f"Share of the {len(errors)} corruption x severity cells in which a method's error is within a factor of the smallest one. "
+        f"Share of the {len(errors)} corruption x severity cells in which a method's error is within a factor of the "
+        "smallest one. "
         "Higher and further left is better. A picture, not a claim."
     )
     data = pd.DataFrame({"factor": taus} | {r.label: shares[r.index] for r in rows})

@@ -252,7 +252,8 @@ def _setting_summary(setting: Setting) -> str:
     corruptions = _plural(len(common), "common corruption") + (f" and {_plural(extra, 'extra one')}" if extra else "")
     return (
         f"{listed}, trained on {spec.data.name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
-        f"backbone {spec.backbone} on a budget of {images} images seen each, {n_seeds or 'no finished run'} a method. Tested on "
+        f"backbone {spec.backbone} on a budget of {images} images seen each, {n_seeds or 'no finished run'} a method. "
+        "Tested on "
         f"{spec.data.test:,} images, clean and under {corruptions} at severities {tables.listed(setting.severities)}."
     )
 
@@ -296,7 +297,8 @@ def _findings(compared: Comparison, found_in: list[dict[tuple[str, str], list[Di
                 Finding(
                     f"{max(detectable) * 100:.1f} points",
                     "power .8, alpha .05",
-                    f"{where}The smallest difference in mean corruption accuracy that these comparisons, over {unit}, would have "
+                    f"{where}The smallest difference in mean corruption accuracy that these comparisons, over {unit}, "
+                    "would have "
                     "found; a smaller one may exist and not be seen.",
                 )
             )
@@ -391,37 +393,54 @@ def _methods_notes(compared: Comparison) -> list[dict[str, str]]:
     notes = [
         (
             "Corruption error",
-            "The error (1 − accuracy) on the same test images after a corruption, averaged over the severities that were run; "
-            "a mean over corruptions weighs each corruption alike. It is unnormalized. The mCE of the ImageNet-C literature divides "
-            "each corruption's error by AlexNet's on ImageNet-C; those constants mean nothing on another data set, so mCE is given "
-            "on ImageNet-C alone. Extras (speckle noise, gaussian blur, spatter, saturate) enter no mean, because methods may be "
+            "The error (1 − accuracy) on the same test images after a corruption, averaged over the severities that "
+            "were run; "
+            "a mean over corruptions weighs each corruption alike. It is unnormalized. The mCE of the ImageNet-C "
+            "literature divides "
+            "each corruption's error by AlexNet's on ImageNet-C; those constants mean nothing on another data set, so "
+            "mCE is given "
+            "on ImageNet-C alone. Extras (speckle noise, gaussian blur, spatter, saturate) enter no mean, because "
+            "methods may be "
             "tuned on them.",
         ),
         (
             "Intervals and their unit",
-            "Two questions are kept apart. Whether a method is better is a question about training: its unit is the seed, the "
-            "interval Student's t (a mean) or Welch's (a difference) over seeds. Whether these trained networks differ on these "
-            "images has the image as its unit, and outcomes are paired. The corrupted copies of one image are not independent, so "
-            "they are averaged before the interval is taken; treating them as independent would make it several times too short.",
+            "Two questions are kept apart. Whether a method is better is a question about training: its unit is the "
+            "seed, the "
+            "interval Student's t (a mean) or Welch's (a difference) over seeds. Whether these trained networks "
+            "differ on these "
+            "images has the image as its unit, and outcomes are paired. The corrupted copies of one image are not "
+            "independent, so "
+            "they are averaged before the interval is taken; treating them as independent would make it several times "
+            "too short.",
         ),
         (
             "Testing",
-            "One endpoint is fixed beforehand: mean accuracy over the common corruptions. Its p-values are corrected with Holm's "
-            "method over the comparisons of one table. Everything else, single corruptions and single cells above all, is "
+            "One endpoint is fixed beforehand: mean accuracy over the common corruptions. Its p-values are corrected "
+            "with Holm's "
+            "method over the comparisons of one table. Everything else, single corruptions and single cells above "
+            "all, is "
             "descriptive.",
         ),
         (
             "Empirical Lipschitz figures",
-            "The secant gain ‖f(x+d) − f(x)‖ / ‖d‖ is measured on the deployed network, over sampled images and directions, in "
-            "pixel space with images in [0, 1]. The largest gain over all directions is at least what was found, so it is a lower "
-            "bound of the Lipschitz constant at that radius, and it grows with more search. A network with sign activations has "
-            "jumps, so its true constant is infinite and only a figure at a named radius has meaning. Logits can be scaled without "
-            "changing a single decision, so a smaller gain is not by itself a more robust network: nothing is ranked by it.",
+            "The secant gain ‖f(x+d) − f(x)‖ / ‖d‖ is measured on the deployed network, over sampled images and "
+            "directions, in "
+            "pixel space with images in [0, 1]. The largest gain over all directions is at least what was found, so "
+            "it is a lower "
+            "bound of the Lipschitz constant at that radius, and it grows with more search. A network with sign "
+            "activations has "
+            "jumps, so its true constant is infinite and only a figure at a named radius has meaning. Logits can be "
+            "scaled without "
+            "changing a single decision, so a smaller gain is not by itself a more robust network: nothing is ranked "
+            "by it.",
         ),
         (
             "Budget",
-            "Every method of a comparison sees the same images in the same order with the same augmentation, from the same latent "
-            "weights, and the reported weights are selected by the same rule. The budget table shows what each run's ledger recorded. "
+            "Every method of a comparison sees the same images in the same order with the same augmentation, from the "
+            "same latent "
+            "weights, and the reported weights are selected by the same rule. The budget table shows what each run's "
+            "ledger recorded. "
             "A run under another budget is shown, and neither ranked nor tested.",
         ),
     ]

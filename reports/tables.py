@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -141,7 +142,8 @@ def unit_note(setting: Setting) -> str:
     n = setting.any.spec.data.test
     if setting.unit == "seeds":
         return (
-            "Intervals are 95 % Student's t over training seeds (n = seeds): they speak about methods. A row with one seed "
+            "Intervals are 95 % Student's t over training seeds (n = seeds): they speak about methods. A row with one "
+            "seed "
             f"has an interval over its {n:,} test images instead, and says so."
         )
     return (
@@ -162,7 +164,8 @@ def pool_note(setting: Setting) -> str:
     pool = ranking_pool(setting)
     who = "binary networks" if pool and all(r.binary for r in pool) and len(pool) < len(setting.ranked) else "methods"
     return (
-        f"Bold: best printed value among the {who}, underlined: second; equal printed values are marked alike. A mark is "
+        f"Bold: best printed value among the {who}, underlined: second; equal printed values are marked alike. A mark "
+        "is "
         "not a claim of a difference: see the differences."
     )
 
@@ -260,17 +263,20 @@ def main_table(setting: Setting) -> Table:
     if common:
         complete = "all fifteen" if len(common) == len(COMMON) else f"{len(common)} of the fifteen"
         notes.append(
-            f"Corruption error: mean over severities {listed(setting.severities)} and over {complete} common corruptions "
+            f"Corruption error: mean over severities {listed(setting.severities)} and over {complete} common "
+            "corruptions "
             f"({', '.join(common)}); unnormalized." + (" Extras stand apart and enter no mean." if extras else "")
         )
     notes.append(pool_note(setting))
     if lipschitz:
         notes.append(
             "The secant gain is not ranked: the scale of raw logits is arbitrary, and the figure is only a "
-            f"{'lower bound' if setting.metrics[lipschitz.metric].bound == 'lower' else 'figure'}. See the methods notes."
+            f"{'lower bound' if setting.metrics[lipschitz.metric].bound == 'lower' else 'figure'}. See the methods "
+            "notes."
         )
     costs = (
-        "Drop: clean accuracy minus mean accuracy over the common corruptions. OPs: multiply-accumulates, binary ones counted as 1/64. Memory: one bit a binary weight, 32 bits any other "
+        "Drop: clean accuracy minus mean accuracy over the common corruptions. OPs: multiply-accumulates, binary ones "
+        "counted as 1/64. Memory: one bit a binary weight, 32 bits any other "
         "parameter. CPU: seconds of all threads in training, a teacher's included."
     )
     notes.append(costs)
@@ -385,7 +391,8 @@ def difference_table(families: Sequence[tuple[str, Sequence[Difference]]], name:
             rows.append(TableRow(f"{d.row.label} − {d.reference.label}", cells, note=note, row=d.row))
     notes = ["Positive: the first is more accurate."]
     question = (
-        "Over images (paired, an image's corrupted copies averaged first): are these trained networks different on these "
+        "Over images (paired, an image's corrupted copies averaged first): are these trained networks different on "
+        "these "
         "images?"
     )
     if "seeds" in units:
@@ -394,7 +401,8 @@ def difference_table(families: Sequence[tuple[str, Sequence[Difference]]], name:
         notes.append(f"{question} With one seed a method nothing can be said about the methods themselves.")
     notes.append(f"Holm's correction runs within each family of tests: {'; '.join(tests)}.")
     notes.append(
-        "Smallest detectable: the difference that this comparison would have found with power .8 at alpha .05, given the "
+        "Smallest detectable: the difference that this comparison would have found with power .8 at alpha .05, given "
+        "the "
         "spread seen."
     )
     return Table(name, caption, columns, tuple(rows), tuple(notes), "Difference")
@@ -448,7 +456,7 @@ def budget_proof(setting: Setting) -> Proof:
     if len(shown) < 2:
         sentence = "Only one finished method: there is no budget to compare."
     elif identical:
-        sentence = f"Identical budgets: {len(names)} fields of the ledger and the budget are equal in all {len(shown)} methods."
+        sentence = f"Identical budgets: {len(names)} fields of ledger and budget are equal in all {len(shown)} methods."
     else:
         sentence = f"The budgets are not identical; these fields differ: {', '.join(differing)}."
         inside = [spent for spent, row in zip(per_row, shown, strict=True) if not row.aside]
@@ -611,6 +619,11 @@ _LATEX = {
     "∞": r"$\infty$",
     "ℓ": r"$\ell$",
     "×": r"$\times$",
+    "†": r"$\dagger$",
+    "σ": r"$\sigma$",
+    "‖": r"$\|$",
+    "’": "'",
+    "…": "...",
     '"': r"\textquotedbl{}",
     "\n": " ",
 }
@@ -622,8 +635,8 @@ def escape_markdown(text: str) -> str:
     >>> escape_markdown("a|b <i>")
     'a\\\\|b &lt;i&gt;'
     """
-    line = " ".join(text.split())
-    return line.translate(_MARKDOWN).replace("\\<", "&lt;").replace("\\>", "&gt;").replace("&lt", "&lt")
+    line = " ".join(text.split()).replace("&", "&amp;")
+    return line.translate(_MARKDOWN).replace("\\<", "&lt;").replace("\\>", "&gt;")
 
 
 def escape_latex(text: str) -> str:
@@ -632,7 +645,17 @@ def escape_latex(text: str) -> str:
     >>> escape_latex("50 % of a_b")
     '50 \\% of a\\_b'
     """
-    return "".join(_LATEX.get(c, c) for c in " ".join(text.split()))
+    return "".join(_LATEX.get(c) or _plain_latex(c) for c in " ".join(text.split()))
+
+
+def _plain_latex(character: str) -> str:
+    """Return a character that utf8 and T1 read, or what is left of it without its accents, or a question mark."""
+    if character.isascii():
+        return character if character.isprintable() else "?"
+    if character <= "\u017e" and character.isalpha():
+        return character
+    reduced = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return "".join(_LATEX.get(c, c) for c in reduced) or "?"
 
 
 def markdown(table: Table) -> str:

@@ -1,0 +1,226 @@
+"""The page: what is in it, that nothing untrusted gets through, and what a real browser makes of it."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lcrbench.bench.schema import Failure
+from lcrbench.bench.store import Store
+from lcrbench.reports import report
+
+from . import make_store
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium to open the page")
+
+
+@pytest.fixture(scope="session")
+def page(folder: Path) -> str:
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_folder_has_its_parts(folder: Path) -> None:
+    names = {f.name for f in folder.iterdir()}
+    assert {"index.html", "table.md", "table.tex", "table.csv", "measurements.csv"} <= names
+    for figure in ("corruption_curves", "heatmap", "training", "lipschitz"):
+        assert {f"{figure}.png", f"{figure}.svg", f"{figure}.pdf", f"{figure}.csv"} <= names
+        assert (folder / f"{figure}.png").stat().st_size > 5000
+
+
+def test_the_page_needs_nothing_but_itself(page: str) -> None:
+    assert not re.search(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=[\"'](?!data:)", page)
+    for address in re.findall(r"https?://[^\s\"'<>)]+", page):
+        assert address in ("http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink")
+    assert "@import" not in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for target in re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', page):
+        assert target in ids
+
+
+def test_the_page_says_what_it_must(page: str) -> None:
+    text = html.unescape(re.sub(r"<[^>]+>", " ", page))
+    text = " ".join(text.split())
+    assert "diverged at step 90: loss is nan" in text
+    assert "another budget: images 30,000 instead of 60,000" in text
+    assert "lower bound" in text
+    assert "The budgets are not identical" in text
+    assert "smallest detectable" in text
+    assert (
+        "5 of the fifteen common corruptions (gaussian_noise, shot_noise, defocus_blur, fog, jpeg_compression)" in text
+    )
+    assert "nothing is ranked by it" in text
+
+
+def test_records_are_untrusted(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store", create=True)
+    evil = 'x"><script>alert(1)</script>&amp;$_%#|`{\\*'
+    make_store.add(store, evil, 0)
+    make_store.add(store, "irnet", 0)
+    make_store.add(
+        store, "bnn", 0, failure=Failure(reason="error", step=1, message=f"</td></script>{evil}\nsecond | line")
+    )
+    make_store.add(store, "irnet", 0, data="</title><b>data</b>")
+    out = report.write(store, tmp_path / "report").parent
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert page.count("<script") == 2
+    assert "<b>data" not in page
+    assert len(re.findall("</script", page)) == 2
+    json.loads(re.search(r'id="labels">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+
+    markdown = "".join((f).read_text(encoding="utf-8") for f in sorted(out.rglob("table.md")))
+    assert "<script" not in markdown
+    for block in re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+    latex = (out / "table.tex").read_text(encoding="utf-8")
+    assert r"\textless{}script\textgreater{}" in latex
+    assert r"\$\_\%\#\textbar{}`\{\textbackslash{}*" in latex
+
+
+def test_one_run_alone_makes_a_report(tmp_path: Path, undrawn: None) -> None:
+    store = Store(tmp_path / "store", create=True)
+    make_store.add(store, "irnet", 0)
+    page = report.write(store, tmp_path / "report").read_text(encoding="utf-8")
+    assert "Only one finished method" in page
+    assert "fewer than two finished methods share a budget" in page
+
+
+def test_only_failed_runs_make_a_report(tmp_path: Path, undrawn: None) -> None:
+    store = Store(tmp_path / "store", create=True)
+    make_store.add(store, "irnet", 0, failure=Failure(reason="killed", step=0, message="out of memory"))
+    page = report.write(store, tmp_path / "report").read_text(encoding="utf-8")
+    assert "out of memory" in page
+
+
+def test_a_damaged_record_is_named_and_the_rest_reported(tmp_path: Path, undrawn: None) -> None:
+    store = Store(tmp_path / "store", create=True)
+    make_store.add(store, "irnet", 0)
+    record = make_store.add(store, "bnn", 0)
+    (store.root / record.run_id / "record.json").write_text("{", encoding="utf-8")
+    page = report.write(store, tmp_path / "report").read_text(encoding="utf-8")
+    assert f"{record.run_id}/record.json is damaged" in page
+
+
+def test_damaged_outcomes_cost_only_the_differences_over_images(tmp_path: Path, undrawn: None) -> None:
+    store = make_store.single_seed_store(tmp_path / "store")
+    victim = next(r for r in store.records() if r.spec.label == "irnet")
+    (store.root / victim.run_id / "outcomes.npz").write_bytes(b"no zip")
+    page = report.write(store, tmp_path / "report").read_text(encoding="utf-8")
+    assert f"{victim.run_id}/outcomes.npz is damaged" in page
+    assert "bnn − full_precision" in page
+
+
+def test_the_same_store_gives_the_same_page(store: Store, folder: Path, tmp_path: Path) -> None:
+    again = report.write(store, tmp_path).parent
+    for name in ("index.html", "table.md", "table.tex", "table.csv", "measurements.csv", "heatmap.svg"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+PROBE = """
+<script>
+const out = {};
+const first = cell => cell ? cell.innerText.split("\\n")[0] : "";
+const cells = (id, column) => [...document.querySelectorAll(`#${id} tbody tr`)].map(r => first(r.cells[column]));
+const visible = e => e.getClientRects().length > 0;
+out.ready = document.documentElement.dataset.ready;
+const button = document.querySelector('#s0-main button.sort[data-column="2"]');
+out.before = cells("s0-main", 2);
+button.click(); out.up = cells("s0-main", 2);
+button.click(); out.down = cells("s0-main", 2);
+button.click(); out.back = cells("s0-main", 2);
+const box = document.querySelector('.filters input[name="method"][value="2"]');
+out.lines = [...document.querySelectorAll("#s0-corruption_curves svg .m")].filter(visible).length;
+box.click();
+out.filtered = cells("s0-main", 0).length;
+out.shown = [...document.querySelectorAll("#s0-main tbody tr")].filter(visible).length;
+out.fewer = [...document.querySelectorAll("#s0-corruption_curves svg .m")].filter(visible).length;
+box.click();
+const noise = document.querySelector('.filters input[name="group"][value="noise"]');
+out.panels = [...document.querySelectorAll("#s0-corruption_curves .panel")].filter(visible).length;
+noise.click();
+out.quieter = [...document.querySelectorAll("#s0-corruption_curves .panel")].filter(visible).length;
+noise.click();
+const hit = document.querySelector("#s0-corruption_curves .hit");
+hit.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+out.tip = document.getElementById("tip").className + ": " + document.getElementById("tip").textContent;
+document.getElementById("theme").click();
+out.theme = document.documentElement.dataset.theme;
+out.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+out.fetched = performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:"));
+out.images = [...document.images].filter(i => !(i.complete && i.naturalWidth)).length;
+const pre = document.createElement("pre");
+pre.id = "probe"; pre.textContent = JSON.stringify(out);
+document.body.append(pre);
+</script>
+"""
+
+
+def opened(page: Path, tmp_path: Path, width: int) -> tuple[dict, str]:
+    """Open the page with the probe at its end; returns what the probe saw and what the console said."""
+    probed = page.with_name(f"probe-{width}.html")
+    probed.write_text(page.read_text(encoding="utf-8").replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    command = f"{CHROMIUM} --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --enable-logging=stderr"
+    command += " --disable-background-networking --disable-component-update --disable-sync --v=0 --timeout=30000"
+    arguments = [
+        *command.split(),
+        f"--user-data-dir={tmp_path}",
+        f"--window-size={width},900",
+        "--dump-dom",
+        probed.as_uri(),
+    ]
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=90, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip("chromium did not answer within 90 s")
+    finally:
+        probed.unlink()
+    found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, done.stderr[-2000:]
+    return json.loads(html.unescape(found[1])), done.stderr
+
+
+@browser
+def test_a_browser_opens_it(folder: Path, tmp_path: Path) -> None:
+    seen, console = opened(folder / "index.html", tmp_path, 1280)
+    assert "CONSOLE" not in console
+    assert seen["ready"] == "yes"
+    assert seen["before"] == seen["back"] == ["84.5", "", "71.5", "73.5", "65.0"]
+    assert seen["up"] == ["65.0", "71.5", "73.5", "84.5", ""]
+    assert seen["down"] == ["84.5", "73.5", "71.5", "65.0", ""]
+    assert (seen["filtered"], seen["shown"]) == (5, 4)
+    assert 0 < seen["fewer"] < seen["lines"]
+    assert (seen["panels"], seen["quieter"]) == (7, 5)
+    assert seen["tip"].startswith("on: full_precision, mean of the common corruptions: clean: 84.5 %")
+    assert seen["theme"] in ("dark", "light")
+    assert seen["fetched"] == []
+    assert seen["images"] == 0
+    assert seen["overflow"] == 0
+
+
+@browser
+def test_a_phone_need_not_scroll_sideways(folder: Path, tmp_path: Path) -> None:
+    # Headless chromium does not go below 500 px in the window it reports, which is narrow enough for the phone's rules.
+    seen, _ = opened(folder / "index.html", tmp_path, 500)
+    assert seen["overflow"] == 0
+
+
+def test_reports_never_import_torch_and_take_seconds(store: Store, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; import lcrbench.reports; light = set(sys.modules);"
+        "assert not light & {'matplotlib', 'pandas', 'jinja2', 'scipy'}, light;"
+        "from lcrbench.bench.store import Store; from lcrbench.reports import report;"
+        f"report.write(Store({str(store.root)!r}), Path({str(tmp_path)!r}));"
+        "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'torchvision')]; assert not bad, bad;"
+        "import time; assert time.process_time() < 25, time.process_time()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

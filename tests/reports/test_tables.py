@@ -1,0 +1,159 @@
+"""The tables of the small store against numbers worked out apart from the report."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lcrbench.bench.store import Store
+from lcrbench.errors import UserError
+from lcrbench.reports import comparison, tables
+
+from . import make_store
+
+
+def error(label: str, seed: int, names: tuple[str, ...]) -> float:
+    counts = [make_store.count(label, seed, c, s) for c in names for s in make_store.SEVERITIES]
+    return 1 - sum(counts) / len(counts) / make_store.N
+
+
+def test_the_main_table_has_the_known_answers(folder: Path) -> None:
+    table = pd.read_csv(folder / "table.csv")
+    assert table["method"].tolist() == ["full_precision", "bnn", "irnet", "irnet+lcr", "bnn"]
+    for _, row in table.iterrows():
+        label = row["method"]
+        if "failed" in str(row["note"]):
+            assert "diverged at step 90: loss is nan" in row["note"]
+            continue
+        seeds = (0,) if label == "bnn" else (0, 1)
+        clean = [make_store.count(label, s) / make_store.N * 100 for s in seeds]
+        assert row["Clean accuracy (%)"] == pytest.approx(sum(clean) / len(clean))
+        for head, names in make_store.GROUPS.items():
+            column = "Apart extra (%)" if head == "extra" else f"Corruption error {head.replace('common', 'mean')} (%)"
+            values = [error(label, s, names) * 100 for s in seeds]
+            assert row[column] == pytest.approx(sum(values) / len(values))
+        assert row["Corruption error mean (%) n"] == (2 if len(seeds) == 2 else make_store.N)
+        assert row["Network Parameters (thousands)"] == 100
+        assert row["Network OPs (millions)"] == pytest.approx(10 if label == "full_precision" else 0.4 + 9.6 / 64)
+        assert row["Network memory (kB)"] == pytest.approx(400 if label == "full_precision" else 40 + 90 / 8)
+    # Two seeds one point apart: t(.975, 1 df) = 12.706 times 1 / 2.
+    irnet = table[table["method"] == "irnet"].iloc[0]
+    assert irnet["Clean accuracy (%) high"] - irnet["Clean accuracy (%)"] == pytest.approx(12.7062 / 2, abs=1e-3)
+
+
+def test_another_budget_is_shown_and_not_ranked(folder: Path, store: Store) -> None:
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    assert "another budget: images 30,000 instead of 60,000" in text
+    setting = comparison.read(store).settings[0]
+    rows = {(r.label, r.note): r for r in tables.main_table(setting).rows}
+    assert not any(c.mark for (label, _), r in rows.items() if label in ("bnn", "full_precision") for c in r.cells)
+    assert rows["irnet+lcr", ""].cells[1].mark == "best"
+    assert rows["irnet", ""].cells[1].mark == "second"
+
+
+def test_equal_printed_values_are_marked_alike() -> None:
+    columns = (tables.Column("error", "%", better=False, digits=1, scale=100),)
+    values = (0.1234, 0.1226, 0.2, 0.3)
+    rows = tuple(tables.TableRow(str(i), (tables.Cell(v),)) for i, v in enumerate(values))
+    marked = tables.marked(tables.Table("t", "c", columns, rows))
+    assert [r.cells[0].mark for r in marked.rows] == ["best", "best", "second", ""]
+    assert r"\textbf{12.3}" in tables.latex(marked)
+    assert tables.latex(marked).count(r"\textbf") == 2
+    same = tuple(tables.TableRow(str(i), (tables.Cell(0.5),)) for i in range(3))
+    assert not any(r.cells[0].mark for r in tables.marked(tables.Table("t", "c", columns, same)).rows)
+
+
+def test_every_number_in_markdown_has_its_interval_and_n(folder: Path) -> None:
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    line = next(x for x in text.splitlines() if x.startswith("| irnet "))
+    cells = [c.strip() for c in line.strip("|").split("|")]
+    assert cells[2] == "<u>71.5</u> [65.1, 77.9] (n=2)"
+
+
+def test_latex_parses(folder: Path) -> None:
+    text = (folder / "table.tex").read_text(encoding="utf-8")
+    body = re.sub(r"(?m)^%.*$", "", text)
+    assert body.isascii(), "a plain LaTeX must be able to read it"
+    depth = 0
+    for token in re.findall(r"\\.|[{}]", body):
+        depth += {"{": 1, "}": -1}.get(token, 0)
+        assert depth >= 0
+    assert depth == 0
+    begun, ended = (re.findall(rf"\\{w}{{(\w+\*?)}}", body) for w in ("begin", "end"))
+    assert sorted(begun) == sorted(ended)
+    for spec, inside in re.findall(r"\\begin{tabular}{(\w+)}(.*?)\\end{tabular}", body, flags=re.DOTALL):
+        assert [inside.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+        for line in re.split(
+            r"\\\\(?:\[2pt\])?", re.sub(r"\\(?:top|mid|bottom)rule|\\cmidrule\(lr\){[\d-]+}", "", inside)
+        ):
+            if not line.strip():
+                continue
+            spans = [int(n) for n in re.findall(r"\\multicolumn{(\d+)}", line)]
+            width = len(re.findall(r"(?<!\\)&", line)) + 1 + sum(spans) - len(spans)
+            assert width == len(spec), line
+    unescaped = re.findall(r"(?<!\\)[_%#]", re.sub(r"\\resizebox{[^}]*}{!}{%", "", body))
+    assert not unescaped
+
+
+def test_measurements_are_tidy(folder: Path, store: Store) -> None:
+    tidy = pd.read_csv(folder / "measurements.csv", keep_default_na=False)
+    assert len(tidy) == sum(len(r.measurements) for r in store.records())
+    one = tidy[(tidy.metric == "accuracy") & (tidy.corruption == "fog") & (tidy.severity == 3) & (tidy.seed == 1)]
+    expected = make_store.count("irnet", 1, "fog", 3) / make_store.N
+    assert float(one[one.method == "irnet"].value.iloc[0]) == pytest.approx(expected)
+    assert set(tidy.columns) >= {"run_id", "method", "seed", "metric", "value", "low", "high", "n", "unit", "bound"}
+
+
+def test_budgets_are_called_identical_only_if_they_are(tmp_path: Path, store: Store) -> None:
+    proof = tables.budget_proof(comparison.read(store).settings[0])
+    assert not proof.identical
+    assert "identical budgets" not in proof.sentence.lower()
+    assert "steps, images, forward passes, backward passes, data order" in proof.sentence
+    same = comparison.read(store, compare=["irnet", "irnet+lcr"]).settings[0]
+    assert tables.budget_proof(same).identical
+    assert tables.budget_proof(same).sentence.startswith("Identical budgets")
+
+    from lcrbench.bench.store import Store as AStore
+
+    for name, change in {
+        "initial weights": {"initial": "e" * 64},
+        "forward passes": {"teacher": 60_000},
+    }.items():
+        other = AStore(tmp_path / name.replace(" ", "-"), create=True)
+        make_store.add(other, "irnet", 0)
+        make_store.add(other, "irnet+lcr", 0, **change)
+        proof = tables.budget_proof(comparison.read(other).settings[0])
+        assert not proof.identical
+        assert proof.sentence == f"The budgets are not identical; these fields differ: {name}."
+
+
+def test_seeds_without_overlap_prove_nothing(tmp_path: Path) -> None:
+    other = Store(tmp_path, create=True)
+    make_store.add(other, "irnet", 0)
+    make_store.add(other, "irnet+lcr", 1)
+    proof = tables.budget_proof(comparison.read(other).settings[0])
+    assert not proof.identical
+    assert "data order" in proof.sentence
+
+
+def test_compare_orders_and_restricts(store: Store) -> None:
+    compared = comparison.read(store, compare=["irnet", "full_precision"])
+    assert compared.labels == ["irnet", "full_precision"]
+    assert compared.settings[0].reference is not None
+    assert compared.settings[0].reference.label == "irnet"
+    with pytest.raises(UserError, match="did you mean 'irnet'"):
+        comparison.read(store, compare=["irnett"])
+    one = comparison.read(store, runs=[store.ids()[0]])
+    assert len(one.runs) == 1
+
+
+def test_csv_reads_back(folder: Path) -> None:
+    for name in ("differences.csv", "corruptions.csv", "budget.csv", "heatmap.csv", "corruption_curves.csv"):
+        with (folder / name).open(encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        assert len(rows) > 1
+        assert len({len(r) for r in rows}) == 1
