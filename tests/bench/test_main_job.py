@@ -81,8 +81,10 @@ def test_secants_are_ordered_lower_bounds(grid: tuple[Path, list[Record]]) -> No
         by = {(m.radius, m.statistic): m for m in r.measurements if m.metric == "lipschitz_secant"}
         assert len({radius for radius, _ in by}) == 4
         for radius, _ in by:
-            assert 0 < by[radius, "q50"].value <= by[radius, "q95"].value <= by[radius, "max"].value
+            # A sign network is flat between its jumps: a small radius may find no change at all.
+            assert 0 <= by[radius, "q50"].value <= by[radius, "q95"].value <= by[radius, "max"].value
             assert by[radius, "max"].low is None
+        assert by[128 / 255, "q50"].value > 0
 
 
 def test_the_stored_weights_give_the_stored_outcomes(grid: tuple[Path, list[Record]]) -> None:
