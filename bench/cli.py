@@ -11,6 +11,7 @@ import click
 from click.exceptions import NoSuchOption
 
 from lcrbench import __version__
+from lcrbench.bench.cli_corrupt import corrupt
 from lcrbench.errors import UserError, unknown
 
 STORE = "lcrbench-runs"
@@ -170,6 +171,9 @@ def doctor(store: str) -> None:
         click.echo(f"{'ok ' if check.good else 'BAD'}  {check.what}")
     if not good:
         raise Failed("something is wrong: see the lines that begin with BAD")
+
+
+app.add_command(corrupt)
 
 
 class Failed(click.ClickException):
