@@ -26,7 +26,7 @@ def app() -> None:
     """Robustness benchmarks for binary neural networks: train under one budget, corrupt, measure, compare."""
 
 
-@app.command()
+@app.command(short_help="Train and measure the methods of a preset, and report.")
 @click.argument("preset", default="quick")
 @click.option("--data", "source", help="Built-in data set, or a folder or archive of images.")
 @click.option("--size", type=int, help="Image size in pixels.")
@@ -93,7 +93,7 @@ def run(
         raise Failed(f"{len(failed)} of {len(ids)} runs failed; the report says why")
 
 
-@app.command("list")
+@app.command("list", short_help="List what there is of a kind.")
 @click.argument("kind", required=False)
 @store_option
 def list_(kind: str | None, store: str) -> None:
@@ -108,7 +108,7 @@ def list_(kind: str | None, store: str) -> None:
         click.echo(f"{name:{width}}  {summary}".rstrip())
 
 
-@app.command()
+@app.command(short_help="Show one method, corruption, preset, run, ...")
 @click.argument("kind")
 @click.argument("name")
 @store_option
@@ -146,7 +146,7 @@ def show(kind: str, name: str, store: str) -> None:
         click.echo(registry.docstring(kind, name))
 
 
-@app.command()
+@app.command(short_help="Write the comparison report of a store.")
 @click.argument("store", default=STORE)
 @click.option("--out", help="Folder to write.  [default: STORE/reports/all]")
 @click.option("--compare", multiple=True, metavar="METHOD", help="Only this method; give it several times.")
@@ -159,7 +159,7 @@ def report(store: str, out: str | None, compare: tuple[str, ...]) -> None:
     click.echo(page)
 
 
-@app.command()
+@app.command(short_help="Check the environment, the data and the store.")
 @store_option
 def doctor(store: str) -> None:
     """Check the environment, the embedded data and the store, and say what to do about what is wrong."""

@@ -13,7 +13,7 @@ from lcrbench.errors import UserError
 Progress = Callable[[int, int, str], None]
 
 
-@click.command()
+@click.command(short_help="Write a corruption benchmark, or draw a picture sheet.")
 @click.argument("source", default="fashion-mnist-10k")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder to write the benchmark to; a begun one is continued."
