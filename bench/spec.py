@@ -58,7 +58,7 @@ class Grid(Frozen):
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     budget: Budget = Budget()
     evaluation: Evaluation = Evaluation()
-    metrics: dict[str, Options] = Field(default_factory=lambda: {"accuracy": {}, "corruption_error": {}})
+    metrics: dict[str, Options] = Field({"accuracy": {}, "corruption_error": {}})
 
 
 class DataId(Frozen):

@@ -86,10 +86,10 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     def weights_generator(name: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive(spec.seed, "initial weights", name))
 
+    mean, std = dataset.mean.tolist(), dataset.std.tolist()
     network = networks.build(
-        choice, spec.backbone, len(dataset.classes), spec.data.size, dataset.mean, dataset.std, weights_generator
-    )
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        choice, spec.backbone, len(dataset.classes), spec.data.size, mean, std, weights_generator
+    ).to(memory_format=torch.channels_last)
     initial = networks.weights_hash(network)
     binary = binary_layers(network)
     macs = networks.cost(network, spec.data.size)

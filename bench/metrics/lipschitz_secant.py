@@ -83,4 +83,5 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
 
 def _step(x: np.ndarray, r: float, seed: int, *axes: int) -> np.ndarray:
     direction = generator(seed, "lipschitz_secant", *axes).standard_normal(x.shape)
-    return np.clip(x + (r / np.linalg.norm(direction)) * direction, 0, 1).astype(np.float32)
+    moved: np.ndarray = np.clip(x + (r / np.linalg.norm(direction)) * direction, 0, 1)
+    return moved.astype(np.float32)
