@@ -97,7 +97,7 @@ class Row:
         if not found:
             return None
         if len(found) > 1:
-            return stats.mean([m.value for m in found], "seeds")
+            return within(stats.mean([m.value for m in found], "seeds"), key)
         m = found[0]
         return Interval(m.value, m.low, m.high, m.n, m.interval)
 
@@ -120,7 +120,7 @@ class Setting:
     def title(self) -> str:
         """Return the setting in a few words."""
         spec = self.any.spec
-        return f"{spec.data.name}, {spec.backbone}"
+        return f"{short_name(spec.data.name)}, {spec.backbone}"
 
     @property
     def corruptions(self) -> list[str]:
@@ -203,6 +203,22 @@ def read(store: Store, *, compare: Sequence[str] | None = None, runs: Sequence[s
     settings = tuple(_setting(i, group, compare) for i, group in enumerate(ordered))
     unfinished = sum(1 for f in store.root.iterdir() if f.name.startswith(".") and f.is_dir())
     return Comparison(settings, tuple(unreadable), unfinished)
+
+
+def within(interval: Interval, key: Key) -> Interval:
+    """Return an interval over few seeds cut to where the quantity can lie: an accuracy is between 0 and 1."""
+    if key.metric not in (CLEAN.metric, COMMON_ERROR.metric) or interval.low is None or interval.high is None:
+        return interval
+    return interval._replace(low=max(0.0, interval.low), high=min(1.0, interval.high))
+
+
+def short_name(data: str) -> str:
+    """Return a data set's name without the options that made a subset of it.
+
+    >>> short_name("fashion-mnist-10k[train=all,test=500,seed=0]")
+    'fashion-mnist-10k'
+    """
+    return data.partition("[")[0] or data
 
 
 def _setting_key(record: Record) -> str:

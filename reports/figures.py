@@ -161,7 +161,7 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
         for i, panel in zip(places, picture.panels, strict=True):
             ax = figure.add_subplot(rows, columns, i + 1)
             panel.draw(ax, Hits())
-            if picture.shared and i % columns and i - 1 in places:
+            if picture.shared and i % columns:
                 ax.tick_params(labelleft=False)
                 ax.set_ylabel("")
             if picture.shared and i + columns in places:
@@ -265,8 +265,35 @@ def tell(interval: Interval, scale: float = 100, unit: str = " %", digits: int =
     return f"{text}, n={interval.n:,}"
 
 
-def line(ax: Axes, hits: Hits, row: Row, points: Sequence[tuple[float, Interval, str]], scale: float = 100) -> None:
-    """Draw one method's line with its band, and remember its points."""
+Point = tuple[float, Interval, str, Sequence[float]]
+"""Where a point stands, its number, what is told of it, and its value in each seed."""
+
+
+def _band(row: Row, point: Point) -> tuple[float, float]:
+    _, interval, _, seeds = point
+    if len(seeds) == 2:
+        return min(seeds), max(seeds)
+    return interval.low or 0.0, interval.high or 0.0
+
+
+def band_words(row_seeds: Sequence[int]) -> str:
+    """Say what the bands of a figure are, for rows with these numbers of seeds."""
+    said = []
+    if any(n > 2 for n in row_seeds):
+        said.append("95 % t intervals over training seeds")
+    if 2 in row_seeds:
+        said.append("the range of the two training seeds, whose 95 % interval is told on pointing at it")
+    if 1 in row_seeds:
+        said.append("95 % intervals over test images")
+    return "Bands: " + ", or ".join(said) + "."
+
+
+def line(ax: Axes, hits: Hits, row: Row, points: Sequence[Point], scale: float = 100) -> None:
+    """Draw one method's line with its band, and remember its points.
+
+    Two seeds have an interval with one degree of freedom, which would hide every other line: their band is the range of
+    the two, and the interval is told where the point is pointed at.
+    """
     if not points:
         return
     s = look(row)
@@ -277,10 +304,10 @@ def line(ax: Axes, hits: Hits, row: Row, points: Sequence[tuple[float, Interval,
     ax.plot(x, y, color=s.colour, linestyle=s.dash, marker=s.marker, gid=gid(row), zorder=z, clip_on=False)
     known = [p for p in points if p[1].low is not None and p[1].high is not None]
     if known:
-        low = [(p[1].low or 0.0) * scale for p in known]
-        high = [(p[1].high or 0.0) * scale for p in known]
+        bands = [_band(row, p) for p in known]
+        low, high = [b[0] * scale for b in bands], [b[1] * scale for b in bands]
         ax.fill_between(
             [p[0] for p in known], low, high, color=s.colour, alpha=0.14, linewidth=0, gid=gid(row), zorder=1.5
         )
-    for px, interval, text in points:
+    for px, interval, text, _ in points:
         hits.point(ax, px, interval.value * scale, text, row.index)

@@ -16,8 +16,8 @@ from scipy import stats as distributions
 from lcrbench.bench import stats
 from lcrbench.bench.stats import Interval
 from lcrbench.bench.store import Store
-from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, GROUPS, Key, Row, Setting
-from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, gid, line, look, plain_label, tell
+from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, GROUPS, Key, Row, Setting, within
+from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, Point, band_words, gid, line, look, plain_label, tell
 from lcrbench.reports.significance import Outcomes
 from lcrbench.reports.tables import lipschitz_key, norm_text, operations, radius_text
 
@@ -54,27 +54,28 @@ def corruption_curves(setting: Setting, outcomes: Outcomes | None) -> Picture | 
     """Return accuracy against severity, a panel a corruption and one for the mean over the common ones."""
     rows = chosen(setting)
     names = setting.corruptions
-    lines: dict[tuple[str, int], list[tuple[float, Interval, str]]] = {}
+    lines: dict[tuple[str, int], list[Point]] = {}
     data = []
     average = "mean of the common corruptions"
     for row in rows:
         clean = row.estimate(CLEAN)
         for name in [average, *names]:
-            points = [(0.0, clean)] if clean else []
+            points = [(0.0, clean, row.per_seed(CLEAN))] if clean else []
             for severity in setting.severities:
                 if name == average:
-                    value = _mean_at(row, severity, outcomes)
+                    value, seeds = _mean_at(row, severity, outcomes)
                 else:
-                    value = row.estimate(Key("accuracy", corruption=name, severity=severity))
+                    key = Key("accuracy", corruption=name, severity=severity)
+                    value, seeds = row.estimate(key), row.per_seed(key)
                 if value:
-                    points.append((float(severity), value))
+                    points.append((float(severity), value, seeds))
             if len(points) < 2:
                 continue
             lines[name, row.index] = [
-                (x, i, f"{row.label}, {name.replace('_', ' ')}{f' {x:g}' if x else ': clean'}: {tell(i)}")
-                for x, i in points
+                (x, i, f"{row.label}, {name.replace('_', ' ')}{f' {x:g}' if x else ': clean'}: {tell(i)}", seeds)
+                for x, i, seeds in points
             ]
-            data += [{"method": row.label, "corruption": name, "severity": int(x)} | i._asdict() for x, i in points]
+            data += [{"method": row.label, "corruption": name, "severity": int(x)} | i._asdict() for x, i, _ in points]
     if not data:
         return None
     low = min(p[1].value for line in lines.values() for p in line) * 100
@@ -95,9 +96,8 @@ def corruption_curves(setting: Setting, outcomes: Outcomes | None) -> Picture | 
         return Panel(draw, name.replace("_", " "), group="common" if name == average else group_of(name))
 
     shown = [n for n in [average, *names] if any((n, r.index) in lines for r in rows)]
-    caption = (
-        f"Accuracy on the {setting.any.spec.data.test:,} test images against severity; 0 is clean. Bands: "
-        f"{'95 % t intervals over training seeds' if setting.unit == 'seeds' else '95 % intervals over test images'}."
+    caption = f"Accuracy on the {setting.any.spec.data.test:,} test images against severity; 0 is clean. " + band_words(
+        [len(r.runs) for r in rows]
     )
     if len(rows) < len([r for r in setting.rows if r.runs]):
         caption += f" The reference and the {len(rows) - 1} most accurate methods are drawn; the tables hold all."
@@ -112,22 +112,25 @@ def corruption_curves(setting: Setting, outcomes: Outcomes | None) -> Picture | 
     )
 
 
-def _mean_at(row: Row, severity: int, outcomes: Outcomes | None) -> Interval | None:
-    """Return the accuracy at one severity, mean over the common corruptions; over images from the outcomes if one seed."""
+def _mean_at(row: Row, severity: int, outcomes: Outcomes | None) -> tuple[Interval | None, list[float]]:
+    """Return the accuracy at one severity, mean over the common corruptions, and its value in each seed.
+
+    With one seed the interval is over images, from the outcomes.
+    """
     per_seed: list[list[float]] = []
     for name in COMMON:
         values = row.per_seed(Key("accuracy", corruption=name, severity=severity))
         if values:
             per_seed.append(values)
     if not per_seed or len({len(v) for v in per_seed}) != 1:
-        return None
+        return None, []
     means = np.mean(per_seed, axis=0)
     if means.size > 1:
-        return stats.mean(means, "seeds")
+        return within(stats.mean(means, "seeds"), CLEAN), means.tolist()
     per_image = outcomes.per_image(row.runs[0].run_id, f"common/{severity}") if outcomes else None
-    return (
-        stats.mean(per_image, "base images") if per_image is not None else Interval(float(means[0]), None, None, 1, "")
-    )
+    if per_image is None:
+        return Interval(float(means[0]), None, None, 1, ""), means.tolist()
+    return stats.mean(per_image, "base images"), means.tolist()
 
 
 def heatmap(setting: Setting) -> Picture | None:
@@ -355,7 +358,9 @@ def _ratios(row: Row, logs: list[pd.DataFrame], columns: list[str], name: str) -
         ax.set_xlabel("training images seen, thousands")
         ax.set_ylabel("σ binary / σ full")
         ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        low, high = ax.get_ylim()
+        ax.set_ylim(min(low, 0.5), max(high, 2.0))
+        ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=20))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         ax.yaxis.set_minor_locator(NullLocator())
 
@@ -433,11 +438,11 @@ def lipschitz(setting: Setting) -> Picture | None:
             for row in rows:
                 points = []
                 for radius in radii:
-                    i = row.estimate(Key(metric, statistic, "", 0, norm, radius))
+                    key = Key(metric, statistic, "", 0, norm, radius)
+                    i = row.estimate(key)
                     if i:
-                        points.append(
-                            (radius * 255, i, f"{row.label}, {statistic}, {radius_text(radius)}: {tell(i, 1, '', 2)}")
-                        )
+                        text = f"{row.label}, {statistic}, {radius_text(radius)}: {tell(i, 1, '', 2)}"
+                        points.append((radius * 255, i, text, row.per_seed(key)))
                 line(ax, hits, row, points, 1)
             ax.set_xscale("log")
             ax.set_yscale("log")
@@ -461,11 +466,9 @@ def lipschitz(setting: Setting) -> Picture | None:
         paper, legend = (2.35, 1.8), tuple(rows)
     caption = (
         f"The gain ‖f(x+d) − f(x)‖ / ‖d‖ of the deployed network over sampled images and directions: {kind} of the "
-        "largest gain at that "
-        "radius, in raw logits, whose scale is arbitrary, so no method is better for a smaller one. A sample's "
-        "maximum has no "
-        "valid interval over images."
-    )
+        "largest gain at that radius, in raw logits, whose scale is arbitrary, so no method is better for a smaller one. "
+        "A sample's maximum has no valid interval over images. "
+    ) + band_words([len(r.runs) for r in rows])
     return Picture(
         "lipschitz", "Empirical Lipschitz: secant gain", caption, panels, pd.DataFrame(data), 3, legend, paper
     )
@@ -579,7 +582,7 @@ def accuracy_operations(setting: Setting) -> Picture | None:
 
         return Panel(draw, f"accuracy against operations, {title}", size=(4.4, 3.1))
 
-    caption = "Accuracy against operations an image (a binary multiply-accumulate is 1/64); the grey line is the Pareto front."
+    caption = "Accuracy against operations an image (binary ones count 1/64); grey: the Pareto front."
     return Picture(
         "accuracy_operations",
         "Accuracy against operations",

@@ -11,8 +11,8 @@ import pandas as pd
 
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
+from lcrbench.reports import claims, page, tables
 from lcrbench.reports import comparison as reading
-from lcrbench.reports import page, tables
 from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, Comparison, Row, Setting
 from lcrbench.reports.page import Finding, Section
 from lcrbench.reports.significance import (
@@ -105,7 +105,17 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
         summary=_summary(compared),
         findings=_findings(compared, found_in),
         warnings=_warnings(compared),
-        claims=[],
+        claims=[
+            {
+                "claim": j.claim + (f" ({j.setting})" if len(sections) > 1 else ""),
+                "verdict": j.verdict,
+                "css": j.verdict.replace(" ", "-"),
+                "measured": j.measured,
+                "rule": j.rule,
+            }
+            for section in sections
+            for j in claims.judge(section.setting)
+        ],
         methods_notes=_methods_notes(compared),
         environment=_environment(compared),
         listing=_listing(out),
@@ -207,7 +217,7 @@ def _difference_tables(setting: Setting, found: dict[tuple[str, str], list[Diffe
 
 
 def _title(compared: Comparison) -> str:
-    names = list(dict.fromkeys(s.any.spec.data.name for s in compared.settings))
+    names = list(dict.fromkeys(reading.short_name(s.any.spec.data.name) for s in compared.settings))
     methods = len(compared.labels)
     what = f"{methods} methods" if methods > 1 else compared.labels[0]
     return f"Robustness of {what} on {', '.join(names[:3])}" + (" and more" if len(names) > 3 else "")
@@ -233,6 +243,7 @@ def _summary(compared: Comparison) -> str:
 
 def _setting_summary(setting: Setting) -> str:
     spec = setting.any.spec
+    name = reading.short_name(spec.data.name)
     rows = [r for r in setting.rows if r.runs]
     seeds = sorted({len(r.runs) for r in rows})
     n_seeds = (
@@ -251,7 +262,7 @@ def _setting_summary(setting: Setting) -> str:
     extra = len(setting.corruptions) - len(common)
     corruptions = _plural(len(common), "common corruption") + (f" and {_plural(extra, 'extra one')}" if extra else "")
     return (
-        f"{listed}, trained on {spec.data.name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
+        f"{listed}, trained on {name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
         f"backbone {spec.backbone} on a budget of {images} images seen each, {n_seeds or 'no finished run'} a method. "
         "Tested on "
         f"{spec.data.test:,} images, clean and under {corruptions} at severities {tables.listed(setting.severities)}."

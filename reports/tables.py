@@ -18,6 +18,7 @@ import pandas as pd
 from lcrbench.bench import stats
 from lcrbench.bench.schema import Record
 from lcrbench.bench.stats import Interval
+from lcrbench.reports import mce
 from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, GROUPS, Key, Row, Setting, plain
 from lcrbench.reports.significance import Difference
 
@@ -216,6 +217,9 @@ def main_table(setting: Setting) -> Table:
     extras = bool(ran & set(GROUPS["extra"]))
     if extras:
         columns.append(Column("extra", "%", "Apart", False, digits, 100, group="extra"))
+    normalized = mce.defined(setting)
+    if normalized:
+        columns += [Column(name, "%, AlexNet 100", "Normalized", False, 1) for name in ("mCE", "relative mCE")]
     lipschitz = lipschitz_key(setting)
     if lipschitz:
         info = setting.metrics[lipschitz.metric]
@@ -246,6 +250,8 @@ def main_table(setting: Setting) -> Table:
         cells += [Cell.of(row.estimate(Key("corruption_error", corruption=name))) for name, _, _ in errors]
         if extras:
             cells.append(Cell.of(row.estimate(Key("corruption_error", corruption="extra"))))
+        if normalized:
+            cells += [Cell.of(i) for i in mce.of_row(row)]
         if lipschitz:
             cells.append(Cell.of(row.estimate(lipschitz)))
         cells.append(drop(row))
@@ -266,6 +272,10 @@ def main_table(setting: Setting) -> Table:
             f"Corruption error: mean over severities {listed(setting.severities)} and over {complete} common "
             "corruptions "
             f"({', '.join(common)}); unnormalized." + (" Extras stand apart and enter no mean." if extras else "")
+        )
+    if normalized:
+        notes.append(
+            "mCE: each corruption's error over AlexNet's published one on ImageNet-C, mean of the ratios over the 15."
         )
     notes.append(pool_note(setting))
     if lipschitz:

@@ -1,0 +1,150 @@
+"""The claims of the LCR paper (arXiv 2207.06540), each with the rule that decides it, written down before the data.
+
+A verdict is *supported*, *refuted* or *not enough data*, and holds for the setting it was measured in. The rules:
+
+- Raises clean accuracy, lowers corruption error: `MIN_SEEDS` seeds a side under identical budgets, Welch's 95 % interval
+  of (with LCR - without). Supported if its lower end is above 0; refuted if its upper end is below `WORTH` (half a point:
+  whatever gain there is, it is smaller than the paper's). Anything else is not enough data.
+- Usual Lipschitz regularizers collapse on binary networks: a run collapses if it diverges or ends below twice chance while
+  its base method without the regularizer does not. Supported if most runs of every such regularizer collapse; refuted if
+  fewer than half do for each. Needs `MIN_SEEDS` runs.
+- The retention matrix tracks the spectral norm: a rank correlation that the records hold (metric `retention_fidelity`,
+  statistic `spearman`, n of at least 8 layers). Supported if its interval lies above `TRACKS`; refuted if below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lcrbench.reports.comparison import CLEAN, Key, Row, Setting
+from lcrbench.reports.significance import Difference, against_base, differences
+from lcrbench.reports.tables import budget_proof
+
+Verdict = Literal["supported", "refuted", "not enough data"]
+
+MIN_SEEDS = 5
+WORTH = 0.005
+TRACKS = 0.5
+LIPSCHITZ_REGULARIZERS = (
+    "spectral_norm",
+    "spectral",
+    "gradient_penalty",
+    "jacobian",
+    "lipschitz",
+    "parseval",
+    "orthogonal",
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One claim: what it says, the verdict, what was measured with interval and n, and the rule."""
+
+    claim: str
+    verdict: Verdict
+    measured: str
+    rule: str
+    setting: str = ""
+
+
+def judge(setting: Setting) -> list[Judged]:
+    """Return the verdicts on all claims in one setting; empty where no network with LCR was trained."""
+    if not any("lcr" in r.any.spec.method.regularizers for r in setting.rows):
+        return []
+    pairs = [(a, b) for a, b in against_base(setting) if list(a.any.spec.method.regularizers) == ["lcr"]]
+    judged = []
+    for claim, endpoint in (("LCR raises clean accuracy", "clean"), ("LCR lowers corruption error", "common")):
+        judged.append(_gain(setting, claim, pairs, endpoint))
+    return [*judged, _collapse(setting), _fidelity(setting)]
+
+
+def decide(low: float | None, high: float | None, worth: float = WORTH) -> Verdict:
+    """Return the verdict on a claimed gain from the interval of the difference.
+
+    >>> decide(0.001, 0.02), decide(-0.02, 0.001), decide(-0.01, 0.02)
+    ('supported', 'refuted', 'not enough data')
+    """
+    if low is None or high is None:
+        return "not enough data"
+    return "supported" if low > 0 else "refuted" if high < worth else "not enough data"
+
+
+def _gain(setting: Setting, claim: str, pairs: Sequence[tuple[Row, Row]], endpoint: str) -> Judged:
+    rule = (
+        f"At least {MIN_SEEDS} seeds a side, equal budgets; Welch's 95 % interval of the difference. Supported: "
+        f"above 0. Refuted: below {WORTH * 100:g} points. With several base methods: all must agree."
+    )
+    found = [d for d in differences(setting, None, pairs, endpoint) if d.seeds is not None]
+    verdicts = [_one(setting, d) for d in found]
+    said = []
+    for d in found:
+        i = d.seeds
+        assert i is not None
+        ends = "" if i.low is None or i.high is None else f" [{i.low * 100:+.2f}, {i.high * 100:+.2f}]"
+        seeds = f"{len(d.row.runs)} against {len(d.reference.runs)} seeds"
+        said.append(f"{d.row.label} − {d.reference.label}: {i.value * 100:+.2f} points{ends}, {seeds}")
+    measured = "; ".join(said) or "no pair of a method with and without LCR has two seeds a side"
+    verdict: Verdict = verdicts[0] if verdicts and len(set(verdicts)) == 1 else "not enough data"
+    return Judged(claim, verdict, measured.replace("-", "−"), rule, setting.title)
+
+
+def _one(setting: Setting, d: Difference) -> Verdict:
+    if min(len(d.row.runs), len(d.reference.runs)) < MIN_SEEDS or d.seeds is None:
+        return "not enough data"
+    rows = (d.row, d.reference)
+    if not budget_proof(Setting(setting.index, rows, d.reference)).identical:
+        return "not enough data"
+    return decide(d.seeds.low, d.seeds.high)
+
+
+def _collapse(setting: Setting) -> Judged:
+    claim = "Usual Lipschitz regularizers collapse on binary networks"
+    rule = (
+        f"A run collapses if it diverges or ends below twice chance where its base method does not; at least {MIN_SEEDS} runs "
+        "a regularizer. Supported: most runs of each collapse. Refuted: fewer than half of each."
+    )
+    chance = 2 / max(1, len(setting.any.spec.data.classes))
+    shares, said = [], []
+    bases = {r.any.spec.method.name: r for r in setting.rows if not r.any.spec.method.regularizers and r.runs}
+    for row in setting.rows:
+        names = list(row.any.spec.method.regularizers)
+        base = bases.get(row.any.spec.method.name)
+        if not names or base is None or not any(n.startswith(LIPSCHITZ_REGULARIZERS) for n in names):
+            continue
+        if not row.any.spec.method.name or min(base.per_seed(CLEAN), default=0.0) < chance:
+            continue
+        collapsed = len([r for r in row.failed if r.failure and r.failure.reason == "diverged"])
+        collapsed += sum(1 for v in row.per_seed(CLEAN) if v < chance)
+        total = len(row.runs) + len(row.failed)
+        said.append(f"{row.label}: {collapsed} of {total} runs collapsed")
+        if total >= MIN_SEEDS:
+            shares.append(collapsed / total)
+    verdict: Verdict = "not enough data"
+    if shares:
+        verdict = "supported" if min(shares) > 0.5 else "refuted" if max(shares) < 0.5 else "not enough data"
+    measured = "; ".join(said) or "no binary network with another Lipschitz regularizer was trained"
+    return Judged(claim, verdict, measured, rule, setting.title)
+
+
+def _fidelity(setting: Setting) -> Judged:
+    claim = "The retention matrix tracks the spectral norm"
+    rule = (
+        "The rank correlation over layers of the retention matrix's top singular value with the layer's own norm, n of at "
+        f"least 8. Supported: its 95 % interval lies above {TRACKS:g}. Refuted: below."
+    )
+    key = Key("retention_fidelity", "spearman")
+    said, verdicts = [], []
+    for row in setting.rows:
+        i = row.estimate(key)
+        if i is None:
+            continue
+        ends = "" if i.low is None or i.high is None else f" [{i.low:.2f}, {i.high:.2f}]"
+        said.append(f"{row.label}: {i.value:.2f}{ends}, n={i.n}")
+        usable = i.low is not None and i.high is not None and min(m.n for m in row.values[key]) >= 8
+        above, below = usable and (i.low or 0) > TRACKS, usable and (i.high or 0) < TRACKS
+        verdicts.append("supported" if above else "refuted" if below else "not enough data")
+    agreed = verdicts[0] if verdicts and len(set(verdicts)) == 1 else "not enough data"
+    verdict: Verdict = "supported" if agreed == "supported" else "refuted" if agreed == "refuted" else "not enough data"
+    return Judged(claim, verdict, "; ".join(said) or "no run measured both", rule, setting.title)
