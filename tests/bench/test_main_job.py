@@ -215,3 +215,31 @@ def test_what_does_not_fit_is_refused_before_training(tmp_path: Path, tables: di
         go(tmp_path / "s", tables)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "s").exists()
+
+
+PHOTOGRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10-jpeg75"
+
+
+@pytest.mark.skipif(
+    not PHOTOGRAPHS.is_dir(), reason="the colour photographs lie beside the repository only in development"
+)
+def test_colour_photographs_by_the_same_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lcrbench.bench.cli", "run", "quick", "--data", str(PHOTOGRAPHS), "--store", "s"]
+    command += [
+        "--images",
+        "2000",
+        "--test",
+        "200",
+        "--methods",
+        "full_precision irnet+lcr",
+        "--corruptions",
+        "noise fog",
+    ]
+    done = subprocess.run([*command, "--severities", "1 5"], cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    page = tmp_path / done.stdout.strip().removeprefix("report: ")
+    assert "cifar10-jpeg75" in page.read_text(encoding="utf-8")
+    for record in Store(tmp_path / "s").records():
+        assert record.status == "finished"
+        assert record.spec.data.name.startswith("cifar10-jpeg75")
+        assert str(PHOTOGRAPHS.parent) not in record.model_dump_json()
