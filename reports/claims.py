@@ -102,7 +102,7 @@ def _one(setting: Setting, d: Difference) -> Verdict:
 def _collapse(setting: Setting) -> Judged:
     claim = "Usual Lipschitz regularizers collapse on binary networks"
     rule = (
-        f"A run collapses if it diverges or ends below twice chance where its base method does not; at least {MIN_SEEDS} runs "
+        f"A run collapses if it diverges or ends below twice chance where its base does not; at least {MIN_SEEDS} runs "
         "a regularizer. Supported: most runs of each collapse. Refuted: fewer than half of each."
     )
     chance = 2 / max(1, len(setting.any.spec.data.classes))

@@ -48,6 +48,7 @@ class MethodReference(Frozen):
     identity: dict[str, Any]
     values: dict[str, dict[int, float]]
     better: dict[str, bool]
+    units: dict[str, str] = Field(default={}, description="unit of each metric")
     runs: dict[int, str] = Field(default={}, description="run id of each seed")
     written: dict[int, str] = Field(default={}, description="when each seed's record was written")
 
@@ -251,7 +252,7 @@ def _stale(finished: list[Record], held: MethodReference, commit: str | None) ->
 
 
 def _is_fraction(endpoint: str, held: MethodReference) -> bool:
-    return endpoint.endswith("accuracy") or str(held.identity.get("units", {}).get(endpoint, "")) == "fraction"
+    return endpoint in (DEFAULT_ENDPOINT, "clean_accuracy") or held.units.get(endpoint.partition(":")[0]) == "fraction"
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> int:
@@ -270,9 +271,7 @@ def identity(record: Record) -> dict[str, Any]:
         "method": spec["method"],
         "budget": spec["budget"],
         "evaluation": spec["evaluation"],
-        "metrics": spec["metrics"],
         "corruption source": record.provenance.model_dump(mode="json")["corruptions"],
-        "units": {name: info.unit for name, info in sorted(record.metrics.items())},
     }
 
 
@@ -348,7 +347,8 @@ def update(path: Path, store: Store, reason: str, *, methods: Sequence[str] | No
     """
     if not reason.strip():
         raise UserError("a new reference needs its reason: say what changed, and why that is right")
-    kept, history = {}, ()
+    kept: dict[str, MethodReference] = {}
+    history: tuple[Update, ...] = ()
     if path.exists():
         old = load(path)
         kept, history = dict(old.methods), old.history
@@ -384,6 +384,7 @@ def update(path: Path, store: Store, reason: str, *, methods: Sequence[str] | No
             identity=first,
             values=values,
             better=better,
+            units={metric: info.unit for metric, info in records[0].metrics.items()},
             runs={r.spec.seed: r.run_id for r in records},
             written={r.spec.seed: r.provenance.created for r in records},
         )
@@ -407,7 +408,8 @@ def text(verdicts: Sequence[Verdict]) -> str:
     for v in verdicts:
         numbers = ""
         if v.difference is not None and v.low is not None and v.high is not None:
-            numbers = f"  {v.difference:+.2f} [{v.low:+.2f}, {v.high:+.2f}] {v.unit}, n={v.n_candidate} against {v.n_reference}"
+            numbers = f"  {v.difference:+.2f} [{v.low:+.2f}, {v.high:+.2f}] {v.unit}"
+            numbers += f", n={v.n_candidate} against {v.n_reference}"
         lines.append(f"{v.outcome.upper():14} {v.method}: {v.endpoint}{numbers}: {v.reason}")
         lines += [f"{'':15}{note}" for note in v.notes]
     return "\n".join(lines) + "\n"
@@ -435,14 +437,13 @@ def as_markdown(verdicts: Sequence[Verdict]) -> str:
                 f"{v.difference:+.2f} [{v.low:+.2f}, {v.high:+.2f}] {v.unit}",
             ]
         said = escape_markdown("; ".join([v.reason, *v.notes]))
-        lines.append(
-            f"| {escape_markdown(v.method)} | {escape_markdown(v.endpoint)} | {' | '.join(numbers)} | **{v.outcome}**: {said} |"
-        )
+        cells = [escape_markdown(v.method), escape_markdown(v.endpoint), *numbers, f"**{v.outcome}**: {said}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def as_junit(verdicts: Sequence[Verdict]) -> str:
-    """Return the verdicts as JUnit XML: a regression is a failure, what cannot be compared an error, the undecided skipped."""
+    """Return JUnit XML: a regression is a failure, what cannot be compared an error, the undecided skipped."""
     tags = {"regression": "failure", "not comparable": "error", "inconclusive": "skipped"}
     counts = {tag: sum(1 for v in verdicts if tags.get(v.outcome) == tag) for tag in ("failure", "error", "skipped")}
     suite = ElementTree.Element(

@@ -27,6 +27,7 @@ from lcrbench.bench.schema import (
 )
 from lcrbench.bench.spec import DataId, Evaluation, MethodId, RunSpec
 from lcrbench.bench.store import Store, pack_outcomes
+from lcrbench.reports.comparison import COMMON
 
 N = 200
 CORRUPTIONS = ("gaussian_noise", "shot_noise", "defocus_blur", "fog", "jpeg_compression", "gaussian_blur")
@@ -46,15 +47,27 @@ SEVERITIES = (1, 2, 3, 4, 5)
 PIXEL = 1 / 255
 
 
-def count(label: str, seed: int, corruption: str = "", severity: int = 0) -> int:
-    """Return how many of the 200 images the run gets right in a cell."""
-    clean = CLEAN.get(label.partition("(")[0], 120) - 2 * seed
+CREATED = "2026-01-02T03:04:05Z"
+
+
+def count(label: str, seed: int, corruption: str = "", severity: int = 0, spread: float = 1.0, shift: int = 0) -> int:
+    """Return how many of the 200 images the run gets right in a cell: two fewer with each seed, times `spread`."""
+    clean = CLEAN.get(label, 120) - round(2 * seed * spread) + shift
     return clean - LOST.get(corruption, 10) * severity if corruption else clean
 
 
-def right(label: str, seed: int, corruption: str = "", severity: int = 0, n: int = N) -> np.ndarray:
+def right(
+    label: str,
+    seed: int,
+    corruption: str = "",
+    severity: int = 0,
+    *,
+    n: int = N,
+    spread: float = 1.0,
+    shift: int = 0,
+) -> np.ndarray:
     order = np.random.default_rng([seed, sum(label.encode())]).permutation(n)
-    return order < count(label, seed, corruption, severity) * n // N
+    return order < count(label, seed, corruption, severity, spread, shift) * n // N
 
 
 def measurements(outcomes: dict[str, np.ndarray], corruptions: tuple[str, ...], seed: int) -> list[Measurement]:
@@ -79,6 +92,7 @@ def measurements(outcomes: dict[str, np.ndarray], corruptions: tuple[str, ...], 
         g: tuple(c for c in members if c in corruptions) for g, members in GROUPS.items()
     }
     for name, members in sets.items():
+        members = tuple(c for c in corruptions if c in COMMON) if name == "common" else members
         if not members:
             continue
         per_image = np.mean([~outcomes[f"{c}/{s}"] for c in members for s in SEVERITIES], axis=0)
@@ -149,17 +163,27 @@ def make(
     data: str = "fashion-mnist-10k",
     initial: str = "",
     teacher: int = 0,
-    created: str = "2026-01-02T03:04:05Z",
+    created: str = CREATED,
+    spread: float = 1.0,
+    shift: int = 0,
+    classes: int = 10,
+    size: int = 32,
+    constants: str = "cifar",
 ) -> tuple[Record, dict[str, bytes]]:
     name, _, regularizer = label.partition("+")
     binary = name != "full_precision"
     budget = Budget(images=images)
     spec = RunSpec(
         data=DataId(
-            name=data, sha256="d" * 64, size=32, classes=tuple(f"class {i}" for i in range(10)), train=10_000, test=n
+            name=data,
+            sha256="d" * 64,
+            size=size,
+            classes=tuple(f"class {i}" for i in range(classes)),
+            train=10_000,
+            test=n,
         ),
         backbone="vgg_tiny",
-        method=MethodId(name=name, options={}, regularizers={"lcr": {"weight": 0.01}} if regularizer else {}),
+        method=MethodId(name=name, options={}, regularizers={regularizer: {"weight": 0.01}} if regularizer else {}),
         label=label,
         seed=seed,
         budget=budget,
@@ -175,7 +199,7 @@ def make(
         device="cpu",
         threads=1,
         deterministic=True,
-        corruptions={"constants": "cifar"},
+        corruptions={"constants": constants},
         created=created,
     )
     steps = budget.steps
@@ -201,8 +225,8 @@ def make(
             run_id=spec.run_id, status="failed", spec=spec, failure=failure, provenance=provenance, metrics={}
         )
         return record, files
-    outcomes = {"clean": right(label, seed, n=n)} | {
-        f"{c}/{s}": right(label, seed, c, s, n) for c in corruptions for s in SEVERITIES
+    outcomes = {"clean": right(label, seed, n=n, spread=spread, shift=shift)} | {
+        f"{c}/{s}": right(label, seed, c, s, n=n, spread=spread, shift=shift) for c in corruptions for s in SEVERITIES
     }
     ledger = Ledger(
         images=images,

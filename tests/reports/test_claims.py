@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lcrbench.bench.schema import Failure
+from lcrbench.bench.store import Store
+from lcrbench.reports import claims, comparison
+
+from . import make_store
+
+
+def verdicts(store: Store) -> dict[str, claims.Judged]:
+    return {j.claim: j for j in claims.judge(comparison.read(store).settings[0])}
+
+
+def test_two_seeds_decide_nothing(store: Store) -> None:
+    found = verdicts(store)
+    assert {j.verdict for j in found.values()} == {"not enough data"}
+    assert (
+        "irnet+lcr − irnet: +2.00 points [−1.04, +5.04], 2 against 2 seeds"
+        in found["LCR raises clean accuracy"].measured
+    )
+
+
+def test_a_gain_of_every_seed_is_supported_and_unequal_budgets_are_not(tmp_path: Path) -> None:
+    good = Store(tmp_path / "good", create=True)
+    bad = Store(tmp_path / "bad", create=True)
+    for seed in range(5):
+        for store, initial in ((good, ""), (bad, "c" * 64)):
+            make_store.add(store, "irnet", seed, spread=0.2)
+            make_store.add(store, "irnet+lcr", seed, spread=0.2, initial=initial)
+    found = verdicts(good)
+    assert found["LCR raises clean accuracy"].verdict == "supported"
+    assert found["LCR lowers corruption error"].verdict == "supported"
+    assert found["The retention matrix tracks the spectral norm"].verdict == "not enough data"
+    assert verdicts(bad)["LCR raises clean accuracy"].verdict == "not enough data"
+
+
+def test_collapse_is_counted(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    for seed in range(5):
+        make_store.add(store, "irnet", seed)
+        make_store.add(store, "irnet+lcr", seed)
+        failure = Failure(reason="diverged", step=5, message="loss is nan") if seed < 4 else None
+        make_store.add(store, "irnet+spectral_norm", seed, failure=failure)
+    judged = verdicts(store)["Usual Lipschitz regularizers collapse on binary networks"]
+    assert judged.verdict == "supported"
+    assert "4 of 5 runs collapsed" in judged.measured
+
+
+def test_no_lcr_no_verdicts(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    make_store.add(store, "irnet", 0)
+    assert verdicts(store) == {}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.001, 0.02, "supported"),
+        (0.0, 0.02, "not enough data"),
+        (-0.02, 0.004, "refuted"),
+        (-0.02, 0.006, "not enough data"),
+        (0.001, 0.004, "supported"),
+        (None, None, "not enough data"),
+    ],
+)
+def test_the_rule(low: float | None, high: float | None, verdict: str) -> None:
+    assert claims.decide(low, high) == verdict

@@ -1,0 +1,195 @@
+"""The gate: its error rates by simulation, what it refuses, and what it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from lcrbench.bench.schema import Failure
+from lcrbench.bench.store import Store
+from lcrbench.errors import UserError
+from lcrbench.reports import gate
+
+from . import make_store
+
+
+def rates(drop: float, runs: int = 2000, sigma: float = 0.35) -> dict[str, float]:
+    rng = np.random.default_rng(int(drop * 10))
+    found = [
+        gate.non_inferiority(rng.normal(60 - drop, sigma, 5), rng.normal(60, sigma, 10), 1.0)[0] for _ in range(runs)
+    ]
+    return {outcome: found.count(outcome) / runs for outcome in gate.EXIT_CODES}
+
+
+def test_false_alarms_and_detection_are_as_rigour_asks() -> None:
+    none, two = rates(0.0), rates(2.0)
+    assert none["pass"] > 0.99
+    assert none["regression"] < 0.002
+    assert two["regression"] > 0.99
+    assert two["pass"] < 0.002
+    # At the margin itself, each kind of error has its nominal rate of 5 %.
+    edge = rates(1.0)
+    assert edge["pass"] == pytest.approx(0.05, abs=0.02)
+    assert edge["regression"] == pytest.approx(0.05, abs=0.02)
+
+
+def test_the_bounds_are_welchs() -> None:
+    from scipy import stats
+
+    x, y = [69.0, 70.5, 69.7], [70.1, 70.3, 69.9, 70.8]
+    _, difference, low, high = gate.non_inferiority(x, y, 1.0)
+    ci = stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.90)
+    assert (low, high) == pytest.approx((ci.low, ci.high))
+    assert difference == pytest.approx(np.mean(x) - np.mean(y))
+
+
+def test_more_seeds_that_are_asked_for_decide() -> None:
+    x, y = [68.9, 69.9, 69.1], [70.0, 70.2, 69.8, 70.1, 69.9, 70.0, 70.3, 69.7, 70.1, 69.9]
+    assert gate.non_inferiority(x, y, 1.0)[0] == "inconclusive"
+    more = gate.seeds_to_decide(x, y, 1.0)
+    assert more is not None
+    rng = np.random.default_rng(0)
+    grown = rng.normal(0, 1, 3 + more)
+    grown = np.mean(x) + (grown - grown.mean()) / grown.std(ddof=1) * np.std(x, ddof=1)
+    assert gate.non_inferiority(list(grown), y, 1.0)[0] != "inconclusive"
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = Store(tmp_path_factory.mktemp("reference"), create=True)
+    for seed in range(10):
+        make_store.add(store, "irnet", seed, spread=0.3)
+    path = store.root.parent / "reference.json"
+    gate.update(path, store, "the first one")
+    return path
+
+
+def candidate(root: Path, seeds: int = 4, **options: object) -> Store:
+    store = Store(root, create=True)
+    for seed in range(seeds):
+        make_store.add(store, "irnet", seed, **{"spread": 0.3, "created": "2026-05-05T00:00:00Z"} | options)
+    return store
+
+
+def test_the_same_passes_and_a_loss_is_a_regression(tmp_path: Path, reference: Path) -> None:
+    held = gate.load(reference)
+    [same] = gate.check(candidate(tmp_path / "same"), held)
+    assert (same.outcome, same.exit_code) == ("pass", 0)
+    assert (same.n_candidate, same.n_reference) == (4, 10)
+    [worse] = gate.check(candidate(tmp_path / "worse", shift=-8), held)
+    assert (worse.outcome, worse.exit_code) == ("regression", 1)
+    assert worse.difference is not None
+    assert same.difference is not None
+    assert worse.difference - same.difference == pytest.approx(-4.0)
+    [better] = gate.check(candidate(tmp_path / "better", shift=8), held)
+    assert better.outcome == "pass"
+    assert better.improved
+    assert "write a new reference" in better.notes[0]
+    [wide] = gate.check(candidate(tmp_path / "wide", spread=6.0, seeds=3), held)
+    assert (wide.outcome, wide.exit_code) == ("inconclusive", 3)
+
+
+def test_direction_comes_from_the_metric(tmp_path: Path, reference: Path) -> None:
+    held = gate.load(reference)
+    store = candidate(tmp_path / "worse", shift=-8)
+    for endpoint in ("corruption_error:noise", "clean_accuracy", "corruption_error:common"):
+        [verdict] = gate.check(store, held, endpoint=endpoint)
+        assert verdict.outcome == "regression", endpoint
+    with pytest.raises(UserError, match="endpoint"):
+        gate.check(store, held, endpoint="speed")
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"images": 30_000}, "budget.images"),
+        ({"n": 100}, "data.test"),
+        ({"data": "other"}, "data.name"),
+        ({"corruptions": make_store.CORRUPTIONS[:4]}, "evaluation.corruptions"),
+        ({"constants": "imagenet"}, "corruption source.constants"),
+    ],
+)
+def test_what_is_unequal_is_refused(tmp_path: Path, reference: Path, options: dict[str, object], names: str) -> None:
+    [verdict] = gate.check(candidate(tmp_path, **options), gate.load(reference))
+    assert (verdict.outcome, verdict.exit_code) == ("not comparable", 2)
+    assert names in verdict.reason
+
+
+def test_one_seed_stale_or_failed_is_not_comparable(tmp_path: Path, reference: Path) -> None:
+    held = gate.load(reference)
+    [one] = gate.check(candidate(tmp_path / "one", seeds=1), held)
+    assert "1 candidate and 10 reference seeds" in one.reason
+    store = candidate(tmp_path / "two")
+    [stale] = gate.check(store, held, commit="f" * 40)
+    assert stale.exit_code == 2
+    assert "stale" in stale.reason
+    [own] = gate.check(candidate(tmp_path / "own", created=make_store.CREATED), held)
+    assert "the reference's own" in own.reason
+    make_store.add(store, "irnet", 9, failure=Failure(reason="diverged", step=1, message="loss is nan"))
+    [failed] = gate.check(store, held)
+    assert "1 of 5 candidate runs failed (diverged: loss is nan)" in failed.reason
+    empty = Store(tmp_path / "other", create=True)
+    make_store.add(empty, "bnn", 0)
+    [missing] = gate.check(empty, held)
+    assert missing.reason == "the candidate has no run of this method"
+
+
+def test_exit_codes_combine() -> None:
+    def verdict(outcome: gate.Outcome) -> gate.Verdict:
+        return gate.Verdict("m", "e", outcome, "r", 1.0)
+
+    assert gate.exit_code([verdict("pass"), verdict("pass")]) == 0
+    assert gate.exit_code([verdict("pass"), verdict("inconclusive")]) == 3
+    assert gate.exit_code([verdict("inconclusive"), verdict("not comparable")]) == 2
+    assert gate.exit_code([verdict("regression"), verdict("not comparable")]) == 1
+    assert gate.exit_code([]) == 2
+
+
+def test_outputs_parse(tmp_path: Path, reference: Path) -> None:
+    held = gate.load(reference)
+    verdicts = [
+        *gate.check(candidate(tmp_path / "a", shift=-8), held),
+        *gate.check(candidate(tmp_path / "b", seeds=1), held),
+    ]
+    data = json.loads(gate.as_json(verdicts))
+    assert data["exit_code"] == 1
+    assert data["verdicts"][0]["outcome"] == "regression"
+    suite = ElementTree.fromstring(gate.as_junit(verdicts).partition("\n")[2])
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "1")
+    assert len(gate.as_markdown(verdicts).splitlines()) == 4
+    assert gate.text(verdicts).startswith("REGRESSION")
+
+
+def test_only_update_writes_and_wants_a_reason(tmp_path: Path, reference: Path) -> None:
+    store = candidate(tmp_path / "store")
+    path = tmp_path / "reference.json"
+    with pytest.raises(UserError, match="reason"):
+        gate.update(path, store, "  ")
+    assert not path.exists()
+    gate.update(path, store, "first")
+    gate.update(path, candidate(tmp_path / "later", shift=2), "constants corrected")
+    held = gate.load(path)
+    assert [u.reason for u in held.history] == ["first", "constants corrected"]
+    assert held.methods["irnet"].values["clean_accuracy"][0] == pytest.approx(
+        (make_store.CLEAN["irnet"] + 2) / make_store.N
+    )
+    make_store.add(store, "irnet", 9, images=30_000)
+    with pytest.raises(UserError, match=r"budget\.images"):
+        gate.update(path, store, "mixed")
+
+
+def test_a_damaged_reference_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "reference.json"
+    with pytest.raises(UserError, match="lcrbench reference update"):
+        gate.load(path)
+    for content in ("{", "[]", '{"version": 1}'):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(UserError, match="is not a reference"):
+            gate.load(path)
+    path.write_text('{"version": 99}', encoding="utf-8")
+    with pytest.raises(UserError, match="newer"):
+        gate.load(path)
