@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench.corruptions import exact
+from lcrbench.corruptions import codec, exact
 from lcrbench.corruptions.filters import REFLECT, REFLECT_101, SLACK, outside, to_uint8
 from lcrbench.corruptions.kernel import inline, kernel
 from lcrbench.corruptions.philox import F32, U8, U32, Draws, fill, padded, uniform
@@ -293,40 +293,55 @@ def _pixelate(
     column_of: NDArray[np.int64],
 ) -> None:
     count, height, width, channels = x.shape
-    small = np.empty((height, len(left), channels), np.uint8)
     wide = len(left) * channels
-    total = np.empty(wide, np.int64)
+    small = np.empty(wide, np.int32)
+    total = np.empty(wide, np.int32)
     line = np.empty(wide, np.uint8)
+    # Where each box of a row begins and how Pillow weighs its pixels: 2**22 / n, rounded, and half a unit before the shift.
+    longest = (right - left).max()
+    weight = np.empty(wide, np.int32)
+    begin = np.empty(wide, np.uint64)
+    reach = np.empty((longest, wide), np.int32)  # 1 where a box has that many pixels and more
+    for k in range(len(left)):
+        n = right[k] - left[k]
+        for c in range(channels):
+            weight[k * channels + c] = np.int32(np.float64(1 << 22) / n + 0.5)
+            begin[k * channels + c] = np.uint64(left[k] * channels + c)
+            for t in range(longest):
+                reach[t, k * channels + c] = 1 if t < n else 0
+    spread = np.empty(width * channels, np.uint64)
+    for j in range(width):
+        for c in range(channels):
+            spread[j * channels + c] = np.uint64(column_of[j] * channels + c)
+    padded_row = np.zeros((width + longest) * channels, np.uint8)  # so that a box of fewer pixels may read on
     for i in range(count):
-        # Pillow reduces the rows first, and rounds; then the columns.
-        for y in range(height):
-            for k in range(len(left)):
-                n = right[k] - left[k]
-                weight = np.int64(np.float64(1 << 22) / n + 0.5)
-                for c in range(channels):
-                    s = np.int64(0)
-                    for j in range(left[k], right[k]):
-                        s += np.int64(x[i, y, j, c])
-                    small[y, k, c] = np.uint8((s * weight + (1 << 21)) >> 22)
         done = -1
         for y in range(height):
             box = row_of[y]
-            if box != done:
-                n = bottom[box] - top[box]
-                weight = np.int64(np.float64(1 << 22) / n + 0.5)
-                total[:] = 1 << 21
-                for j in range(top[box], bottom[box]):
-                    row = small[j].reshape(-1)
-                    for k in range(wide):
-                        total[k] += weight * np.int64(row[k])
-                for k in range(wide):
-                    line[k] = np.uint8(total[k] >> 22)
-                for j in range(width):
-                    for c in range(channels):
-                        out[i, y, j, c] = line[column_of[j] * channels + c]
-                done = box
-            else:
+            if box == done:
                 out[i, y] = out[i, y - 1]
+                continue
+            # Pillow reduces the rows first, and rounds; then the columns.
+            n = bottom[box] - top[box]
+            total[:] = 1 << 21
+            share = np.int32(np.float64(1 << 22) / n + 0.5)
+            for r in range(top[box], bottom[box]):
+                padded_row[: width * channels] = x[i, r].reshape(-1)
+                for k in range(wide):
+                    small[k] = np.int32(padded_row[begin[k]])
+                for t in range(1, longest):
+                    further, inside = padded_row[t * channels :], reach[t]
+                    for k in range(wide):
+                        small[k] = np.int32(small[k] + np.int32(inside[k] * np.int32(further[begin[k]])))
+                for k in range(wide):
+                    mean = np.int32(np.int32(small[k] * weight[k] + np.int32(1 << 21)) >> np.int32(22))
+                    total[k] = np.int32(total[k] + np.int32(share * mean))
+            for k in range(wide):
+                line[k] = np.uint8(np.int32(total[k] >> np.int32(22)))
+            target = out[i, y].reshape(-1)
+            for j in range(len(target)):
+                target[j] = line[spread[j]]
+            done = box
 
 
 def pixelate(x: U8, out: U8, draws: Draws, factor: float) -> None:
@@ -337,13 +352,5 @@ def pixelate(x: U8, out: U8, draws: Draws, factor: float) -> None:
 
 
 def jpeg_compression(x: U8, out: U8, draws: Draws, quality: int) -> None:
-    """Through a JPEG file of the given quality, 4:2:0, as Pillow writes and reads it."""
-    import cv2
-
-    settings = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
-    for i in range(len(x)):
-        if x.shape[3] == 1:
-            out[i, :, :, 0] = cv2.imdecode(cv2.imencode(".jpg", x[i], settings)[1], cv2.IMREAD_GRAYSCALE)
-        else:
-            code = cv2.imencode(".jpg", cv2.cvtColor(x[i], cv2.COLOR_RGB2BGR), settings)[1]
-            cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB, dst=out[i])
+    """Through JPEG of the given quality, 4:2:0, as Pillow writes and reads it; the bits do not depend on a codec (see codec.py)."""
+    codec.round_trip(x, out, codec.quantisers(quality))

@@ -238,7 +238,6 @@ def provenance(height: int, width: int, constants: str | None = None) -> dict[st
 
 
 MACHINE_DEPENDENT = {
-    "jpeg_compression": "the JPEG codec of OpenCV (libjpeg-turbo)",
     "frost": "the JPEG decoder of OpenCV, for two of the five frost pictures",
     "spatter": "OpenCV's edge detector, distance transform and filters",
 }

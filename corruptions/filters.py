@@ -65,23 +65,48 @@ def to_uint8(values: F32, slack: float, out: U8) -> None:
         out[j] = np.uint8(np.int32(min(max(values[j] + np.float32(slack), np.float32(0.0)), np.float32(255.0))))
 
 
+STRIP = 6144  # floats that are worked on at once: several rows of a small picture, so that a loop is worth its start
+
+
+@inline
+def crop(total: F32, pitch: int, slack: float, out: U8) -> None:
+    """Truncate the beginnings of the rows, `pitch` apart, of `total` to the rows of a picture (R, W, C)."""
+    for y in range(len(out)):
+        row = out[y].reshape(-1)
+        to_uint8(total[y * pitch :][: len(row)], slack, row)
+
+
+@inline
+def add_scaled(total: F32, source: F32, w: Any) -> None:
+    """total += w * source, as far as `total` goes."""
+    for j in range(len(total)):
+        total[j] += w * source[j]
+
+
+@inline
+def add_pair(total: F32, one: F32, other: F32, w: Any) -> None:
+    """total += w * (one + other), as far as `total` goes."""
+    for j in range(len(total)):
+        total[j] += w * (one[j] + other[j])
+
+
 @kernel
 def _taps(x: U8, out: U8, dy: NDArray[np.int64], dx: NDArray[np.int64], weight: F32, by: int, rule: int) -> None:
     count, height, width, channels = x.shape
-    wide = width * channels
-    padded = np.empty((height + 2 * by, (width + 2 * by) * channels), np.float32)
-    total = np.empty(wide, np.float32)
+    pitch = (width + 2 * by) * channels
+    padded = np.empty((height + 2 * by, pitch), np.float32)
+    flat = padded.reshape(-1)
+    rows = min(max(STRIP // pitch, 1), height)
+    total = np.empty(rows * pitch, np.float32)
     for i in range(count):
         pad(x[i], by, rule, padded)
-        for y in range(height):
-            total[:] = 0
+        for y in range(0, height, rows):
+            last = min(y + rows, height)
+            strip = total[: (last - y) * pitch - 2 * by * channels]
+            strip[:] = 0
             for t in range(len(weight)):
-                start = (by + dx[t]) * channels
-                shifted = padded[y + by + dy[t]][start : start + wide]
-                w = weight[t]
-                for j in range(wide):
-                    total[j] += w * shifted[j]
-            to_uint8(total, SLACK, out[i, y].reshape(-1))
+                add_scaled(strip, flat[(y + by + dy[t]) * pitch + (by + dx[t]) * channels :], weight[t])
+            crop(total, pitch, SLACK, out[i, y:last])
 
 
 def taps(x: U8, out: U8, weights: NDArray[np.float64], rule: int = REFLECT_101) -> None:
@@ -121,30 +146,28 @@ def blur_plane(plane: F32, half: F32, out: F32) -> None:
 def _separable(x: U8, out: U8, half: F32, rule: int) -> None:
     count, height, width, channels = x.shape
     by = len(half) - 1
-    wide = width * channels
-    padded = np.empty((height + 2 * by, (width + 2 * by) * channels), np.float32)
-    down = np.empty((width + 2 * by) * channels, np.float32)
-    total = np.empty(wide, np.float32)
+    pitch = (width + 2 * by) * channels
+    padded = np.empty((height + 2 * by, pitch), np.float32)
+    flat = padded.reshape(-1)
+    rows = min(max(STRIP // pitch, 1), height)
+    down, total = np.empty(rows * pitch, np.float32), np.empty(rows * pitch, np.float32)
     for i in range(count):
         pad(x[i], by, rule, padded)
-        for y in range(height):
-            middle = padded[y + by]
-            for j in range(len(down)):
-                down[j] = half[0] * middle[j]
+        for y in range(0, height, rows):
+            last = min(y + rows, height)
+            column = down[: (last - y) * pitch]
+            middle = flat[(y + by) * pitch :]
+            for j in range(len(column)):
+                column[j] = half[0] * middle[j]
             for t in range(1, by + 1):
-                above, beneath, w = padded[y + by - t], padded[y + by + t], half[t]
-                for j in range(len(down)):
-                    down[j] += w * (above[j] + beneath[j])
-            centre = down[by * channels : by * channels + wide]
-            for j in range(wide):
-                total[j] = half[0] * centre[j]
+                add_pair(column, flat[(y + by - t) * pitch :], flat[(y + by + t) * pitch :], half[t])
+            strip = total[: len(column) - 2 * by * channels]
+            centre = down[by * channels :]
+            for j in range(len(strip)):
+                strip[j] = half[0] * centre[j]
             for t in range(1, by + 1):
-                left = down[(by - t) * channels : (by - t) * channels + wide]
-                right = down[(by + t) * channels : (by + t) * channels + wide]
-                w = half[t]
-                for j in range(wide):
-                    total[j] += w * (left[j] + right[j])
-            to_uint8(total, SLACK, out[i, y].reshape(-1))
+                add_pair(strip, down[(by - t) * channels :], down[(by + t) * channels :], half[t])
+            crop(total, pitch, SLACK, out[i, y:last])
 
 
 def separable(x: U8, out: U8, weights: NDArray[np.float64], rule: int = NEAREST) -> None:
@@ -153,19 +176,17 @@ def separable(x: U8, out: U8, weights: NDArray[np.float64], rule: int = NEAREST)
 
 
 @inline
-def smear(padded: F32, by: Any, channels: Any, weight: F32, cosine: Any, sine: Any, y: Any, total: F32) -> None:
-    """Write row y of the streak of a padded picture into `total`: the sum of weight[k] times the pixel at distance k."""
-    wide = len(total)
+def smear(flat: F32, pitch: Any, start: Any, channels: Any, weight: F32, cosine: Any, sine: Any, total: F32) -> None:
+    """Write the streak of a padded picture, given flat, into `total`: the sum of weight[k] times the pixel at distance k.
+
+    `total` covers a strip of rows `pitch` apart, whose first pixel is at the place `start`.
+    """
     total[:] = 0
     for k in range(len(weight)):
         # ImageMagick rounds halves down: ceil(d - 1/2).
         dx = int(math.ceil(k * cosine - 0.5))
         dy = int(math.ceil(k * sine - 0.5))
-        start = (by + dx) * channels
-        shifted = padded[y + by + dy][start : start + wide]
-        w = weight[k]
-        for j in range(wide):
-            total[j] += w * shifted[j]
+        add_scaled(total, flat[start + dy * pitch + dx * channels :], weight[k])
 
 
 def streak_weights(radius: float, sigma: float) -> NDArray[np.float64]:
@@ -185,13 +206,18 @@ def random_angles(draws: Draws, low: float, high: float, slot: int = 0) -> NDArr
 def _streak(x: U8, out: U8, weight: F32, cosine: NDArray[np.float64], sine: NDArray[np.float64]) -> None:
     count, height, width, channels = x.shape
     by = len(weight)
-    padded = np.empty((height + 2 * by, (width + 2 * by) * channels), np.float32)
-    total = np.empty(width * channels, np.float32)
+    pitch = (width + 2 * by) * channels
+    padded = np.empty((height + 2 * by, pitch), np.float32)
+    flat = padded.reshape(-1)
+    rows = min(max(STRIP // pitch, 1), height)
+    total = np.empty(rows * pitch, np.float32)
     for i in range(count):
         pad(x[i], by, NEAREST, padded)
-        for y in range(height):
-            smear(padded, by, channels, weight, cosine[i], sine[i], y, total)
-            to_uint8(total, QUANTUM, out[i, y].reshape(-1))
+        for y in range(0, height, rows):
+            last = min(y + rows, height)
+            strip = total[: (last - y) * pitch - 2 * by * channels]
+            smear(flat, pitch, (y + by) * pitch + by * channels, channels, weight, cosine[i], sine[i], strip)
+            crop(total, pitch, QUANTUM, out[i, y:last])
 
 
 def streak(x: U8, out: U8, radius: float, sigma: float, degrees: NDArray[np.float64]) -> None:

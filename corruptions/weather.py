@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +45,11 @@ def _snow(
     line = np.empty(crop_width, np.float32)
     by = len(weight)
     layer = np.empty((height, width, 1), np.uint8)
-    wide = np.empty((height + 2 * by, width + 2 * by), np.float32)
-    streaked = np.empty((height, width), np.float32)
+    pitch = width + 2 * by
+    wide = np.empty((height + 2 * by, pitch), np.float32)
+    streaked = np.empty((height, pitch), np.float32)
+    strip = streaked.reshape(-1)[: height * pitch - 2 * by]
+    gray, fallen = np.empty(width, np.float32), np.empty(width, np.float32)
     loc, scale, threshold = np.float32(law[0] * 255.0), np.float32(law[1] * 255.0), np.float32(law[2] * 255.0)
     image_weight, rest = np.float32(kept), np.float32(1.0 - kept)
     for i in range(count):
@@ -63,24 +67,28 @@ def _snow(
                 v = v if v >= threshold else np.float32(0)
                 layer[y, j, 0] = np.uint8(min(max(v, np.float32(0)), np.float32(255)))
         filters.pad(layer, by, filters.NEAREST, wide)
-        for y in range(height):
-            filters.smear(wide, by, 1, weight, cosine[i], sine[i], y, streaked[y])
-            for j in range(width):
-                streaked[y, j] = np.floor(streaked[y, j] + np.float32(filters.QUANTUM))
+        filters.smear(wide.reshape(-1), pitch, by * pitch + by, 1, weight, cosine[i], sine[i], strip)
+        for j in range(len(strip)):
+            strip[j] = np.float32(np.int32(strip[j] + np.float32(filters.QUANTUM)))
         for y in range(height):
             fresh, turned = streaked[y], streaked[height - 1 - y]
-            for j in range(width):
-                fallen = fresh[j] + turned[width - 1 - j]
+            source, target = x[i, y].reshape(-1), out[i, y].reshape(-1)
+            step, end = np.uint64(channels), np.uint64(width - 1)
+            for j in range(np.uint64(width)):
+                fallen[j] = fresh[j] + turned[end - j]
+                red = np.float32(source[j * step])
+                gray[j] = red
                 if channels == 3:
-                    red, green, blue = np.float32(x[i, y, j, 0]), np.float32(x[i, y, j, 1]), np.float32(x[i, y, j, 2])
-                    gray = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
-                else:
-                    gray = np.float32(x[i, y, j, 0])
-                white = gray * np.float32(1.5) + np.float32(127.5)
-                for c in range(channels):
-                    v = np.float32(x[i, y, j, c])
-                    v = image_weight * v + rest * max(v, white) + fallen
-                    out[i, y, j, c] = np.uint8(min(v + np.float32(filters.SLACK), np.float32(255)))
+                    green, blue = (
+                        np.float32(source[j * step + np.uint64(1)]),
+                        np.float32(source[j * step + np.uint64(2)]),
+                    )
+                    gray[j] = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
+                white = gray[j] * np.float32(1.5) + np.float32(127.5)
+                for c in range(step):
+                    v = np.float32(source[j * step + c])
+                    v = image_weight * v + rest * max(v, white) + fallen[j]
+                    target[j * step + c] = np.uint8(np.int32(min(v + np.float32(filters.SLACK), np.float32(255))))
 
 
 def snow(
@@ -206,50 +214,70 @@ def frost(
 
 
 @inline
-def _plasma(words: NDArray[np.uint32], side: int, decay: float, height: NDArray[np.float32]) -> None:
-    """Diamond-square on a torus: `height` (side, side) from side**2 words."""
-    height[0, 0] = 0.0
-    step = side
+def _plasma(words: U32, side: int, decay: float, coarse: F32, fine: F32, centres: F32) -> Any:
+    """Fill the flat map (side, side) by diamond-square on a torus, from side**2 words; return the buffer that holds it.
+
+    Each round doubles the map: between the points of the coarse map come the centres of its squares, the middles of its rows and
+    the middles of its columns, each the mean of its four neighbours plus U(-w^2, w^2), w = 100 at first and divided by `decay` a round.
+    """
+    coarse[0] = 0.0
+    size = 1
     wibble = 100.0
-    used = 1
-    while step >= 2:
-        half = step // 2
+    while size < side:
+        # uint32 to (-w^2, w^2), through int32
         scale = np.float32(wibble * wibble * 2.0**-31)
-        offset = np.float32(wibble * wibble)
-        for y in range(0, side, step):
-            for x in range(0, side, step):
-                y2, x2 = (y + step) % side, (x + step) % side
-                total = height[y, x] + height[y2, x] + height[y, x2] + height[y2, x2]
-                height[y + half, x + half] = total * np.float32(0.25) + (np.float32(words[used]) * scale - offset)
-                used += 1
-        for y in range(0, side, step):
-            for x in range(0, side, step):
-                above, left = (y + half - step) % side, (x + half - step) % side
-                y2, x2 = (y + step) % side, (x + step) % side
-                total = height[y, x] + height[y, x2] + height[above, x + half] + height[y + half, x + half]
-                height[y, x + half] = total * np.float32(0.25) + (np.float32(words[used]) * scale - offset)
-                used += 1
-                total = height[y, x] + height[y2, x] + height[y + half, left] + height[y + half, x + half]
-                height[y + half, x] = total * np.float32(0.25) + (np.float32(words[used]) * scale - offset)
-                used += 1
-        step = half
+        quarter = np.float32(0.25)
+        count = size * size
+        for y in range(size):
+            here = coarse[y * size : (y + 1) * size]
+            under = coarse[(y + 1) % size * size :][:size]
+            row = centres[y * size : (y + 1) * size]
+            word = words[count + y * size :][:size]
+            for x in range(size - 1):
+                total = here[x] + here[x + 1] + under[x] + under[x + 1]
+                row[x] = total * quarter + np.float32(np.int32(word[x])) * scale
+            total = here[size - 1] + here[0] + under[size - 1] + under[0]
+            row[size - 1] = total * quarter + np.float32(np.int32(word[size - 1])) * scale
+        for y in range(size):
+            here = coarse[y * size : (y + 1) * size]
+            under = coarse[(y + 1) % size * size :][:size]
+            centre = centres[y * size : (y + 1) * size]
+            above = centres[(y - 1 + size) % size * size :][:size]
+            word, other = words[2 * count + y * size :][:size], words[3 * count + y * size :][:size]
+            upper, lower = fine[4 * y * size :][: 2 * size], fine[(4 * y + 2) * size :][: 2 * size]
+            for x in range(np.uint64(size)):
+                after = x + np.uint64(1) if x + np.uint64(1) < np.uint64(size) else np.uint64(0)
+                before = x - np.uint64(1) if x > np.uint64(0) else np.uint64(size - 1)
+                upper[x + x] = here[x]
+                total = here[x] + here[after] + above[x] + centre[x]
+                upper[x + x + np.uint64(1)] = total * quarter + np.float32(np.int32(word[x])) * scale
+                total = here[x] + under[x] + centre[before] + centre[x]
+                lower[x + x] = total * quarter + np.float32(np.int32(other[x])) * scale
+                lower[x + x + np.uint64(1)] = centre[x]
+        coarse, fine = fine, coarse
+        size *= 2
         wibble /= decay
+    return coarse
 
 
 @kernel
 def _fog(x: U8, out: U8, key: np.uint64, index: NDArray[np.int64], side: int, strength: float, decay: float) -> None:
     count, rows, columns, channels = x.shape
     words = np.empty(side * side, np.uint32)
-    height = np.empty((side, side), np.float32)
+    one, two = np.empty(side * side, np.float32), np.empty(side * side, np.float32)
+    centres = np.empty(max(side * side // 4, 1), np.float32)
+    lowest, highest = np.empty(side, np.float32), np.empty(side, np.float32)
+    mist = np.empty(columns * channels, np.float32)
     for i in range(count):
         fill(words, key, 0, index[i])
-        _plasma(words, side, decay, height)
-        low = high = height[0, 0]
-        for y in range(side):
-            row = height[y]
+        height = _plasma(words, side, decay, one, two, centres)
+        lowest[:], highest[:] = height[:side], height[:side]
+        for y in range(1, side):  # column by column, so that the loop runs in vector registers
+            row = height[y * side :][:side]
             for j in range(side):
-                low = min(low, row[j])
-                high = max(high, row[j])
+                lowest[j] = row[j] if row[j] < lowest[j] else lowest[j]
+                highest[j] = row[j] if row[j] > highest[j] else highest[j]
+        low, high = lowest.min(), highest.max()
         brightest = np.uint8(0)
         flat = x[i].reshape(-1)
         for j in range(len(flat)):
@@ -258,11 +286,18 @@ def _fog(x: U8, out: U8, key: np.uint64, index: NDArray[np.int64], side: int, st
         gain = np.float32(brightest / (brightest + 255.0 * strength))
         scale = np.float32(255.0 * strength / (high - low))
         for y in range(rows):
-            for j in range(columns):
-                mist = (height[y, j] - low) * scale
-                for c in range(channels):
-                    value = (np.float32(x[i, y, j, c]) + mist) * gain
-                    out[i, y, j, c] = np.uint8(min(max(value, np.float32(0)), np.float32(255)))
+            row = height[y * side :][:columns]
+            step = np.uint64(channels)
+            for j in range(np.uint64(columns)):
+                value = (row[j] - low) * scale
+                mist[j * step] = value
+                if channels == 3:
+                    mist[j * step + np.uint64(1)] = value
+                    mist[j * step + np.uint64(2)] = value
+            source, target = x[i, y].reshape(-1), out[i, y].reshape(-1)
+            for j in range(len(mist)):
+                value = (np.float32(source[j]) + mist[j]) * gain
+                target[j] = np.uint8(np.int32(min(max(value, np.float32(0)), np.float32(255))))
 
 
 def fog(x: U8, out: U8, draws: Draws, strength: float, decay: float) -> None:

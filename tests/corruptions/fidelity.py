@@ -93,7 +93,7 @@ def law_p_values(corrupt: Corrupt, variant: str, name: str, severity: int) -> di
     data = golden()
     images = data[f"{variant}/sto_inputs"]
     m = len(images)
-    repeats = 8 if variant == "cifar" else 12
+    repeats = {"cifar": 8, "tiny": 8, "imagenet": 6}[variant]
     found: dict[str, list[NDArray[np.float64]]] = {"rmse": [], "bias": []}
     for turn in range(repeats):
         result = corrupt(images, name, severity, constants=variant, indices=np.arange(m) + m * turn)
