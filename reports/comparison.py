@@ -59,6 +59,7 @@ class Row:
     failed: tuple[Record, ...] = ()
     aside: str = ""
     values: dict[Key, list[Measurement]] = field(default_factory=dict)
+    _estimates: dict[Key, Interval | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def any(self) -> Record:
@@ -93,6 +94,11 @@ class Row:
 
     def estimate(self, key: Key) -> Interval | None:
         """Return the cell's number: with several seeds the mean over seeds, else the run's own interval over images."""
+        if key not in self._estimates:  # a table and several figures ask for the same cells
+            self._estimates[key] = self._estimate(key)
+        return self._estimates[key]
+
+    def _estimate(self, key: Key) -> Interval | None:
         found = self.values.get(key)
         if not found:
             return None
@@ -201,8 +207,15 @@ def read(store: Store, *, compare: Sequence[str] | None = None, runs: Sequence[s
         grouped[_setting_key(record)].append(record)
     ordered = sorted(grouped.values(), key=lambda g: (-len(g), _setting_key(g[0])))
     settings = tuple(_setting(i, group, compare) for i, group in enumerate(ordered))
-    unfinished = sum(1 for f in store.root.iterdir() if f.name.startswith(".") and f.is_dir())
-    return Comparison(settings, tuple(unreadable), unfinished)
+    return Comparison(settings, tuple(unreadable), _unfinished(store))
+
+
+def _unfinished(store: Store) -> int:
+    """Count the runs that were begun and are neither finished nor failed: drafts, and saves of an unfinished training."""
+    hidden = [f for f in store.root.iterdir() if f.name.startswith(".") and f.is_dir()]
+    drafts = {f.name.split(".")[1] for f in hidden if f.name.count(".") > 1}
+    saved = {f.name.split(".")[0] for f in (store.root / ".unfinished").glob("[!.]*")}
+    return len((drafts | saved) - set(store.ids()))
 
 
 def within(interval: Interval, key: Key) -> Interval:
@@ -253,6 +266,12 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
         rows.append(row)
         notes += note
     ranked = [r for r in rows if r.runs and not r.aside]
+    sources = {str(run.provenance.model_dump().get("source", "")) for r in ranked for run in r.runs}
+    if len(sources) > 1:
+        notes.append(
+            f"The runs were made by {len(sources)} versions of the source that numbers depend on, so a difference between "
+            "methods may be one between versions: see the environment, and run the older ones again."
+        )
     named = [r for r in ranked if r.label == first]
     reference = next(iter(named or ranked), None)
     return Setting(index, tuple(rows), reference, tuple(notes))

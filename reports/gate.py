@@ -137,11 +137,13 @@ def check(
     endpoint: str = DEFAULT_ENDPOINT,
     margin: float = 1.0,
     commit: str | None = None,
+    source: str | None = None,
 ) -> list[Verdict]:
     """Compare every method of the reference (or those named) with the candidate's runs.
 
-    `margin` is in points where the endpoint is a fraction, else in its own unit. With `commit`, a candidate made from
-    another commit, or from a tree with changes, is stale and not comparable; so is one whose runs are the reference's own.
+    `margin` is in points where the endpoint is a fraction, else in its own unit. A candidate is stale, and not comparable,
+    if its runs are the reference's own; with `source` (the hash of the source that numbers depend on, as records hold it)
+    if it was made by other source; with `commit` if it was made from another commit or from a tree with changes.
     Raises `UserError` for an unknown method or endpoint, or a margin that is not positive.
     """
     if not margin > 0:
@@ -154,11 +156,20 @@ def check(
         for record in row_records:
             records.setdefault(record.spec.label, []).append(record)
     chosen = methods or list(against.methods)
-    return [_check_one(name, records.get(name, []), against.methods[name], endpoint, margin, commit) for name in chosen]
+    return [
+        _check_one(name, records.get(name, []), against.methods[name], endpoint, margin, commit, source)
+        for name in chosen
+    ]
 
 
 def _check_one(
-    name: str, records: list[Record], held: MethodReference, endpoint: str, margin: float, commit: str | None
+    name: str,
+    records: list[Record],
+    held: MethodReference,
+    endpoint: str,
+    margin: float,
+    commit: str | None,
+    source: str | None,
 ) -> Verdict:
     if endpoint not in held.values:
         raise unknown(f"endpoint in the reference of '{name}'", endpoint, held.values)
@@ -191,7 +202,7 @@ def _check_one(
         differing = unequal(held.identity, identity(record))
         if differing:
             return refuse(f"run {record.run_id} differs from the reference in {', '.join(differing)}")
-    stale = _stale(finished, held, commit)
+    stale = _stale(finished, held, commit, source)
     if stale:
         return refuse(f"the candidate is stale: {stale}")
     values = {r.spec.seed: v for r in finished if (v := endpoints(r)[0].get(endpoint)) is not None}
@@ -240,10 +251,14 @@ def _check_one(
     )
 
 
-def _stale(finished: list[Record], held: MethodReference, commit: str | None) -> str:
+def _stale(finished: list[Record], held: MethodReference, commit: str | None, source: str | None) -> str:
     for r in finished:
         if held.runs.get(r.spec.seed) == r.run_id and held.written.get(r.spec.seed) == r.provenance.created:
             return f"run {r.run_id} is the reference's own"
+        if source is not None and r.provenance.source != source:
+            return (
+                f"run {r.run_id} was made by other source ({r.provenance.source[:12] or 'unknown'}, not {source[:12]})"
+            )
         if commit is not None and r.provenance.commit != commit:
             return f"run {r.run_id} was made from commit {(r.provenance.commit or 'unknown')[:12]}, not {commit[:12]}"
         if commit is not None and r.provenance.dirty:

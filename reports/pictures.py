@@ -16,6 +16,7 @@ from scipy import stats as distributions
 from lcrbench.bench import stats
 from lcrbench.bench.stats import Interval
 from lcrbench.bench.store import Store
+from lcrbench.errors import UserError
 from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, GROUPS, Key, Row, Setting, within
 from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, Point, band_words, gid, line, look, plain_label, tell
 from lcrbench.reports.significance import Outcomes
@@ -32,12 +33,11 @@ def chosen(setting: Setting, most: int = MOST) -> list[Row]:
         return rows
 
     def key(row: Row) -> tuple[bool, bool, float]:
-        error = row.estimate(Key("corruption_error", corruption="common")) or row.estimate(CLEAN)
-        sign = 1 if row.estimate(Key("corruption_error", corruption="common")) else -1
-        return (row is not setting.reference, bool(row.aside), sign * error.value if error else math.inf)
+        errors = row.per_seed(COMMON_ERROR) or [-a for a in row.per_seed(CLEAN)]
+        return (row is not setting.reference, bool(row.aside), sum(errors) / len(errors) if errors else math.inf)
 
-    best = sorted(rows, key=key)[:most]
-    return [r for r in rows if r in best]
+    best = {r.index for r in sorted(rows, key=key)[:most]}
+    return [r for r in rows if r.index in best]
 
 
 def group_of(corruption: str) -> str:
@@ -242,12 +242,16 @@ def heatmap(setting: Setting) -> Picture | None:
 
 def training(setting: Setting, store: Store) -> Picture | None:
     """Return training loss and accuracy against images seen, and for a regularizer its loss and its ratios."""
-    rows = [r for r in setting.rows if r in chosen(setting) or (r.failed and len(setting.rows) <= MOST)]
+    drawn = {r.index for r in chosen(setting)}
+    rows = [r for r in setting.rows if r.index in drawn or (r.failed and len(setting.rows) <= MOST)]
     logs: dict[int, list[tuple[bool, pd.DataFrame]]] = {}
     data = []
     for row in rows:
         for run in [*row.runs[:10], *row.failed[:3]]:
-            log = store.log(run.run_id)
+            try:
+                log = store.log(run.run_id)
+            except UserError:
+                continue  # the page names what is damaged elsewhere; a curve less is no reason to have no report
             if log.empty or "images" not in log:
                 continue
             logs.setdefault(row.index, []).append((run.status == "failed", log))

@@ -385,6 +385,7 @@ def _environment(compared: Comparison) -> list[tuple[str, str]]:
         ("Command", each([p.command for p in provenance])),
         ("lcrbench", each([p.lcrbench for p in provenance])),
         ("Commit", each([(p.commit or "unknown") + (" with changes" if p.dirty else "") for p in provenance])),
+        ("Source", each([str(p.model_dump().get("source", ""))[:16] or "–" for p in provenance])),
         ("Versions", each([", ".join(f"{k} {v}" for k, v in sorted(p.versions.items())) for p in provenance])),
         ("Device", each([p.device for p in provenance])),
         ("Threads a run", each([str(p.threads) for p in provenance])),

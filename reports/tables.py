@@ -469,6 +469,9 @@ def budget_proof(setting: Setting) -> Proof:
         sentence = f"Identical budgets: {len(names)} fields of ledger and budget are equal in all {len(shown)} methods."
     else:
         sentence = f"The budgets are not identical; these fields differ: {', '.join(differing)}."
+        unit = shown[0].any.spec.budget.unit
+        if unit != "images" and all(r.any.spec.budget.unit == unit for r in shown):
+            sentence += f" The budget is one of equal {unit}, under which a costlier method sees fewer images."
         inside = [spent for spent, row in zip(per_row, shown, strict=True) if not row.aside]
         if 1 < len(inside) < len(shown):
             rest = [n for n in names if not _equal([spent.get(n) for spent in inside])]
@@ -505,7 +508,11 @@ def _spent(row: Row) -> dict[str, Spent]:
             values = dict.fromkeys(("steps", "images", "forward passes", "backward passes"))
             values |= dict.fromkeys(("data order", "augmentation drawn", "initial weights", "selection rule"))
         budget = run.spec.budget.model_dump()
-        values |= {name.replace("_", " "): v for name, v in budget.items() if name not in ("images", "selection")}
+        values |= {
+            name.replace("_", " "): v
+            for name, v in budget.items()
+            if name not in ("images", "selection") and v is not None
+        }
         for name, value in values.items():
             spent.setdefault(name, {})[seed] = value
     return spent

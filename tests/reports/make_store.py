@@ -169,6 +169,7 @@ def make(
     classes: int = 10,
     size: int = 32,
     constants: str = "cifar",
+    source: str = "5" * 64,
 ) -> tuple[Record, dict[str, bytes]]:
     name, _, regularizer = label.partition("+")
     binary = name != "full_precision"
@@ -191,6 +192,7 @@ def make(
         metrics={"accuracy": {}, "corruption_error": {}, "lipschitz_secant": {}},
     )
     provenance = Provenance(
+        source=source,
         lcrbench="0.1.0",
         commit="0123456789abcdef0123456789abcdef01234567",
         dirty=False,
@@ -202,7 +204,7 @@ def make(
         corruptions={"constants": constants},
         created=created,
     )
-    steps = budget.steps
+    steps = images // budget.batch
     log = []
     for k in range(20):
         step = (k + 1) * steps // 20
@@ -231,6 +233,7 @@ def make(
     ledger = Ledger(
         images=images,
         steps=steps,
+        unit="images",
         forward={"student": images} | ({"teacher": teacher} if teacher else {}),
         backward={"student": images},
         evaluation_forward={"clean": n, "corruption": n * 5 * len(corruptions)},
