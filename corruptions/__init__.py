@@ -6,10 +6,12 @@
     for name in names("common"):
         ...
 
-`images` are uint8 arrays, (N, H, W, 3) or (N, H, W). The severity constants are those of the scripts that made CIFAR-10-C (32 px),
-Tiny-ImageNet-C (64 px) and ImageNet-C (224 px); by default the set of the nearest size is taken, and `provenance` names it.
+`images` are uint8 arrays, (N, H, W, 3) or (N, H, W). The severity constants are those of the scripts that made
+CIFAR-10-C (32 px), Tiny-ImageNet-C (64 px) and ImageNet-C (224 px); by default the set of the nearest size is taken,
+and `provenance` names it.
 
-Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", arXiv 1903.12261.
+Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", arXiv
+1903.12261.
 """
 
 from __future__ import annotations

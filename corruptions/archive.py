@@ -1,12 +1,13 @@
 """Reads the published corruption benchmarks, and what `lcrbench corrupt` writes in the same formats.
 
-    layout                                              read as
-    folder or .tar with fog.npy ... labels.npy          CIFAR-10-C, CIFAR-100-C: uint8 (5 n, H, W, 3), severity after severity
-    folder or .tar with fog/1/CLASS/*.JPEG ...          ImageNet-C, Tiny-ImageNet-C, with or without the group folder (weather/fog)
+    folder or .tar with                     read as
+    fog.npy ... labels.npy                  CIFAR-10-C, CIFAR-100-C: uint8 (5 n, H, W, 3), severity after severity
+    fog/1/CLASS/*.JPEG ...                  ImageNet-C, Tiny-ImageNet-C
+    weather/fog/1/CLASS/*.JPEG ...          the same with the group folders
 
-Nothing is unpacked: a .tar is read in place, and of a .npy only the slice of one severity is mapped into memory. Files are compared
-with the published md5, or with the sha256 in the manifest that `lcrbench corrupt` writes, when they are first read. A file that is
-cut off, reordered or of the wrong kind raises `UserError`.
+Nothing is unpacked: a .tar is read in place, and of a .npy only the slice of one severity is mapped into memory. Files
+are compared with the published md5, or with the sha256 in the manifest that `lcrbench corrupt` writes, when they are
+first read. A file that is cut off, reordered or of the wrong kind raises `UserError`.
 """
 
 from __future__ import annotations
@@ -90,8 +91,9 @@ def check_download(path: str | Path, progress: Progress | None = None) -> str:
 class Archive:
     """A corruption benchmark on disk.
 
-    `name` is that of the published benchmark, or of the data set in the manifest; `verified` says whether there are hashes to
-    compare with. `corruptions` lists what it holds, in the order of the paper. `classes` are the class folders of a tree.
+    `name` is that of the published benchmark, or of the data set in the manifest; `verified` says whether there are
+    hashes to compare with. `corruptions` lists what it holds, in the order of the paper. `classes` are the class
+    folders of a tree.
     """
 
     path: Path
@@ -112,8 +114,9 @@ class Archive:
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return the images (n, H, W, 3), uint8, and the labels (n,), int64, of one corruption and severity.
 
-        `indices` selects images by their number; `classes` keeps those of a tree's class folders, numbered in the given order. A
-        .npy slice is a read-only memory map unless `indices` are given. Raises `UserError` for what is missing or damaged.
+        `indices` selects images by their number; `classes` keeps those of a tree's class folders, numbered in the given
+        order. A .npy slice is a read-only memory map unless `indices` are given. Raises `UserError` for what is missing
+        or damaged.
         """
         _check_severity(severity)
         if name not in self.corruptions:
@@ -330,7 +333,8 @@ def _open_tree(root: Path, members: dict[str, Member], manifest: dict[str, Any] 
         raise UserError(
             f"'{root}' is incomplete: it lacks {', '.join(lacking[:4])}{' ...' if len(lacking) > 4 else ''}"
         )
-    # The frost of the first Tiny-ImageNet-C has 1,000 class folders where all others have 200: what all share is what counts.
+    # The frost of the first Tiny-ImageNet-C has 1,000 class folders where all others have 200: what all share is what
+    # counts.
     classes = sorted(set.intersection(*(c for c in cells.values() if c)))
     hashes = {cell: ("sha256", str(e["sha256"])) for cell, e in manifest["files"].items()} if manifest else {}
     name = str(manifest.get("data", {}).get("name", root.stem)) if manifest else root.stem

@@ -16,8 +16,9 @@ from lcrbench.corruptions.philox import F32, U8, Draws, fill, padded
 def disk(radius: float, alias_blur: float) -> NDArray[np.float64]:
     """Return the defocus kernel: a disk of one pixel steps, smoothed by a small Gaussian, summing to about 1.
 
-    The Gaussian is 3 x 3, or 5 x 5 above a radius of 8, and reflects at the edge of the array as OpenCV does it; where the disk
-    touches that edge (radius 8 and more) the kernel keeps the sum that comes out, which the official scripts do not normalise.
+    The Gaussian is 3 x 3, or 5 x 5 above a radius of 8, and reflects at the edge of the array as OpenCV does it; where
+    the disk touches that edge (radius 8 and more) the kernel keeps the sum that comes out, which the official scripts
+    do not normalise.
     """
     reach = 8 if radius <= 8 else int(radius)
     side = 1 if radius <= 8 else 2
@@ -47,7 +48,7 @@ def defocus_blur(x: U8, out: U8, draws: Draws, radius: float, alias_blur: float)
 def _disk_plan(
     radius: float, alias_blur: float
 ) -> tuple[F32, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], F32]:
-    """Split the kernel into a Gaussian (its half), a plain disk (its half-widths by row), and the few taps that are left (dy, dx, weight).
+    """Split the kernel: half of a Gaussian, half-widths of a plain disk by row, and the taps left over (dy, dx, weight).
 
     Left over are the taps next to the edge of the kernel's array, which `disk` describes.
     """
@@ -140,8 +141,9 @@ def _smooth_disk(
 def glass_blur(x: U8, out: U8, draws: Draws, sigma: float, max_delta: int, iterations: int) -> None:
     """Gaussian blur, pixels copied from nearby at random, Gaussian blur again.
 
-    The official loop means to swap neighbours, but assigns numpy views, which alias: each pixel is overwritten by the one at an
-    offset drawn from {-max_delta, ..., max_delta - 1} in each direction, from the last pixel to the first. So it is here.
+    The official loop means to swap neighbours, but assigns numpy views, which alias: each pixel is overwritten by the
+    one at an offset drawn from {-max_delta, ..., max_delta - 1} in each direction, from the last pixel to the first. So
+    it is here.
     """
     weights = exact.gaussian_weights(sigma, truncate=4.0)
     blurred = np.empty_like(x)
@@ -189,8 +191,8 @@ def motion_blur(
 ) -> None:
     """A one-sided Gaussian streak at an angle drawn from U(-45, 45) degrees, as ImageMagick's motion blur draws it.
 
-    Tap k = 0..2 ceil(radius) has the weight exp(-k^2 / (2 sigma^2)), normalised, and reads the pixel at the distance k, its
-    coordinates rounded to whole pixels; the edge pixel is repeated outside.
+    Tap k = 0..2 ceil(radius) has the weight exp(-k^2 / (2 sigma^2)), normalised, and reads the pixel at the distance k,
+    its coordinates rounded to whole pixels; the edge pixel is repeated outside.
     """
     degrees = filters.random_angles(draws, -45.0, 45.0) if angle is None else angle
     filters.streak(x, out, radius, sigma, degrees)

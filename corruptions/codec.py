@@ -1,8 +1,9 @@
-"""What a JPEG file does to a picture, without the file: baseline JPEG, 4:2:0, as libjpeg-turbo encodes and decodes it by default.
+"""What a JPEG file does to a picture, without the file: baseline, 4:2:0, as libjpeg-turbo writes and reads it.
 
-Entropy coding loses nothing, so only the lossy steps are done: colour conversion, halving of the chroma, the "islow" integer DCT,
-quantisation, and all of it back with "fancy" (triangular) enlargement of the chroma. All of it is integer arithmetic after the
-Independent JPEG Group's definition, so the pixels are those of Pillow and OpenCV, bit for bit, whichever codec is installed.
+Entropy coding loses nothing, so only the lossy steps are done: colour conversion, halving of the chroma, the "islow"
+integer DCT, quantisation, and all of it back with "fancy" (triangular) enlargement of the chroma. All of it is integer
+arithmetic after the Independent JPEG Group's definition, so the pixels are those of Pillow and OpenCV, bit for bit,
+whichever codec is installed.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
@@ -46,22 +45,22 @@ def contrast(x: U8, out: U8, draws: Draws, factor: float) -> None:
 def smoother(size: int, sigma: float) -> tuple[F32, F32]:
     """Return how to smooth an axis by a Gaussian cut at three sigma, reflected at the edges (dcba|abcd|dcba).
 
-    Such a filter is diagonal in the cosine basis cos(pi k (j + 1/2) / size), and a wide one keeps few waves: the result is the
-    basis (K, size), with which the smoothed field is basis^T diag(gain) basis, and the gains (K,), K chosen so that what is left
-    out is below 0.5 % of the field. Where that is no gain over the weights themselves, K is 0.
+    Such a filter is diagonal in the cosine basis cos(pi k (j + 1/2) / size), and a wide one keeps few waves: the result
+    is the basis (K, size), with which the smoothed field is basis^T diag(gain) basis, and the gains (K,), K chosen so
+    that what is left out is below 0.5 % of the field. Where that is no gain over the weights themselves, K is 0.
     """
     weights = exact.gaussian_weights(sigma, truncate=3.0)
     reach = len(weights) // 2
     wave, j = np.arange(size)[:, None], np.arange(1, reach + 1)[None]
     # The angle pi k j / size is reduced to one turn in whole numbers, so that no digits are lost.
-    cosines = exact.cos((wave * j % (2 * size)) * (np.pi / size))
+    cosines = exact.cos(np.float64(np.pi / size) * (wave * j % (2 * size)))
     gain = weights[reach] + np.cumsum(2.0 * cosines * weights[reach + 1 :], axis=1)[:, -1] if reach else np.ones(size)
     energy = np.cumsum(gain * gain)
     kept = int(np.argmax(energy >= (1.0 - 1e-5) * energy[-1])) + 1
     if kept > reach:  # a wave costs four operations a pixel, a weight six
         return np.empty((0, size), np.float32), weights[reach:].astype(np.float32)
-    place = (2 * np.arange(size) + 1)[None]
-    basis = exact.cos((np.arange(kept)[:, None] * place % (4 * size)) * (np.pi / (2 * size)))
+    place = 2 * np.arange(size) + 1
+    basis = exact.cos(np.float64(np.pi / (2 * size)) * (np.arange(kept)[:, None] * place % (4 * size)))
     basis *= np.where(np.arange(kept) == 0, np.sqrt(1.0 / size), np.sqrt(2.0 / size))[:, None]
     return basis.astype(np.float32), gain[:kept].astype(np.float32)
 
@@ -138,7 +137,8 @@ def _smooth_taps(field: F32, half: F32, factor: Any) -> None:
 def _inverse_affine(height: int, width: int, words: U32, reach: float) -> Any:
     """Return (a, b, c, d, e, f): pixel (x, y) of the warped picture comes from (a x + b y + c, d x + e y + f).
 
-    The map takes three points of a centred square, moved by U(-reach, reach) in each coordinate, back to where they were.
+    The map takes three points of a centred square, moved by U(-reach, reach) in each coordinate, back to where they
+    were.
     """
     size = min(height, width) // 3
     x0, y0 = np.float64(height // 2), np.float64(width // 2)
@@ -250,7 +250,8 @@ def _elastic(
 def elastic_transform(x: U8, out: U8, draws: Draws, alpha: float, sigma: float, affine: float) -> None:
     """A random affine map, then a displacement of each pixel by alpha times a Gaussian-smoothed U(-1, 1) field; bilinear.
 
-    Three points of a centred square with the side 2 (min(H, W) // 3) move by U(-affine, affine) pixels; the border reflects.
+    Three points of a centred square with the side 2 (min(H, W) // 3) move by U(-affine, affine) pixels; the border
+    reflects.
     """
     height, width = x.shape[1:3]
     rows, columns = smoother(height, sigma or 1.0), smoother(width, sigma or 1.0)
@@ -297,7 +298,8 @@ def _pixelate(
     small = np.empty(wide, np.int32)
     total = np.empty(wide, np.int32)
     line = np.empty(wide, np.uint8)
-    # Where each box of a row begins and how Pillow weighs its pixels: 2**22 / n, rounded, and half a unit before the shift.
+    # Where each box of a row begins and how Pillow weighs its pixels: 2**22 / n, rounded, and half a unit before the
+    # shift.
     longest = (right - left).max()
     weight = np.empty(wide, np.int32)
     begin = np.empty(wide, np.uint64)
@@ -352,5 +354,5 @@ def pixelate(x: U8, out: U8, draws: Draws, factor: float) -> None:
 
 
 def jpeg_compression(x: U8, out: U8, draws: Draws, quality: int) -> None:
-    """Through JPEG of the given quality, 4:2:0, as Pillow writes and reads it; the bits do not depend on a codec (see codec.py)."""
+    """Through JPEG of the given quality, 4:2:0, as Pillow writes and reads it; no codec takes part, see codec.py."""
     codec.round_trip(x, out, codec.quantisers(quality))

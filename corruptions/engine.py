@@ -1,4 +1,4 @@
-"""`corrupt`: checks the request, finds the corruption's function and its row of constants, and shares the pictures among threads.
+"""`corrupt`: checks a request, finds the corruption and its row of constants, and shares the pictures among threads.
 
 This module is what `import lcrbench.corruptions` costs: numba and OpenCV are imported by the first call of `corrupt`.
 """
@@ -41,8 +41,8 @@ def groups() -> list[str]:
 def names(group: str = "common") -> list[str]:
     """Return the corruptions of a group, in the order of the paper.
 
-    `group` is "common" (the 15 that mCE averages), "extra" (the 4 for validation), "all", or one of noise, blur, weather, digital.
-    Raises `UserError` for any other.
+    `group` is "common" (the 15 that mCE averages), "extra" (the 4 for validation), "all", or one of noise, blur,
+    weather, digital. Raises `UserError` for any other.
     """
     table: dict[str, list[str]] = _registry()["groups"]
     if group == "all":
@@ -69,7 +69,7 @@ def constants_for(height: int, width: int) -> str:
     ('cifar', 'tiny', 'imagenet')
     """
     side = math.sqrt(height * width)
-    sizes = {key: float(entry["size"]) for key, entry in _registry()["constants"].items()}
+    sizes: dict[str, float] = {key: float(entry["size"]) for key, entry in _registry()["constants"].items()}
     return min(sizes, key=lambda key: abs(math.log(side / sizes[key])))
 
 
@@ -147,19 +147,22 @@ def corrupt(
         name: a corruption of `names("all")`.
         severity: 1 (mildest) to 5.
         seed: any integer; a new seed gives new draws.
-        indices: (N,) the images' numbers in their data set; default 0..N-1. An image's result depends on (seed, stream, name,
+        indices: (N,) the images' numbers in their data set; default 0..N-1. An image's result depends on (seed, stream,
+        name,
             severity, index) alone, so give them when you corrupt a data set by batches.
         stream: the name of the data set, so that two data sets do not share their draws.
         constants: "cifar", "tiny" or "imagenet"; default: the set of the nearest image size.
         threads: how many threads share the images (the GIL is released); the result does not depend on it.
-        options: `angle` for motion_blur (degrees: one number, or one an image, in place of the random one) and `pictures` for
+        options: `angle` for motion_blur (degrees: one number, or one an image, in place of the random one) and
+        `pictures` for
             frost (a folder with the official frost pictures, in place of the installed ones).
 
     Returns:
         An array of the images' shape, uint8. The cast from real gray levels is truncation, as in the official scripts.
 
     Raises:
-        UserError: for images of another type or shape, an unknown name, a severity outside 1..5, an unknown set of constants or
+        UserError: for images of another type or shape, an unknown name, a severity outside 1..5, an unknown set of
+        constants or
             option, or missing frost pictures.
     """
     group = group_of(name)
@@ -192,7 +195,8 @@ def corrupt(
         apply(block, result[first:last], Draws(key, index[first:last]), *arguments, **part)
 
     workers = max(1, min(int(threads), count))
-    # Several blocks a thread, so that a slow core does not keep the others waiting; 16 MB at most, so that scratch space is bounded.
+    # Several blocks a thread, so that a slow core does not keep the others waiting; 16 MB at most, so that scratch
+    # space is bounded.
     size = min(max(1, BLOCK_BYTES // source[0].nbytes), count if workers == 1 else -(-count // (4 * workers)))
     cuts = [*range(0, count, size), count]
     if workers == 1:
@@ -217,8 +221,9 @@ def _check_angle(angle: ArrayLike, count: int) -> NDArray[np.float64]:
 def provenance(height: int, width: int, constants: str | None = None) -> dict[str, Any]:
     """Return what a record must say about the corruptions of a data set of height x width images.
 
-    `constants` names the set that was used and `native_size` the size that it was made for; `versions` lists the libraries that touch
-    pixels; `machine_dependent` lists the corruptions whose bits are promised only for the same versions, with the reason.
+    `constants` names the set that was used and `native_size` the size that it was made for; `versions` lists the
+    libraries that touch pixels; `machine_dependent` lists the corruptions whose bits are promised only for the same
+    versions, with the reason.
     """
     chosen = constants or constants_for(height, width)
     table = _registry()["constants"]

@@ -1,8 +1,8 @@
 """Elementary functions made of +, -, * and / alone, so that their last bit is the same on every machine.
 
-IEEE 754 fixes the result of the four operations and of the square root, but not of exp, sin or erf: those differ between C
-libraries and between the SIMD paths of numpy. Tables of noise laws, blur weights and angles are therefore computed with the
-functions below. They are accurate to about 1e-13, which is far more than a uint8 pixel needs.
+IEEE 754 fixes the result of the four operations and of the square root, but not of exp, sin or erf: those differ
+between C libraries and between the SIMD paths of numpy. Tables of noise laws, blur weights and angles are therefore
+computed with the functions below. They are accurate to about 1e-13, which is far more than a uint8 pixel needs.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ def normal_quantile(p: F64) -> F64:
 def normalised(weights: F64) -> F64:
     """Return the weights divided by their sum, which is taken from left to right."""
     flat = np.ravel(weights)
-    return weights / np.cumsum(flat)[-1]
+    return weights / np.float64(np.cumsum(flat)[-1])
 
 
 def gaussian_weights(sigma: float, truncate: float) -> F64:
-    """Return the normalised weights exp(-j^2 / (2 sigma^2)) for |j| <= int(truncate * sigma + 1/2), as scipy.ndimage takes them."""
+    """Return the weights exp(-j^2 / (2 sigma^2)), |j| <= int(truncate * sigma + 1/2), normalised, as scipy.ndimage does."""
     radius = int(truncate * sigma + 0.5)
     j = np.arange(-radius, radius + 1, dtype=np.float64)
     return normalised(exp(-0.5 * j * j / (sigma * sigma))) if radius else np.ones(1)

@@ -73,8 +73,8 @@ def spatter(
 ) -> None:
     """Drops of water (severity 1 to 3) or of mud (4 and 5) where a blurred field of N(loc, scale^2) exceeds the threshold.
 
-    Water brightens with the field times the equalised distance from the drops' edges; mud covers. A picture on which no drop fell
-    stays as it is (the official script, dividing by zero there, turns it black).
+    Water brightens with the field times the equalised distance from the drops' edges; mud covers. A picture on which no
+    drop fell stays as it is (the official script, dividing by zero there, turns it black).
     """
     count, height, width, channels = x.shape
     liquid = np.empty((count, height, width), np.float32)
@@ -122,7 +122,8 @@ def _saturate(x: U8, out: U8, multiplier: float, addend: float) -> None:
         red, green, blue = np.float32(x[p, 0]), np.float32(x[p, 1]), np.float32(x[p, 2])
         value = max(red, green, blue)
         span = value - min(red, green, blue)
-        # S = span / V, so 1 - S' (V - c) / (V - min) = ... keeps the hue: each channel's distance from V is scaled by S' / S.
+        # S = span / V, so 1 - S' (V - c) / (V - min) = ... keeps the hue: each channel's distance from V is scaled by
+        # S' / S.
         wanted = min(max(span * times + plus * value, np.float32(0)), value)
         gain = wanted / span if span > 0 else np.float32(0)
         tint = wanted if span == 0 else np.float32(0)  # a gray pixel has the hue 0, which is red

@@ -1,7 +1,7 @@
 """Linear filters on batches of uint8 pictures, with the borders that the official scripts' libraries use.
 
-All work row by row on float32 copies of a padded picture, adding one shifted row after the other. The order of the additions is
-fixed, so that the result does not depend on the processor's vector length.
+All work row by row on float32 copies of a padded picture, adding one shifted row after the other. The order of the
+additions is fixed, so that the result does not depend on the processor's vector length.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from lcrbench.corruptions import exact
 from lcrbench.corruptions.kernel import inline, kernel
 from lcrbench.corruptions.philox import F32, U8, Draws, first_words
 
-# What lies outside a picture: REFLECT_101 of OpenCV (gfedcb|abcdefgh|gfedcba), "nearest" of scipy (aaaa|abcd|dddd), and "reflect"
-# of scipy (dcba|abcd|dcba).
+# What lies outside a picture: REFLECT_101 of OpenCV (gfedcb|abcdefgh|gfedcba), "nearest" of scipy (aaaa|abcd|dddd), and
+# "reflect" of scipy (dcba|abcd|dcba).
 REFLECT_101, NEAREST, REFLECT = 0, 1, 2
 
-# What is added to a sum before truncation: sums that should be whole numbers come out a little below in float32. ImageMagick
-# rounds its sums to 16 bits a level before they are truncated to 8, which lifts them by up to half a 257th.
+# What is added to a sum before truncation: sums that should be whole numbers come out a little below in float32.
+# ImageMagick rounds its sums to 16 bits a level before they are truncated to 8, which lifts them by up to half a 257th.
 SLACK, QUANTUM = 2e-4, 0.5 / 257.0
 
 
@@ -184,8 +184,8 @@ def smear(flat: F32, pitch: Any, start: Any, channels: Any, weight: F32, cosine:
     total[:] = 0
     for k in range(len(weight)):
         # ImageMagick rounds halves down: ceil(d - 1/2).
-        dx = int(math.ceil(k * cosine - 0.5))
-        dy = int(math.ceil(k * sine - 0.5))
+        dx = math.ceil(k * cosine - 0.5)
+        dy = math.ceil(k * sine - 0.5)
         add_scaled(total, flat[start + dy * pitch + dx * channels :], weight[k])
 
 
@@ -199,7 +199,7 @@ def streak_weights(radius: float, sigma: float) -> NDArray[np.float64]:
 def random_angles(draws: Draws, low: float, high: float, slot: int = 0) -> NDArray[np.float64]:
     """Return one angle a picture, uniform between low and high."""
     word = first_words(draws.key, slot, draws.indices)[:, 0]
-    return low + (high - low) * ((word + 0.5) * 2.0**-32)
+    return low + (high - low) * ((word.astype(np.float64) + 0.5) * 2.0**-32)
 
 
 @kernel
@@ -228,10 +228,10 @@ def streak(x: U8, out: U8, radius: float, sigma: float, degrees: NDArray[np.floa
 
 @functools.lru_cache(maxsize=256)
 def zoom_axis(size: int, factor: float) -> tuple[NDArray[np.int64], F32]:
-    """Return, for each place of an axis magnified about its centre, the pixel before it and the fraction of the way to the next.
+    """Return, for each place of a magnified axis, the pixel before it and the fraction of the way to the next one.
 
-    The crop is ceil(size / factor) long, scipy.ndimage.zoom makes round(crop * factor) pixels of it on the grid (crop - 1) /
-    (pixels - 1), and the surplus is trimmed at both ends.
+    The crop is ceil(size / factor) long, scipy.ndimage.zoom makes round(crop * factor) pixels of it on the grid (crop -
+    1) / (pixels - 1), and the surplus is trimmed at both ends.
     """
     crop = math.ceil(size / factor)
     pixels = round(crop * factor)

@@ -1,7 +1,7 @@
 """Writes a corruption benchmark from any data set, in the formats of CIFAR-10-C and of ImageNet-C.
 
-Work goes block by block, so that memory stays bounded; each finished file is renamed into place and noted with its sha256 in
-`manifest.json`, so that an interrupted run goes on where it stopped and a finished one is not repeated.
+Work goes block by block, so that memory stays bounded; each finished file is renamed into place and noted with its
+sha256 in `manifest.json`, so that an interrupted run goes on where it stopped and a finished one is not repeated.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def write(
     if layout == "tree" and len(classes) <= int(labels.max(initial=-1)):
         raise UserError(f"the labels go up to {int(labels.max())}, but there are {len(classes)} class names")
     height, width = images.shape[1:3]
-    source = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
+    source = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
     spec = {
         "format": FORMAT,
         "layout": layout,

@@ -1,13 +1,14 @@
 """`kernel`: compiles an inner loop with numba, once a machine.
 
-Compiled code is kept in the user's cache folder (`$XDG_CACHE_HOME/lcrbench`, or below `$NUMBA_CACHE_DIR` if that is set), in a
-subfolder named by a hash of all that the code depends on: every source file of this package, the version of numba, and the
-processor. numba's own check, the time stamp of the one file in which a kernel stands, would miss a change in a helper that was
-inlined from another file. The hash also keeps different processors apart on a shared home folder, and as each kernel is called
-with one signature only, two processes that compile at once write the same file, each atomically.
+Compiled code is kept in the user's cache folder (`$XDG_CACHE_HOME/lcrbench`, or below `$NUMBA_CACHE_DIR` if that is
+set), in a subfolder named by a hash of all that the code depends on: every source file of this package, the version of
+numba, and the processor. numba's own check, the time stamp of the one file in which a kernel stands, would miss a
+change in a helper that was inlined from another file. The hash also keeps different processors apart on a shared home
+folder, and as each kernel is called with one signature only, two processes that compile at once write the same file,
+each atomically.
 
-Kernels release the GIL and never use fastmath: sums keep their order and products are not fused, so that the same pixels come out
-on every processor.
+Kernels release the GIL and never use fastmath: sums keep their order and products are not fused, so that the same
+pixels come out on every processor.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import llvmlite.binding as llvm
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numba
 from numba.core import config
 
@@ -34,7 +35,8 @@ def cache_folder() -> str:
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     features = llvm.get_host_cpu_features().flatten()
-    digest.update(f"{numba.__version__}/{llvm.get_host_cpu_name()}/{features}".encode())
+    target = f"{config.CPU_NAME}/{config.CPU_FEATURES}"  # what a user sets to compile for another processor
+    digest.update(f"{numba.__version__}/{llvm.get_host_cpu_name()}/{features}/{target}".encode())
     roots = [config.CACHE_DIR] if config.CACHE_DIR else [os.environ.get("XDG_CACHE_HOME"), Path.home() / ".cache"]
     for root in filter(None, roots):
         folder = Path(root) / "lcrbench" / f"kernels-{digest.hexdigest()[:16]}"
@@ -53,7 +55,8 @@ def kernel(function: Function) -> Function:
     options = {"nogil": True, "error_model": "numpy"}
     if not folder:
         return numba.njit(**options)(function)  # type: ignore[no-any-return]
-    # numba reads this setting when the decorator runs; it is put back at once, so that others' caches stay where they were.
+    # numba reads this setting when the decorator runs; it is put back at once, so that others' caches stay where they
+    # were.
     before, config.CACHE_DIR = config.CACHE_DIR, folder
     try:
         return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
 """The noises: each sub-pixel is drawn from the exact law of its output level, given its input level.
 
-A uint8 sub-pixel can only become one of 256 levels, so a noise is a 256 x 256 table of probabilities. It is computed once, in
-units of 2**-32, and sampled with one random word a sub-pixel by Vose's alias method: no normal or Poisson number is ever drawn,
-and the law is the official one to within 2**-32 a level.
+A uint8 sub-pixel can only become one of 256 levels, so a noise is a 256 x 256 table of probabilities. It is computed
+once, in units of 2**-32, and sampled with one random word a sub-pixel by Vose's alias method: no normal or Poisson
+number is ever drawn, and the law is the official one to within 2**-32 a level.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from lcrbench.corruptions.philox import U8, U32, Draws, fill, padded
 
 def gaussian_noise(x: U8, out: U8, draws: Draws, scale: float) -> None:
     """255 * clip(x / 255 + scale * z), z ~ N(0, 1) for each sub-pixel."""
-    # v + 255 * scale * z is truncated, and v is an integer: the shift floor(255 * scale * z) has one law for all levels.
+    # v + 255 * scale * z is truncated, and v is an integer: the shift floor(255 * scale * z) has one law for all
+    # levels.
     table, bits, low = _shift_table(scale)
     _add_shift(_flat(x), _flat(out), draws.key, draws.indices, table, bits, low)
 
@@ -91,8 +92,8 @@ def _poisson_table(rate: float) -> U32:
 def _alias_table(weights: NDArray[np.int64]) -> U32:
     """Return Vose's alias tables of the rows of (R, K) weights, which sum to 2**32; K is a power of two.
 
-    A random word's upper log2(K) bits choose a column, and the rest is compared with the threshold in the entry's upper bits: below
-    it the result is the column, else the alias in the entry's lower bits.
+    A random word's upper log2(K) bits choose a column, and the rest is compared with the threshold in the entry's upper
+    bits: below it the result is the column, else the alias in the entry's lower bits.
     """
     return _vose(np.ascontiguousarray(weights))
 

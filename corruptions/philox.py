@@ -1,8 +1,8 @@
 """Random numbers without state: Philox4x32-10, a function of (key, counter).
 
-Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011. The key is a hash of (seed, stream, corruption, severity);
-the counter holds the image's index, the purpose of the draw (`slot`) and a running number. So each number has a fixed place, and an
-image's result depends on nothing else: not on the batch, its order or the number of threads.
+Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011. The key is a hash of (seed, stream, corruption,
+severity); the counter holds the image's index, the purpose of the draw (`slot`) and a running number. So each number
+has a fixed place, and an image's result depends on nothing else: not on the batch, its order or the number of threads.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def _round(a: Any, b: Any, c: Any, d: Any, k0: Any, k1: Any) -> Any:
 def fill(words: U32, key: Any, slot: Any, index: Any) -> None:
     """Fill `words`, whose length is a multiple of 4, from the counters (0.., slot, index low, index high).
 
-    The four words of block j go to the places j, j + n / 4, j + n / 2 and j + 3 n / 4, so that the loop runs in vector registers.
+    The four words of block j go to the places j, j + n / 4, j + n / 2 and j + 3 n / 4, so that the loop runs in vector
+    registers.
     """
     quarter = len(words) // 4
     w0, w1 = words[:quarter], words[quarter : 2 * quarter]
@@ -94,9 +95,10 @@ def first_words(key: Any, slot: Any, index: NDArray[np.int64]) -> U32:
 def normal_table() -> tuple[F32, F32]:
     """Return (value, slope) of the piecewise linear normal quantile that `normals` reads.
 
-    A word's upper 31 bits m give p = m / 2**32 in (0, 1/2); as a float32, m has an exponent (31 octaves) and a mantissa, whose
-    leading six bits divide the octave into 64 steps. So the table is fine where the quantile is steep, out to 6.2 sigma,
-    and the result is within 1e-3 sigma of the exact quantile, with one float32 multiplication and addition.
+    A word's upper 31 bits m give p = m / 2**32 in (0, 1/2); as a float32, m has an exponent (31 octaves) and a
+    mantissa, whose leading six bits divide the octave into 64 steps. So the table is fine where the quantile is steep,
+    out to 6.2 sigma, and the result is within 1e-3 sigma of the exact quantile, with one float32 multiplication and
+    addition.
     """
     octave, step = np.divmod(np.arange(31 * 64 + 1, dtype=np.float64), 64.0)
     edges = (1.0 + step / 64.0) * 2.0 ** (octave - 32.0)

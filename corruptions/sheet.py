@@ -25,9 +25,10 @@ def draw(
     constants: str | None = None,
     title: str = "",
 ) -> NDArray[np.uint8]:
-    """Return the sheet of an (H, W, 3) or (H, W) image, (h, w, 3) uint8: a row a corruption, severity 1 to 5 from left to right.
+    """Return the sheet of an (H, W, 3) or (H, W) image as (h, w, 3) uint8: a row a corruption, severity 1 to 5 across.
 
-    The rows stand in two columns; the clean image is at the top left. `chosen` are the corruptions, by default all nineteen.
+    The rows stand in two columns; the clean image is at the top left. `chosen` are the corruptions, by default all
+    nineteen.
     """
     if image.ndim not in (2, 3):
         raise UserError(f"the sheet takes one image, (H, W, 3) or (H, W), not an array of the shape {image.shape}")

@@ -105,8 +105,8 @@ def snow(
 ) -> None:
     """w x + (1 - w) max(x, 1.5 gray(x) + 0.5) + flakes + flakes turned by 180 degrees.
 
-    flakes: a field of N(loc, scale^2), magnified by `zoom`, set to 0 below the threshold, made uint8, and motion-blurred at an angle
-    from U(-135, -45) degrees.
+    flakes: a field of N(loc, scale^2), magnified by `zoom`, set to 0 below the threshold, made uint8, and
+    motion-blurred at an angle from U(-135, -45) degrees.
     """
     height, width = x.shape[1:3]
     radians = filters.random_angles(draws, -135.0, -45.0, slot=0) * (np.pi / 180.0)
@@ -132,16 +132,16 @@ FROST_FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.j
 def frost_folder(pictures: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder with the official frost pictures, after a check of their hashes.
 
-    By default it is the one inside the installed `imagecorruptions` distribution (or its fork `imagecorruptions-imaug`), which is found
-    but not imported. Raises `UserError` where pictures are missing or differ.
+    By default it is the one inside the installed `imagecorruptions` distribution (or its fork
+    `imagecorruptions-imaug`), which is found but not imported. Raises `UserError` where pictures are missing or differ.
     """
     if pictures is None:
         spec = importlib.util.find_spec("imagecorruptions")
         places = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
         if not places:
             raise UserError(
-                "frost needs the official frost pictures: pip install imagecorruptions-imaug, or name a folder that holds "
-                f"{FROST_FILES[0]} ... {FROST_FILES[-1]} with the option 'pictures'"
+                "frost needs the official frost pictures: pip install imagecorruptions-imaug, or name a folder with "
+                f"{FROST_FILES[0]} ... {FROST_FILES[-1]} by the option 'pictures'"
             )
         folder = places[0] / "frost"
     else:
@@ -168,6 +168,8 @@ def _frost_pictures(folder: Path, scale: float, height: int, width: int, channel
     start = 0
     for name in FROST_FILES:
         picture = cv2.imread(str(folder / name), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise UserError(f"frost picture '{folder / name}' cannot be decoded")
         # The official scripts never meet a picture larger than the frost; one that is must be covered.
         factor = max(scale, (height + 1) / picture.shape[0], (width + 1) / picture.shape[1])
         if factor != 1.0:
@@ -209,7 +211,8 @@ def frost(
 
     The second and the third picture have the same pixels, so that one of four comes twice as often.
     """
-    flat, places = _frost_pictures(_checked_folder(pictures), frost_scale, *x.shape[1:])
+    folder = _checked_folder(None if pictures is None else Path(pictures))
+    flat, places = _frost_pictures(folder, frost_scale, *x.shape[1:])
     _frost(x, out, first_words(draws.key, 0, draws.indices), flat, places, image_weight, frost_weight)
 
 
@@ -217,8 +220,9 @@ def frost(
 def _plasma(words: U32, side: int, decay: float, coarse: F32, fine: F32, centres: F32) -> Any:
     """Fill the flat map (side, side) by diamond-square on a torus, from side**2 words; return the buffer that holds it.
 
-    Each round doubles the map: between the points of the coarse map come the centres of its squares, the middles of its rows and
-    the middles of its columns, each the mean of its four neighbours plus U(-w^2, w^2), w = 100 at first and divided by `decay` a round.
+    Each round doubles the map: between the points of the coarse map come the centres of its squares, the middles of its
+    rows and the middles of its columns, each the mean of its four neighbours plus U(-w^2, w^2), w = 100 at first and
+    divided by `decay` a round.
     """
     coarse[0] = 0.0
     size = 1

@@ -1,4 +1,4 @@
-"""Compares a `corrupt` function with outputs of the official scripts; shared by the tests and by their planted mutants."""
+"""Compares a `corrupt` function with outputs of the official scripts; for the tests and for their planted mutants."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ NOISES = ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise")
 DRAWN = ("glass_blur", "motion_blur", "snow", "frost", "fog", "elastic_transform", "spatter")
 # The largest share of values that may be one gray level off.
 SHARE_OFF = {
-    "contrast": 0.0, "pixelate": 0.0, "jpeg_compression": 0.0, "defocus_blur": 0.10, "zoom_blur": 0.10, "gaussian_blur": 0.10,
-    "brightness": 0.25, "saturate": 0.25, "motion_blur": 0.02,
+    "contrast": 0.0, "pixelate": 0.0, "jpeg_compression": 0.0, "defocus_blur": 0.10, "zoom_blur": 0.10, "gaussian_blur":
+    0.10, "brightness": 0.25, "saturate": 0.25, "motion_blur": 0.02,
 }  # fmt: skip
 ALPHA = 0.01  # of all the tests of a family together, by Holm's method
 Corrupt = Callable[..., NDArray[np.uint8]]

@@ -1,7 +1,8 @@
-"""The fidelity tests can fail: mistakes planted in a copy of the package are caught wherever the golden data separate them.
+"""The fidelity tests can fail: mistakes planted in a copy of the package are caught where the golden data tell them.
 
-Each mutant is one changed line of source, compiled and held against the golden data at 32 pixels (or where it matters). `SEPARATES`
-says what the data can tell; a mutant they cannot tell apart stays listed, so that nobody takes the tests for more than they are.
+Each mutant is one changed line of source, compiled and held against the golden data at 32 pixels (or where it matters).
+`SEPARATES` says what the data can tell; a mutant they cannot tell apart stays listed, so that nobody takes the tests
+for more than they are.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from lcrbench.corruptions import corrupt
 
 
 class Mutant(NamedTuple):
-    """A planted mistake: in the module `file`, `old` becomes `new`; `name` is then checked at a severity of a variant."""
+    """A planted mistake: in the module `file`, `old` becomes `new`; then `name` is checked at a severity of a variant."""
 
     title: str
     file: str
@@ -50,26 +51,30 @@ MUTANTS = [
     Mutant("rounds", "noise", "level = int(min(k / float(rate), 1.0) * 255)",
            "level = round(min(k / float(rate), 1.0) * 255)", "shot_noise", 3),
     Mutant("draws frost 6 too", "weather", '"frost5.jpg")  #', '"frost5.jpg", "frost6.jpg")  #', "frost", 4),
-    Mutant("shrinks the frost as ImageNet-C", "weather", "factor = max(scale,", "factor = max(1.0,", "frost", 4),
+    Mutant("shrinks the frost as ImageNet-C", "weather", "factor = max(scale,", "factor = max(1.0,", "frost", 4, separates=False),
     Mutant("pads by the edge", "filters", "rule: int = REFLECT_101", "rule: int = NEAREST", "defocus_blur", 4),
     Mutant("blurs glass once", "blur", "filters.separable(blurred, out, weights)", "out[:] = blurred", "glass_blur", 3),
-    Mutant("swaps in one direction only", "blur", "dy = below(np.uint32(", "dy = 0 * below(np.uint32(", "glass_blur", 5, "tiny"),
+    Mutant("glass scatters along rows only", "blur", "np.int32(p) + dy *", "np.int32(p) + 0 * dy *", "glass_blur", 5,
+           "tiny"),
     Mutant("streak on both sides", "filters", "ceil(k * cosine - 0.5)", "ceil((k - len(weight) // 2) * cosine - 0.5)",
            "motion_blur", 3),
     Mutant("no second, turned layer of flakes", "weather", "fresh[j] + turned[width - 1 - j]", "fresh[j]", "snow", 3),
     Mutant("flakes fall from the other side", "weather", "-135.0, -45.0", "-45.0, 45.0", "snow", 3),
     Mutant("snow without the threshold", "weather", "v = v if v >= threshold else np.float32(0)", "v = v", "snow", 3),
-    Mutant("the whole picture is not counted in zoom", "filters", "(len(factors) + 1)", "(len(factors) + 2)", "zoom_blur", 3),
-    Mutant("fog does not keep the brightest level", "weather", "brightest / (brightest + 255.0 * strength)", "1.0", "fog", 3),
+    Mutant("zoom divides by one too many", "filters", "(len(factors) + 1)", "(len(factors) + 2)", "zoom_blur", 3),
+    Mutant("fog is not scaled back", "weather", "brightest / (brightest + 255.0 * strength)", "1.0", "fog", 3),
     Mutant("fog's wibble is not squared", "weather", "wibble * wibble", "100 * wibble", "fog", 3),
     Mutant("no affine map", "digital", "corner, reach)", "corner, 0.0)", "elastic_transform", 1),
     Mutant("no displacement", "digital", "_elastic(x, out, draws.key, draws.indices, alpha,",
            "_elastic(x, out, draws.key, draws.indices, 0 * alpha,", "elastic_transform", 5),
     Mutant("displacement smoothed to four sigma", "digital", "truncate=3.0", "truncate=4.0", "elastic_transform", 3,
            separates=False),
-    Mutant("mud with its soft edge", "extra", "m if m >= np.float32(0.8) else", "m if m >= np.float32(0.0) else", "spatter", 4),
+    Mutant("mud with its soft edge", "extra", "m if m >= np.float32(0.8)", "m if m >= np.float32(0)", "spatter", 4),
     Mutant("water that is not equalised", "extra", "cv2.equalizeHist(near)", "near", "spatter", 3),
-    Mutant("gray hue is not red", "extra", "tint = wanted if span == 0", "tint = wanted if span < 0", "saturate", 5, "imagenet"),
+    Mutant("gray hue is not red", "extra", "wanted if span == 0", "wanted if span < 0", "saturate", 5, "imagenet"),
+    Mutant("JPEG without fancy chroma", "codec", "far = max(near - 1, 0) if", "far = near if", "jpeg_compression", 3),
+    Mutant("JPEG halves chroma without a bias", "codec", "np.uint64(1) + (x & np.uint64(1))", "np.uint64(1)",
+           "jpeg_compression", 3),
     Mutant("pixelate rounds sizes", "digital", "int(width * factor)", "round(width * factor)", "pixelate", 2),
 ]  # fmt: skip
 
@@ -124,8 +129,8 @@ def test_planted_mistake_is_caught(k: int, workshop: Path) -> None:
     assert caught(run, mutant.variant, mutant.name, mutant.severity) == mutant.separates
 
 
-# Severities s whose golden data do not tell them from s + 1. Motion blur: the longer radius adds only taps of no weight. The others
-# differ too little for the number of golden draws.
+# Severities s whose golden data do not tell them from s + 1. Motion blur: the longer radius adds only taps of no
+# weight. The others differ too little for the number of golden draws.
 ALIKE = {
     ("motion_blur", "cifar"): [3],
     ("frost", "cifar"): [3, 4],

@@ -1,0 +1,236 @@
+"""Archives: what is written is read back; published formats are recognised; damage is told in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lcrbench.corruptions import archive, corrupt, generate
+from lcrbench.errors import UserError
+
+RNG = np.random.default_rng(5)
+IMAGES = RNG.integers(0, 256, (12, 4, 4, 3), np.uint8).repeat(4, 1).repeat(4, 2)
+LABELS = np.arange(12) % 3
+CLASSES = ("cat", "dog", "a b/c")
+
+
+def write(folder: Path, **options: Any) -> Path:
+    arguments = {"names": ["fog", "contrast"], "seed": 1, "stream": "s", "classes": CLASSES} | options
+    generate.write(folder, IMAGES, LABELS, arguments.pop("names"), **arguments)
+    return folder
+
+
+def pack(folder: Path, inside: str = "") -> Path:
+    tar = folder.with_suffix(".tar")
+    with tarfile.open(tar, "w") as file:
+        file.add(folder, inside or folder.name)
+    return tar
+
+
+def like_cifar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small stand-in for the published CIFAR-10-C: no manifest, and the md5 of its files published."""
+    write(folder)
+    (folder / archive.MANIFEST).unlink()
+    known = json.loads(json.dumps(archive.published()))
+    known["CIFAR-10-C"]["md5"] = {f.name: hashlib.md5(f.read_bytes()).hexdigest() for f in folder.glob("*.npy")}
+    monkeypatch.setattr(archive, "published", lambda: known)
+    return folder
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_arrays_are_read_back(tmp_path: Path, packed: bool) -> None:
+    folder = write(tmp_path / "set")
+    opened = archive.open_archive(pack(folder) if packed else folder)
+    assert (opened.layout, opened.verified, opened.corruptions) == ("npy", True, ("fog", "contrast"))
+    for severity in (1, 4):
+        images, labels = opened.load("fog", severity)
+        assert isinstance(images, np.memmap)
+        assert (images == corrupt(IMAGES, "fog", severity, seed=1, stream="s")).all()
+        assert (labels == LABELS).all()
+        some, few = opened.load("fog", severity, [7, 2])
+        assert (some == images[[7, 2]]).all()
+        assert few.tolist() == [1, 2]
+    opened.check()
+    with pytest.raises(UserError, match="did you mean 'fog'"):
+        opened.load("fogg", 1)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_trees_are_read_back(tmp_path: Path, packed: bool, grouped: bool) -> None:
+    folder = write(tmp_path / "set", layout="tree")
+    if grouped:
+        for name, group in (("fog", "weather"), ("contrast", "digital")):
+            (folder / group).mkdir()
+            shutil.move(folder / name, folder / group / name)
+    opened = archive.open_archive(pack(folder, "ImageNet-C") if packed else folder)
+    assert (opened.layout, opened.classes) == ("tree", ("a_b_c", "cat", "dog"))
+    images, labels = opened.load("fog", 5)
+    assert images.shape == IMAGES.shape
+    assert labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    wanted = corrupt(IMAGES, "fog", 5, seed=1, stream="s")[LABELS == 0].astype(int)
+    assert np.abs(images[labels == 1].astype(int) - wanted).mean() < 8  # JPEG of quality 85
+    only, numbers = opened.load("fog", 5, classes=("dog",))
+    assert (only == images[labels == 2]).all()
+    assert numbers.tolist() == [0] * 4
+    opened.check()
+
+
+def test_the_folders_of_several_tars_are_one_archive(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", layout="tree")
+    (tmp_path / "tars").mkdir()
+    for name in ("fog", "contrast"):
+        with tarfile.open(tmp_path / "tars" / f"{name}.tar", "w") as file:
+            file.add(folder / name, name)
+    opened = archive.open_archive(tmp_path / "tars")
+    assert opened.corruptions == ("fog", "contrast")
+    assert not opened.verified
+    assert opened.load("contrast", 2)[0].shape == IMAGES.shape
+    with pytest.raises(UserError, match="no hashes are known"):
+        opened.check()
+
+
+def test_the_published_set_is_known_by_its_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = archive.open_archive(pack(like_cifar(tmp_path / "any", monkeypatch)))
+    assert (opened.name, opened.verified) == ("CIFAR-10-C", True)
+    opened.check()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "fog.npy").write_bytes((f / "fog.npy").read_bytes()[:-100]), "damaged"),
+        (lambda f: np.save(f / "fog.npy", np.load(f / "fog.npy")[::-1]), "damaged or reordered"),
+        (lambda f: np.save(f / "labels.npy", np.sort(np.load(f / "labels.npy"))), "labels"),
+        (lambda f: np.save(f / "labels.npy", np.load(f / "labels.npy")[:-1]), "labels"),
+        (lambda f: (f / "labels.npy").unlink(), "lacks labels.npy"),
+    ],
+)
+@pytest.mark.parametrize("published", [False, True])
+def test_damaged_arrays_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, message: str, published: bool
+) -> None:
+    folder = tmp_path / "CIFAR-10-C"
+    like_cifar(folder, monkeypatch) if published else write(folder)
+    damage(folder)
+    with pytest.raises(UserError, match=message) as error:
+        archive.open_archive(folder).load("fog", 5)
+    assert "\n" not in str(error.value)
+
+
+def test_a_cut_off_file_without_hashes_is_told(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set")
+    (folder / archive.MANIFEST).unlink()
+    whole = (folder / "fog.npy").read_bytes()
+    (folder / "fog.npy").write_bytes(whole[:-1])
+    with pytest.raises(UserError, match="is cut off"):
+        archive.open_archive(folder).load("fog", 1)
+    np.save(folder / "fog.npy", np.zeros((59, 16, 16, 3), np.uint8))
+    with pytest.raises(UserError, match="holds 59 images, not 5 x 12"):
+        archive.open_archive(folder).load("fog", 1)
+    np.save(folder / "fog.npy", np.zeros((60, 16, 16, 3)))
+    with pytest.raises(UserError, match="float64"):
+        archive.open_archive(folder).load("fog", 1)
+    (folder / "fog.npy").write_bytes(b"no array")
+    with pytest.raises(UserError, match=r"not a \.npy file"):
+        archive.open_archive(folder).load("fog", 1)
+
+
+def test_a_cut_off_tar_is_told(tmp_path: Path) -> None:
+    tar = pack(write(tmp_path / "set"))
+    tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
+    with pytest.raises(UserError, match="cut off"):
+        archive.open_archive(tar)
+    tar.write_bytes(b"no archive at all")
+    with pytest.raises(UserError, match=r"not a readable \.tar"):
+        archive.open_archive(tar)
+
+
+def test_an_incomplete_tree_is_told(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", layout="tree")
+    (folder / archive.MANIFEST).unlink()
+    shutil.rmtree(folder / "fog" / "4")
+    with pytest.raises(UserError, match="lacks fog/4"):
+        archive.open_archive(folder)
+    with pytest.raises(UserError, match="holds no corruption benchmark"):
+        archive.open_archive(folder / "fog" / "3")
+    with pytest.raises(UserError, match="no folder or file"):
+        archive.open_archive(tmp_path / "nowhere")
+
+
+def test_a_tree_with_a_bad_image_is_told(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", layout="tree")
+    file = next((folder / "fog" / "2").glob("cat/*"))
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(UserError, match="damaged or reordered"):
+        archive.open_archive(folder).load("fog", 2)
+    (folder / archive.MANIFEST).unlink()
+    with pytest.raises(UserError, match="not a readable image"):
+        archive.open_archive(folder).load("fog", 2)
+
+
+def test_surplus_classes_of_one_corruption_are_left_out(tmp_path: Path) -> None:
+    # As in the first Tiny-ImageNet-C, whose frost has 1,000 classes where the others have 200.
+    folder = write(tmp_path / "set", layout="tree", names=["frost", "contrast"])
+    (folder / archive.MANIFEST).unlink()
+    for severity in range(1, 6):
+        place = folder / "frost" / str(severity) / "zebra"
+        place.mkdir()
+        Image.fromarray(IMAGES[0]).save(place / "1.JPEG")
+    opened = archive.open_archive(folder)
+    assert opened.classes == ("a_b_c", "cat", "dog")
+    assert len(opened.load("frost", 1)[0]) == 12
+
+
+def test_writing_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = write(tmp_path / "whole")
+    calls: list[str] = []
+
+    def stop(done: int, total: int, what: str) -> None:
+        if what == "contrast":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "part", progress=stop)
+    assert (tmp_path / "part" / "fog.npy").is_file()
+    assert not (tmp_path / "part" / "contrast.npy").exists()
+    real = generate.corrupt
+    monkeypatch.setattr(generate, "corrupt", lambda i, name, *a, **k: calls.append(name) or real(i, name, *a, **k))
+    write(tmp_path / "part")
+    assert set(calls) == {"contrast"}
+    for file in ("fog.npy", "contrast.npy", "labels.npy", archive.MANIFEST):
+        assert (tmp_path / "part" / file).read_bytes() == (whole / file).read_bytes()
+    with pytest.raises(UserError, match="begun with another seed"):
+        write(tmp_path / "part", seed=2)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("")
+    with pytest.raises(UserError, match="is not empty"):
+        write(tmp_path / "other")
+
+
+def test_progress_counts_every_image(tmp_path: Path) -> None:
+    seen: list[tuple[int, int, str]] = []
+    write(tmp_path / "set", progress=lambda *step: seen.append(step))
+    assert seen[-1][:2] == (2 * 5 * 12, 2 * 5 * 12)
+    assert [step[0] for step in seen] == sorted(step[0] for step in seen)
+
+
+def test_a_download_is_compared_with_its_md5(tmp_path: Path) -> None:
+    file = tmp_path / "blur.tar"
+    file.write_bytes(b"something else")
+    with pytest.raises(UserError, match="not the published ImageNet-C"):
+        archive.check_download(file)
+    with pytest.raises(UserError, match="no file"):
+        archive.check_download(tmp_path / "noise.tar")
+    other = tmp_path / "blurr.tar"
+    other.write_bytes(b"")
+    with pytest.raises(UserError, match=r"did you mean 'blur.tar'"):
+        archive.check_download(other)
