@@ -8,6 +8,7 @@ and never ranked or tested; runs that failed keep their place and say why.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ GROUPS = {
 }
 COMMON = tuple(name for group, names in GROUPS.items() if group != "extra" for name in names)
 REFERENCE = "full_precision"
+# More lines than this in one panel are a tangle, and more columns than that no table; the files hold all.
+MOST, MOST_COLUMNS = 8, 16
 
 
 class Key(NamedTuple):
@@ -232,6 +235,20 @@ def short_name(data: str) -> str:
     'fashion-mnist-10k'
     """
     return data.partition("[")[0] or data
+
+
+def chosen(setting: Setting, most: int = MOST) -> list[Row]:
+    """Return the rows that figures draw: all finished ones, or the reference and the most accurate if they are many."""
+    rows = [r for r in setting.rows if r.runs]
+    if len(rows) <= most:
+        return rows
+
+    def key(row: Row) -> tuple[bool, bool, float]:
+        errors = row.per_seed(COMMON_ERROR) or [-a for a in row.per_seed(CLEAN)]
+        return (row is not setting.reference, bool(row.aside), sum(errors) / len(errors) if errors else math.inf)
+
+    best = {r.index for r in sorted(rows, key=key)[:most]}
+    return [r for r in rows if r.index in best]
 
 
 def _setting_key(record: Record) -> str:

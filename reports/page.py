@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from lcrbench import __version__
 from lcrbench.reports.colours import INK, style
-from lcrbench.reports.comparison import Comparison, Row, Setting
+from lcrbench.reports.comparison import MOST_COLUMNS, Comparison, Row, Setting
 from lcrbench.reports.tables import COST, Cell, Column, Proof, Table, bounds, number, part
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
@@ -140,12 +140,13 @@ def _section(section: Section, index: dict[str, int], many: bool) -> dict[str, A
         "proof": {
             "identical": section.proof.identical,
             "sentence": section.proof.sentence,
-            "labels": [{"label": label, "method": index[label]} for label in section.proof.labels],
+            "labels": [{"label": label, "method": index[label]} for label in section.proof.labels[:MOST_COLUMNS]],
             "fields": [
-                {"name": name, "cells": values, "equal": equal, "hash": name in Proof.HASHED}
+                {"name": name, "cells": values[:MOST_COLUMNS], "equal": equal, "hash": name in Proof.HASHED}
                 for name, values, equal in section.proof.fields
             ],
-            "seconds": [{"name": name, "cells": values} for name, values in section.proof.seconds],
+            "left_out": max(0, len(section.proof.labels) - MOST_COLUMNS),
+            "seconds": [{"name": name, "cells": values[:MOST_COLUMNS]} for name, values in section.proof.seconds],
         },
     }
 

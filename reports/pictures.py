@@ -17,27 +17,14 @@ from lcrbench.bench import stats
 from lcrbench.bench.stats import Interval
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
-from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, GROUPS, Key, Row, Setting, within
+from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, GROUPS, MOST, Key, Row, Setting, chosen, within
 from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, Point, band_words, gid, line, look, plain_label, tell
 from lcrbench.reports.significance import Outcomes
 from lcrbench.reports.tables import lipschitz_key, norm_text, operations, radius_text
 
-# More lines than this in one panel are a tangle; the tables hold the rest.
-MOST = 10
-
-
-def chosen(setting: Setting, most: int = MOST) -> list[Row]:
-    """Return the rows that figures draw: all finished ones, or the reference and the most accurate if they are many."""
-    rows = [r for r in setting.rows if r.runs]
-    if len(rows) <= most:
-        return rows
-
-    def key(row: Row) -> tuple[bool, bool, float]:
-        errors = row.per_seed(COMMON_ERROR) or [-a for a in row.per_seed(CLEAN)]
-        return (row is not setting.reference, bool(row.aside), sum(errors) / len(errors) if errors else math.inf)
-
-    best = {r.index for r in sorted(rows, key=key)[:most]}
-    return [r for r in rows if r.index in best]
+# More ratio panels than this repeat themselves.
+MOST_RATIOS = 4
+MOST_SEEDS = 5
 
 
 def group_of(corruption: str) -> str:
@@ -247,7 +234,7 @@ def training(setting: Setting, store: Store) -> Picture | None:
     logs: dict[int, list[tuple[bool, pd.DataFrame]]] = {}
     data = []
     for row in rows:
-        for run in [*row.runs[:10], *row.failed[:3]]:
+        for run in [*row.runs[:MOST_SEEDS], *row.failed[:3]]:
             try:
                 log = store.log(run.run_id)
             except UserError:
@@ -318,13 +305,15 @@ def training(setting: Setting, store: Store) -> Picture | None:
     for name in regularizers:
         panels.append(curve(f"{name}.loss", "unweighted", f"{name} loss"))
         ratios = sorted((str(c) for c in together if str(c).startswith(f"{name}.ratio.")), key=lambda c: (len(c), c))
+        with_ratios = 0
         for row in rows:
             finished = [log for bad, log in logs.get(row.index, []) if not bad and ratios and ratios[0] in log]
-            if finished:
+            with_ratios += bool(finished)
+            if finished and with_ratios <= MOST_RATIOS:
                 panels.append(_ratios(row, finished, ratios, name))
     caption = (
-        "Training as the log recorded it: the thin lines are seeds, the thick one their mean; a cross ends a run that "
-        "failed."
+        "Training as the log recorded it: the thin lines are seeds (the first five), the thick one their mean; a cross ends "
+        "a run that failed."
         " Accuracy is that on the training batches, with augmentation."
     )
     legend = tuple(r for r in rows if r.index in logs)

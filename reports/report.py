@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -97,7 +98,10 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
     if outcomes is not None and sections:
         sections[0].problems += sorted(set(outcomes.problems))
 
-    measurements(compared).to_csv(out / "measurements.csv", index=False)
+    tidy = measurements(compared)
+    tidy.to_csv(out / "measurements.csv", index=False)
+    if importlib.util.find_spec("pyarrow"):
+        tidy.to_parquet(out / "measurements.parquet", index=False)
     html = page.render(
         compared,
         sections,
@@ -147,7 +151,8 @@ def _write_tables(section: Section, folder: Path) -> None:
     parts += [tables.latex(t) for t in section.differences if t.rows]
     (folder / "table.tex").write_text("\n".join(parts), encoding="utf-8")
     tables.frame(main).to_csv(folder / "table.csv", index=False)
-    tables.frame(section.corruptions).to_csv(folder / "corruptions.csv", index=False)
+    every = tables.corruption_table(section.setting, len(section.setting.rows))
+    tables.frame(every).to_csv(folder / "corruptions.csv", index=False)
     if section.differences:
         frames = [tables.frame(t).assign(endpoint=t.caption) for t in section.differences]
         pd.concat(frames, ignore_index=True).to_csv(folder / "differences.csv", index=False)

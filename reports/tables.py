@@ -19,7 +19,18 @@ from lcrbench.bench import stats
 from lcrbench.bench.schema import Record
 from lcrbench.bench.stats import Interval
 from lcrbench.reports import mce
-from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, GROUPS, Key, Row, Setting, plain
+from lcrbench.reports.comparison import (
+    CLEAN,
+    COMMON,
+    COMMON_ERROR,
+    GROUPS,
+    MOST_COLUMNS,
+    Key,
+    Row,
+    Setting,
+    chosen,
+    plain,
+)
 from lcrbench.reports.significance import Difference
 
 
@@ -334,10 +345,13 @@ def failures(row: Row) -> str:
     return f"{count} ({shown})"
 
 
-def corruption_table(setting: Setting) -> Table:
-    """Return the error of each corruption, mean over severities, one line a corruption and one column a method."""
+def corruption_table(setting: Setting, most: int = MOST_COLUMNS) -> Table:
+    """Return the error of each corruption, mean over severities, one line a corruption and one column a method.
+
+    Of more than `most` methods the reference and the most accurate are shown.
+    """
     digits = percent_digits(setting)
-    shown = [r for r in setting.rows if r.runs]
+    shown = chosen(setting, most)
     pool = ranking_pool(setting)
     columns = tuple(
         Column(
@@ -372,7 +386,17 @@ def corruption_table(setting: Setting) -> Table:
         "Single corruptions are descriptive: the one endpoint that is tested is the mean.",
     )
     labels = tuple(r.label for r in shown)
-    return marked(Table("corruptions", caption, columns, tuple(rows), notes, "Corruption", "row", labels))
+    notes_ = (*notes, *_left_out(setting, len(shown)))
+    return marked(Table("corruptions", caption, columns, tuple(rows), notes_, "Corruption", "row", labels))
+
+
+def _left_out(setting: Setting, shown: int) -> tuple[str, ...]:
+    total = sum(1 for r in setting.rows if r.runs)
+    if shown == total:
+        return ()
+    return (
+        f"Shown are the reference and the {shown - 1} most accurate of {total} methods; measurements.csv holds all.",
+    )
 
 
 def difference_table(families: Sequence[tuple[str, Sequence[Difference]]], name: str, caption: str) -> Table:
@@ -587,10 +611,10 @@ def radius_text(radius: float | None) -> str:
     return f"radius {round(steps)}/255" if whole else f"radius {radius:g}"
 
 
-def generic_table(setting: Setting) -> Table | None:
+def generic_table(setting: Setting, most: int = MOST_COLUMNS) -> Table | None:
     """Return every metric that has no place of its own: one line a cell, one column a method; None if there is none."""
     special = ("accuracy", "corruption_error")
-    shown = [r for r in setting.rows if r.runs]
+    shown = chosen(setting, most)
     rows = []
     for metric, info in sorted(setting.metrics.items()):
         if metric in special:
@@ -611,7 +635,15 @@ def generic_table(setting: Setting) -> Table | None:
         return None
     columns = tuple(Column(r.label, digits=3, note=r.aside) for r in shown)
     caption = f"{setting.title}: every other measurement, as the records hold it."
-    return Table("measurements", caption, columns, tuple(rows[:400]), (unit_note(setting),), "Measurement", "row")
+    return Table(
+        "measurements",
+        caption,
+        columns,
+        tuple(rows[:400]),
+        (unit_note(setting), *_left_out(setting, len(shown))),
+        "Measurement",
+        "row",
+    )
 
 
 # Writers.

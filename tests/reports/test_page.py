@@ -60,9 +60,28 @@ def test_the_page_says_what_it_must(page: str) -> None:
     assert "nothing is ranked by it" in text
 
 
-def test_records_are_untrusted(tmp_path: Path) -> None:
+EVIL = 'x"><script>alert(1)</script>&amp;$_%#|`{\\*'
+
+
+def test_labels_in_figures_are_untrusted(tmp_path: Path) -> None:
+    from lcrbench.reports import comparison, figures, pictures
+
     store = Store(tmp_path / "store", create=True)
-    evil = 'x"><script>alert(1)</script>&amp;$_%#|`{\\*'
+    make_store.add(store, EVIL, 0)
+    make_store.add(store, "irnet", 0)
+    setting = comparison.read(store).settings[0]
+    picture = pictures.lipschitz_error(setting) or pictures.accuracy_operations(setting)
+    assert picture is not None
+    svg = "".join(figures.inline(picture, "x"))
+    assert "<script" not in svg
+    assert "&lt;script&gt;" in svg
+    assert figures.save(picture, tmp_path, ["svg"]) == [f"{picture.name}.svg"]
+    assert "<script" not in (tmp_path / f"{picture.name}.svg").read_text(encoding="utf-8")
+
+
+def test_records_are_untrusted(tmp_path: Path, undrawn: None) -> None:
+    store = Store(tmp_path / "store", create=True)
+    evil = EVIL
     make_store.add(store, evil, 0)
     make_store.add(store, "irnet", 0)
     make_store.add(
@@ -118,12 +137,6 @@ def test_damaged_outcomes_cost_only_the_differences_over_images(tmp_path: Path, 
     page = report.write(store, tmp_path / "report").read_text(encoding="utf-8")
     assert f"{victim.run_id}/outcomes.npz is damaged" in page
     assert "bnn − full_precision" in page
-
-
-def test_the_same_store_gives_the_same_page(store: Store, folder: Path, tmp_path: Path) -> None:
-    again = report.write(store, tmp_path).parent
-    for name in ("index.html", "table.md", "table.tex", "table.csv", "measurements.csv", "heatmap.svg"):
-        assert (again / name).read_bytes() == (folder / name).read_bytes(), name
 
 
 PROBE = """
@@ -214,13 +227,16 @@ def test_a_phone_need_not_scroll_sideways(folder: Path, tmp_path: Path) -> None:
     assert seen["overflow"] == 0
 
 
-def test_reports_never_import_torch_and_take_seconds(store: Store, tmp_path: Path) -> None:
+def test_reports_never_import_torch_and_give_the_same_bytes_again(store: Store, folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; import lcrbench.reports; light = set(sys.modules);"
         "assert not light & {'matplotlib', 'pandas', 'jinja2', 'scipy'}, light;"
         "from lcrbench.bench.store import Store; from lcrbench.reports import report;"
         f"report.write(Store({str(store.root)!r}), Path({str(tmp_path)!r}));"
         "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'torchvision')]; assert not bad, bad;"
-        "import time; assert time.process_time() < 25, time.process_time()"
+        # Four seconds on an idle core; a shared and busy one charges several times that.
+        "import time; assert time.process_time() < 40, time.process_time()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
+    for name in ("index.html", "table.md", "table.tex", "table.csv", "measurements.csv", "heatmap.svg", "heatmap.png"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name

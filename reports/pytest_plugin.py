@@ -1,0 +1,51 @@
+"""The gate as a pytest fixture, for somebody's own tests.
+
+    pytest_plugins = ["lcrbench.reports.pytest_plugin"]
+
+def test_robustness_is_kept(lcrbench_check):
+    lcrbench_check("lcrbench-runs", against="robustness.json", margin=1.0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+Check = Callable[..., None]
+
+
+@pytest.fixture
+def lcrbench_check() -> Check:
+    """Return a function that fails the test on a regression, with every verdict in its message.
+
+    `lcrbench_check(candidate, against, *, methods=None, endpoint="corruption_accuracy", margin=1.0, source=None,
+    inconclusive="fail")`: the store of the candidate's runs and the reference file. What cannot be compared always fails;
+    `inconclusive` is "fail", "skip" or "pass".
+    """
+
+    def check(
+        candidate: str | Path,
+        against: str | Path,
+        *,
+        methods: Sequence[str] | None = None,
+        endpoint: str = "corruption_accuracy",
+        margin: float = 1.0,
+        source: str | None = None,
+        inconclusive: str = "fail",
+    ) -> None:
+        from lcrbench.bench.store import Store
+        from lcrbench.reports import gate
+
+        held = gate.load(Path(against))
+        verdicts = gate.check(Store(candidate), held, methods=methods, endpoint=endpoint, margin=margin, source=source)
+        code, said = gate.exit_code(verdicts), gate.text(verdicts)
+        if code == gate.EXIT_CODES["inconclusive"] and inconclusive != "fail":
+            if inconclusive == "skip":
+                pytest.skip(said)
+            return
+        if code:
+            pytest.fail(said, pytrace=False)
+
+    return check
