@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 class BinaryConv2d(nn.Conv2d):
-    """A convolution of signs: y = alpha * conv(sign(x), b), with (b, alpha) from the latent weight w.
+    """A convolution of signs: y = alpha * conv(s, b), with s = sign(x) and (b, alpha) from the latent weight w.
 
     `sign` is the estimator applied to the input; `binarizer` maps w (C_out, C_in, k, k) to signs b of the same shape and a
     scale alpha (C_out) or None for 1. The scale is applied after the convolution, so that it adds up whole numbers of
     at most C_in k^2, which float32 holds exactly: the order of summation, and with it the batch, cannot change a bit.
     Zero padding adds 0, a third value next to -1 and +1 at the border, as in the methods' own code.
+
+    Two values other than -1 and +1 are an affine image of them. If `sign` has `levels() -> (a, c)`, the input stands for
+    a s + c; if `binarizer` has `offset(w) -> beta (C_out)`, a weight stands for alpha b + beta. Then, with 1 for ones,
+
+        inner(s) = alpha conv(s, b) + beta conv(s, 1)             y = a inner(s) + c inner(1),
+
+    which is the convolution of the affine images, and keeps every convolution one of signs.
+
+    While `real_weights` is set (the first of two training steps), y = conv(s, w).
     """
 
     weight_bits = 1
@@ -30,16 +42,61 @@ class BinaryConv2d(nn.Conv2d):
         binarizer: nn.Module,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=False)
-        self.sign = sign
-        self.binarizer = binarizer
+        self.sign: Any = sign
+        self.binarizer: Any = binarizer
+        self.real_weights = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H', W')."""
-        bits, scale = self.binarizer(self.weight)
-        y = F.conv2d(self.sign(x), bits, None, self.stride, self.padding)
-        return y if scale is None else y * scale.view(1, -1, 1, 1)
+        bits, scale = (self.weight, None) if self.real_weights else self.binarize()
+        offset = None if self.real_weights else weight_offset(self)
+        signs = self.sign(x)
+        y = self._inner(signs, bits, scale, offset)
+        if (levels := input_levels(self)) is not None:
+            a, c = levels
+            y = a * y + c * self._inner(torch.ones_like(signs[:1]), bits, scale, offset)
+        return y
+
+    def binarize(self) -> tuple[Tensor, Tensor | None]:
+        """Return the signs (C_out, C_in, k, k) and the scale (C_out) or None, computed in the weight's own precision."""
+        # Under autocast a matrix product would round to bf16 and flip signs.
+        with torch.autocast(self.weight.device.type, enabled=False):
+            bits, scale = self.binarizer(self.weight)
+        return bits, scale
+
+    def _inner(self, signs: Tensor, bits: Tensor, scale: Tensor | None, offset: Tensor | None) -> Tensor:
+        y = F.conv2d(signs, bits, None, self.stride, self.padding)
+        y = y if scale is None else y * scale.view(1, -1, 1, 1)
+        if offset is not None:
+            # A kernel of ones for one output channel: the sum of the signs under the window, the same for every filter.
+            sums = F.conv2d(signs, torch.ones_like(bits[:1]), None, self.stride, self.padding)
+            y = y + sums * offset.view(1, -1, 1, 1)
+        return y
+
+
+def weight_offset(layer: BinaryConv2d) -> Tensor | None:
+    """Return beta (C_out) of a layer whose weights stand for alpha b + beta, else None."""
+    return layer.binarizer.offset(layer.weight) if hasattr(layer.binarizer, "offset") else None
+
+
+def input_levels(layer: BinaryConv2d) -> tuple[Tensor | float, Tensor | float] | None:
+    """Return (a, c) of a layer whose inputs stand for a s + c, else None."""
+    return layer.sign.levels() if hasattr(layer.sign, "levels") else None
+
+
+def deployed_weight(layer: BinaryConv2d) -> Tensor:
+    """Return what the layer's binary weights stand for, alpha b + beta (C_out, C_in, k, k): two values a filter."""
+    bits, scale = layer.binarize()
+    offset = weight_offset(layer)
+    weight: Tensor = bits if scale is None else bits * scale.view(-1, 1, 1, 1)
+    return weight if offset is None else weight + offset.view(-1, 1, 1, 1)
 
 
 def binary_layers(network: nn.Module) -> dict[str, BinaryConv2d]:
     """Return the binary convolutions of a network by name, in the order of their definition, which is that of use."""
     return {name: m for name, m in network.named_modules() if isinstance(m, BinaryConv2d)}
+
+
+def path_layers(network: nn.Module) -> dict[str, BinaryConv2d]:
+    """Return the binary convolutions that follow one another: all but those inside a shortcut."""
+    return {k: m for k, m in binary_layers(network).items() if "shortcut" not in k.split(".")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from lcrbench import registry
 from lcrbench.errors import UserError, unknown
-from lcrbench.models.binary import BinaryConv2d
+from lcrbench.models.binary import BinaryConv2d, binary_layers
 
 
 class Network(nn.Module):
@@ -72,6 +73,33 @@ def choose(text: str) -> Choice:
     return Choice(method_name, method, regularizers)
 
 
+def topology(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of the backbone that `text` names and all its options: `resnet18:shortcut=binary,convs=2`.
+
+    Raises `UserError` for an unknown backbone or option, or a value of the wrong type.
+    """
+    name = text.partition(":")[0]
+    parameters = inspect.signature(registry.load("backbone", name).build).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return name, defaults | _options(text, defaults)
+
+
+def body(choice: Choice, backbone: str, classes: int, size: int) -> nn.Module:
+    """Return the bare topology with the method's layers, as changed by regularizers that are part of the network.
+
+    Raises `UserError` if the method, its regularizers and the backbone do not fit one another.
+    """
+    name, options = topology(backbone)
+    try:
+        made: nn.Module = registry.load("backbone", name).build(choice.method, classes, size, **options)
+        for regularizer in choice.regularizers.values():
+            if hasattr(regularizer, "prepare"):
+                regularizer.prepare(made)
+    except ValueError as error:
+        raise UserError(f"'{choice.label}' does not fit the backbone '{backbone}': {error}") from error
+    return made
+
+
 def build(
     choice: Choice,
     backbone: str,
@@ -87,8 +115,7 @@ def build(
     of a comparison start from the same ones. Convolutions: normal with variance 2 / (k^2 C_out) (He et al. 2015, arXiv
     1502.01852, fan-out); linear layers: uniform within 1/sqrt(fan-in). Everything else starts at the method's constants.
     """
-    body = registry.load("backbone", backbone).build(choice.method, classes, size)
-    network = Network(body, mean, std)
+    network = Network(body(choice, backbone, classes, size), mean, std)
     with torch.no_grad():
         for name, weight in latent_weights(network).items():
             if weight.ndim == 4:
@@ -100,6 +127,9 @@ def build(
         for module in network.modules():
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()
+    for layer in binary_layers(network).values():
+        if hasattr(layer.binarizer, "start"):
+            layer.binarizer.start(layer.weight)
     return network
 
 
@@ -148,23 +178,29 @@ def cost(network: nn.Module, size: int) -> Cost:
 
 
 def _instance(kind: str, attribute: str, text: str) -> tuple[str, Any]:
-    name, _, given = text.partition(":")
+    name = text.partition(":")[0]
     cls = getattr(registry.load(kind, name), attribute, None)
     if cls is None:
         raise UserError(f"the {kind} '{name}' defines no class '{attribute}'")
-    known = {f.name: f for f in fields(cls)}
-    options = {}
-    for item in filter(None, given.split(",")):
-        key, equals, value = item.partition("=")
-        if key not in known:
-            raise unknown(f"option of {name}", key, known)
-        if not equals:
-            raise UserError(f"option '{key}' of {name} has no value: write {key}={known[key].default}")
-        options[key] = _convert(name, key, value, known[key].default)
+    options = _options(text, {f.name: f.default for f in fields(cls)})
     try:
         return name, cls(**options)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from error
+
+
+def _options(text: str, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that `NAME:OPTION=VALUE,...` gives, converted to the types of the defaults."""
+    name, _, given = text.partition(":")
+    options = {}
+    for item in filter(None, given.split(",")):
+        key, equals, value = item.partition("=")
+        if key not in defaults:
+            raise unknown(f"option of {name}", key, defaults)
+        if not equals:
+            raise UserError(f"option '{key}' of {name} has no value: write {key}={defaults[key]}")
+        options[key] = _convert(name, key, value, defaults[key])
+    return options
 
 
 def _convert(name: str, key: str, value: str, default: Any) -> Any:

@@ -31,6 +31,10 @@ class VggTiny(nn.Module):
         )
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, classes))
 
+    def stages(self) -> list[nn.Module]:
+        """Return the blocks."""
+        return list(self.blocks)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
         logits: Tensor = self.head(self.blocks(self.stem(x)))

@@ -8,4 +8,8 @@ them. It has
   first convolution and the last linear layer stay in full precision in every backbone);
 - `activation(channels) -> nn.Module`: the nonlinearity at the end of each block;
 - optionally `on_progress(network, t)`: called before each step with t in [0, 1), for schedules.
+
+What `conv` makes for a binary method is a `BinaryConv2d` with two parts, both modules. Its `sign` maps real inputs to -1
+and +1; thresholds and normalizations of the input live inside it. Its `binarizer` maps the latent weight to signs and a
+scale; if it has `start(weight)`, that is called once with the initial latent weight, for constants that depend on it.
 """

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import SignEde
+from lcrbench.models.estimators import SignEde, set_progress
 
 
 class Binarizer(nn.Module):
@@ -72,6 +72,4 @@ class Method:
 
     def on_progress(self, network: nn.Module, t: float) -> None:
         """Sharpen every estimator of the network for progress t in [0, 1)."""
-        for module in network.modules():
-            if isinstance(module, SignEde):
-                module.set_progress(t)
+        set_progress(network, t)

@@ -26,7 +26,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lcrbench.models.binary import binary_layers
+from lcrbench.models.binary import path_layers
 from lcrbench.models.retention import retention_matrix, top_singular_value
 
 
@@ -52,7 +52,7 @@ class Term:
 
     def __init__(self, options: Regularizer, network: nn.Module) -> None:
         self.options = options
-        self.layers = list(binary_layers(network).values())
+        self.layers = list(path_layers(network).values())
         if not self.layers:
             raise ValueError("lcr needs binary convolutions, and this method makes none")
         self.norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -74,7 +74,8 @@ class Term:
     def _keep_last(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if self.on:
             self.full.append(inputs[0])
-            self.signs.append(self.layers[-1].sign.forward(inputs[0]))
+            # The last layer's own surrogate, without the thresholds that belong to that layer's input.
+            self.signs.append(getattr(self.layers[-1].sign, "estimator", self.layers[-1].sign).forward(inputs[0]))
 
     def begin(self, measure: bool) -> None:
         """Get ready for a forward pass; with weight 0 nothing is kept unless `measure`."""

@@ -13,21 +13,24 @@ from torch.nn import functional as F
 from lcrbench import registry
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
-from lcrbench.models.binary import BinaryConv2d, binary_layers
+from lcrbench.models.binary import BinaryConv2d, binary_layers, deployed_weight, input_levels
 
 METHODS, BACKBONES = registry.names("method"), registry.names("backbone")
 BINARY = [m for m in METHODS if registry.load("method", m).Method.weight_bits == 1]
 
 
-def make(method: str, backbone: str = "vgg_tiny", seed: int = 0) -> networks.Network:
+QUICK = (("irnet", "resnet20"), ("adabin", "vgg_small"), ("reactnet", "resnet18"))
+
+
+def make(method: str, backbone: str = "vgg_tiny", seed: int = 0, size: int = 32) -> networks.Network:
     def generator(name: str) -> torch.Generator:
         return torch.Generator().manual_seed(seed * 1000 + sum(map(ord, name)))
 
-    return networks.build(networks.choose(method), backbone, 10, 32, [0.3] * 3, [0.4] * 3, generator)
+    return networks.build(networks.choose(method), backbone, 10, size, [0.3] * 3, [0.4] * 3, generator)
 
 
-def images(n: int = 4) -> torch.Tensor:
-    return torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+def images(n: int = 4, size: int = 32) -> torch.Tensor:
+    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("kind", ["method", "regularizer", "backbone", "metric"])
@@ -47,36 +50,44 @@ def test_a_method_is_a_frozen_dataclass(name: str) -> None:
     assert networks.choose(name).method == method
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("name", METHODS)
+# Every method on the smallest backbone, every backbone with one method; the rest of the pairs is slow.
+PAIRS = [
+    pytest.param(m, b, marks=() if b == "vgg_tiny" or (m, b) in QUICK else pytest.mark.slow, id=f"{m}-{b}")
+    for b in BACKBONES
+    for m in METHODS
+]
+
+
+@pytest.mark.parametrize(("name", "backbone"), PAIRS)
 def test_network(name: str, backbone: str) -> None:
-    net = make(name, backbone)
+    size = 32 if backbone == "vgg_tiny" else 8
+    net = make(name, backbone, size=size)
     if hasattr(networks.choose(name).method, "on_progress"):
         networks.choose(name).method.on_progress(net, 0.5)
-    loss = F.cross_entropy(net(images()), torch.tensor([0, 1, 2, 3]))
+    loss = F.cross_entropy(net(images(4, size)), torch.tensor([0, 1, 2, 3]))
     loss.backward()
     for key, p in net.named_parameters():
         assert p.grad is not None, key
         assert torch.isfinite(p.grad).all(), key
     net.eval()
-    before = net(images())
+    before = net(images(4, size))
     assert before.shape == (4, 10)
-    again = make(name, backbone, seed=7)
+    again = make(name, backbone, seed=7, size=size)
     again.load_state_dict(net.state_dict())
     for other in (again.eval(), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-        assert torch.equal(other(images()), before)
+        assert torch.equal(other(images(4, size)), before)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize(("name", "backbone"), [p for p in PAIRS if p.values[0] in BINARY])
 def test_binary_layers_see_two_values(name: str, backbone: str) -> None:
-    net = make(name, backbone)
+    size = 32 if backbone == "vgg_tiny" else 8
+    net = make(name, backbone, size=size)
     layers = binary_layers(net)
     assert layers
     seen = []
     for layer in layers.values():
         layer.sign.register_forward_hook(lambda m, i, o: seen.append(o.unique().tolist()))
-    net.eval()(images())
+    net.eval()(images(4, size))
     assert len(seen) == len(layers)
     assert all(values in ([-1.0, 1.0], [1.0], [-1.0]) for values in seen)
     for layer in layers.values():
@@ -87,19 +98,96 @@ def test_binary_layers_see_two_values(name: str, backbone: str) -> None:
 
 
 @pytest.mark.parametrize("name", BINARY)
-def test_accumulators_are_whole_numbers(name: str) -> None:
-    layer = next(iter(binary_layers(make(name)).values()))
+def test_a_layer_is_the_convolution_of_what_its_signs_stand_for(name: str) -> None:
+    layer = list(binary_layers(make(name)).values())[1]
+    if hasattr(layer.sign, "shift"):
+        with torch.no_grad():
+            layer.sign.shift.add_(0.3)
+            layer.sign.scale.mul_(0.7) if hasattr(layer.sign, "scale") else None
     x = torch.randn(2, layer.in_channels, 8, 8, generator=torch.Generator().manual_seed(3))
-    bits, scale = layer.binarizer(layer.weight)
-    exact = F.conv2d(layer.sign(x).double(), bits.double(), None, layer.stride, layer.padding)
-    assert torch.equal(exact, exact.round())
-    if scale is not None:
-        exact = exact * scale.double().view(1, -1, 1, 1)
-    torch.testing.assert_close(layer(x).double(), exact, rtol=1e-6, atol=0)
+    bits, _ = layer.binarizer(layer.weight)
+    sums = F.conv2d(layer.sign(x), bits, None, layer.stride, layer.padding)
+    assert torch.equal(sums, sums.round())
+    a, c = input_levels(layer) or (1.0, 0.0)
+    values = (a * layer.sign(x) + c).double()
+    expected = F.conv2d(values, deployed_weight(layer).double(), None, layer.stride, layer.padding)
+    torch.testing.assert_close(layer(x).double(), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_zero_is_positive_and_inference_agrees_with_training(name: str) -> None:
+    layer = next(iter(binary_layers(make(name)).values()))
+    zero = torch.zeros(1, layer.in_channels, 4, 4)
+    half = 0.5 if name == "dorefa" else 0.0
+    assert layer.sign(zero + half).unique().tolist() == [1.0]
+    assert layer.sign(zero - 0.0 + half).unique().tolist() == [1.0]
+    x = torch.randn(3, layer.in_channels, 8, 8, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(layer.train()(x), layer.eval()(x))
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_autocast_changes_no_sign(name: str) -> None:
+    """Under bf16 autocast, weights and a given input have the signs that they have in float32."""
+    layer = list(binary_layers(make(name)).values())[1]
+    # Numbers close to every threshold that bf16, with 8 bits of mantissa, cannot tell apart.
+    x = 0.3 + 1e-4 * torch.randn(2, layer.in_channels, 8, 8, generator=torch.Generator().manual_seed(3))
+    if hasattr(layer.sign, "shift"):
+        with torch.no_grad():
+            layer.sign.shift.fill_(-0.3 if name == "reactnet" else 0.3)
+    if name == "dorefa":
+        x = x + 0.2
+    plain = layer.sign(x), layer.binarize()[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = layer.sign(x), layer.binarize()[0]
+    assert all(torch.equal(p.float(), m.float()) for p, m in zip(plain, mixed, strict=True))
+    wide = x.bfloat16()
+    assert torch.equal(layer.sign(wide).float(), layer.sign(wide.float())), "bf16 inputs compare in float32"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_under_autocast_and_channels_last(name: str) -> None:
+    net = make(name).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = F.cross_entropy(net(images().contiguous(memory_format=torch.channels_last)), torch.tensor([0, 1, 2, 3]))
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_memory_layout_changes_no_bit_of_weights(name: str) -> None:
+    plain, last = make(name), make(name).to(memory_format=torch.channels_last)
+    for a, b in zip(binary_layers(plain).values(), binary_layers(last).values(), strict=True):
+        assert torch.equal(a.binarizer(a.weight)[0], b.binarizer(b.weight)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_compiled(name: str) -> None:
+    net = make(name).eval()
+    compiled = torch.compile(net, backend="aot_eager")
+    torch.testing.assert_close(compiled(images()), net(images()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_schedules_follow_from_progress_alone(name: str) -> None:
+    """Two networks that came to the same progress and state by different ways give the same gradients."""
+    method = networks.choose(name).method
+    if not hasattr(method, "on_progress"):
+        return
+    there, resumed = make(name), make(name)
+    for t in (0.0, 0.31, 0.62):
+        method.on_progress(there, t)
+    resumed.load_state_dict(there.state_dict())
+    method.on_progress(there, 0.64)
+    method.on_progress(resumed, 0.64)
+    for net in (there, resumed):
+        F.cross_entropy(net(images()), torch.tensor([0, 1, 2, 3])).backward()
+    pairs = zip(there.parameters(), resumed.parameters(), strict=True)
+    assert all(torch.equal(a.grad, b.grad) for a, b in pairs)
 
 
 def test_methods_start_from_the_same_latent_weights() -> None:
-    for backbone in BACKBONES:
+    for backbone in ("vgg_tiny", "resnet20", "resnet20:shortcut=binary"):
         assert len({networks.weights_hash(make(m, backbone)) for m in METHODS}) == 1
         assert networks.weights_hash(make("bnn", backbone)) != networks.weights_hash(make("bnn", backbone, seed=1))
 

@@ -1,0 +1,27 @@
+"""ResNet-18 for small images or ImageNet: sixteen 3x3 convolutions of 64 to 512 channels.
+
+He et al. 2016, arXiv 1512.03385, table 1. Options, all of which change what a published number of "ResNet-18" means:
+
+- `stem`: "cifar", a 3x3 convolution; "imagenet", a 7x7 one with stride 2 and a 3x3 max-pool; "auto", by the size: ImageNet's
+  from 128 px;
+- `shortcut`, where the map shrinks: "real" (1x1 with stride), "pool-real", "binary", "pool-pad", "pad" (see _resnet.py);
+- `convs`: 1 or 2 convolutions a shortcut.
+
+Real stem and linear head; the head is global average pooling, batch norm and a linear layer. Operations of one image (binary
+multiply-accumulates count 1/64): 1.640e8 at 224 px and 1.662e7 at 32 px with the real shortcut (10 classes there).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from lcrbench.models.backbones._resnet import large_or_small
+
+
+def build(
+    method: Any, classes: int, size: int, *, stem: str = "auto", shortcut: str = "real", convs: int = 1
+) -> nn.Module:
+    """Return the body of a network for images of any size."""
+    return large_or_small(method, classes, size, stem, (4, 4, 4, 4), shortcut=shortcut, convs=convs)

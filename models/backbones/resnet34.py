@@ -1,0 +1,20 @@
+"""ResNet-34 for small images or ImageNet: thirty-two 3x3 convolutions of 64 to 512 channels.
+
+He et al. 2016, arXiv 1512.03385, table 1. Options `stem`, `shortcut` and `convs` as in ResNet-18. Operations of one image
+(binary multiply-accumulates count 1/64): 1.929e8 at 224 px with the real shortcut.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from lcrbench.models.backbones._resnet import large_or_small
+
+
+def build(
+    method: Any, classes: int, size: int, *, stem: str = "auto", shortcut: str = "real", convs: int = 1
+) -> nn.Module:
+    """Return the body of a network for images of any size."""
+    return large_or_small(method, classes, size, stem, (6, 8, 12, 6), shortcut=shortcut, convs=convs)

@@ -1,0 +1,56 @@
+"""VGG-Small: six 3x3 convolutions of 128 to 512 channels and one linear layer, as the binary literature trains it.
+
+Zhang et al. 2018, LQ-Nets, arXiv 1807.10029, in the form of IR-Net's code (htqin/IR-Net):
+
+    stem    conv 3 -> 128 (real), batch norm, activation                                        H
+    blocks  conv 128 -> 128, pool;  -> 256;  -> 256, pool;  -> 512;  -> 512, pool               H/8
+    head    linear 512 (H/8)^2 -> classes (real)
+
+Each block is conv, [2x2 max-pool], batch norm, activation. For images of any size divisible by 8. Operations of one image
+at 32 px (binary multiply-accumulates count 1/64): 1.306e7.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class VggSmall(nn.Module):
+    """Normalized images (N, 3, size, size) to logits (N, classes)."""
+
+    def __init__(self, method: Any, classes: int, size: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 128, 3, 1, 1, bias=False), nn.BatchNorm2d(128), method.activation(128))
+        self.blocks = nn.Sequential(
+            _block(method, 128, 128, pool=True),
+            _block(method, 128, 256, pool=False),
+            _block(method, 256, 256, pool=True),
+            _block(method, 256, 512, pool=False),
+            _block(method, 512, 512, pool=True),
+        )
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(512 * (size // 8) ** 2, classes))
+
+    def stages(self) -> list[nn.Module]:
+        """Return the blocks."""
+        return list(self.blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.head(self.blocks(self.stem(x)))
+        return logits
+
+
+def _block(method: Any, in_channels: int, out_channels: int, *, pool: bool) -> nn.Sequential:
+    parts = [method.conv(in_channels, out_channels, 3, 1, 1)]
+    if pool:
+        parts.append(nn.MaxPool2d(2))
+    return nn.Sequential(*parts, nn.BatchNorm2d(out_channels), method.activation(out_channels))
+
+
+def build(method: Any, classes: int, size: int) -> nn.Module:
+    """Return the body of a network for size x size images; raises `ValueError` if 8 does not divide the size."""
+    if size % 8:
+        raise ValueError(f"vgg_small takes images whose size 8 divides, not {size}")
+    return VggSmall(method, classes, size)

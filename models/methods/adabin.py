@@ -1,0 +1,122 @@
+"""AdaBin: two values for each filter and each layer's input that are learnt or fitted, instead of -1 and +1.
+
+Tu, Chen, Ren, Wang 2022, "AdaBin: Improving Binary Neural Networks with Adaptive Binary Sets", arXiv 2208.08084, as in its
+code (huawei-noah/Efficient-Computing, BinaryNetworks/AdaBin).
+
+    forward:   beta = mean(w), alpha = sqrt(mean (w - beta)^2)     per output channel, over (C_in, k, k), differentiated
+               w_b = alpha sign((w - beta) / alpha) + beta
+               x_b = a s + c,  s = sign((x - b) / a)       a, b one learnable number a layer, from 1 and 0
+                               c = a b (levels = "released") or b (levels = "paper")
+               y = conv(x_b, w_b)                          x (N, C_in, H, W), w (C_out, C_in, k, k)
+               Maxout(y) = p max(y, 0) - n max(-y, 0)      p, n (C_out) learnable, from 1 and 1/4
+    gradient:  dS/dz = max(0, 2 - 2 |z|) on activations;   k t (1 - tanh(t z)^2) on weights,
+               t log-linear from t_min to t_max, k = max(1/t, 1)
+
+The convolution is computed by whole numbers (see `BinaryConv2d`) and is the same one. Deviations: the paper has
+{b - a, b + a} for the input's values, the code a (s + b): both are here; t is set at each step. |a| and alpha are at least
+1e-12.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lcrbench.models.binary import BinaryConv2d
+from lcrbench.models.estimators import SignEde, SignPolynomial, set_progress
+
+
+class Binarizer(nn.Module):
+    """w to (sign((w - beta) / alpha), alpha), with the offset beta."""
+
+    def __init__(self, t_min: float, t_max: float) -> None:
+        super().__init__()
+        self.estimator = SignEde(t_min, t_max)
+
+    def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the signs (C_out, C_in, k, k) and the scale (C_out)."""
+        centred = weight - weight.mean(dim=(1, 2, 3), keepdim=True)
+        alpha = centred.square().mean(dim=(1, 2, 3)).clamp_min(1e-24).sqrt()
+        return self.estimator(centred / alpha.view(-1, 1, 1, 1)), alpha
+
+    def offset(self, weight: Tensor) -> Tensor:
+        """Return beta (C_out)."""
+        return weight.mean(dim=(1, 2, 3))
+
+
+class AdaptiveSign(nn.Module):
+    """x to s = sign((x - b) / a), which stands for a s + c."""
+
+    def __init__(self, levels: str) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.shift = nn.Parameter(torch.zeros(()))
+        self.form = levels
+        self.estimator = SignPolynomial()
+
+    def _scale(self) -> Tensor:
+        return torch.where(self.scale < 0, self.scale.clamp_max(-1e-12), self.scale.clamp_min(1e-12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the signs, compared in the threshold's own precision."""
+        return self.estimator((x.to(self.shift.dtype) - self.shift) / self._scale())  # type: ignore[no-any-return]
+
+    def levels(self) -> tuple[Tensor, Tensor]:
+        """Return the scale and offset of the values that the signs stand for."""
+        scale = self._scale()
+        return scale, scale * self.shift if self.form == "released" else self.shift
+
+
+class Maxout(nn.Module):
+    """y to p max(y, 0) - n max(-y, 0), by channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.positive = nn.Parameter(torch.ones(channels))
+        self.negative = nn.Parameter(torch.full((channels,), 0.25))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Return (N, C, H, W)."""
+        shape = (1, -1, 1, 1)
+        return self.positive.view(shape) * y.relu() - self.negative.view(shape) * (-y).relu()
+
+
+@dataclass(frozen=True)
+class Method:
+    """Options: `t_min`, `t_max` of the weights' surrogate; `levels` of the activations, "released" or "paper"."""
+
+    t_min: float = 1e-3
+    t_max: float = 10.0
+    levels: str = "released"
+
+    weight_bits: ClassVar[int] = 1
+    activation_bits: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.t_min <= self.t_max:
+            raise ValueError(f"needs 0 < t_min <= t_max, not t_min={self.t_min}, t_max={self.t_max}")
+        if self.levels not in ("released", "paper"):
+            raise ValueError(f"levels is 'released' or 'paper', not '{self.levels}'")
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
+        """Return a binary convolution with adaptive values."""
+        return BinaryConv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            sign=AdaptiveSign(self.levels),
+            binarizer=Binarizer(self.t_min, self.t_max),
+        )
+
+    def activation(self, channels: int) -> nn.Module:
+        """Return Maxout."""
+        return Maxout(channels)
+
+    def on_progress(self, network: nn.Module, t: float) -> None:
+        """Sharpen the weights' surrogates for progress t in [0, 1)."""
+        set_progress(network, t)

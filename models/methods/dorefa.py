@@ -1,0 +1,70 @@
+"""DoReFa-Net at one bit: activations 0 or 1, weights with one scale a layer.
+
+Zhou, Wu, Ni, Zhou, Wen, Zou 2016, "DoReFa-Net", arXiv 1606.06160, with 1-bit weights and 1-bit activations.
+
+    forward:   E = mean|w|                                 one number a layer, held fixed in the gradient
+               q(x) = round(clip(x, 0, 1)) = (1 + sign(2x - 1)) / 2          0 or 1
+               y = E conv(q(x), sign(w))                   x (N, C_in, H, W), w (C_out, C_in, k, k)
+    gradient:  dq/dx = 1 if 0 <= x <= 1 else 0;   d(E sign(w))/dw = 1
+
+Blocks end in Hardtanh. Deviations: x = 1/2 gives 1 (rounding to even would give 0). Benchmarks that use -1 and +1 for this
+method's activations measure another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from lcrbench.models.binary import BinaryConv2d
+from lcrbench.models.estimators import SignClip, SignIdentity
+
+
+class Binarizer(nn.Module):
+    """w to (sign(w), E)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.estimator = SignIdentity()
+
+    def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the signs (C_out, C_in, k, k) and the scale E, repeated (C_out)."""
+        scale = weight.detach().abs().mean().clamp_min(1e-12)
+        # The scale multiplies after the convolution: dividing by it here makes the gradient of E sign(w / E) one.
+        return self.estimator(weight / scale), scale.expand(len(weight))
+
+
+class UnitSign(nn.Module):
+    """x to sign(2x - 1), which stands for 0 or 1: (s + 1) / 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.estimator = SignClip()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the signs."""
+        return self.estimator(2 * x - 1)  # type: ignore[no-any-return]
+
+    def levels(self) -> tuple[float, float]:
+        """Return the scale and offset of the values that the signs stand for."""
+        return 0.5, 0.5
+
+
+@dataclass(frozen=True)
+class Method:
+    """No options."""
+
+    weight_bits: ClassVar[int] = 1
+    activation_bits: ClassVar[int] = 1
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
+        """Return a binary convolution of zeros and ones."""
+        return BinaryConv2d(
+            in_channels, out_channels, kernel_size, stride, padding, sign=UnitSign(), binarizer=Binarizer()
+        )
+
+    def activation(self, channels: int) -> nn.Module:
+        """Return Hardtanh."""
+        return nn.Hardtanh()

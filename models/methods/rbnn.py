@@ -1,0 +1,143 @@
+"""RBNN: weights rotated toward their signs, with a training-aware surrogate and learnable output scales.
+
+Lin, Ji, Xu, Zhang, Wang, Wu, Huang, Lin 2020, "Rotated Binary Neural Network", arXiv 2009.13055, as in its code
+(lmbxmu/RBNN).
+
+    forward:   w^ = (w - mean(w)) / std(w)                 per output channel, unbiased, over (C_in, k, k)
+               W  = w^ as a matrix (a, b) for each filter, a b = C_in k^2, a <= b as near to one another as they can be
+               w3 = w^ + |sin theta| (R1^T W R2 - W)       theta (C_out), the difference held fixed for w
+               y  = alpha conv(sign((x - mean(x)) / std(x)), sign(w3))       mean and std of each image over (C, H, W),
+                                                           in training and inference; alpha (C_out) learnable
+    gradient:  dS/dz = k max(0, sqrt(2) t - t^2 |z|),   t log-linear from t_min to t_max, k = max(1/t, 1);
+               on activations t is at least 1 and k is 1;   standardizations are differentiated
+    rotation:  at `rotations` evenly spaced steps, three rounds of   B = sign(R1^T W R2);
+               R1 = U V^T of svd(sum_filters W R2 B^T);   R2 = U V^T of svd(sum_filters W^T R1 B)
+               which never lower sum tr(B^T R1^T W R2)
+
+theta starts at pi/2, alpha at mean|w| of the initial latent weights. Blocks end in Hardtanh. Deviations: rotations are
+counted over the whole training rather than once an epoch, and start from one fixed random pair of orthogonal matrices
+a shape; batch norms start at scale 1, not 1e-8; a filter whose weights are all equal gets 1e-12 for its standard deviation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lcrbench.models.binary import BinaryConv2d
+from lcrbench.models.estimators import SignTent, set_progress, sign
+
+
+class Binarizer(nn.Module):
+    """w to (sign(w3), alpha)."""
+
+    def __init__(self, channels: int, numbers: int, t_min: float, t_max: float) -> None:
+        super().__init__()
+        a = max(i for i in range(1, math.isqrt(numbers) + 1) if numbers % i == 0)
+        self.estimator = SignTent(t_min, t_max)
+        self.theta = nn.Parameter(torch.full((channels,), math.pi / 2))
+        self.alpha = nn.Parameter(torch.ones(channels))
+        self.left: Tensor
+        self.right: Tensor
+        self.done: Tensor
+        self.register_buffer("left", _orthogonal(a))
+        self.register_buffer("right", _orthogonal(numbers // a))
+        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+
+    def start(self, weight: Tensor) -> None:
+        """Set alpha from the initial latent weight."""
+        with torch.no_grad():
+            self.alpha.copy_(weight.abs().mean(dim=(1, 2, 3)))
+
+    def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the signs (C_out, C_in, k, k) and the scale (C_out)."""
+        flat = _standardized(weight)
+        matrices = flat.detach().unflatten(1, (len(self.left), len(self.right)))
+        turn = (self.left.T @ matrices @ self.right).flatten(1) - flat.detach()
+        rotated = flat + self.theta.sin().abs().unsqueeze(1) * turn
+        return self.estimator(rotated).unflatten(1, weight.shape[1:]), self.alpha
+
+    @torch.no_grad()
+    def rotate(self, weight: Tensor) -> None:
+        """Turn both matrices toward the signs of the rotated weights."""
+        w = _standardized(weight).unflatten(1, (len(self.left), len(self.right)))
+        for _ in range(3):
+            b = sign(self.left.T @ w @ self.right)
+            u, _, v = torch.linalg.svd((w @ self.right @ b.transpose(1, 2)).sum(0))
+            self.left.copy_(u @ v)
+            u, _, v = torch.linalg.svd((w.transpose(1, 2) @ self.left @ b).sum(0))
+            self.right.copy_(u @ v)
+        self.done += 1
+
+
+def _standardized(weight: Tensor) -> Tensor:
+    # reshape, not view: under channels_last a filter's numbers do not lie in this order.
+    flat = weight.reshape(len(weight), -1)
+    std, mean = torch.std_mean(flat, dim=1, keepdim=True)
+    return (flat - mean) / std.clamp_min(1e-12)
+
+
+def _orthogonal(n: int) -> Tensor:
+    drawn = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
+    return torch.linalg.qr(drawn)[0].float()
+
+
+class CentredSign(nn.Module):
+    """x to the sign of x standardized by image: the threshold is the image's mean."""
+
+    def __init__(self, t_min: float, t_max: float) -> None:
+        super().__init__()
+        self.estimator = SignTent(t_min, t_max, floor=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the signs of (N, C, H, W), standardized in float32 at least."""
+        x = x if x.dtype == torch.float64 else x.float()
+        std, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True)
+        return self.estimator((x - mean) / std.clamp_min(1e-12))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Method:
+    """Options: `t_min` and `t_max` of the surrogate, and the number of `rotations` over the training."""
+
+    t_min: float = 1e-2
+    t_max: float = 10.0
+    rotations: int = 20
+
+    weight_bits: ClassVar[int] = 1
+    activation_bits: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.t_min <= self.t_max or self.rotations < 0:
+            raise ValueError(
+                f"needs 0 < t_min <= t_max and rotations >= 0, not t_min={self.t_min}, t_max={self.t_max}, "
+                f"rotations={self.rotations}"
+            )
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
+        """Return a binary convolution with rotated weights."""
+        return BinaryConv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            sign=CentredSign(self.t_min, self.t_max),
+            binarizer=Binarizer(out_channels, in_channels * kernel_size**2, self.t_min, self.t_max),
+        )
+
+    def activation(self, channels: int) -> nn.Module:
+        """Return Hardtanh."""
+        return nn.Hardtanh()
+
+    def on_progress(self, network: nn.Module, t: float) -> None:
+        """Sharpen the surrogates for progress t in [0, 1), and rotate where it is due."""
+        set_progress(network, t)
+        for module in network.modules():
+            # The count lies in the state: a resumed training neither repeats a rotation nor leaves one out.
+            if isinstance(module, BinaryConv2d) and t * self.rotations >= int(module.binarizer.done) < self.rotations:
+                module.binarizer.rotate(module.weight)

@@ -1,0 +1,73 @@
+"""ReActNet: learnable thresholds before the sign, and a PReLU with learnable shifts after the block.
+
+Liu, Shen, Savvides, Cheng 2020, "ReActNet", arXiv 2003.03488, as in its code (liuzechun/ReActNet).
+
+    forward:   alpha = mean|w|                             per output channel, held fixed in the gradient
+               y = alpha conv(sign(x + b), sign(w))        b (C_in), x (N, C_in, H, W), w (C_out, C_in, k, k)
+               RPReLU(y) = PReLU(y - g) + z                slope, g and z (C_out); the slope starts at 1/4, the rest at 0
+    gradient:  dS/dx = max(0, 2 - 2 |x + b|);   d(alpha sign(w))/dw = 1 if |w| <= 1 else 0
+
+A block is sign, convolution, batch norm, shortcut, RPReLU. This file is the network alone, trained like every method here.
+The paper's two steps (binary activations with real weights first, then both) and its distillation from a real network's
+soft labels are no part of a method: they are a budget class of their own, `stages = 2` and `targets = "teacher"`, open to
+every method, and a comparison labels it. Deviations: latent weights start as for every method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lcrbench.models.binary import BinaryConv2d
+from lcrbench.models.estimators import SignPolynomial
+from lcrbench.models.methods.bi_real import Binarizer
+
+
+class RSign(nn.Module):
+    """x to sign(x + b), with a threshold -b for each channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.estimator = SignPolynomial()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the signs of (N, C, H, W), compared in the threshold's own precision."""
+        return self.estimator(x.to(self.shift.dtype) + self.shift.view(1, -1, 1, 1))  # type: ignore[no-any-return]
+
+
+class RPReLU(nn.Module):
+    """y to PReLU(y - g) + z, all three by channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.before = nn.Parameter(torch.zeros(channels))
+        self.slope = nn.Parameter(torch.full((channels,), 0.25))
+        self.after = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Return (N, C, H, W)."""
+        shape = (1, -1, 1, 1)
+        return F.prelu(y - self.before.view(shape), self.slope) + self.after.view(shape)
+
+
+@dataclass(frozen=True)
+class Method:
+    """No options."""
+
+    weight_bits: ClassVar[int] = 1
+    activation_bits: ClassVar[int] = 1
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
+        """Return a binary convolution behind learnable thresholds."""
+        return BinaryConv2d(
+            in_channels, out_channels, kernel_size, stride, padding, sign=RSign(in_channels), binarizer=Binarizer()
+        )
+
+    def activation(self, channels: int) -> nn.Module:
+        """Return RPReLU."""
+        return RPReLU(channels)

@@ -1,0 +1,100 @@
+"""ReCU: weights far from zero are clamped to a quantile that moves outward, so that they can flip again.
+
+Xu, Lin, Liu, Chen, Shen, Ji, Huang 2021, "ReCU: Reviving the Dead Weights in Binary Neural Networks", arXiv 2103.12369,
+as in its code (z-hXu/ReCU).
+
+    forward:   w1 = 2 sqrt(2) (w - mean(w)) / sqrt(var(w) + 1e-5)            per output channel, unbiased, over (C_in, k, k)
+               Q  = -mean|w1| ln(2 - 2 tau)                one number a layer, held fixed in the gradient
+               y  = alpha conv(sign(x), sign(clip(w1, -Q, Q)))               alpha (C_out) learnable
+    gradient:  dS/dx = max(0, 2 - 2 |x / std(x)|) / std(x) in training, std of each image over (C, H, W), differentiated;
+               dS/dw1 = 1 if |w1| <= Q else 0;   the standardization is differentiated
+    schedule:  tau = A e^p + B, from tau_min to tau_max for the progress p in [0, 1)
+
+Dividing x by its deviation changes no sign; it is done in training only, as in that code. Blocks end in Hardtanh.
+Deviations: alpha starts at 1/2 in each channel, the mean of that code's draw from U(0, 1); tau is set at each step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lcrbench.models.binary import BinaryConv2d
+from lcrbench.models.estimators import SignIdentity, SignPolynomial, set_progress
+
+
+class Binarizer(nn.Module):
+    """w to (sign(clip(w1, -Q, Q)), alpha)."""
+
+    def __init__(self, channels: int, tau_min: float, tau_max: float) -> None:
+        super().__init__()
+        self.estimator = SignIdentity()
+        self.alpha = nn.Parameter(torch.full((channels,), 0.5))
+        self.tau_min, self.tau_max = tau_min, tau_max
+        self.set_progress(0.0)
+
+    def set_progress(self, progress: float) -> None:
+        """Set tau for `progress` in [0, 1]."""
+        a = (self.tau_max - self.tau_min) / (math.e - 1)
+        self.tau = a * math.exp(progress) + self.tau_min - a
+
+    def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the signs (C_out, C_in, k, k) and the scale (C_out)."""
+        var, mean = torch.var_mean(weight, dim=(1, 2, 3), keepdim=True)
+        w1 = (weight - mean) / ((var + 1e-5).sqrt() / (2 * math.sqrt(2)))
+        bound = w1.detach().abs().mean() * -math.log(2 - 2 * self.tau)
+        return self.estimator(torch.clamp(w1, -bound, bound)), self.alpha
+
+
+class ScaledSign(nn.Module):
+    """x to sign(x), whose surrogate sees x / std(x) of each image in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.estimator = SignPolynomial()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the signs of (N, C, H, W)."""
+        if self.training:
+            wide = x if x.dtype == torch.float64 else x.float()
+            x = wide / (wide.var(dim=(1, 2, 3), keepdim=True) + 1e-5).sqrt()
+        return self.estimator(x)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Method:
+    """Options: `tau_min` and `tau_max`, between which the quantile of the clamp rises over the training."""
+
+    tau_min: float = 0.85
+    tau_max: float = 0.99
+
+    weight_bits: ClassVar[int] = 1
+    activation_bits: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.tau_min <= self.tau_max < 1:
+            raise ValueError(f"needs 0.5 < tau_min <= tau_max < 1, not tau_min={self.tau_min}, tau_max={self.tau_max}")
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
+        """Return a binary convolution with rectified clamp weights."""
+        return BinaryConv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            sign=ScaledSign(),
+            binarizer=Binarizer(out_channels, self.tau_min, self.tau_max),
+        )
+
+    def activation(self, channels: int) -> nn.Module:
+        """Return Hardtanh."""
+        return nn.Hardtanh()
+
+    def on_progress(self, network: nn.Module, t: float) -> None:
+        """Move the quantile for progress t in [0, 1)."""
+        set_progress(network, t)

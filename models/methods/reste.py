@@ -1,0 +1,68 @@
+"""ReSTE: a power function between the identity and the sign gives the gradient of weights and activations.
+
+Wu, Zheng, Liu, Zheng 2023, "Estimator Meets Equilibrium Perspective: A Rectified Straight Through Estimator for Binary
+Neural Networks Training", arXiv 2308.06689, ICCV 2023, as in its code (DravenALG/ReSTE).
+
+    forward:   E = mean|w|                                 one number a layer, differentiated
+               y = E conv(sign(x), sign(w))                x (N, C_in, H, W), w (C_out, C_in, k, k)
+    gradient:  dS/dz = (1/o) |z|^((1-o)/o) for .1 < |z| <= 1.5;  .1^(1/o) / .1 for |z| <= .1;  0 beyond;  z = x and w
+               o = 1 + (1 - cos(pi p / 2)) (o_end - 1), p the progress in [0, 1)
+
+Blocks end in Hardtanh. Deviations: o is set at each step rather than at each epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from lcrbench.models.binary import BinaryConv2d
+from lcrbench.models.estimators import SignPower, set_progress
+
+
+class Binarizer(nn.Module):
+    """w to (sign(w), E)."""
+
+    def __init__(self, o_end: float) -> None:
+        super().__init__()
+        self.estimator = SignPower(o_end)
+
+    def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the signs (C_out, C_in, k, k) and the scale E, repeated (C_out)."""
+        return self.estimator(weight), weight.abs().mean().expand(len(weight))
+
+
+@dataclass(frozen=True)
+class Method:
+    """Options: `o_end` >= 1, the power's root at the end of training (1 is the straight-through estimator)."""
+
+    o_end: float = 3.0
+
+    weight_bits: ClassVar[int] = 1
+    activation_bits: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not self.o_end >= 1:
+            raise ValueError(f"needs o_end >= 1, not {self.o_end}")
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
+        """Return a binary convolution with one scale a layer."""
+        return BinaryConv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            sign=SignPower(self.o_end),
+            binarizer=Binarizer(self.o_end),
+        )
+
+    def activation(self, channels: int) -> nn.Module:
+        """Return Hardtanh."""
+        return nn.Hardtanh()
+
+    def on_progress(self, network: nn.Module, t: float) -> None:
+        """Move the estimators from the identity toward the sign for progress t in [0, 1)."""
+        set_progress(network, t)
