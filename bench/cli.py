@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from click.exceptions import NoSuchOption
@@ -48,6 +49,15 @@ def app() -> None:
 @store_option
 @click.option("--out", help="Folder of the report.  [default: STORE/reports/PRESET]")
 @click.option("--fresh", is_flag=True, help="Run again what is finished already.")
+@click.option(
+    "--stale",
+    type=click.Choice(["refuse", "redo", "keep"]),
+    default="refuse",
+    show_default=True,
+    help="What to do with finished runs that other source made.",
+)
+@click.option("--redo", is_flag=True, help="Set damaged runs aside and run them again.")
+@click.option("--save-every", type=float, default=60.0, show_default=True, help="Seconds between checkpoints.")
 @click.option("--plan", "only_plan", is_flag=True, help="Show what would run, and stop.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the path of the report.")
 def run(
@@ -58,6 +68,9 @@ def run(
     store: str,
     out: str | None,
     fresh: bool,
+    stale: Literal["refuse", "redo", "keep"],
+    redo: bool,
+    save_every: float,
     only_plan: bool,
     quiet: bool,
     **given: Any,
@@ -71,6 +84,7 @@ def run(
             click.echo(f"{planned.run_id}  {planned.label} seed {planned.seed}")
         return
     cores = workers or len(os.sched_getaffinity(0))
+    command = shlex.join(["lcrbench", *sys.argv[1:]])
     try:
         ids = runner.run(
             grid,
@@ -79,12 +93,13 @@ def run(
             device=_device(device),
             command=env.command_line(),
             fresh=fresh,
+            stale=stale,
+            redo=redo,
+            save_every=save_every,
             quiet=quiet,
         )
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"interrupted: finished runs are kept in {store}; the same command goes on from there"
-        ) from None
+        raise Interrupted(f"interrupted: what is finished or saved is kept in {store}; to go on: {command}") from None
     _report(store, out or str(Path(store, "reports", Path(preset).stem)), ids, quiet)
     from lcrbench.bench.store import Store
 

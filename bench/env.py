@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib.resources
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -24,6 +28,7 @@ def provenance(
     commit, dirty = _commit()
     return Provenance(
         lcrbench=lcrbench.__version__,
+        source=source_hash(),
         commit=commit,
         dirty=dirty,
         command=command,
@@ -47,10 +52,26 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.lru_cache(maxsize=1)
+def source_hash() -> str:
+    """Return the sha256 over our source that numbers depend on: models, corruptions and the harness.
+
+    What only talks to people (command line, progress, checks) does not count.
+    """
+    digest = hashlib.sha256()
+    for package in ("models", "corruptions", "bench"):
+        folder = Path(str(importlib.resources.files(f"lcrbench.{package}")))
+        for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".json")):
+            if path.name.startswith("cli") or path.name in ("progress.py", "doctor.py") or "__pycache__" in path.parts:
+                continue
+            digest.update(f"{package}/{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def command_line() -> str:
     """Return the command as typed, with absolute paths cut down to their last part."""
     words = ["lcrbench", *sys.argv[1:]]
-    return " ".join(f".../{Path(w).name}" if Path(w).is_absolute() else w for w in words)
+    return shlex.join(f".../{Path(w).name}" if Path(w).is_absolute() else w for w in words)
 
 
 def _commit() -> tuple[str | None, bool | None]:

@@ -85,10 +85,14 @@ class Progress:
             left="" if left is None else f"{_clock(left)} left",
         )
 
+    def wait(self, spec: RunSpec) -> None:
+        """Stop showing a run that another process works on."""
+        if task := self.tasks.pop(spec.run_id, None):
+            self.live.remove_task(task)
+
     def finish(self, record: Record) -> None:
         """Show a run that has ended, and how much of the grid is left."""
-        if task := self.tasks.pop(record.run_id, None):
-            self.live.remove_task(task)
+        self.wait(record.spec)
         self.finished += 1
         spec, spent = record.spec, time.monotonic() - self.began
         left = spent / self.finished * (self.cells - self.finished)

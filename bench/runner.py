@@ -8,23 +8,30 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
-import queue
 import signal
+import threading
+import time
+from collections import deque
 from collections.abc import Sequence
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from lcrbench import corruptions, registry
 from lcrbench.bench import env, worker
+from lcrbench.bench.checkpoint import Checkpoint
 from lcrbench.bench.data import Dataset
 from lcrbench.bench.progress import Progress
 from lcrbench.bench.schema import Failure, Record
 from lcrbench.bench.spec import DataId, Grid, MethodId, Options, RunSpec
-from lcrbench.bench.store import Store
+from lcrbench.bench.store import Damaged, Store
 from lcrbench.bench.worker import Job
 from lcrbench.errors import UserError, unknown
 from lcrbench.models import network
+
+Stale = Literal["refuse", "redo", "keep"]
 
 # One thread a process: two processes of one thread do twice the work of one process of two.
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -82,72 +89,164 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
 
 
 def run(
-    grid: Grid, root: Path, *, workers: int, device: str, command: str, fresh: bool = False, quiet: bool = False
+    grid: Grid,
+    root: Path,
+    *,
+    workers: int,
+    device: str,
+    command: str,
+    fresh: bool = False,
+    stale: Stale = "refuse",
+    redo: bool = False,
+    save_every: float = 60.0,
+    quiet: bool = False,
 ) -> list[str]:
     """Run every cell of a grid that is not finished yet; return the ids of all its runs, in the grid's order.
 
-    A finished run is skipped (unless `fresh`), a failed one is tried again. A cell that fails, diverges or is killed is
-    recorded as failed with its reason, and the others go on.
+    A finished run is skipped (unless `fresh`), a failed one is tried again, an unfinished one goes on from its last save,
+    made every `save_every` seconds. A cell that fails, diverges or is killed is recorded as failed with its reason, and the
+    others go on. Runs that other source made are `stale`: refused with a `UserError`, run again ("redo") or left as they are
+    ("keep"). Damaged ones are refused too, or set aside and run again with `redo`.
+
+    Several processes may work on one store: a run is locked by the process that works on it, and never trained twice.
     """
     dataset = worker.load_data(grid.data)
     specs = plan(grid, dataset)
     target = Store(root, create=True)
     kinds = corruptions.provenance(grid.data.size, grid.data.size)
     provenance = env.provenance(device, 1, command, kinds, deterministic=True)
-    done = set() if fresh else {i for i in target.ids() if target.record(i).status == "finished"}
-    jobs = [Job(s, grid.data, root, device, provenance) for s in specs if s.run_id not in done]
+    done = set() if fresh else _finished(target, [s.run_id for s in specs], provenance.source, stale, redo)
+    jobs = [Job(s, grid.data, root, device, provenance, fresh, save_every) for s in specs if s.run_id not in done]
     with Progress(len(specs), len(specs) - len(jobs), quiet=quiet) as progress:
         _schedule(jobs, max(1, workers), target, progress)
     return [s.run_id for s in specs]
 
 
+def _finished(target: Store, wanted: Sequence[str], source: str, stale: Stale, redo: bool) -> set[str]:
+    """Return the runs that need not be run; refuse what is stale or damaged unless told what to do with it."""
+    done, old = set(), []
+    for run_id in set(target.ids()) & set(wanted):
+        try:
+            record = target.record(run_id)
+            target.verify(run_id)
+        except Damaged:
+            if not redo:
+                raise
+            target.set_aside(run_id)
+            continue
+        if record.status == "finished":
+            done.add(run_id)
+            if record.provenance.source != source:
+                old.append(run_id)
+    if redo:
+        for run_id in wanted:
+            try:
+                Checkpoint(target, run_id, source).load()
+            except UserError:
+                target.set_aside(run_id)
+    if old and stale == "refuse":
+        raise UserError(
+            f"{len(old)} finished runs in {target.root} were made by other source than the present one: run them again with"
+            " --stale redo, or report them as they are with --stale keep"
+        )
+    return done - set(old) if stale == "redo" else done
+
+
+class _Cell(NamedTuple):
+    process: BaseProcess
+    job: Job
+    events: Connection
+
+
 def _schedule(jobs: Sequence[Job], workers: int, target: Store, progress: Progress) -> None:
-    """Keep `workers` processes busy until every job has a record. Ctrl-C ends them all; what is stored stays."""
-    # A process forked from a server that has imported torch already starts at once; Windows has none.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context: Any = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(["lcrbench.bench.worker"])
-    os.environ |= dict.fromkeys(ONE_THREAD, "1")
-    events: Any = context.Queue()
-    waiting = list(jobs)[::-1]
-    running: dict[str, tuple[BaseProcess, Job]] = {}
+    """Keep `workers` processes busy until every job has a record.
+
+    Ctrl-C (or SIGTERM) asks them all to save and end, a second one ends them at once; what is stored stays.
+    """
+    context = _process_context()
+    waiting = deque(jobs)
+    # A pipe each: a process that is killed while it writes can block no other.
+    running: dict[str, _Cell] = {}
+    asked: list[int] = []
+
+    def ask(number: int, _: Any) -> None:
+        # Only noted, and seen to between two steps of the loop: raised inside `start`, it would leave an orphan behind.
+        asked.append(number)
+        if len(asked) > 1:
+            for cell in running.values():
+                cell.process.kill()
+
+    listening = threading.current_thread() is threading.main_thread()
+    before = [signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)] if listening else []
     try:
         while waiting or running:
+            if asked:
+                raise KeyboardInterrupt
             while waiting and len(running) < workers:
-                job = waiting.pop()
-                process = context.Process(target=worker.work, args=(job, events), daemon=True)
+                job = waiting.popleft()
+                reader, writer = context.Pipe(duplex=False)
+                process = context.Process(target=worker.work, args=(job, writer), daemon=True)
                 process.start()
-                running[job.spec.run_id] = (process, job)
+                writer.close()
+                running[job.spec.run_id] = _Cell(process, job, reader)
                 progress.start(job.spec)
-            try:
-                progress.update(events.get(timeout=0.1))
-                continue  # drain the queue before looking at the processes
-            except queue.Empty:
-                pass
-            for run_id, (process, job) in list(running.items()):
-                if process.is_alive():
+            ready = wait([c.events for c in running.values()] + [c.process.sentinel for c in running.values()], 0.5)
+            for run_id, cell in list(running.items()):
+                if cell.events in ready:
+                    try:
+                        progress.update(cell.events.recv())
+                        continue
+                    except (EOFError, OSError):
+                        cell.process.join()
+                if cell.process.is_alive():
                     continue
-                process.join()
+                cell.process.join()
+                cell.events.close()
                 del running[run_id]
-                record = _record_of(target, job, process.exitcode)
-                progress.finish(record)
+                if cell.process.exitcode == worker.BUSY:
+                    # Another process works on it: come back to it, and find its record or its save.
+                    progress.wait(cell.job.spec)
+                    waiting.append(cell.job)
+                    time.sleep(0.5)
+                else:
+                    progress.finish(_record_of(target, cell))
     finally:
-        for process, _ in running.values():
-            process.terminate()
-        for process, _ in running.values():
-            process.join()
+        for cell in running.values():
+            cell.process.terminate()
+        for cell in running.values():
+            cell.process.join()
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=False):
+            signal.signal(number, handler)
 
 
-def _record_of(target: Store, job: Job, exitcode: int | None) -> Record:
+def _process_context() -> Any:
+    """Return how processes are started: forked from a server that has imported torch already (Windows has none)."""
+    os.environ |= dict.fromkeys(ONE_THREAD, "1")
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context: Any = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lcrbench.bench.worker"])
+    # The server and what it forks must not see Ctrl-C, not even while it imports: the parent decides what ends when.
+    ours = threading.current_thread() is threading.main_thread() and signal.signal(signal.SIGINT, signal.SIG_IGN)
+    forkserver.ensure_running()
+    if ours:
+        signal.signal(signal.SIGINT, ours)
+    return context
+
+
+def _record_of(target: Store, cell: _Cell) -> Record:
     """Return the record that a process left, or store one that says why it left none."""
-    if exitcode == 0:
-        return target.record(job.spec.run_id)
-    if exitcode is not None and exitcode < 0:
-        message = f"the process was killed by {signal.Signals(-exitcode).name} (out of memory?): run again to redo it"
+    code = cell.process.exitcode
+    if code == 0:
+        return target.record(cell.job.spec.run_id)
+    if code is not None and code < 0:
+        message = f"the process was killed by {signal.Signals(-code).name} (out of memory?): run again to go on"
+    elif code == worker.STOPPED:
+        message = "the process was asked to stop, and saved: run again to go on"
     else:
-        message = f"the process ended with exit code {exitcode}: its error stands above"
-    return target.write(worker.failed(job, Failure(reason="killed", step=0, message=message)), {})
+        message = f"the process ended with exit code {code}: its error stands above"
+    with target.lock(cell.job.spec.run_id):
+        return target.write(worker.failed(cell.job, Failure(reason="killed", step=0, message=message)), {})
 
 
 def _expand(named: Sequence[str]) -> tuple[str, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
 from lcrbench.bench.budget import Frozen
 from lcrbench.bench.spec import RunSpec
+from lcrbench.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Phase = Literal["data", "training", "teacher", "evaluation", "corruption", "lipschitz"]
 
@@ -31,8 +32,9 @@ class Ledger(Frozen):
 
     images: int
     steps: int
-    forward: dict[str, int]
-    backward: dict[str, int]
+    unit: Literal["images", "compute", "seconds"]
+    forward: dict[str, float]
+    backward: dict[str, float]
     evaluation_forward: dict[str, int] = Field(description="images through the deployed network, by phase")
     data_order_sha256: str
     augmentation_sha256: str
@@ -86,6 +88,7 @@ class Provenance(Frozen):
     """Where the record comes from. No host name, user name or absolute path."""
 
     lcrbench: str
+    source: str = Field(description="sha256 of the source that numbers depend on; runs of other source are stale")
     commit: str | None
     dirty: bool | None
     command: str
@@ -126,3 +129,20 @@ class Record(Frozen):
         return self.model_copy(
             update={"ledger": ledger, "provenance": self.provenance.model_copy(update={"created": ""})}
         )
+
+
+def upgrade(data: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return a record's data in the present schema; raises `UserError` if it is of a newer one."""
+    version = data["schema_version"]
+    if not isinstance(version, int) or version < 1:
+        raise ValueError(f"schema_version is {version!r}")
+    if version > SCHEMA_VERSION:
+        raise UserError(f"{where} has schema {version}, newer than {SCHEMA_VERSION}: read it with a newer lcrbench")
+    if version == 1:
+        # Version 2 added the source's hash, unknown before, and the unit of the budget.
+        data["provenance"]["source"] = ""
+        if data.get("ledger"):
+            data["ledger"]["unit"] = "images"
+        data["spec"]["budget"] |= {"unit": "images", "seconds": None}
+        data["schema_version"] = 2
+    return data

@@ -1,9 +1,13 @@
-"""The store: one folder a run, named by the hash of its spec, written whole or not at all.
+"""The store: one folder a run, named by the hash of its spec, written whole or not at all, checked when read.
 
     STORE/<run id>/record.json          the record (schema.py)
+                   record.sha256        its hash
                    outcomes.npz         one bit an image: right or wrong, for clean and each corruption and severity
                    training.jsonl       the training log, one JSON object a line
                    weights.safetensors  the selected weights
+    STORE/.unfinished/<run id>          the last save of an unfinished training (checkpoint.py)
+    STORE/.locks/<run id>               held by the process that works on a run
+    STORE/.damaged/                     what was set aside because its hash did not match
 
 A run is written into a hidden folder beside its place, flushed to the disk, and moved there in one rename, so that an
 interrupted run leaves nothing that could be taken for a result.
@@ -22,19 +26,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from pydantic import ValidationError
 
-from lcrbench.bench.schema import SCHEMA_VERSION, Record
+from lcrbench.bench.schema import Record, upgrade
 from lcrbench.errors import UserError
 
 RECORD, OUTCOMES, LOG, WEIGHTS = "record.json", "outcomes.npz", "training.jsonl", "weights.safetensors"
+CHECKSUM = "record.sha256"
+REDO = "`lcrbench run` with --redo sets it aside and runs it again"
+
+
+class Damaged(UserError):
+    """A file of the store is not what was written."""
 
 
 class Store:
-    """A folder of runs. Reading never writes; several processes may add different runs at once."""
+    """A folder of runs. Reading never writes; several processes may add runs at once."""
 
     def __init__(self, root: str | Path, *, create: bool = False) -> None:
         self.root = Path(root)
+        self._read: dict[str, tuple[tuple[int, int], Record]] = {}
         if create:
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
@@ -56,44 +68,64 @@ class Store:
         raise UserError(f"{what} in {self.root}; there are: {', '.join(matches or self.ids()) or 'none'}")
 
     def record(self, run_id: str) -> Record:
-        """Read one record; raises `UserError` that names the file if it is damaged or of a newer schema."""
+        """Read one record; raises `Damaged` if it is not what was written, `UserError` if its schema is newer than ours.
+
+        A record of an older schema is upgraded in memory.
+        """
         path = self.root / run_id / RECORD
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            version = data["schema_version"]
-            if version > SCHEMA_VERSION:
-                raise UserError(
-                    f"{path} has schema {version}, newer than {SCHEMA_VERSION}: read it with a newer lcrbench"
-                )
-            return Record.model_validate(data)
-        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+            stat = path.stat()
+            state = (stat.st_mtime_ns, stat.st_size)
+            if run_id in self._read and self._read[run_id][0] == state:
+                return self._read[run_id][1]
+            content = path.read_bytes()
+            checksum = (self.root / run_id / CHECKSUM).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise Damaged(f"{error.filename} is damaged or missing ({error.strerror}): {REDO}") from error
+        except UnicodeDecodeError as error:
+            raise Damaged(f"{self.root / run_id / CHECKSUM} is damaged: {REDO}") from error
+        if hashlib.sha256(content).hexdigest() != checksum:
+            raise Damaged(f"{path} is damaged: {REDO}")
+        try:
+            self._read[run_id] = state, Record.model_validate(upgrade(json.loads(content), str(path)))
+            return self._read[run_id][1]
+        except (ValidationError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, UserError):
                 raise
-            raise UserError(
-                f"{path} is damaged ({type(error).__name__}): remove {path.parent} and run again"
-            ) from error
+            raise Damaged(f"{path} is no record ({type(error).__name__}): {REDO}") from error
 
     def records(self) -> Iterator[Record]:
         """Yield every record, in the order of their ids."""
         for run_id in self.ids():
             yield self.record(run_id)
 
+    def read(self, run_id: str, name: str) -> bytes:
+        """Return a file beside a record; raises `Damaged` if it is missing or its hash is not the record's."""
+        path = self.root / run_id / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise Damaged(f"{path} is damaged or missing ({error.strerror}): {REDO}") from error
+        if hashlib.sha256(content).hexdigest() != self.record(run_id).files.get(name):
+            raise Damaged(f"{path} is damaged: {REDO}")
+        return content
+
     def log(self, run_id: str) -> pd.DataFrame:
-        """Return a run's training log, one row a logged step; empty if there is none."""
-        path = self.root / run_id / LOG
-        if not path.exists():
+        """Return a run's training log, one row a logged step; empty if it has none."""
+        if LOG not in self.record(run_id).files:
             return pd.DataFrame()
-        return pd.DataFrame([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+        return pd.DataFrame([json.loads(line) for line in self.read(run_id, LOG).decode().splitlines()])
 
     def outcomes(self, run_id: str) -> dict[str, np.ndarray]:
         """Return for "clean" and each "corruption/severity" a boolean array (N,): was test image i classified right?"""
-        path = self.root / run_id / OUTCOMES
-        try:
-            with np.load(path, allow_pickle=False) as packed:
-                n = int(packed["n"])
-                return {k: np.unpackbits(packed[k], count=n).astype(bool) for k in packed.files if k != "n"}
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise UserError(f"{path} is damaged or missing: remove {path.parent} and run again") from error
+        with np.load(io.BytesIO(self.read(run_id, OUTCOMES)), allow_pickle=False) as packed:
+            n = int(packed["n"])
+            return {k: np.unpackbits(packed[k], count=n).astype(bool) for k in packed.files if k != "n"}
+
+    def verify(self, run_id: str) -> None:
+        """Read a run whole; raises `Damaged` that names the first file that is not what was written."""
+        for name in self.record(run_id).files:
+            self.read(run_id, name)
 
     def table(self) -> pd.DataFrame:
         """Return the tidy table of all finished runs: one row a measurement, with the axes of its run."""
@@ -116,11 +148,11 @@ class Store:
         Returns the record with the files' hashes filled in. A run of the same id that is there already is replaced.
         """
         final = self.root / record.run_id
-        draft = self.root / f".{record.run_id}.{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+        draft, old = self.root / f".{record.run_id}.new", self.root / f".{record.run_id}.old"
         hashes = {}
         try:
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
             for name, content in files.items():
                 path = draft / name
                 if isinstance(content, bytes):
@@ -129,19 +161,42 @@ class Store:
                     content(path)
                 hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
             record = record.model_copy(update={"files": hashes})
-            (draft / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            text = record.model_dump_json(indent=1) + "\n"
+            (draft / RECORD).write_text(text, encoding="utf-8")
+            (draft / CHECKSUM).write_text(hashlib.sha256(text.encode()).hexdigest() + "\n", encoding="utf-8")
             for path in [*draft.iterdir(), draft]:
-                _flush(path)
-            old = self.root / f".{record.run_id}.{os.getpid()}.old"
+                flush(path)
+            shutil.rmtree(old, ignore_errors=True)
             if final.exists():
                 final.rename(old)
             draft.rename(final)
-            _flush(self.root)
+            flush(self.root)
             shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
-            raise UserError(f"cannot write run {record.run_id} to {self.root}: {error.strerror}") from error
+            if old.exists() and not final.exists():
+                old.rename(final)
+            raise UserError(f"cannot write run {record.run_id} to {self.root}: {error.strerror or error}") from error
         return record
+
+    def unfinished(self, run_id: str) -> Path:
+        """Return where the save of an unfinished run lies."""
+        return self.root / ".unfinished" / run_id
+
+    def lock(self, run_id: str) -> FileLock:
+        """Return the lock of a run, not yet taken. The operating system frees it when its process ends, however it ends."""
+        folder = self.root / ".locks"
+        folder.mkdir(exist_ok=True)
+        return FileLock(folder / run_id)
+
+    def set_aside(self, run_id: str) -> None:
+        """Move a run and its save out of the way, into `.damaged`, where nothing reads them."""
+        aside = self.root / ".damaged"
+        for path in (self.root / run_id, self.unfinished(run_id)):
+            if path.exists():
+                aside.mkdir(exist_ok=True)
+                number = len(list(aside.iterdir()))
+                path.rename(aside / f"{run_id}.{number}{'.checkpoint' if path.is_file() else ''}")
 
 
 def pack_outcomes(outcomes: Mapping[str, np.ndarray]) -> bytes:
@@ -152,7 +207,22 @@ def pack_outcomes(outcomes: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def _flush(path: Path) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, flushed to the disk; raises `UserError` if the disk does not take it."""
+    draft = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(content)
+        flush(draft)
+        draft.replace(path)
+        flush(path.parent)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def flush(path: Path) -> None:
+    """Make the disk hold what was written to a file, or a folder's names."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

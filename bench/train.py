@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from lcrbench.bench.budget import Budget
 from lcrbench.bench.data import Split
 from lcrbench.bench.seeds import generator
+from lcrbench.errors import UserError
 from lcrbench.models.network import latent_weights
 
 PAD = 4
@@ -30,12 +32,38 @@ class Diverged(Exception):
         self.step = step
 
 
+class Stopped(Exception):
+    """The training was asked to stop and has saved a checkpoint."""
+
+
+class Checkpoint(Protocol):
+    """Where a training saves itself, and who may ask it to stop (see checkpoint.py)."""
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return the tensors and the rest of the last save, or None."""
+
+    def save(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+        """Save, whole or not at all."""
+
+    def due(self) -> bool:
+        """Tell whether it is time to save."""
+
+    def stopping(self) -> bool:
+        """Tell whether the training is to save and stop."""
+
+
 @dataclass
 class Spent:
-    """What a training used up, and the digests that prove what it was given."""
+    """What a training used up, and the digests that prove what it was given.
+
+    `forward` and `backward` count single images by network: the student's own passes and those that terms declare.
+    """
 
     images: int = 0
     steps: int = 0
+    seconds: float = 0.0
+    forward: dict[str, float] = field(default_factory=dict)
+    backward: dict[str, float] = field(default_factory=dict)
     log: list[dict[str, float]] = field(default_factory=list)
     data_order: Any = field(default_factory=hashlib.sha256)
     augmentation: Any = field(default_factory=hashlib.sha256)
@@ -50,28 +78,44 @@ def train(
     on_progress: Callable[[nn.Module, float], None] | None = None,
     regularizers: dict[str, Any] | None = None,
     device: str = "cpu",
-    watch: Callable[[dict[str, float]], None] = lambda row: None,
+    watch: Callable[[dict[str, float], float], None] = lambda row, progress: None,
+    checkpoint: Checkpoint | None = None,
 ) -> Spent:
-    """Train `network` in place on `split` under `budget`; raises `Diverged` when the loss is not finite.
+    """Train `network` in place on `split` under `budget`.
 
     Cross-entropy plus the regularizers' terms, SGD with Nesterov momentum. `watch` is called after each logged step with
-    the log's new row: step, images, lr, loss (all terms), cross_entropy and accuracy (both means over the training images
-    seen since the row before), and each regularizer's figures.
+    the log's new row and the progress in [0, 1]: step, images, lr, loss (all terms), cross_entropy and accuracy (both means
+    over the training images seen since the row before), and each regularizer's figures.
+
+    With a `checkpoint` it goes on from the last save, to the same bits as if it had never stopped (not under a budget in
+    seconds). Raises `Diverged` when the loss is not finite, and `Stopped` after saving when it was asked to stop.
     """
     terms = {name: r.attach(network) for name, r in (regularizers or {}).items()}
     optimizer = make_optimizer(network, budget)
-    every = max(1, budget.steps // LOGGED_STEPS)
-    spent = Spent()
+    steps = budget.steps(relative_cost(terms))
+    if steps == 0:
+        raise UserError(f"the budget of {budget.images} images of compute pays for no step of {', '.join(terms)}")
+    spent, sums = Spent(), dict.fromkeys(("loss", "cross_entropy", "right", "images"), 0.0)
     network.train().to(device)
-    sums = {"loss": 0.0, "cross_entropy": 0.0, "right": 0.0, "images": 0.0}
+    first = 0
+    if checkpoint and (saved := checkpoint.load()):
+        sums = _restore(network, optimizer, terms, spent, *saved)
+        first = spent.steps
+    began = time.process_time() - spent.seconds
     try:
-        for step, (images, labels) in enumerate(batches(split, budget, seed, spent, device)):
+        for step, (images, labels) in enumerate(batches(split, budget, seed, spent, device, first), start=first):
+            # The middle of the step, so that the first and the last step have a learning rate above 0.
+            elapsed = time.process_time() - began
+            progress = (step + 0.5) / steps if steps else min(1.0, elapsed / (budget.seconds or 1.0))
+            if step == steps or (steps is None and progress >= 1 and step):
+                break
             if on_progress:
-                on_progress(network, step / budget.steps)
-            logged = (step + 1) % every == 0 or step == 0 or step + 1 == budget.steps
+                on_progress(network, progress)
+            every = max(1, (steps or 100 * LOGGED_STEPS) // LOGGED_STEPS)
+            logged = (step + 1) % every == 0 or step == 0 or step + 1 == steps
             for term in terms.values():
                 term.begin(logged)
-            rate = learning_rate(budget, step)
+            rate = learning_rate(budget, progress)
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
@@ -85,14 +129,16 @@ def train(
             if not math.isfinite(value := float(loss.detach())):
                 raise Diverged(step, value)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
             optimizer.step()
 
-            spent.steps, spent.images = step + 1, spent.images + len(labels)
-            sums["loss"] += value * len(labels)
-            sums["cross_entropy"] += float(cross_entropy.detach()) * len(labels)
+            count = len(labels)
+            spent.steps, spent.images, spent.seconds = step + 1, spent.images + count, time.process_time() - began
+            _charge(spent, terms, count)
+            sums["loss"] += value * count
+            sums["cross_entropy"] += float(cross_entropy.detach()) * count
             sums["right"] += float((logits.detach().argmax(1) == labels).sum())
-            sums["images"] += len(labels)
+            sums["images"] += count
             if logged:
                 seen = sums["images"]
                 row: dict[str, float] = {
@@ -106,13 +152,83 @@ def train(
                 for name, term in terms.items():
                     row |= {f"{name}.{k}": v for k, v in term.figures().items()}
                 spent.log.append(row)
-                watch(row)
+                watch(row, (step + 1) / steps if steps else progress)
                 sums = dict.fromkeys(sums, 0.0)
+            if checkpoint and (checkpoint.stopping() or checkpoint.due()):
+                checkpoint.save(*_state(network, optimizer, terms, spent, sums))
+                if checkpoint.stopping():
+                    raise Stopped
+        if checkpoint and spent.steps > first:
+            checkpoint.save(*_state(network, optimizer, terms, spent, sums))
     finally:
         for term in terms.values():
             term.detach()
     network.eval()
     return spent
+
+
+def relative_cost(terms: dict[str, Any]) -> float:
+    """Return the compute of a step with these terms over that of the plain network's step.
+
+    A term may have `passes`: by network, its forward and backward passes for each training image and the network's
+    multiply-accumulates over the student's. A backward pass counts as two forward ones.
+    """
+    extra: float = sum((f + 2 * b) * macs for t in terms.values() for f, b, macs in getattr(t, "passes", {}).values())
+    return 1 + extra / 3
+
+
+def _charge(spent: Spent, terms: dict[str, Any], count: int) -> None:
+    spent.forward["student"] = spent.forward.get("student", 0) + count
+    spent.backward["student"] = spent.backward.get("student", 0) + count
+    for term in terms.values():
+        for name, (forward, backward, _) in getattr(term, "passes", {}).items():
+            spent.forward[name] = spent.forward.get(name, 0) + forward * count
+            spent.backward[name] = spent.backward.get(name, 0) + backward * count
+
+
+def _state(
+    network: nn.Module, optimizer: torch.optim.Optimizer, terms: dict[str, Any], spent: Spent, sums: dict[str, float]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return all that the rest of the training depends on. Schedules follow from the step, the data stream from the seed."""
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+    for i, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
+    for name, term in terms.items():
+        if hasattr(term, "state"):
+            tensors |= {f"term.{name}.{k}": v for k, v in term.state().items()}
+    keep = ("images", "steps", "seconds", "forward", "backward", "log")
+    return tensors, {"sums": sums, **{k: getattr(spent, k) for k in keep}}
+
+
+def _restore(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    terms: dict[str, Any],
+    spent: Spent,
+    tensors: dict[str, Tensor],
+    rest: dict[str, Any],
+) -> dict[str, float]:
+    """Put a saved state back; return the sums of the log's unfinished row."""
+    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            # In the parameter's own memory layout: another one may be summed in another order.
+            like = parameters[int(index)]
+            moments.setdefault(int(index), {})[name] = (
+                torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+            )
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    for name, term in terms.items():
+        if hasattr(term, "state"):
+            prefix = f"term.{name}."
+            term.restore({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    sums: dict[str, float] = rest.pop("sums")
+    for key, value in rest.items():
+        setattr(spent, key, value)
+    return sums
 
 
 def make_optimizer(network: nn.Module, budget: Budget) -> torch.optim.Optimizer:
@@ -124,42 +240,50 @@ def make_optimizer(network: nn.Module, budget: Budget) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=budget.lr, momentum=budget.momentum, nesterov=budget.momentum > 0)
 
 
-def learning_rate(budget: Budget, step: int) -> float:
-    """Return the rate of a step: linear warm-up to `lr`, then lr (1 + cos(pi p)) / 2 down to 0."""
-    warmup = round(budget.warmup * budget.steps)
-    if step < warmup:
-        return budget.lr * (step + 1) / warmup
-    progress = (step - warmup) / max(1, budget.steps - warmup)
-    return budget.lr * 0.5 * (1 + math.cos(math.pi * progress))
+def learning_rate(budget: Budget, progress: float) -> float:
+    """Return the rate at `progress` in [0, 1]: linear warm-up to `lr`, then lr (1 + cos(pi p)) / 2 down to 0."""
+    if progress < budget.warmup:
+        return budget.lr * progress / budget.warmup
+    return budget.lr * 0.5 * (1 + math.cos(math.pi * (progress - budget.warmup) / (1 - budget.warmup)))
 
 
-def batches(split: Split, budget: Budget, seed: int, spent: Spent, device: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches (N, 3, H, W) in [0, 1], channels last, with labels (N,): one endless shuffled stream, cut into batches.
+def stream(n: int, budget: Budget, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for each step the images' indices (batch,) and their augmentation (batch, 3): row, column, flip. Endless.
 
-    The order depends on (seed, epoch), the augmentation of an image on (seed, epoch, its index), and on nothing else.
+    One shuffled epoch after the other, cut into batches. The order depends on (seed, epoch), the augmentation of an image
+    on (seed, epoch, its index), and on nothing else.
     """
-    images, labels = torch.from_numpy(split.images.copy()).to(device), torch.from_numpy(split.labels.copy()).to(device)
-    n, size = len(labels), images.shape[1]
-    order = np.empty(0, dtype=np.int64)
-    draws = np.empty((0, 3), dtype=np.int64)
-    epoch = 0
-    for _ in range(budget.steps):
+    order, draws, epoch = np.empty(0, np.int64), np.empty((0, 3), np.int64), 0
+    while True:
         while len(order) < budget.batch:
             shuffled = generator(seed, "data order", epoch).permutation(n)
             drawn = generator(seed, "augmentation", epoch)
             shifts = np.column_stack([drawn.integers(0, 2 * PAD + 1, size=(n, 2)), drawn.integers(0, 2, size=n)])
-            order = np.concatenate([order, shuffled])
-            draws = np.concatenate([draws, shifts[shuffled]])
+            order, draws = np.concatenate([order, shuffled]), np.concatenate([draws, shifts[shuffled]])
             epoch += 1
-        index, order = order[: budget.batch], order[budget.batch :]
-        draw, draws = draws[: budget.batch], draws[budget.batch :]
+        yield order[: budget.batch], draws[: budget.batch]
+        order, draws = order[budget.batch :], draws[budget.batch :]
+
+
+def batches(
+    split: Split, budget: Budget, seed: int, spent: Spent, device: str, first: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches (N, 3, H, W) in [0, 1], channels last, with labels (N,), from step `first` on; endless.
+
+    The digests in `spent` cover the stream up to the last batch that was asked for and used, from step 0 on.
+    """
+    images, labels = torch.from_numpy(split.images.copy()).to(device), torch.from_numpy(split.labels.copy()).to(device)
+    for step, (index, draw) in enumerate(stream(len(labels), budget, seed)):
+        if step >= first:
+            where = torch.from_numpy(index).to(device)
+            batch = images[where]
+            if budget.augmentation == "crop-flip":
+                batch = crop_flip(batch, torch.from_numpy(draw).to(device), images.shape[1])
+            yield batch.permute(0, 3, 1, 2).float().div_(255), labels[where]
+        # After the yield: a batch that the loop only looked at, and left, is not charged.
         spent.data_order.update(index.astype("<i8").tobytes())
-        where = torch.from_numpy(index).to(device)
-        batch = images[where]
         if budget.augmentation == "crop-flip":
             spent.augmentation.update(draw.astype("<i8").tobytes())
-            batch = crop_flip(batch, torch.from_numpy(draw).to(device), size)
-        yield batch.permute(0, 3, 1, 2).float().div_(255), labels[where]
 
 
 def crop_flip(images: Tensor, draw: Tensor, size: int) -> Tensor:

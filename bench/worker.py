@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +12,24 @@ from typing import Any
 
 import pandas as pd
 import torch
+from filelock import Timeout
 from safetensors.torch import save_file
 
 from lcrbench import registry
 from lcrbench.bench import data, evaluate, store
+from lcrbench.bench.checkpoint import Checkpoint
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.progress import Event
 from lcrbench.bench.schema import Failure, Ledger, ModelInfo, Provenance, Record
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.spec import Data, Options, RunSpec
 from lcrbench.bench.store import Store
-from lcrbench.bench.train import Diverged, train
+from lcrbench.bench.train import Diverged, Stopped, train
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 from lcrbench.models.binary import binary_layers
+
+BUSY, STOPPED = 75, 76
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Job:
     root: Path
     device: str
     provenance: Provenance
+    fresh: bool = False
+    save_every: float = 60.0
 
 
 def load_data(choice: Data) -> data.Dataset:
@@ -45,29 +53,51 @@ def load_data(choice: Data) -> data.Dataset:
     return dataset
 
 
+def finished(store: Store, job: Job) -> bool:
+    """Tell whether a run is in the store already, finished, and made by the present source."""
+    if job.spec.run_id not in store.ids():
+        return False
+    record = store.record(job.spec.run_id)
+    return record.status == "finished" and record.provenance.source == job.provenance.source
+
+
 def failed(job: Job, failure: Failure) -> Record:
     """Return the record of a run that did not finish."""
     return Record(run_id=job.spec.run_id, status="failed", spec=job.spec, failure=failure, provenance=job.provenance)
 
 
 def work(job: Job, events: Any) -> None:
-    """Run one job in its own process; the parent handles Ctrl-C."""
+    """Run one job in its own process, and end with the exit code 0, BUSY or STOPPED.
+
+    The parent handles Ctrl-C, and asks by SIGTERM for a save and an end.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    target = Store(job.root)
+    lock = target.lock(job.spec.run_id)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        sys.exit(BUSY)
 
     def tell(phase: str, done: int, total: int, **figures: float) -> None:
-        events.put(Event(job.spec.run_id, phase, done, total, figures))
+        # If nobody listens any more, the run still goes on to its record.
+        with contextlib.suppress(OSError):
+            events.send(Event(job.spec.run_id, phase, done, total, figures))
 
     try:
+        if not job.fresh and finished(target, job):
+            return
         run_one(job, tell)
+    except Stopped:
+        sys.exit(STOPPED)
     except UserError as error:
-        Store(job.root).write(failed(job, Failure(reason="error", step=0, message=str(error))), {})
+        target.write(failed(job, Failure(reason="error", step=0, message=str(error))), {})
     except Exception as error:
         traceback.print_exc()
         message = f"{type(error).__name__}: {error}".partition("\n")[0]
-        Store(job.root).write(failed(job, Failure(reason="error", step=0, message=message)), {})
+        target.write(failed(job, Failure(reason="error", step=0, message=message)), {})
     finally:
-        events.close()
-        events.join_thread()
+        lock.release()
 
 
 def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
@@ -76,6 +106,14 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     target = Store(job.root)
+    checkpoint = Checkpoint(target, spec.run_id, job.provenance.source, job.save_every)
+    checkpoint.listen()
+
+    def go_on(phase: str, done: int, total: int, **figures: float) -> None:
+        tell(phase, done, total, **figures)
+        if checkpoint.stopping():
+            raise Stopped
+
     with clocks.phase("data"):
         dataset = load_data(job.source)
     if dataset.sha256 != spec.data.sha256:
@@ -111,23 +149,25 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
                 on_progress=getattr(choice.method, "on_progress", None),
                 regularizers=choice.regularizers,
                 device=job.device,
-                watch=lambda row: tell(
-                    "training", int(row["step"]), spec.budget.steps, loss=row["loss"], accuracy=row["accuracy"]
+                watch=lambda row, done: tell(
+                    "training", int(row["step"]), round(row["step"] / done), loss=row["loss"], accuracy=row["accuracy"]
                 ),
+                checkpoint=checkpoint,
             )
     except Diverged as error:
         failure = Failure(reason="diverged", step=error.step, message=str(error))
+        checkpoint.remove()
         return target.write(failed(job, failure), {})
 
     outcomes = evaluate.outcomes(
-        network, dataset, spec, clocks, job.device, lambda done, total: tell("evaluation", done, total)
+        network, dataset, spec, clocks, job.device, lambda done, total: go_on("evaluation", done, total)
     )
     subject = evaluate.Subject(network, dataset.test, outcomes, spec, job.device)
     forward = {"evaluation": len(outcomes) * len(dataset.test.labels)}
     measurements, infos = [], {}
     for name, options in spec.metrics.items():
         metric = registry.load("metric", name)
-        tell(name, 0, 1)
+        go_on(name, 0, 1)
         before = subject.passes
         with clocks.phase(metric.PHASE):
             measurements += list(metric.measure(subject, metric.Options(**options)))
@@ -142,8 +182,9 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         ledger=Ledger(
             images=spent.images,
             steps=spent.steps,
-            forward={"student": spent.images},
-            backward={"student": spent.images},
+            unit=spec.budget.unit,
+            forward=spent.forward,
+            backward=spent.backward,
             evaluation_forward=forward,
             data_order_sha256=spent.data_order.hexdigest(),
             augmentation_sha256=spent.augmentation.hexdigest(),
@@ -157,7 +198,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     )
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     log = pd.DataFrame(spent.log).to_json(orient="records", lines=True, double_precision=15)
-    return target.write(
+    record = target.write(
         record,
         {
             store.OUTCOMES: store.pack_outcomes(outcomes),
@@ -165,6 +206,8 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
             store.WEIGHTS: lambda path: save_file(weights, path),
         },
     )
+    checkpoint.remove()
+    return record
 
 
 def choice_text(spec: RunSpec) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def record(seed: int = 0) -> Record:
         measurements=(Measurement(metric="accuracy", value=0.5, low=0.2, high=0.8, n=10),),
         provenance=Provenance(
             lcrbench="0",
+            source="s",
             commit=None,
             dirty=None,
             command="",
@@ -107,17 +109,54 @@ def test_damage_is_named(tmp_path: Path, cut: int) -> None:
     run_id = s.write(record(), {stores.OUTCOMES: b"no zip"}).run_id
     path = tmp_path / run_id / stores.RECORD
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(UserError, match=stores.RECORD):
+    with pytest.raises(stores.Damaged, match=stores.RECORD):
         s.record(run_id)
-    with pytest.raises(UserError, match=stores.OUTCOMES):
-        s.outcomes(run_id)
+    s.set_aside(run_id)
+    assert s.ids() == []
+    s.write(record(), {})
+    s.record(run_id)
+
+
+@pytest.mark.parametrize("name", [stores.RECORD, stores.CHECKSUM, stores.OUTCOMES, stores.LOG])
+def test_one_flipped_bit_is_found_and_named(tmp_path: Path, name: str) -> None:
+    s = Store(tmp_path, create=True)
+    run_id = s.write(record(), {stores.OUTCOMES: b"some bytes", stores.LOG: b'{"step": 1}'}).run_id
+    path = tmp_path / run_id / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(stores.Damaged, match="damaged") as error:
+        Store(tmp_path).verify(run_id)
+    assert (stores.RECORD if name == stores.CHECKSUM else name) in str(error.value)
+    path.unlink()
+    with pytest.raises(stores.Damaged if name != stores.RECORD else UserError, match=name):
+        Store(tmp_path).verify(run_id)
+
+
+def rewrite(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content))
+    path.with_name(stores.CHECKSUM).write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_an_older_schema_is_upgraded(tmp_path: Path) -> None:
+    s = Store(tmp_path, create=True)
+    run_id = s.write(record(), {}).run_id
+    path = tmp_path / run_id / stores.RECORD
+    old = json.loads(path.read_text())
+    old["schema_version"] = 1
+    del old["provenance"]["source"], old["spec"]["budget"]["unit"], old["spec"]["budget"]["seconds"]
+    rewrite(path, old)
+    upgraded = s.record(run_id)
+    assert upgraded.schema_version == SCHEMA_VERSION
+    assert upgraded.provenance.source == ""
+    assert upgraded.spec.budget.unit == "images"
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     s = Store(tmp_path, create=True)
     run_id = s.write(record(), {}).run_id
     path = tmp_path / run_id / stores.RECORD
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": SCHEMA_VERSION + 1}))
+    rewrite(path, json.loads(path.read_text()) | {"schema_version": SCHEMA_VERSION + 1})
     with pytest.raises(UserError, match="newer"):
         s.record(run_id)
 
