@@ -176,17 +176,51 @@ def separable(x: U8, out: U8, weights: NDArray[np.float64], rule: int = NEAREST)
 
 
 @inline
-def smear(flat: F32, pitch: Any, start: Any, channels: Any, weight: F32, cosine: Any, sine: Any, total: F32) -> None:
-    """Write the streak of a padded picture, given flat, into `total`: the sum of weight[k] times the pixel at distance k.
+def streak_room(picture: U8, cosine: Any, sine: Any, taps: Any, dy: NDArray[np.int64], dx: NDArray[np.int64]) -> Any:
+    """Fill dy and dx with the offsets of a streak's taps; return what it reads beyond the top, bottom, left and right."""
+    for k in range(taps):
+        # ImageMagick rounds halves down: ceil(d - 1/2).
+        dx[k] = math.ceil(k * cosine - 0.5)
+        dy[k] = math.ceil(k * sine - 0.5)
+    return max(0, -dy.min()), max(0, dy.max()), max(0, -dx.min()), max(0, dx.max())
+
+
+@inline
+def pad_edges(picture: U8, room: Any, flat: F32) -> Any:
+    """Copy (H, W, C) into rows of `flat` with the edges repeated as far as `room` tells; return the rows' distance."""
+    height, width, channels = picture.shape
+    top, bottom, left, right = room
+    pitch = (left + width + right) * channels
+    for y in range(height):
+        row = picture[y].reshape(-1)
+        line = flat[(top + y) * pitch : (top + y + 1) * pitch]
+        inner = line[left * channels :]
+        for j in range(len(row)):
+            inner[j] = np.float32(row[j])
+        for c in range(channels):
+            first, last = inner[c], inner[(width - 1) * channels + c]
+            for j in range(left):
+                line[j * channels + c] = first
+            for j in range(left + width, left + width + right):
+                line[j * channels + c] = last
+    for y in range(top):
+        flat[y * pitch : (y + 1) * pitch] = flat[top * pitch : (top + 1) * pitch]
+    for y in range(top + height, top + height + bottom):
+        flat[y * pitch : (y + 1) * pitch] = flat[(top + height - 1) * pitch : (top + height) * pitch]
+    return pitch
+
+
+@inline
+def smear(
+    flat: F32, pitch: Any, start: Any, channels: Any, weight: F32, dy: NDArray[np.int64], dx: NDArray[np.int64], total: F32
+) -> None:
+    """Write the streak of a padded picture, given flat, into `total`: the sum of weight[k] times the pixel at tap k.
 
     `total` covers a strip of rows `pitch` apart, whose first pixel is at the place `start`.
     """
     total[:] = 0
     for k in range(len(weight)):
-        # ImageMagick rounds halves down: ceil(d - 1/2).
-        dx = math.ceil(k * cosine - 0.5)
-        dy = math.ceil(k * sine - 0.5)
-        add_scaled(total, flat[start + dy * pitch + dx * channels :], weight[k])
+        add_scaled(total, flat[start + dy[k] * pitch + dx[k] * channels :], weight[k])
 
 
 def streak_weights(radius: float, sigma: float) -> NDArray[np.float64]:
@@ -205,18 +239,18 @@ def random_angles(draws: Draws, low: float, high: float, slot: int = 0) -> NDArr
 @kernel
 def _streak(x: U8, out: U8, weight: F32, cosine: NDArray[np.float64], sine: NDArray[np.float64]) -> None:
     count, height, width, channels = x.shape
-    by = len(weight)
-    pitch = (width + 2 * by) * channels
-    padded = np.empty((height + 2 * by, pitch), np.float32)
-    flat = padded.reshape(-1)
-    rows = min(max(STRIP // pitch, 1), height)
-    total = np.empty(rows * pitch, np.float32)
+    taps = len(weight)
+    dy, dx = np.empty(taps, np.int64), np.empty(taps, np.int64)
+    flat = np.empty((height + 2 * taps) * (width + 2 * taps) * channels, np.float32)
+    total = np.empty(max(STRIP, (width + 2 * taps) * channels), np.float32)
     for i in range(count):
-        pad(x[i], by, NEAREST, padded)
+        room = streak_room(x[i], cosine[i], sine[i], taps, dy, dx)
+        pitch = pad_edges(x[i], room, flat)
+        rows = min(max(STRIP // pitch, 1), height)
         for y in range(0, height, rows):
             last = min(y + rows, height)
-            strip = total[: (last - y) * pitch - 2 * by * channels]
-            smear(flat, pitch, (y + by) * pitch + by * channels, channels, weight, cosine[i], sine[i], strip)
+            strip = total[: (last - y - 1) * pitch + width * channels]
+            smear(flat, pitch, (y + room[0]) * pitch + room[2] * channels, channels, weight, dy, dx, strip)
             crop(total, pitch, QUANTUM, out[i, y:last])
 
 

@@ -45,10 +45,9 @@ def _snow(
     line = np.empty(crop_width, np.float32)
     by = len(weight)
     layer = np.empty((height, width, 1), np.uint8)
-    pitch = width + 2 * by
-    wide = np.empty((height + 2 * by, pitch), np.float32)
-    streaked = np.empty((height, pitch), np.float32)
-    strip = streaked.reshape(-1)[: height * pitch - 2 * by]
+    dy, dx = np.empty(by, np.int64), np.empty(by, np.int64)
+    wide = np.empty((height + 2 * by) * (width + 2 * by), np.float32)
+    streaked = np.empty(height * (width + 2 * by), np.float32)
     gray, fallen = np.empty(width, np.float32), np.empty(width, np.float32)
     loc, scale, threshold = np.float32(law[0] * 255.0), np.float32(law[1] * 255.0), np.float32(law[2] * 255.0)
     image_weight, rest = np.float32(kept), np.float32(1.0 - kept)
@@ -66,12 +65,14 @@ def _snow(
                 v = line[c] + column_fraction[j] * (line[c + 1] - line[c])
                 v = v if v >= threshold else np.float32(0)
                 layer[y, j, 0] = np.uint8(min(max(v, np.float32(0)), np.float32(255)))
-        filters.pad(layer, by, filters.NEAREST, wide)
-        filters.smear(wide.reshape(-1), pitch, by * pitch + by, 1, weight, cosine[i], sine[i], strip)
+        room = filters.streak_room(layer, cosine[i], sine[i], by, dy, dx)
+        pitch = filters.pad_edges(layer, room, wide)
+        strip = streaked[: (height - 1) * pitch + width]
+        filters.smear(wide, pitch, room[0] * pitch + room[2], 1, weight, dy, dx, strip)
         for j in range(len(strip)):
             strip[j] = np.float32(np.int32(strip[j] + np.float32(filters.QUANTUM)))
         for y in range(height):
-            fresh, turned = streaked[y], streaked[height - 1 - y]
+            fresh, turned = streaked[y * pitch :], streaked[(height - 1 - y) * pitch :]
             source, target = x[i, y].reshape(-1), out[i, y].reshape(-1)
             step, end = np.uint64(channels), np.uint64(width - 1)
             for j in range(np.uint64(width)):
