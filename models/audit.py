@@ -1,0 +1,174 @@
+"""Proves that a trained network is binary where it says so, by watching what its convolutions are really given.
+
+A forward pass of the network with its weights as deployed is watched below the level of modules, where every convolution
+and matrix product passes, whatever calls it. For each layer that is called binary, it is checked that
+
+1. it makes convolutions and no other product, and each is given -1 and +1 alone, in its input and in every filter (zeros
+   of the padding are apart: `padded` says whether there are any);
+2. the values these stand for are an affine image of them, a s + c for the input and alpha b + beta for a filter: two each;
+3. exclusive or and population count on the packed export give the same whole numbers, on the same input.
+
+Then the packed network's logits must equal the network's to 1e-9 in float64. In float32 they may differ: rounding differs,
+and can flip a sign. A network that fails cannot be reported as 1/1 bit.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lcrbench.models import packed
+from lcrbench.models.binary import BinaryConv2d, binary_layers, input_levels
+
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One binary layer: what its inputs' signs stand for (scale s + offset), and whether zeros pad its input."""
+
+    name: str
+    input_scale: float
+    input_offset: float
+    padded: bool
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The outcome: `faults` is empty for a network that is binary in the layers named."""
+
+    layers: tuple[Layer, ...]
+    logit_difference: float
+    faults: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether the network may be called binary in these layers."""
+        return not self.faults
+
+
+@torch.no_grad()
+def audit(network: nn.Module, images: Tensor) -> Audit:
+    """Audit a network, in evaluation mode, on images (N, 3, H, W) in [0, 1]; two or more, so that they differ."""
+    network, images = copy.deepcopy(network).cpu().eval(), images.cpu()
+    frozen = freeze(network)
+    faults = []
+    if not torch.equal(frozen(images), network(images)):
+        faults.append("the network with its deployed weights gives other logits")
+    tensors = packed.export(network)
+    watch = _Watch(frozen, tensors)
+    with watch:
+        frozen(images)
+    watch.detach()
+    faults += watch.faults
+    wide = images.double()
+    difference = frozen.double()(wide) - packed.restore(network, tensors).double()(wide)
+    distance = float(difference.abs().max())
+    # Written so that nan is a fault.
+    if not distance <= TOLERANCE:
+        faults.append(f"the packed network's logits differ by {distance:.3g} in float64")
+    layers = []
+    for name, layer in binary_layers(network).items():
+        a, c = (float(v) for v in input_levels(layer) or (1.0, 0.0))
+        layers.append(Layer(name, a, c, any(p > 0 for p in layer.padding)))
+        if name not in watch.seen:
+            faults.append(f"{name} was never used")
+    return Audit(tuple(layers), distance, tuple(faults))
+
+
+class Frozen(nn.Module):
+    """A binarizer that returns constants."""
+
+    def __init__(self, bits: Tensor, scale: Tensor | None) -> None:
+        super().__init__()
+        self.bits: Tensor
+        self.scale: Tensor | None
+        self.register_buffer("bits", bits)
+        self.register_buffer("scale", scale)
+
+    def forward(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the signs and the scale."""
+        return self.bits, self.scale
+
+
+class FrozenOffset(Frozen):
+    """The same with an offset."""
+
+    def __init__(self, bits: Tensor, scale: Tensor | None, beta: Tensor) -> None:
+        super().__init__(bits, scale)
+        self.beta: Tensor
+        self.register_buffer("beta", beta)
+
+    def offset(self, weight: Tensor) -> Tensor:
+        """Return beta (C_out)."""
+        return self.beta
+
+
+def freeze(network: nn.Module) -> nn.Module:
+    """Return a copy of a network whose binary layers have their deployed weights as constants."""
+    frozen = copy.deepcopy(network)
+    for layer in binary_layers(frozen).values():
+        bits, scale, offset = packed.deployed(layer)
+        layer.binarizer = Frozen(bits, scale) if offset is None else FrozenOffset(bits, scale, offset)
+    return frozen
+
+
+class _Watch(TorchDispatchMode):
+    """Sees every operation of a forward pass, and knows in which binary layer it happens."""
+
+    def __init__(self, network: nn.Module, tensors: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.tensors = tensors
+        self.inside: tuple[str, BinaryConv2d] | None = None
+        self.seen: set[str] = set()
+        self.faults: list[str] = []
+        self.handles = []
+        for name, layer in binary_layers(network).items():
+            self.handles.append(layer.register_forward_pre_hook(self._enter(name)))
+            self.handles.append(layer.register_forward_hook(self._leave))
+
+    def _enter(self, name: str) -> Any:
+        def enter(layer: nn.Module, inputs: Any) -> None:
+            assert isinstance(layer, BinaryConv2d)
+            self.inside = name, layer
+
+        return enter
+
+    def _leave(self, *_: Any) -> None:
+        self.inside = None
+
+    def detach(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if self.inside is None:
+            return out
+        name, layer = self.inside
+        kind = func.overloadpacket.__name__
+        if kind in ("convolution", "_convolution", "mkldnn_convolution"):
+            self._check(name, layer, args[0], args[1], out)
+        elif kind in ("mm", "bmm", "addmm", "baddbmm", "mv", "dot", "linear", "matmul", "_linalg_det"):
+            self.faults.append(f"{name} makes a product of another kind ({kind})")
+        return out
+
+    def _check(self, name: str, layer: BinaryConv2d, inputs: Tensor, weight: Tensor, out: Tensor) -> None:
+        for what, tensor in (("input", inputs), ("weight", weight)):
+            if not bool((tensor.abs() == 1).all()):
+                found = tensor.unique()
+                values = ", ".join(f"{float(v):.4g}" for v in found[:4])
+                self.faults.append(f"{name} convolves {what}s of {len(found)} values ({values} ...)")
+                return
+        ones = len(weight) == 1 and bool((weight == 1).all()) and layer.out_channels > 1
+        bits = self.tensors[f"{name}.bits"]
+        filters = torch.full_like(bits[:1], 255) if ones else bits
+        counted = packed.count(inputs, filters.numpy(), weight.shape[-1], int(layer.stride[0]), int(layer.padding[0]))
+        if not torch.equal(counted.to(out.dtype), out):
+            self.faults.append(f"{name}: the packed filters give other sums than its convolution")
+        self.seen.add(name)

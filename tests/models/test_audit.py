@@ -1,0 +1,168 @@
+"""The audit passes what is binary and catches what is not; the packed form against sums written out."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import nn
+from torch.nn import functional as F
+
+from lcrbench import registry
+from lcrbench.models import network as networks
+from lcrbench.models import packed
+from lcrbench.models.audit import audit, freeze
+from lcrbench.models.binary import BinaryConv2d, binary_layers
+
+BINARY = [m for m in registry.names("method") if registry.load("method", m).Method.weight_bits == 1]
+
+
+def make(method: str, backbone: str = "vgg_tiny", size: int = 16, seed: int = 0) -> networks.Network:
+    def generator(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(seed + sum(map(ord, name)))
+
+    net = networks.build(networks.choose(method), backbone, 10, size, [0.3] * 3, [0.4] * 3, generator)
+    # Learnt constants that are not at their first values, and batch statistics of real data.
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if p.ndim < 2:
+                p.add_(0.1 * torch.randn(p.shape, generator=generator(name)))
+        for _ in range(3):
+            net(images(8, size))
+    return net.eval()
+
+
+def images(n: int = 2, size: int = 16) -> torch.Tensor:
+    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("method", BINARY)
+def test_every_binary_method_passes(method: str) -> None:
+    net = make(method)
+    found = audit(net, images())
+    assert found.passed, found.faults
+    assert [layer.name for layer in found.layers] == list(binary_layers(net))
+    assert all(layer.padded for layer in found.layers)
+    if method == "dorefa":
+        assert {(layer.input_scale, layer.input_offset) for layer in found.layers} == {(0.5, 0.5)}
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    ["resnet20", "resnet20:shortcut=binary,convs=2", "resnet20:shortcut=pool-real", "resnet20:shortcut=pool-pad"],
+)
+def test_every_shortcut_passes(backbone: str) -> None:
+    net = make("reactnet", backbone, 8)
+    found = audit(net, images(2, 8))
+    assert found.passed, found.faults
+    assert len(found.layers) == (20 if "binary" in backbone else 18)
+
+
+def test_the_packed_file_is_the_network() -> None:
+    net, other = make("adabin"), make("adabin", seed=5)
+    tensors = load(save(packed.export(net)))
+    assert not any(k.endswith(".weight") and k.removesuffix(".weight") in binary_layers(net) for k in tensors)
+    restored = packed.restore(other, tensors)
+    with torch.no_grad():
+        difference = freeze(net).double()(images().double()) - restored.double()(images().double())
+    assert float(difference.abs().max()) < 1e-9
+    bits = sum(v.numel() for k, v in tensors.items() if k.endswith(".bits"))
+    assert bits * 8 == sum(m.weight.numel() for m in binary_layers(net).values())
+
+
+def test_a_file_of_another_network_is_refused() -> None:
+    with pytest.raises(ValueError, match="another network"):
+        packed.restore(make("bnn"), packed.export(make("reactnet")))
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "padding"), [(3, 3, 1, 1), (70, 3, 2, 1), (5, 1, 2, 0), (2, 7, 2, 3)]
+)
+def test_counting_against_a_convolution(channels: int, kernel: int, stride: int, padding: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    s = torch.randn(2, channels, 9, 9, generator=generator).sign()
+    b = torch.randn(4, channels, kernel, kernel, generator=generator).sign()
+    bits = np.packbits((b > 0).flatten(1).numpy(), axis=1)
+    counted = packed.count(s, bits, kernel, stride, padding)
+    assert torch.equal(counted.float(), F.conv2d(s, b, None, stride, padding))
+
+
+def test_one_filter_by_hand() -> None:
+    s = torch.tensor([[[[1.0, -1.0], [1.0, 1.0]]]])
+    # Filter + - / - +: agreeing at 3 of 4 places, 3 - 1 = 2.
+    bits = np.packbits(np.array([[True, False, False, True]]), axis=1)
+    assert bits.tolist() == [[0b10010000]]
+    assert packed.count(s, bits, 2, 1, 0).tolist() == [[[[2]]]]
+
+
+class Ternary(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sign(torch.where(x.abs() < 0.1, 0.0, x))
+
+
+class Leak(BinaryConv2d):
+    """A binary layer that lets a real product through beside the binary one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + 0.01 * F.conv2d(x, self.weight, None, self.stride, self.padding)
+
+
+class Product(BinaryConv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + x.mean((2, 3)).matmul(self.weight.mean((2, 3)).T)[:, :, None, None]
+
+
+class Varying(nn.Module):
+    """Weights that are not the same twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, weight: torch.Tensor) -> tuple[torch.Tensor, None]:
+        self.calls += 1
+        return torch.where(weight + 0.01 * self.calls >= 0, 1.0, -1.0), None
+
+
+class Scaled(nn.Module):
+    """Real weights passed off as signs."""
+
+    def forward(self, weight: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return weight, None
+
+
+def _turn(layer: Any, cls: type) -> None:
+    layer.__class__ = cls
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda layer: setattr(layer, "sign", Ternary()), "inputs of 3 values"),
+        (lambda layer: setattr(layer, "sign", nn.Identity()), "convolves inputs"),
+        (lambda layer: setattr(layer, "binarizer", Scaled()), "convolves weights"),
+        (lambda layer: setattr(layer, "binarizer", Varying()), "other"),
+        (lambda layer: setattr(layer, "real_weights", True), "convolves weights"),
+        (lambda layer: _turn(layer, Leak), "convolves inputs"),
+        (lambda layer: _turn(layer, Product), "product of another kind"),
+    ],
+)
+def test_what_is_not_binary_fails(change: Any, says: str) -> None:
+    net = copy.deepcopy(make("irnet"))
+    change(list(binary_layers(net).values())[1])
+    found = audit(net, images())
+    assert not found.passed
+    assert any(says in fault for fault in found.faults), found.faults
+    assert not found.faults[0].startswith("blocks.0")
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    net = make("recu").train()
+    state = {k: v.clone() for k, v in net.state_dict().items()}
+    audit(net, images())
+    assert net.training
+    assert all(torch.equal(v, net.state_dict()[k]) for k, v in state.items())
