@@ -24,6 +24,8 @@ ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, OLIVE = (
 )
 PALETTE = (ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, OLIVE)
 Dash = Literal["solid", "dashed", "dashdot", "dotted"]
+# Their names in the page, where a dark theme lightens those that would sink into it.
+VARIABLES = {colour: f"--c{i}" for i, colour in enumerate(PALETTE)} | {INK: "--ink"}
 DASHES: tuple[Dash, ...] = ("solid", "dashed", "dashdot", "dotted")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 

@@ -347,11 +347,13 @@ def _difference(budget: Budget, record: Record) -> str:
 
 
 def plain(value: object) -> str:
-    """Return a value for people: whole numbers with thin thousands, the rest as it is.
+    """Return a value for people: whole numbers with their thousands apart, the rest as it is.
 
-    >>> plain(60000), plain(0.05), plain("cosine")
-    ('60,000', '0.05', 'cosine')
+    >>> plain(60000), plain(60000.0), plain(0.05), plain("cosine")
+    ('60,000', '60,000', '0.05', 'cosine')
     """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lcrbench.bench.stats import Interval
-from lcrbench.reports.colours import INK, Style, style
+from lcrbench.reports.colours import INK, VARIABLES, Style, style
 from lcrbench.reports.comparison import Row
 
 # Stand for the page's rule and muted text, and are replaced by them inside the page.
@@ -206,8 +206,8 @@ def _themed(svg: str, prefix: str, panel: Panel, figure: Figure, hits: Hits) -> 
     svg = re.sub(r'id="row-(\d+)-\d+"', r'class="m m\1"', svg)
     svg = re.sub(r' id="([^"]+)"', rf' id="{prefix}-\1"', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-    for colour, variable in ((INK, "--ink"), (RULE, "--rule"), (MUTED, "--muted")):
-        svg = svg.replace(colour, f"var({variable})")
+    for colour, variable in (VARIABLES | {RULE: "--rule", MUTED: "--muted"}).items():
+        svg = svg.replace(colour.lower(), f"var({variable})")
     svg = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"font: \1var(--sans)", svg)
     svg = re.sub(r"font-family: *'?DejaVu Sans'?[^;\"]*", "font-family: var(--sans)", svg)
     svg = re.sub(r"\n\s*", "\n", svg)

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from lcrbench import __version__
-from lcrbench.reports.colours import INK, style
+from lcrbench.reports.colours import VARIABLES, style
 from lcrbench.reports.comparison import MOST_COLUMNS, Comparison, Row, Setting
 from lcrbench.reports.tables import COST, Cell, Column, Proof, Table, bounds, number, part
 
@@ -116,7 +116,7 @@ def _json(value: object) -> Markup:
 def _mark(label: str) -> dict[str, str]:
     s = style(label)
     dash = {"dashed": "5 2.5", "dashdot": "6 2 1.5 2", "dotted": "1.5 2"}.get(s.dash, "")
-    return {"colour": "var(--ink)" if s.colour == INK else s.colour, "dash": dash, "marker": s.marker}
+    return {"colour": f"var({VARIABLES[s.colour]})", "dash": dash, "marker": s.marker}
 
 
 def _section(section: Section, index: dict[str, int], many: bool) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
         ],
         "rows": [
             {
-                "label": r.label,
+                "label": r.label.replace("_", " ") if table.first == "Corruption" else r.label,
                 "note": r.note,
                 "failed": r.failed,
                 "group": r.group,

@@ -323,7 +323,7 @@ def training(setting: Setting, store: Store) -> Picture | None:
 def _ratios(row: Row, logs: list[pd.DataFrame], columns: list[str], name: str) -> Panel:
     def draw(ax: Axes, hits: Hits) -> None:
         together = pd.concat(logs).groupby("images")[columns].mean()
-        shades = mpl.colormaps["cividis"](np.linspace(0.15, 0.9, len(columns)))
+        shades = mpl.colormaps["cividis"](np.linspace(0.3, 0.92, len(columns)))
         ax.axhline(1, color=MUTED, linewidth=0.8, linestyle="dashed")
         for colour, column in zip(shades, columns, strict=True):
             line = together[column].dropna()

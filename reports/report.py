@@ -63,7 +63,7 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
         section = Section(
             setting,
             _setting_summary(setting),
-            tables.main_table(setting),
+            tables.main_table(setting, outcomes),
             tables.corruption_table(setting),
             _difference_tables(setting, found),
             tables.generic_table(setting),
@@ -343,7 +343,7 @@ def _difference_finding(d: Difference, where: str) -> Finding:
     sign = "+" if interval.value > 0 else ""
     return Finding(
         f"{sign}{tables.number(cell.value, column)} points",
-        tables.bounds(cell, column),
+        f"{tables.bounds(cell, column)} n={interval.n:,}",
         f"{where}{verdict} ({over}{p}){about}.",
     )
 

@@ -31,7 +31,7 @@ from lcrbench.reports.comparison import (
     chosen,
     plain,
 )
-from lcrbench.reports.significance import Difference
+from lcrbench.reports.significance import Difference, Outcomes
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Column:
     scale: float = 1.0
     group: str = ""
     note: str = ""
+    least: bool = False
+    """What would be printed as 0, a p-value, is said to be less than the last digit."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ def number(value: float | None, column: Column) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     text = f"{value * column.scale:,.{column.digits}f}"
+    if column.least and 0 <= value * column.scale < 10**-column.digits:
+        return f"<{10**-column.digits:.{column.digits}f}"
     # A rounded minus nothing is nothing.
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
 
@@ -212,8 +216,11 @@ COST = ("Drop", "Calibration", "Network", "Training")
 """The headings of the main table's second half."""
 
 
-def main_table(setting: Setting) -> Table:
-    """Return the paper's table: accuracy clean and corrupted by group, Lipschitz, size and cost."""
+def main_table(setting: Setting, outcomes: Outcomes | None = None) -> Table:
+    """Return the paper's table: accuracy clean and corrupted by group, Lipschitz, size and cost.
+
+    The drop's interval over images needs the outcomes, because clean and corrupted copies of an image go together.
+    """
     digits = percent_digits(setting)
     ran = set(setting.corruptions)
     common = [c for c in COMMON if c in ran]
@@ -265,7 +272,7 @@ def main_table(setting: Setting) -> Table:
             cells += [Cell.of(i) for i in mce.of_row(row)]
         if lipschitz:
             cells.append(Cell.of(row.estimate(lipschitz)))
-        cells.append(drop(row))
+        cells.append(drop(row, outcomes))
         cells += [Cell.of(row.estimate(k)) for k in calibration]
         cells += [
             cost(row, lambda r: r.model.parameters if r.model else None),
@@ -305,8 +312,12 @@ def main_table(setting: Setting) -> Table:
     return marked(Table("main", caption, tuple(columns), tuple(rows), tuple(notes)))
 
 
-def drop(row: Row) -> Cell:
-    """Return clean accuracy minus mean corrupted accuracy, with an interval over seeds if there are several."""
+def drop(row: Row, outcomes: Outcomes | None) -> Cell:
+    """Return clean accuracy minus mean corrupted accuracy, with an interval over seeds, or over images if there is one."""
+    if len(row.runs) == 1 and outcomes is not None:
+        arrays = [outcomes.per_image(row.runs[0].run_id, cells) for cells in ("clean", "common")]
+        if arrays[0] is not None and arrays[1] is not None:
+            return Cell.of(stats.mean(arrays[0] - arrays[1], "base images"))
     clean, error = row.per_seed(CLEAN), row.per_seed(COMMON_ERROR)
     if not clean or len(clean) != len(error):
         return Cell()
@@ -404,8 +415,8 @@ def difference_table(families: Sequence[tuple[str, Sequence[Difference]]], name:
     columns = (
         Column("over seeds", "points", "Difference", digits=2, scale=100),
         Column("over images", "points", "Difference", digits=2, scale=100),
-        Column("p", "", "", digits=4),
-        Column("p, Holm", "", "", digits=4),
+        Column("p", digits=4, least=True),
+        Column("p, Holm", digits=4, least=True),
         Column("smallest detectable", "points", "", digits=2, scale=100),
     )
     rows, units, tests = [], set(), []
@@ -439,7 +450,14 @@ def difference_table(families: Sequence[tuple[str, Sequence[Difference]]], name:
         "the "
         "spread seen."
     )
-    return Table(name, caption, columns, tuple(rows), tuple(notes), "Difference")
+    table = Table(name, caption, columns, tuple(rows), tuple(notes), "Difference")
+    return table if "seeds" in units else _without(table, "over seeds")
+
+
+def _without(table: Table, title: str) -> Table:
+    keep = [j for j, c in enumerate(table.columns) if c.title != title]
+    rows = tuple(replace(r, cells=tuple(r.cells[j] for j in keep)) for r in table.rows)
+    return replace(table, columns=tuple(table.columns[j] for j in keep), rows=rows)
 
 
 def part(table: Table, heads: Sequence[str]) -> Table:
