@@ -1,0 +1,227 @@
+"""An interrupted training goes on from its save and ends in the same bits; damage, locks and stale source are seen to."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lcrbench.bench import env, runner, spec, worker
+from lcrbench.bench.checkpoint import Checkpoint
+from lcrbench.bench.store import Store
+from lcrbench.bench.train import Stopped
+from lcrbench.errors import UserError
+
+TABLES: dict[str, Any] = {
+    "data": {"train": 200, "test": 50},
+    "methods": ["irnet+lcr"],
+    "budget": {"images": 600, "batch": 50, "lr": 0.05},
+    "evaluation": {"corruptions": ["fog"], "severities": [1], "block": 25},
+    "metrics": {"accuracy": {}, "corruption_error": {}},
+}
+
+
+def job(root: Path, **change: Any) -> worker.Job:
+    grid = spec.make_grid(TABLES | change)
+    (planned,) = runner.plan(grid, worker.load_data(grid.data))
+    Store(root, create=True)
+    return worker.Job(planned, grid.data, root, "cpu", env.provenance("cpu", 1, "test", {}, deterministic=True))
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """`run_one` listens to SIGTERM: give it back afterwards."""
+    import signal
+
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return worker.run_one(job(tmp_path_factory.mktemp("whole")))
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, steps: list[int]) -> None:
+    """Ask each training for a stop after so many of its own steps, then let the last one run."""
+
+    def stopping(self: Checkpoint) -> bool:
+        self.seen = getattr(self, "seen", 0) + 1
+        # Each step asks twice when it stops: before the save and after it.
+        return bool(steps) and self.seen >= steps[0]
+
+    monkeypatch.setattr(Checkpoint, "stopping", stopping)
+
+
+@pytest.mark.parametrize("stops", [[1], [5], [11], [3, 2, 4]])
+def test_resumed_training_ends_in_the_same_bits(
+    tmp_path: Path, whole: Any, stops: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    todo = list(stops)
+    stop_after(monkeypatch, todo)
+    while todo:
+        with pytest.raises(Stopped):
+            worker.run_one(job(tmp_path))
+        assert Store(tmp_path).ids() == []
+        assert Store(tmp_path).unfinished(whole.run_id).exists()
+        todo.pop(0)
+    record = worker.run_one(job(tmp_path))
+    assert record.timeless() == whole.timeless()
+    assert record.files == whole.files
+    assert not Store(tmp_path).unfinished(whole.run_id).exists()
+
+
+def test_a_stop_during_evaluation_keeps_the_trained_network(tmp_path: Path, whole: Any, monkeypatch) -> None:
+    stop_after(monkeypatch, [13])
+    with pytest.raises(Stopped):
+        worker.run_one(job(tmp_path))
+    monkeypatch.undo()
+    steps = []
+    record = worker.run_one(job(tmp_path), lambda phase, *a, **k: steps.append(phase))
+    assert "training" not in steps
+    assert record.files == whole.files
+
+
+@pytest.mark.parametrize("where", [0, 70, 3000, -1])
+def test_a_damaged_save_is_named_and_never_used(tmp_path: Path, whole: Any, where: int, monkeypatch) -> None:
+    stop_after(monkeypatch, [5])
+    with pytest.raises(Stopped):
+        worker.run_one(job(tmp_path))
+    monkeypatch.undo()
+    path = Store(tmp_path).unfinished(whole.run_id)
+    content = bytearray(path.read_bytes())
+    content[where] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        worker.run_one(job(tmp_path))
+    Store(tmp_path).set_aside(whole.run_id)
+    assert worker.run_one(job(tmp_path)).files == whole.files
+    assert len(list((tmp_path / ".damaged").iterdir())) == 1
+
+
+def test_a_save_of_other_source_is_not_used(tmp_path: Path, whole: Any) -> None:
+    Checkpoint(Store(tmp_path, create=True), whole.run_id, "other source").save({"x": torch.zeros(3)}, {})
+    assert worker.run_one(job(tmp_path)).files == whole.files
+
+
+def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path) -> None:
+    one = job(tmp_path)
+    with Store(tmp_path).lock(one.spec.run_id):
+        context = multiprocessing.get_context("spawn")
+        reader, writer = context.Pipe(duplex=False)
+        process = context.Process(target=worker.work, args=(one, writer))
+        process.start()
+        process.join(120)
+        reader.close()
+    assert process.exitcode == worker.BUSY
+    assert Store(tmp_path).ids() == []
+
+
+def test_two_processes_on_one_store_train_each_run_once(tmp_path: Path) -> None:
+    lines = [
+        'methods = ["bnn", "irnet"]',
+        "[data]",
+        "train = 200",
+        "test = 50",
+        "[budget]",
+        "images = 600",
+        "batch = 50",
+    ]
+    lines += ["[evaluation]", 'corruptions = ["fog"]', "severities = [1]", "[metrics.accuracy]"]
+    (tmp_path / "s.toml").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "lcrbench.bench.cli", "run", "s.toml", "--store", "s", "--workers", "1"]
+    both = [
+        subprocess.Popen([*command, "--out", f"report{i}"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        for i in range(2)
+    ]
+    for process in both:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    store = Store(tmp_path / "s")
+    assert len(store.ids()) == 2
+    assert [store.record(i).status for i in store.ids()] == ["finished"] * 2
+    for i in store.ids():
+        store.verify(i)
+
+
+def test_stale_runs_are_refused_redone_or_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(runner, "_schedule", lambda jobs, *a: calls.extend(j.spec.run_id for j in jobs))
+    one = job(tmp_path)
+    worker.run_one(one)
+    grid = spec.make_grid(TABLES)
+
+    def again(**kwargs: Any) -> None:
+        calls.clear()
+        runner.run(grid, tmp_path, workers=1, device="cpu", command="", quiet=True, **kwargs)
+
+    again()
+    assert calls == []
+    monkeypatch.setattr(env, "source_hash", lambda: "changed")
+    with pytest.raises(UserError, match="--stale redo"):
+        again()
+    again(stale="keep")
+    assert calls == []
+    again(stale="redo")
+    assert calls == [one.spec.run_id]
+
+
+def test_damaged_runs_are_refused_or_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(runner, "_schedule", lambda jobs, *a: calls.extend(j.spec.run_id for j in jobs))
+    run_id = worker.run_one(job(tmp_path)).run_id
+    path = tmp_path / run_id / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    grid = spec.make_grid(TABLES)
+    with pytest.raises(UserError, match="--redo"):
+        runner.run(grid, tmp_path, workers=1, device="cpu", command="", quiet=True)
+    runner.run(grid, tmp_path, workers=1, device="cpu", command="", quiet=True, redo=True)
+    assert calls == [run_id]
+    assert Store(tmp_path).ids() == []
+
+
+def test_a_full_disk_is_told_and_leaves_the_store_whole(
+    tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from lcrbench.bench import store as stores
+
+    worker.run_one(job(tmp_path))
+    real, writes = stores.flush, 0
+    for fail_at in range(1, 8):
+        writes = 0
+
+        def full(path: Path, fail_at: int = fail_at) -> None:
+            nonlocal writes
+            writes += 1
+            if writes == fail_at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            real(path)
+
+        monkeypatch.setattr(stores, "flush", full)
+        with pytest.raises(UserError, match="No space left"):
+            worker.run_one(job(tmp_path))
+        monkeypatch.undo()
+        assert Store(tmp_path).record(whole.run_id).files == whole.files
+        Store(tmp_path).verify(whole.run_id)
+
+
+def test_a_budget_in_seconds_ends_by_the_clock(tmp_path: Path) -> None:
+    record = worker.run_one(job(tmp_path, budget={"unit": "seconds", "seconds": 1.5, "batch": 50}))
+    assert record.ledger.unit == "seconds"
+    assert record.ledger.steps > 1
+    assert record.ledger.images == record.ledger.steps * 50
+    assert 1 < record.ledger.seconds["training"].cpu < 6
+
+
+@pytest.mark.parametrize("budget", [{"unit": "seconds"}, {"seconds": 3.0}, {"unit": "second", "seconds": 3.0}])
+def test_contradictory_budgets_are_refused(budget: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="budget"):
+        spec.make_grid({"budget": budget})
