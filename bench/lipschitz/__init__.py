@@ -1,0 +1,1 @@
+"""Lipschitz measurement for networks of signs: searches, bounds and estimates that the metrics `lipschitz_*` report."""

@@ -1,0 +1,92 @@
+"""The points that a perturbation may reach: the intersection of a ball around the image with the box of pixels.
+
+    B_p(x, eps) = { x + d : ||d||_p <= eps, 0 <= x + d <= 1 },      p = 2 or infinity, pixel units.
+
+Perturbations and gradients are tensors (N, 3, H, W).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lcrbench.errors import UserError, unknown
+
+NORMS = ("l2", "linf")
+
+
+@dataclass(frozen=True)
+class Ball:
+    """The ball of a `norm` ("l2" or "linf") with radius `eps` > 0 in pixel units. Raises `UserError` for any other."""
+
+    norm: str
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise unknown("norm", self.norm, NORMS)
+        if not (math.isfinite(self.eps) and self.eps > 0):
+            raise UserError(f"a radius is a positive number, not {self.eps}")
+
+    def furthest(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """Return the d that maximizes <gradient, d> over the ball and the box: the Frank-Wolfe step, exact.
+
+        For l2 that is clip(t g, -x, 1 - x) with the t at which its norm is eps (or every pixel is at its wall): by the
+        optimality conditions, pixels at a wall leave their share of the radius to the others. Each round solves for t
+        with the pixels at walls held there; t grows, so few rounds settle it.
+        """
+        low, high = -x, 1 - x
+        if self.norm == "linf":
+            return (self.eps * gradient.sign()).clamp(low, high)
+        g = gradient / _length(gradient).clamp_min(1e-30)
+        t = torch.full_like(_length(g), self.eps)
+        d = (t * g).clamp(low, high)
+        for _ in range(20):
+            free = (d == t * g) & (g != 0)
+            used = d.masked_fill(free, 0).square().sum((1, 2, 3), keepdim=True)
+            rest = g.masked_fill(~free, 0).square().sum((1, 2, 3), keepdim=True)
+            larger = ((self.eps**2 - used).clamp_min(0) / rest.clamp_min(1e-30)).sqrt()
+            larger = torch.where(rest > 1e-20, torch.maximum(larger, t), t)
+            if bool((larger <= t * (1 + 1e-5)).all()):
+                break
+            t = larger
+            d = (t * g).clamp(low, high)
+        return self.inside(x, d)
+
+    def inside(self, x: Tensor, d: Tensor) -> Tensor:
+        """Return d moved into the ball and the box: clipped, and for l2 scaled down if it is too long."""
+        d = d.clamp(-x, 1 - x)
+        if self.norm == "linf":
+            return d.clamp(-self.eps, self.eps)
+        return d * (self.eps / _length(d).clamp_min(1e-30)).clamp_max(1)
+
+    def length(self, d: Tensor) -> Tensor:
+        """Return ||d||_p in float64 (N)."""
+        flat = d.double().flatten(1)
+        length: Tensor = flat.norm(dim=1) if self.norm == "l2" else flat.abs().amax(1)
+        return length
+
+    def settle(self, x: Tensor, d: Tensor) -> Tensor:
+        """Return the points x + d as float32, certainly in the box, and certainly no further than eps from x.
+
+        Rounding x + d to float32 can lengthen it: such a d is shrunk until the rounded point is inside.
+        """
+        d = self.inside(x, d)
+        points = (x + d).clamp(0, 1)
+        shrink = 1e-6
+        for _ in range(20):
+            over = self.length(points.double() - x.double()) > self.eps
+            if not bool(over.any()):
+                return points
+            d = torch.where(over.view(-1, 1, 1, 1), d * (1 - shrink), d)
+            points = (x + d).clamp(0, 1)
+            shrink *= 2
+        raise UserError(f"the radius {self.eps} is below what float32 pixels can resolve")
+
+
+def _length(d: Tensor) -> Tensor:
+    length: Tensor = d.flatten(1).norm(dim=1)
+    return length.view(-1, 1, 1, 1)

@@ -1,0 +1,108 @@
+"""What the measurements may ask of a network: its logits, as deployed, and a gradient to search along.
+
+Only the deployed forward pass (float32, unfolded, in blocks of one size) yields values. Gradients are those of training,
+with the estimators' pseudo-gradients in place of the derivative of the signs: they suggest where to look and prove nothing.
+
+Points are tensors (N, 3, H, W) float32 in [0, 1], channels last in memory; logits come back as float64 (N, classes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lcrbench.bench.evaluate import Subject
+from lcrbench.errors import UserError
+
+SAME = 1e-5
+"""Relative difference of logits that counts as rounding where other images are in the batch."""
+
+
+class Oracle:
+    """The network of a subject. Raises `UserError` if it is not a fixed function of the single image."""
+
+    def __init__(self, subject: Subject, images: np.ndarray) -> None:
+        self.subject = subject
+        self.block = subject.spec.evaluation.block
+        self.device = subject.device
+        self.images = checked(images)
+        training = [name or "the network" for name, m in subject.network.named_modules() if m.training]
+        if training:
+            raise UserError(f"{training[0]} is in training mode: call .eval() before measuring")
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse a network that answers twice differently, or whose answer depends on the other images."""
+        some = self.images[: min(8, len(self.images))]
+        first = self.subject.logits(some)
+        if not np.isfinite(first).all():
+            raise UserError("the network's logits are not finite")
+        if not np.array_equal(first, self.subject.logits(some)):
+            raise UserError("the network is not deterministic: the same images gave other logits the second time")
+        # The others moved to other places, and brighter: what is in the batch changes, the first image does not.
+        others = np.concatenate([1 - some[:0:-1], some[:1]])
+        alone = self.subject.logits(others)[-1]
+        if np.abs(alone - first[0]).max() > SAME * max(1e-30, float(np.abs(first).max())):
+            raise UserError("the network's output for an image depends on the other images in the batch")
+
+    def points(self, images: np.ndarray | None = None) -> Tensor:
+        """Return images (N, H, W, 3), or the subject's, as points."""
+        return torch.from_numpy(self.images if images is None else images).permute(0, 3, 1, 2)
+
+    def logits(self, points: Tensor) -> np.ndarray:
+        """Return the deployed network's logits."""
+        images = np.ascontiguousarray(points.permute(0, 2, 3, 1).numpy())
+        return self.subject.logits(images).astype(np.float64)
+
+    def pull(self, points: Tensor, weigh: Callable[[np.ndarray, slice], np.ndarray]) -> tuple[np.ndarray, Tensor]:
+        """Return the logits of the gradient's own forward pass, and the gradient of sum_k u_k f_k at each point.
+
+        u = `weigh(logits, where)` (n, classes) for each block `where` of the points. Every pass has the block's full
+        size, so that a gradient, too, is independent of the other images.
+        """
+        values, gradients = [], []
+        for start in range(0, len(points), self.block):
+            where = slice(start, min(start + self.block, len(points)))
+            n = where.stop - where.start
+            padded = torch.zeros(self.block, *points.shape[1:]).to(memory_format=torch.channels_last)
+            padded[:n] = points[where]
+            x = padded.to(self.device).requires_grad_()
+            with torch.enable_grad():
+                out = self.subject.network(x)
+            found = out[:n].detach().double().cpu().numpy()
+            values.append(found)
+            u = torch.zeros_like(out)
+            u[:n] = torch.from_numpy(weigh(found, where)).to(out)
+            gradients.append(self._gradient(out, x, u)[:n])
+        self.subject.passes += len(points)
+        return np.concatenate(values), torch.cat(gradients)
+
+    def _gradient(self, out: Tensor, x: Tensor, u: Tensor) -> Tensor:
+        if not out.requires_grad:
+            return torch.zeros_like(x).cpu()
+        (gradient,) = torch.autograd.grad(out, x, u, allow_unused=True)
+        return torch.zeros_like(x).cpu() if gradient is None else gradient.float().nan_to_num_().cpu()
+
+
+def checked(images: np.ndarray) -> np.ndarray:
+    """Return images as float32 in [0, 1]: uint8 divided by 255, or floats in that range. Raises `UserError` otherwise."""
+    if images.ndim != 4 or not len(images):
+        raise UserError(f"images are an array (N, H, W, channels), not {images.shape}")
+    if images.dtype == np.uint8:
+        return images.astype(np.float32) / np.float32(255)
+    scaled = images.astype(np.float32)
+    if not (np.isfinite(scaled).all() and scaled.min() >= 0 and scaled.max() <= 1):
+        raise UserError(
+            "images must lie in [0, 1]: the measurement is in pixel space, normalization is the network's own"
+        )
+    return scaled
+
+
+def chosen(labels: np.ndarray, images: int) -> np.ndarray:
+    """Return the indices of `images` test images, evenly spaced in an order by class: each class has its share."""
+    n = min(images, len(labels))
+    by_class = np.argsort(labels, kind="stable")
+    return np.asarray(by_class[np.linspace(0, len(labels) - 1, n).astype(int)])

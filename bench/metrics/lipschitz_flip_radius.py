@@ -1,0 +1,48 @@
+"""Smallest radius at which another class was found to draw level. An upper bound of the robust radius.
+
+    r(x) = min { ||y - x||_p : y in [0, 1]^d was found with f_j(y) >= f_c(y) for a class j other than the predicted c }
+
+over the points of all searched balls of the norm, each moved back towards x by bisection as far as the flip lasts (8
+halvings, so that r is found to 1/256 of the first flip's distance). Nothing is said about the images without a flip:
+they count as larger than every searched radius, and a quantile that falls among them is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.lipschitz import search
+from lcrbench.bench.lipschitz.intervals import open_quantile
+from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+
+INFO = MetricInfo(
+    unit="pixel units",
+    higher_is_better=True,
+    bound="upper",
+    summary=__doc__.partition("\n")[0] if __doc__ else "",
+)
+PHASE: Phase = "lipschitz"
+Options = search.Options
+
+
+def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+    """Yield the 5 % quantile and the median over images for each norm, as far as flips were found."""
+    result = search.modulus(subject, options)
+    for norm in ("l2", "linf"):
+        if not result.of(norm):
+            continue
+        radii = search.flip_radii(subject, result, norm)
+        for statistic, q in (("q5", 0.05), ("q50", 0.5)):
+            i = open_quantile(radii, q)
+            if i is not None:
+                yield Measurement(
+                    metric="lipschitz_flip_radius",
+                    value=i.value,
+                    low=i.low,
+                    high=i.high,
+                    n=i.n,
+                    interval=i.how,
+                    statistic=statistic,
+                    norm=norm,
+                )

@@ -1,0 +1,55 @@
+"""Gain of the deployed network: how far its logits were found to move within a radius, over that radius. A lower bound.
+
+    gain_p(x; eps)  = omega_p(x; eps) / eps
+    omega_p(x; eps) = max ||f(x+d) - f(x)||_2      over ||d||_p <= eps, x + d in [0, 1]^d
+
+with logits f of the network as deployed (signs, evaluation mode, normalization inside) and d in pixel units. The maximum
+is searched as bench/lipschitz/search.py says, so each number is a lower bound. A sign network jumps: its gain grows without
+bound as the radius shrinks, and one radius can order two networks either way. Read the curve; and since logits have no
+natural scale, rank by `lipschitz_kappa` instead.
+
+Statistics over images: mean, q50 and q95 with intervals, and the maximum without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lcrbench.bench import stats
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.lipschitz import search
+from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+
+INFO = MetricInfo(
+    unit="logits per pixel unit",
+    higher_is_better=None,
+    bound="lower",
+    summary=__doc__.partition("\n")[0] if __doc__ else "",
+)
+PHASE: Phase = "lipschitz"
+Options = search.Options
+
+
+def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+    """Yield mean, median, 95 % quantile and maximum over images of the gain in each ball."""
+    for found in search.modulus(subject, options).found:
+        gain = found.gain
+        for statistic, i in {
+            "mean": stats.mean(gain),
+            "q50": stats.quantile(gain, 0.5),
+            "q95": stats.quantile(gain, 0.95),
+            "max": stats.Interval(float(np.max(gain)), None, None, len(gain), ""),
+        }.items():
+            yield Measurement(
+                metric="lipschitz_modulus",
+                value=i.value,
+                low=i.low,
+                high=i.high,
+                n=i.n,
+                interval=i.how,
+                statistic=statistic,
+                norm=found.ball.norm,
+                radius=found.ball.eps,
+            )

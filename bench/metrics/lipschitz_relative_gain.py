@@ -1,0 +1,45 @@
+"""Gain over the natural scale of the network's logits. A lower bound, scale-free.
+
+    relative gain = omega_p(x; eps) / eps / s,      s = sqrt( mean over images of ||f(x) - mean_j f_j(x)||_2^2 )
+
+with the gain of `lipschitz_modulus`; s is measured on the same clean images. Under f -> a f + b 1 it stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lcrbench.bench import stats
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.lipschitz import search
+from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+
+INFO = MetricInfo(
+    unit="root-mean-square logits per pixel unit",
+    higher_is_better=None,
+    bound="lower",
+    summary=__doc__.partition("\n")[0] if __doc__ else "",
+)
+PHASE: Phase = "lipschitz"
+Options = search.Options
+
+
+def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+    """Yield median and 95 % quantile in each ball; nothing for a network whose logits are all alike."""
+    result = search.modulus(subject, options)
+    if result.start.scale == 0:
+        return
+    for found in result.found:
+        for statistic, q in (("q50", 0.5), ("q95", 0.95)):
+            i = stats.quantile(found.gain / result.start.scale, q)
+            yield Measurement(
+                metric="lipschitz_relative_gain",
+                value=i.value,
+                low=i.low,
+                high=i.high,
+                n=i.n,
+                interval=i.how,
+                statistic=statistic,
+                norm=found.ball.norm,
+                radius=found.ball.eps,
+            )

@@ -1,0 +1,56 @@
+"""Slope of log omega against log eps: 1 where a network is Lipschitz, 0 where it jumps. An estimate, scale-free.
+
+    alpha(eps_1, eps_2) = log( mean omega(eps_2) / mean omega(eps_1) ) / log( eps_2 / eps_1 )
+
+between neighbouring radii of a norm, with omega as `lipschitz_modulus` searches it and the mean over images; the statistic
+names both radii in 1/255 pixel units, `radius` is the larger one. The interval is a percentile bootstrap over images, both
+radii resampled together. It is an estimate: both means are lower bounds, and the search may do better at one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.lipschitz import search
+from lcrbench.bench.lipschitz.intervals import bootstrap
+from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+
+INFO = MetricInfo(
+    unit="exponent",
+    higher_is_better=None,
+    bound="estimate",
+    summary=__doc__.partition("\n")[0] if __doc__ else "",
+)
+PHASE: Phase = "lipschitz"
+Options = search.Options
+
+
+def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+    """Yield the slope between neighbouring radii; none where nothing was found to move at the smaller one."""
+    result = search.modulus(subject, options)
+    for norm in ("l2", "linf"):
+        for a, b in pairwise(result.of(norm)):
+            if a.omega.mean() == 0:
+                continue
+            ratio = np.log(b.ball.eps / a.ball.eps)
+
+            def slope(images: np.ndarray, ratio: float = ratio) -> np.ndarray:
+                small, large = images.mean(1).T
+                return np.asarray(np.log(large / small) / ratio)
+
+            i = bootstrap(np.column_stack([a.omega, b.omega]), slope)
+            yield Measurement(
+                metric="lipschitz_slope",
+                value=i.value,
+                low=i.low,
+                high=i.high,
+                n=i.n,
+                interval=i.how,
+                statistic=f"{a.ball.eps * 255:g}-{b.ball.eps * 255:g}",
+                norm=norm,
+                radius=b.ball.eps,
+            )
