@@ -11,6 +11,7 @@ seeds, an image's difference is also averaged over the seeds that both methods h
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -114,6 +115,7 @@ def detectable_paired(d: ArrayLike) -> float | None:
     return float(x.std(ddof=1)) / float(np.sqrt(x.size)) * noncentrality(x.size - 1)
 
 
+@cache
 def noncentrality(df: int) -> float:
     """Return the noncentrality at which a two-sided t test with `df` degrees of freedom has power .8 at alpha .05."""
     # The square of a noncentral t is a noncentral F, whose one tail is both tails of t; scipy's nct loses the far one.

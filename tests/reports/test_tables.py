@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
-from lcrbench.reports import comparison, tables
+from lcrbench.reports import comparison, significance, tables
 
 from . import make_store
 
@@ -97,6 +100,38 @@ def test_latex_parses(folder: Path) -> None:
             assert width == len(spec), line
     unescaped = re.findall(r"(?<!\\)[_%#]", re.sub(r"\\resizebox{[^}]*}{!}{%", "", body))
     assert not unescaped
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a TeX")
+def test_latex_compiles(folder: Path, tmp_path: Path) -> None:
+    text = (folder / "table.tex").read_text(encoding="utf-8")
+    # The preamble is what the file itself says it needs.
+    preamble = [line.lstrip("% ") for line in text.splitlines() if re.match(r"%\s+\\(documentclass|usepackage)", line)]
+    (tmp_path / "table.tex").write_text(text, encoding="utf-8")
+    document = "\n".join([*preamble, r"\begin{document}", r"\input{table}", r"\end{document}"])
+    (tmp_path / "paper.tex").write_text(document, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-draftmode", "paper"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+def test_small_p_values_are_not_printed_as_zero() -> None:
+    column = tables.Column("p", digits=4, least=True)
+    assert [tables.number(p, column) for p in (0.0, 1e-9, 0.0123, 1.0)] == ["<0.0001", "<0.0001", "0.0123", "1.0000"]
+
+
+def test_the_drop_is_paired_over_images(tmp_path: Path) -> None:
+    one = make_store.single_seed_store(tmp_path)
+    setting = comparison.read(one).settings[0]
+    table = tables.main_table(setting, significance.Outcomes(one))
+    column = [c.head for c in table.columns].index("Drop")
+    cell = next(r for r in table.rows if r.label == "irnet").cells[column]
+    cells = [make_store.right("irnet", 0, c, s) for c in make_store.COMMON_RAN for s in make_store.SEVERITIES]
+    d = make_store.right("irnet", 0) - np.mean(cells, axis=0)
+    assert cell.value == pytest.approx(d.mean())
+    assert cell.high == pytest.approx(d.mean() + 1.97196 * d.std(ddof=1) / np.sqrt(len(d)), abs=1e-5)
+    assert cell.n == make_store.N
 
 
 def test_measurements_are_tidy(folder: Path, store: Store) -> None:
