@@ -11,7 +11,7 @@ import json
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -55,7 +55,7 @@ class Grid(Frozen):
     data: Data = Data()
     backbone: str = "vgg_tiny"
     methods: tuple[str, ...] = Field(("full_precision", "bnn", "irnet", "irnet+lcr"), min_length=1)
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     budget: Budget = Budget()
     evaluation: Evaluation = Evaluation()
     metrics: dict[str, Options] = Field({"accuracy": {}, "corruption_error": {}})
