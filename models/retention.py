@@ -10,6 +10,8 @@ a cheap stand-in for the spectral norm of the map between the two. It is a proxy
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,7 +33,23 @@ def retention_matrix(a_in: Tensor, a_out: Tensor) -> Tensor:
         else:
             a_in = F.adaptive_avg_pool2d(a_in, size)
     positions = size[0] * size[1]
+    if a_in.is_contiguous(memory_format=torch.channels_last):
+        # The same product on the layout at hand: neither operand is copied.
+        by_position = a_in.permute(0, 2, 3, 1).flatten(1, 2)
+        return torch.bmm(by_position.transpose(1, 2), a_out.permute(0, 2, 3, 1).flatten(1, 2)) / positions
     return torch.bmm(a_in.flatten(2), a_out.flatten(2).transpose(1, 2)) / positions
+
+
+def top_singular_values(matrices: Sequence[Tensor], iterations: int = 5) -> list[Tensor]:
+    """Return `top_singular_value` of several batches (N, p, q); those of one shape go through one iteration together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for k, m in enumerate(matrices):
+        groups.setdefault(tuple(m.shape), []).append(k)
+    found: dict[int, Tensor] = {}
+    for indices in groups.values():
+        sigmas = top_singular_value(torch.cat([matrices[k] for k in indices]), iterations)
+        found |= dict(zip(indices, sigmas.chunk(len(indices)), strict=True))
+    return [found[k] for k in range(len(matrices))]
 
 
 def top_singular_value(matrices: Tensor, iterations: int = 5) -> Tensor:

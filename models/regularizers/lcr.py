@@ -10,12 +10,15 @@ the last one: its block's output), and B = sign(A):
     sigma = largest singular value, by `iterations` normalized power iterations
     loss  = weight * sum_k beta^(k-L) mean_images (sigma_B^k / sigma_F^k - 1)^2
 
-pool averages the input's map down to the output's. The gradient flows through both sigmas, through sign by the method's
-own estimator: with sigma_F held fixed the ratio ran away in a pilot. Reading of the formula: the paper's text was not
-at hand; ratio form and beta follow a secondary reading. Deviations from the released code, which computes something else
-on a full-precision teacher: see the project's documentation of the variants.
+pool averages the input's map down to the output's; convolutions inside a shortcut are left out. The gradient flows
+through both sigmas (gradient = "both"), through sign by the method's own estimator; with sigma_F held fixed
+(gradient = "sign") the ratio ran away in a pilot. With normalize = "rms" each A^k of an image is divided by its root mean
+square first, differentiated. Reading of the formula: the paper's text was not at hand; ratio form and beta follow a
+secondary reading. The released code computes something else on a full-precision teacher: that is `lcr_released`, and
+`lcr_fixed` with its defects repaired.
 
-The ratio can be moved by the batch norm's scale alone, which a sign network does not see; the log shows it.
+Without `normalize` the ratio can be moved by the batch norm's scale alone, which a sign network does not see; the log
+shows it. With it, a large weight drives features toward rank one.
 """
 
 from __future__ import annotations
@@ -27,20 +30,26 @@ import torch
 from torch import Tensor, nn
 
 from lcrbench.models.binary import path_layers
-from lcrbench.models.retention import retention_matrix, top_singular_value
+from lcrbench.models.retention import retention_matrix, top_singular_values
 
 
 @dataclass(frozen=True)
 class Regularizer:
-    """Options: `weight` of the term, `beta` > 1 gives later layers more weight, `iterations` of the power method."""
+    """Options: `weight`, `beta` (over 1: later layers weigh more), `iterations`, `gradient` and `normalize` (see above)."""
 
     weight: float = 0.1
     beta: float = 2.0
     iterations: int = 5
+    gradient: str = "both"
+    normalize: str = "none"
 
     def __post_init__(self) -> None:
         if self.weight < 0 or self.beta <= 0 or self.iterations < 1:
             raise ValueError("needs weight >= 0, beta > 0 and iterations >= 1")
+        if self.gradient not in ("both", "sign"):
+            raise ValueError(f"gradient is 'both' or 'sign', not '{self.gradient}'")
+        if self.normalize not in ("none", "rms"):
+            raise ValueError(f"normalize is 'none' or 'rms', not '{self.normalize}'")
 
     def attach(self, network: nn.Module) -> Term:
         """Hook the signs of the network; raises `ValueError` if it has no binary convolution."""
@@ -58,7 +67,7 @@ class Term:
         self.norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
         self.full: list[Tensor] = []
         self.signs: list[Tensor] = []
-        self.on = False
+        self.on = self.recording = False
         self.sigma_full: list[Tensor] = []
         self.sigma_sign: list[Tensor] = []
         self.value: Tensor | None = None
@@ -67,12 +76,14 @@ class Term:
         self.handles.append(head.register_forward_pre_hook(self._keep_last))
 
     def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if self.on:
+        if self.recording:
             self.full.append(inputs[0])
             self.signs.append(output)
 
     def _keep_last(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if self.on:
+        if self.recording:
+            # One pass: another term may send more images through.
+            self.recording = False
             self.full.append(inputs[0])
             # The last layer's own surrogate, without the thresholds that belong to that layer's input.
             self.signs.append(getattr(self.layers[-1].sign, "estimator", self.layers[-1].sign).forward(inputs[0]))
@@ -80,7 +91,7 @@ class Term:
     def begin(self, measure: bool) -> None:
         """Get ready for a forward pass; with weight 0 nothing is kept unless `measure`."""
         self.full, self.signs, self.value = [], [], None
-        self.on = self.options.weight > 0 or measure
+        self.on = self.recording = self.options.weight > 0 or measure
 
     def loss(self) -> Tensor | None:
         """Return the weighted term of the pass since `begin`; None with weight 0, after measuring if asked to."""
@@ -88,8 +99,14 @@ class Term:
             return None
         optimized = self.options.weight > 0
         with torch.set_grad_enabled(optimized):
-            self.sigma_full = self._sigmas(self.full)
-            self.sigma_sign = self._sigmas(self.signs)
+            full = self.full
+            if self.options.normalize == "rms":
+                full = [a / a.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12) for a in full]
+            matrices = [retention_matrix(a, b) for kept in (full, self.signs) for a, b in pairwise(kept)]
+            sigmas = top_singular_values(matrices, self.options.iterations)
+            self.sigma_full, self.sigma_sign = sigmas[: len(self.layers)], sigmas[len(self.layers) :]
+            if self.options.gradient == "sign":
+                self.sigma_full = [f.detach() for f in self.sigma_full]
             last = len(self.layers)
             terms = [
                 self.options.beta ** (k - last) * (b / f.clamp_min(1e-12) - 1).square().mean()
@@ -98,9 +115,6 @@ class Term:
             self.value = torch.stack(terms).sum()
         self.full, self.signs, self.on = [], [], False
         return self.options.weight * self.value if optimized else None
-
-    def _sigmas(self, activations: list[Tensor]) -> list[Tensor]:
-        return [top_singular_value(retention_matrix(a, b), self.options.iterations) for a, b in pairwise(activations)]
 
     def figures(self) -> dict[str, float]:
         """Return weight, beta, unweighted loss, and by layer median ratio, mean sigma_F and mean batch-norm scale."""

@@ -1,0 +1,147 @@
+"""LCR on a teacher, repaired: the released code's idea without its defects, on features between stages.
+
+Shang et al. 2022, arXiv 2207.06540. For stages i = 1 ... n with outputs A_i of the student and T_i of a frozen real network
+of the same topology, trained beforehand under the same budget, for each image and each pair of consecutive stages,
+
+    R_i = pool(A_i) A_{i+1}^T / (H W),  sigma_i its largest singular value by `iterations` normalized power iterations;
+    tau_i the same of T;     loss = weight * sum_i beta^(i - n + 1) mean_images (sigma_i / tau_i - 1)^2
+
+pool averages the larger map down to the smaller. What differs from `lcr_released`: the teacher is in evaluation mode, so
+that its values are those of a fixed function; one forward pass of the student; no scales that could satisfy the loss
+alone; a normalized iteration, whose value is a singular value; a ratio, which has no unit, so that one weight means the
+same at every width; no division by the batch.
+
+With `cache`, the teacher's n - 1 numbers of an image are kept and used again when the very same pixels return, as they do
+without augmentation. The passes that fill it are charged, like all others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lcrbench.models.regularizers._stages import Features
+from lcrbench.models.retention import retention_matrix, top_singular_values
+
+
+@dataclass(frozen=True)
+class Regularizer:
+    """Options: `weight`, `beta` (over 1: later pairs weigh more), `iterations` of the power method, `cache`."""
+
+    weight: float = 0.1
+    beta: float = 2.0
+    iterations: int = 5
+    cache: bool = False
+
+    teacher: ClassVar[str] = "full_precision"
+
+    def __post_init__(self) -> None:
+        if self.weight < 0 or self.beta <= 0 or self.iterations < 5:
+            raise ValueError("needs weight >= 0, beta > 0 and iterations >= 5")
+
+    def attach(self, network: nn.Module, teacher: nn.Module | None = None) -> Term:
+        """Hook the stages of the network; raises `ValueError` if its backbone names none."""
+        return Term(self, network, teacher)
+
+
+class Term:
+    """The regularizer at work on one network."""
+
+    def __init__(self, options: Regularizer, network: nn.Module, teacher: nn.Module | None) -> None:
+        self.options, self.teacher = options, teacher
+        self.features = Features(network)
+        self.guide = Features(teacher) if teacher is not None else None
+        if teacher is not None:
+            teacher.eval().requires_grad_(False)
+        self.known: dict[bytes, Tensor] = {}
+        self.share = 1.0 if options.weight > 0 else 0.0
+        self.value: Tensor | None = None
+        self.ratios: list[Tensor] = []
+
+    @property
+    def passes(self) -> dict[str, tuple[float, float, float]]:
+        """Return the teacher's forward passes for each training image in the last step."""
+        return {"teacher": (self.share, 0.0, 1.0)}
+
+    def begin(self, measure: bool) -> None:
+        """Get ready for a forward pass; with weight 0 nothing is kept unless `measure`."""
+        self.value, self.share = None, 0.0
+        self.features.on = self.options.weight > 0 or measure
+        self.features.kept = []
+
+    def loss(self) -> Tensor | None:
+        """Return the weighted term of the pass since `begin`; None with weight 0, after measuring if asked to."""
+        if not self.features.kept:
+            return None
+        optimized = self.options.weight > 0
+        assert self.features.images is not None
+        targets = self._targets(self.features.images)
+        with torch.set_grad_enabled(optimized):
+            sigmas = top_singular_values(_matrices(self.features.kept), self.options.iterations)
+            self.ratios = [s / t.clamp_min(1e-12) for s, t in zip(sigmas, targets.unbind(1), strict=True)]
+            last = len(self.ratios)
+            terms = [
+                self.options.beta ** (i - last) * (r - 1).square().mean() for i, r in enumerate(self.ratios, start=1)
+            ]
+            self.value = torch.stack(terms).sum()
+        self.features.kept, self.features.images = [], None
+        return self.options.weight * self.value if optimized else None
+
+    def _targets(self, images: Tensor) -> Tensor:
+        """Return the teacher's values (N, n - 1)."""
+        if not self.options.cache:
+            self.share = 1.0
+            return self._ask(images)
+        keys = [hashlib.blake2b(x.tobytes(), digest_size=16).digest() for x in images.detach().cpu().numpy()]
+        new = [i for i, key in enumerate(keys) if key not in self.known]
+        if new:
+            for i, row in zip(new, self._ask(images[new]), strict=True):
+                self.known[keys[i]] = row
+        self.share = len(new) / len(images)
+        return torch.stack([self.known[key] for key in keys])
+
+    @torch.no_grad()
+    def _ask(self, images: Tensor) -> Tensor:
+        assert self.teacher is not None, "attached without a teacher"
+        assert self.guide is not None
+        self.guide.on = True
+        self.teacher(images)
+        values = top_singular_values(_matrices(self.guide.kept), self.options.iterations)
+        self.guide.kept, self.guide.images = [], None
+        return torch.stack(values, dim=1)
+
+    def figures(self) -> dict[str, float]:
+        """Return weight, beta, unweighted loss, the share of images that the teacher saw, and the median ratios."""
+        if self.value is None:
+            return {}
+        found = {"weight": self.options.weight, "beta": self.options.beta, "loss": float(self.value.detach())}
+        found["teacher_share"] = self.share
+        return found | {f"ratio.{i}": float(r.detach().median()) for i, r in enumerate(self.ratios, start=1)}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what the cache holds: an image's value could differ in its last bit if it were asked for again."""
+        if not self.known:
+            return {}
+        keys = torch.tensor([list(key) for key in self.known], dtype=torch.uint8)
+        return {"keys": keys, "values": torch.stack(list(self.known.values()))}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Fill the cache."""
+        if tensors:
+            keys = [bytes(row) for row in tensors["keys"].tolist()]
+            self.known = dict(zip(keys, tensors["values"], strict=True))
+
+    def detach(self) -> None:
+        """Remove the hooks."""
+        self.features.detach()
+        if self.guide is not None:
+            self.guide.detach()
+
+
+def _matrices(features: list[Tensor]) -> list[Tensor]:
+    return [retention_matrix(a, b) for a, b in pairwise(features)]
