@@ -61,7 +61,8 @@ def smoother(size: int, sigma: float) -> tuple[F32, F32]:
         return np.empty((0, size), np.float32), weights[reach:].astype(np.float32)
     place = 2 * np.arange(size) + 1
     basis = exact.cos(np.float64(np.pi / (2 * size)) * (np.arange(kept)[:, None] * place % (4 * size)))
-    basis *= np.where(np.arange(kept) == 0, np.sqrt(1.0 / size), np.sqrt(2.0 / size))[:, None]
+    basis[0] *= np.sqrt(1.0 / size)
+    basis[1:] *= np.sqrt(2.0 / size)
     return basis.astype(np.float32), gain[:kept].astype(np.float32)
 
 

@@ -212,7 +212,14 @@ def pad_edges(picture: U8, room: Any, flat: F32) -> Any:
 
 @inline
 def smear(
-    flat: F32, pitch: Any, start: Any, channels: Any, weight: F32, dy: NDArray[np.int64], dx: NDArray[np.int64], total: F32
+    flat: F32,
+    pitch: Any,
+    start: Any,
+    channels: Any,
+    weight: F32,
+    dy: NDArray[np.int64],
+    dx: NDArray[np.int64],
+    total: F32,
 ) -> None:
     """Write the streak of a padded picture, given flat, into `total`: the sum of weight[k] times the pixel at tap k.
 

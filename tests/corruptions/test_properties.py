@@ -1,4 +1,4 @@
-"""What every corruption keeps: shapes, determinism, independence of batches and threads; and how bad requests are refused."""
+"""What every corruption keeps: shapes, bits, independence of batches and threads; and how bad requests are refused."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_kernels_are_cached_outside_the_package_and_shared_by_processes(tmp_path
 
 @pytest.mark.slow
 def test_the_bits_are_the_same_without_vector_units() -> None:
-    """Another processor, as far as one can be had on the same machine: plain x86-64 code, and numpy without its SIMD paths."""
+    """As near to another processor as one machine comes: plain x86-64 code, and numpy without its SIMD paths."""
     code = "import json, test_properties as t; print(json.dumps(t.digests()))"
     environment = dict(os.environ, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
     environment["NPY_DISABLE_CPU_FEATURES"] = "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"

@@ -22,7 +22,7 @@ def shim() -> None:
     resources = types.ModuleType("pkg_resources")
     resources.resource_filename = lambda package, path: str(Path(sys.modules[package].__file__).parent / path)
     sys.modules["pkg_resources"] = resources
-    np.float_ = np.float64
+    setattr(np, "float_", np.float64)  # noqa: B010 (the plain form is read as a use of what numpy 2 removed)
     import imagecorruptions.corruptions as module
     from skimage.filters import gaussian
 

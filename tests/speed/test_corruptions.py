@@ -1,8 +1,8 @@
 """CPU time of each corruption against both distributions of `imagecorruptions`, interleaved in one run, on one core.
 
-The fork `imagecorruptions-imaug` is the one installed; imagecorruptions 1.1.2 is put into `.benchmarks/` by pip and needs shims to
-import at all. Times are means over the five severities; each image is corrupted with the constants of its size, except for
-"like for like", where ours takes the ImageNet constants at 32 pixels, as imagecorruptions does.
+The fork `imagecorruptions-imaug` is the one installed; imagecorruptions 1.1.2 is put into `.benchmarks/` by pip and
+needs shims to import at all. Times are means over the five severities; each image is corrupted with the constants of
+its size, except for "like for like", where ours takes the ImageNet constants at 32 pixels, as imagecorruptions does.
 """
 
 from __future__ import annotations
