@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -16,7 +17,7 @@ from lcrbench.bench.cli_corrupt import corrupt
 from lcrbench.errors import UserError, unknown
 
 STORE = "lcrbench-runs"
-KINDS = ("method", "regularizer", "backbone", "corruption", "metric", "preset", "data", "run")
+KINDS = ("method", "regularizer", "backbone", "corruption", "metric", "preset", "data", "run", "schema")
 
 store_option = click.option("--store", default=STORE, show_default=True, help="Folder that holds the runs.")
 
@@ -112,7 +113,7 @@ def run(
 @click.argument("kind", required=False)
 @store_option
 def list_(kind: str | None, store: str) -> None:
-    """List what there is of a KIND: method, regularizer, backbone, corruption, metric, preset, data, run."""
+    """List what there is of a KIND: method, regularizer, backbone, corruption, metric, preset, data, run, schema."""
     if kind is None:
         click.echo("\n".join(KINDS))
         return
@@ -126,12 +127,19 @@ def list_(kind: str | None, store: str) -> None:
 @app.command(short_help="Show one method, corruption, preset, run, ...")
 @click.argument("kind")
 @click.argument("name")
+@click.option("--ledger", is_flag=True, help="(run) What was spent, and the hashes that prove what it was given.")
 @store_option
-def show(kind: str, name: str, store: str) -> None:
-    """Show one thing of a KIND: `show method irnet`, `show run 3f2a`."""
+def show(kind: str, name: str, ledger: bool, store: str) -> None:
+    """Show one thing of a KIND: `show method irnet`, `show run 3f2a`, `show schema record`."""
     kind = _kind(kind)
     if kind == "run":
-        _show_run(store, name)
+        _show_run(store, name, ledger)
+    elif kind == "schema":
+        from lcrbench.bench.schema import Record
+
+        if name != "record":
+            raise unknown("schema", name, ["record"])
+        click.echo(json.dumps(Record.model_json_schema(), indent=1))
     elif kind == "corruption":
         from lcrbench import corruptions
 
@@ -309,23 +317,51 @@ def _entries(kind: str, store: str) -> list[tuple[str, str]]:
         from lcrbench.bench import data
 
         return [*data.names().items(), ("PATH", "a folder or archive of images, or a folder of idx files")]
+    if kind == "schema":
+        return [("record", "JSON Schema of record.json, for other programs to validate against")]
     if kind == "run":
-        from lcrbench.bench.store import Store
-
-        return [
-            (r.run_id, f"{r.status:8}  {r.spec.label} seed {r.spec.seed} on {r.spec.data.name}")
-            for r in Store(store).records()
-        ]
+        return _run_entries(store)
     from lcrbench import registry
 
     return [(name, registry.summary(kind, name)) for name in registry.names(kind)]
 
 
-def _show_run(store: str, prefix: str) -> None:
+def _run_entries(store: str) -> list[tuple[str, str]]:
+    from lcrbench.bench import env
+    from lcrbench.bench.store import Damaged, Store
+
+    found, rows = Store(store), []
+    for run_id in found.ids():
+        try:
+            record = found.record(run_id)
+        except Damaged as error:
+            rows.append((run_id, f"damaged   {error}"))
+            continue
+        stale = "" if record.provenance.source == env.source_hash() else "  (stale: made by other source)"
+        spec = record.spec
+        rows.append((run_id, f"{record.status:8}  {spec.label} seed {spec.seed} on {spec.data.name}{stale}"))
+    return rows
+
+
+def _show_run(store: str, prefix: str, ledger: bool) -> None:
     from lcrbench.bench.store import Store
 
     found = Store(store)
-    click.echo(found.record(found.find(prefix)).model_dump_json(indent=1))
+    record = found.record(found.find(prefix))
+    if not ledger:
+        click.echo(record.model_dump_json(indent=1))
+        return
+    click.echo(f"{record.spec.label} seed {record.spec.seed} on {record.spec.data.name}, {record.spec.backbone}")
+    if record.ledger is None:
+        raise UserError(f"run {record.run_id} has no ledger: it failed ({record.failure and record.failure.message})")
+    rows: dict[str, object] = {}
+    for key, value in record.ledger.model_dump().items():
+        rows |= {f"{key} {k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    rows |= {f"budget {k}": v for k, v in record.spec.budget.model_dump().items()}
+    for key, value in rows.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{v:.1f} s {k}" for k, v in value.items())
+        click.echo(f"  {key:28}  {value}")
 
 
 if __name__ == "__main__":

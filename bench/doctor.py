@@ -71,6 +71,7 @@ def _corruptions() -> Check:
 
 
 def _store(store: str) -> Iterator[Check]:
+    from lcrbench.bench import env
     from lcrbench.bench.store import Store
 
     path = Path(store)
@@ -78,15 +79,19 @@ def _store(store: str) -> Iterator[Check]:
         yield Check(True, f"no store at {store} yet: `lcrbench run` makes it")
         return
     found = Store(path)
-    damaged = 0
-    counts = {"finished": 0, "failed": 0}
+    counts = {"finished": 0, "failed": 0, "stale": 0}
     for run_id in found.ids():
         try:
-            counts[found.record(run_id).status] += 1
+            record = found.record(run_id)
+            found.verify(run_id)
+            counts[record.status] += 1
+            counts["stale"] += record.provenance.source != env.source_hash()
         except UserError as error:
-            damaged += 1
             yield Check(False, str(error))
+    unfinished = len([p for p in (path / ".unfinished").glob("*") if p.suffix != ".new"])
+    told = ", ".join(f"{n} {what}" for what, n in counts.items())
+    yield Check(True, f"store {store}: {told}; {unfinished} unfinished, which the same `lcrbench run` goes on with")
+    if counts["stale"]:
+        yield Check(True, "stale runs were made by other source: `lcrbench run --stale redo` runs them again")
     free = shutil.disk_usage(path).free / 1e9
-    yield Check(
-        free > 1, f"store {store}: {counts['finished']} runs finished, {counts['failed']} failed, {free:.0f} GB free"
-    )
+    yield Check(free > 1, f"{free:.1f} GB free for the store")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from lcrbench.bench import cli
+from lcrbench.bench.store import Store
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
@@ -89,6 +91,20 @@ def test_show(capsys, monkeypatch) -> None:
     assert "T-shirt" in call(capsys, monkeypatch, "show", "data", "fashion-mnist-10k")[1]
 
 
+def test_ledger_and_schema(capsys, monkeypatch, tmp_path: Path) -> None:
+    from lcrbench.bench.schema import Record
+    from tests.bench.test_store import record
+
+    monkeypatch.chdir(tmp_path)
+    schema = json.loads(call(capsys, monkeypatch, "show", "schema", "record")[1])
+    assert set(Record.model_fields) == set(schema["properties"])
+    run_id = Store(tmp_path / "s", create=True).write(record(), {}).run_id
+    code, _, err = call(capsys, monkeypatch, "show", "run", run_id, "--ledger", "--store", "s")
+    assert code == 2
+    assert "no ledger" in err
+    assert "(stale" in call(capsys, monkeypatch, "list", "runs", "--store", "s")[1]
+
+
 def test_doctor(capsys, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, err = call(capsys, monkeypatch, "doctor")
@@ -99,4 +115,4 @@ def test_doctor(capsys, monkeypatch, tmp_path: Path) -> None:
     code, out, _ = call(capsys, monkeypatch, "doctor")
     assert code == 1
     assert "BAD" in out
-    assert "record.json" in out
+    assert "damaged" in out
