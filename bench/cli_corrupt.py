@@ -36,6 +36,11 @@ Progress = Callable[[int, int, str], None]
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random corruptions.")
 @click.option("--threads", type=click.IntRange(1), help="Threads.  [default: all cores]")
 @click.option(
+    "--frost-pictures",
+    type=click.Path(path_type=Path),
+    help="Folder of the frost pictures, where they are not installed.",
+)
+@click.option(
     "--sheet", type=click.Path(path_type=Path), help="Draw one image at all severities into this PNG instead."
 )
 @click.option("--image", default="0", show_default=True, help="(sheet) Number of the test image, or an image file.")
@@ -49,6 +54,7 @@ def corrupt(
     constants: str | None,
     seed: int,
     threads: int | None,
+    frost_pictures: Path | None,
     sheet: Path | None,
     image: str,
     quiet: bool,
@@ -65,7 +71,7 @@ def corrupt(
     if (out is None) == (sheet is None):
         raise UserError("name either a folder with --out or a PNG with --sheet")
     if sheet is not None:
-        _draw(sheet, source, image, size, names, constants, seed)
+        _draw(sheet, source, image, size, names, constants, seed, frost_pictures)
         click.echo(sheet)
         return
     assert out is not None
@@ -85,6 +91,7 @@ def corrupt(
             stream=dataset.sha256,
             constants=constants,
             threads=threads or available_threads(),
+            frost_pictures=frost_pictures,
             progress=progress,
         )
     click.echo(manifest)
@@ -104,7 +111,16 @@ def _expand(text: str) -> list[str]:
     return list(out)
 
 
-def _draw(place: Path, source: str, image: str, size: int, names: list[str], constants: str | None, seed: int) -> None:
+def _draw(
+    place: Path,
+    source: str,
+    image: str,
+    size: int,
+    names: list[str],
+    constants: str | None,
+    seed: int,
+    frost: Path | None,
+) -> None:
     from lcrbench.corruptions import sheet
 
     if image.isdigit():
@@ -116,7 +132,7 @@ def _draw(place: Path, source: str, image: str, size: int, names: list[str], con
         picture = images[int(image)]
     else:
         picture = sheet.read(image, size)
-    sheet.save(place, sheet.draw(picture, names, seed=seed, constants=constants))
+    sheet.save(place, sheet.draw(picture, names, seed=seed, constants=constants, frost_pictures=frost))
 
 
 @contextmanager

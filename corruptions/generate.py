@@ -41,6 +41,7 @@ def write(
     stream: str = "",
     constants: str | None = None,
     threads: int = 1,
+    frost_pictures: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write the corruptions of (N, H, W, 3) images at all five severities, and return the path of the manifest.
@@ -52,6 +53,7 @@ def write(
         classes: (tree) the name of each label.
         data: what the manifest says of the data set, such as its name and hash.
         stream: the data set's name in the random numbers; see `corrupt`.
+        frost_pictures: a folder with the official frost pictures, in place of the installed ones.
         progress: called with (images done, images in all, what is being written).
 
     Raises:
@@ -85,17 +87,19 @@ def write(
             progress(done, total, what)
 
     options: dict[str, Any] = {"seed": seed, "stream": stream, "constants": constants, "threads": threads}
+    special = {"frost": {"pictures": frost_pictures}} if frost_pictures is not None else {}
     if layout == "npy":
         with _replacing(folder / "labels.npy") as file:
             narrow = np.uint8 if labels.max(initial=0) < 256 else np.int64
             np.save(file, np.tile(labels.astype(narrow), 5))
         _note(folder, manifest, "labels.npy", hashlib.sha256((folder / "labels.npy").read_bytes()).hexdigest())
     for name in names:
+        settings = {**options, **special.get(name, {})}
         if layout == "npy":
             if _is_done(folder / f"{name}.npy", manifest):
                 report(5 * len(images), name)
             else:
-                digest = _write_npy(folder / f"{name}.npy", images, name, options, report)
+                digest = _write_npy(folder / f"{name}.npy", images, name, settings, report)
                 _note(folder, manifest, f"{name}.npy", digest)
             continue
         for severity in SEVERITIES:
@@ -103,7 +107,7 @@ def write(
             if cell in manifest["files"] and (folder / cell).is_dir():
                 report(len(images), cell)
             else:
-                digest = _write_cell(folder / cell, images, labels, classes, name, severity, options, report)
+                digest = _write_cell(folder / cell, images, labels, classes, name, severity, settings, report)
                 _note(folder, manifest, cell, digest)
     return folder / MANIFEST
 

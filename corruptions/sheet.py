@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ def draw(
     *,
     seed: int = 0,
     constants: str | None = None,
+    frost_pictures: str | Path | None = None,
     title: str = "",
 ) -> NDArray[np.uint8]:
     """Return the sheet of an (H, W, 3) or (H, W) image as (h, w, 3) uint8: a row a corruption, severity 1 to 5 across.
@@ -57,7 +59,8 @@ def draw(
             sheet.paste(_tile(image), (x + LABEL, y))
             continue
         for k, severity in enumerate(SEVERITIES):
-            result = corrupt(image[None], name, severity, seed=seed, constants=constants)[0]
+            options: dict[str, Any] = {"pictures": frost_pictures} if name == "frost" else {}
+            result = corrupt(image[None], name, severity, seed=seed, constants=constants, **options)[0]
             sheet.paste(_tile(result), (x + LABEL + k * (TILE + GAP), y))
     return np.asarray(sheet)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,18 @@ def test_writing_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "other" / "thesis.txt").write_text("")
     with pytest.raises(UserError, match="is not empty"):
         write(tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_writing_takes_less_than_500_megabytes(tmp_path: Path) -> None:
+    code = (
+        "import numpy as np, resource, sys; from lcrbench.corruptions import generate; "
+        "images = np.random.default_rng(0).integers(0, 256, (10_000, 32, 32, 3), np.uint8); "
+        "generate.write(sys.argv[1], images, np.arange(10_000) % 10, ['zoom_blur', 'frost', 'spatter', 'fog'], threads=2); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, str(tmp_path / "set")], capture_output=True, check=True)
+    assert int(answer.stdout) < 500 * 1024
 
 
 def test_progress_counts_every_image(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ MUTANTS = [
     Mutant("blurs glass once", "blur", "filters.separable(blurred, out, weights)", "out[:] = blurred", "glass_blur", 3),
     Mutant("glass scatters along rows only", "blur", "np.int32(p) + dy *", "np.int32(p) + 0 * dy *", "glass_blur", 5,
            "tiny"),
-    Mutant("streak on both sides", "filters", "ceil(k * cosine - 0.5)", "ceil((k - len(weight) // 2) * cosine - 0.5)",
+    Mutant("streak on both sides", "filters", "ceil(k * cosine - 0.5)", "ceil((k - taps // 2) * cosine - 0.5)",
            "motion_blur", 3),
     Mutant("no second, turned layer of flakes", "weather", "fresh[j] + turned[end - j]", "fresh[j]", "snow", 3),
     Mutant("flakes fall from the other side", "weather", "-135.0, -45.0", "-45.0, 45.0", "snow", 3),
