@@ -70,8 +70,31 @@ class Measurement(Frozen):
     statistic: str = "mean"
     corruption: str = ""
     severity: int = 0
+    layer: str = Field("", description="name of the layer that the number is about; empty: the whole network")
     norm: str = ""
     radius: float | None = Field(None, description="in pixel units, images in [0, 1]")
+
+
+class LayerAudit(Frozen):
+    """A layer called binary: what the signs of its input stand for (scale s + offset), and whether zeros pad its input."""
+
+    name: str
+    input_scale: float
+    input_offset: float
+    padded: bool
+
+
+class Audit(Frozen):
+    """What the audit of the trained network found: a network with `faults` is not 1/1 bit, whatever its method says."""
+
+    passed: bool
+    faults: tuple[str, ...]
+    images: int
+    logit_difference: float | None = Field(
+        description="largest difference of the logits of the packed network, computed by exclusive or and population "
+        "count, in float64; null if it is no number"
+    )
+    layers: tuple[LayerAudit, ...]
 
 
 class ModelInfo(Frozen):
@@ -82,6 +105,14 @@ class ModelInfo(Frozen):
     binary_layers: tuple[str, ...]
     macs: int = Field(description="multiply-accumulates of convolutions and linear layers for one image")
     binary_macs: int
+    ops: float | None = Field(None, description="real multiply-accumulates plus 1/64 of the binary ones, for one image")
+    memory_bits: int | None = Field(
+        None, description="one bit a binary weight, 32 any other number that inference needs"
+    )
+    weight_bits: int | None = Field(None, description="of the method's layers, as audited: 1 only if the audit passed")
+    activation_bits: int | None = None
+    topology: dict[str, JsonValue] = Field({}, description="the backbone's options, every one")
+    audit: Audit | None = Field(None, description="of the trained network; null for a method without binary layers")
 
 
 class Provenance(Frozen):

@@ -30,11 +30,6 @@ def orthonormal(rows: int, seed: int = 0) -> np.ndarray:
     return q.T
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 class TestLinear:
     """T1: for f = Wx the gain is the operator norm at every radius that the box leaves room for."""
 

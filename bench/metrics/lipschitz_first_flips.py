@@ -1,0 +1,52 @@
+"""Share of the first layer's signs that can flip, each on its own, within a radius. Exact but for the walls of the box.
+
+    N_flip(x; eps) / units = share of i with |z_i(x)| / ||grad z_i||_q <= eps
+
+with z the input of the first signs, affine in the image; the mean over images, at l2 {2, 8, 32, 128}/255 and linf
+{2, 8}/255. The walls of the box [0, 1] can only forbid flips: within the box the share is an upper bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lcrbench.bench import stats
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.lipschitz.first_layer import distances
+from lcrbench.bench.lipschitz.oracle import Oracle, chosen
+from lcrbench.bench.metrics.lipschitz_first_layer import Options as Options
+from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.errors import UserError
+
+INFO = MetricInfo(
+    unit="fraction of units",
+    higher_is_better=None,
+    bound="exact",
+    summary=__doc__.partition("\n")[0] if __doc__ else "",
+)
+PHASE: Phase = "lipschitz"
+RADII = {"l2": (2, 8, 32, 128), "linf": (2, 8)}
+
+
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
+    """Yield the mean share over images at each radius; nothing where the first signs are not affine in the image."""
+    indices = chosen(subject.test.labels, options.images)
+    points = Oracle(subject, subject.test.images[indices]).points()
+    try:
+        found = distances(subject.network, points)
+    except UserError:
+        return
+    for norm, t in (("l2", found.l2), ("linf", found.linf)):
+        for radius in RADII[norm]:
+            i = stats.mean((t <= radius / 255).mean(1))
+            yield Measurement(
+                metric="lipschitz_first_flips",
+                value=i.value,
+                low=i.low,
+                high=i.high,
+                n=i.n,
+                interval=i.how,
+                layer=found.layer,
+                norm=norm,
+                radius=radius / 255,
+            )

@@ -1,0 +1,47 @@
+"""Operator norm of each layer as deployed, batch norm folded in: a bracket whose upper end is the value. l2, exact bounds.
+
+For a convolution or linear layer with weights W (binary: alpha b, with their scales) and the following batch norm's
+d = gamma / sqrt(var + eps), the norm of x -> diag(d) W x from l2 to l2, on the layer's real map with its stride and zero
+padding. `value` and `high` are an upper bound, `low` a lower one; see models/spectral.py. The l_inf norm of a binary layer
+is blind to the pattern of its signs and is not reported. These norms are of the layers' linear parts: the signs between
+them have no finite Lipschitz constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.models.spectral import product_bound
+
+INFO = MetricInfo(
+    unit="l2 to l2",
+    higher_is_better=None,
+    bound="upper",
+    summary=__doc__.partition("\n")[0] if __doc__ else "",
+)
+PHASE: Phase = "lipschitz"
+
+
+@dataclass(frozen=True)
+class Options:
+    """No options."""
+
+
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
+    """Yield one bracket a layer, in the order of use."""
+    height, width = subject.test.images.shape[1:3]
+    for layer in product_bound(subject.network, (3, height, width)).layers:
+        yield Measurement(
+            metric="lipschitz_norms",
+            value=layer.bracket.upper,
+            low=layer.bracket.lower,
+            high=layer.bracket.upper,
+            n=1,
+            interval="bracket: Lanczos below, torus above",
+            statistic="upper",
+            layer=layer.name,
+            norm="l2",
+        )

@@ -1,0 +1,369 @@
+"""Operator norms of layers as they are deployed, in brackets, and the product bound of a network's surrogate.
+
+Everything is l2 to l2, in float64, on the real operator: binary weights with their scales, batch norm folded in, stride
+and zero padding as they are. The norm of a layer's linear map is given as a bracket:
+
+- below, Golub-Kahan-Lanczos on the operator itself with full reorthogonalization (a Ritz value never exceeds the norm);
+- above, the norm of a convolution on a torus that holds the zero-padded one. With stride s, splitting positions
+  k = s k' + r (polyphase: C_in s^2 input channels, k' = ceil(k / s) taps) gives a stride-1 correlation; on a torus of
+  N >= n_out + k' - 1 positions none of the n_out outputs wraps around, so the operator is P C_N Q with partial isometries
+  P and Q, and its norm is at most max ||W^(w)||_2 over the frequencies w = 2 pi j / N (Sedghi, Gupta, Long 2019,
+  arXiv 1805.10408, for the torus). Multiplying taps by e^{i t k} multiplies the operator by unitary diagonals on both
+  sides, so the grid of frequencies may be shifted by any t: on small maps, where the grid is coarse, the half-step shift
+  is tried as well and the smaller bound taken. It misses the mean, at which many kernels peak and where zero padding
+  bites. The gap closes as the map grows.
+
+A network of signs has no finite Lipschitz constant. What can be bounded is its *surrogate*: the same weights, with
+hardtanh in place of each sign. `product_bound` walks through the network's graph, multiplies norms along chains, adds them
+where branches meet, and so bounds the surrogate's Lipschitz constant from above (Szegedy et al. 2013, arXiv 1312.6199).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from lcrbench.errors import UserError
+from lcrbench.models import estimators
+from lcrbench.models.binary import BinaryConv2d, deployed_weight, input_levels
+
+SIGNS = (
+    estimators.SignIdentity,
+    estimators.SignClip,
+    estimators.SignEde,
+    estimators.SignPolynomial,
+    estimators.SignTent,
+    estimators.SignPower,
+)
+SMALL = 20
+"""Torus side up to which the shifted grid is tried: above, the gap is below a percent."""
+
+ROUNDING = 1e-10
+"""Relative amount by which an upper bound is raised, for the rounding of its own computation in float64."""
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """The norm of a linear map lies in [lower, upper]."""
+
+    lower: float
+    upper: float
+
+    @property
+    def gap(self) -> float:
+        """Return upper / lower - 1."""
+        return self.upper / self.lower - 1 if self.lower else 0.0
+
+
+def lanczos(
+    forward: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor], start: Tensor, iterations: int = 40
+) -> float:
+    """Return a lower bound of ||A||_2, the largest Ritz value from `start` (float64); A is given by `forward`, `adjoint`.
+
+    Both bases are kept orthogonal by repeated Gram-Schmidt; without it the value overshoots.
+    """
+    v = start / start.norm()
+    right, left = [v.flatten()], list[Tensor]()
+    alphas, betas = list[float](), list[float]()
+    u = forward(v)
+    for k in range(iterations):
+        flat = u.flatten()
+        if left:
+            basis = torch.stack(left)
+            for _ in range(2):
+                flat = flat - basis.T @ (basis @ flat)
+        alpha = float(flat.norm())
+        alphas.append(alpha)
+        # A remainder at the level of rounding holds no direction: the Krylov space is exhausted.
+        if alpha <= 1e-13 * max(alphas):
+            break
+        left.append(flat / alpha)
+        flat = (adjoint(left[-1].view_as(u)) - alpha * v).flatten()
+        basis = torch.stack(right)
+        for _ in range(2):
+            flat = flat - basis.T @ (basis @ flat)
+        beta = float(flat.norm())
+        if beta <= 1e-13 * max(alphas) or k + 1 == iterations:
+            break
+        betas.append(beta)
+        right.append(flat / beta)
+        v = right[-1].view_as(start)
+        u = forward(v) - beta * left[-1].view_as(u)
+    bidiagonal = torch.diag(torch.tensor(alphas, dtype=torch.float64))
+    for k, beta in enumerate(betas[: len(alphas) - 1]):
+        bidiagonal[k, k + 1] = beta
+    return float(torch.linalg.matrix_norm(bidiagonal, ord=2))
+
+
+def conv_lower(weight: Tensor, stride: int, padding: int, size: tuple[int, int], iterations: int = 40) -> float:
+    """Return a lower bound of the norm of x -> conv2d(x, weight) on maps (C_in, *size) with zero padding."""
+    weight = weight.detach().double().cpu()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, weight.shape[1], *size, generator=generator, dtype=torch.float64)
+    out = F.conv2d(x, weight, stride=stride, padding=padding).shape[2:]
+    extra = tuple(n - ((m - 1) * stride - 2 * padding + k) for n, m, k in zip(size, out, weight.shape[2:], strict=True))
+
+    def adjoint(y: Tensor) -> Tensor:
+        return F.conv_transpose2d(y, weight, stride=stride, padding=padding, output_padding=extra)
+
+    return lanczos(lambda v: F.conv2d(v, weight, stride=stride, padding=padding), adjoint, x, iterations)
+
+
+def conv_upper(weight: Tensor, stride: int, padding: int, size: tuple[int, int]) -> float:
+    """Return an upper bound of the same norm: that of the polyphase kernel on the torus of n_out + k' - 1 positions."""
+    weight = weight.detach().double().cpu()
+    taps = [-(-k // stride) for k in weight.shape[2:]]
+    torus = [(n + 2 * padding - k) // stride + 1 + t - 1 for n, k, t in zip(size, weight.shape[2:], taps, strict=True)]
+    kernel = F.pad(weight, (0, taps[1] * stride - weight.shape[3], 0, taps[0] * stride - weight.shape[2]))
+    phases = F.pixel_unshuffle(kernel, stride)
+    shifts = (0.0, 0.5) if max(torus) <= SMALL else (0.0,)
+    return min(_torus_norm(phases, torus, shift) for shift in shifts) * (1 + ROUNDING)
+
+
+def _torus_norm(kernel: Tensor, torus: list[int], shift: float) -> float:
+    """Return max over frequencies 2 pi (j + shift) / N, shift 0 or 1/2, of the norm of the kernel's transform."""
+    # Real taps: opposite frequencies give conjugate matrices, and both grids are symmetric, so half of one axis will do.
+    rows = (torch.arange(torus[0], dtype=torch.float64) + shift) / torus[0]
+    columns = (torch.arange(torus[1] // 2 + 1, dtype=torch.float64) + shift) / torus[1]
+    waves = [
+        torch.exp(-2j * math.pi * w[:, None] * torch.arange(k, dtype=torch.float64))
+        for w, k in ((rows, kernel.shape[2]), (columns, kernel.shape[3]))
+    ]
+    half = torch.einsum("oikl,wl->oikw", kernel.to(waves[1].dtype), waves[1])
+    spectrum = torch.einsum("oikw,vk->vwoi", half, waves[0]).flatten(0, 1)
+    if spectrum.shape[1] > spectrum.shape[2]:
+        spectrum = spectrum.mT
+    top = torch.linalg.eigvalsh(spectrum @ spectrum.mH)[:, -1].max()
+    return math.sqrt(max(0.0, float(top)))
+
+
+def conv_bracket(weight: Tensor, stride: int, padding: int, size: tuple[int, int], groups: int = 1) -> Bracket:
+    """Return both bounds; of a grouped convolution, which is block-diagonal, the largest of its groups' bounds."""
+    parts = [
+        Bracket(conv_lower(w, stride, padding, size), conv_upper(w, stride, padding, size))
+        for w in weight.chunk(groups)
+    ]
+    return Bracket(max(p.lower for p in parts), max(p.upper for p in parts))
+
+
+def matrix_bracket(weight: Tensor) -> Bracket:
+    """Return the norm of a matrix from its singular values: both ends agree to rounding."""
+    sigma = float(torch.linalg.matrix_norm(weight.detach().double().cpu(), ord=2))
+    return Bracket(sigma * (1 - ROUNDING), sigma * (1 + ROUNDING))
+
+
+def norm_scale(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Tensor:
+    """Return what a batch norm in evaluation mode multiplies each channel by, gamma / sqrt(var + eps) (C), float64."""
+    assert norm.running_var is not None
+    gamma = torch.ones_like(norm.running_var) if norm.weight is None else norm.weight
+    return (gamma.double() / (norm.running_var.double() + norm.eps).sqrt()).detach().cpu()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or linear layer of a network with the batch norm that follows it folded in.
+
+    `bracket` is that of the linear map in between: for a binary layer from the values that the signs stand for.
+    """
+
+    name: str
+    binary: bool
+    bracket: Bracket
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """All layers in the order of use, and an upper bound of the surrogate's Lipschitz constant (l2 pixels to l2 output).
+
+    The bound is infinite where a sign standardizes by image, which has no Lipschitz constant; `reason` then says so.
+    """
+
+    layers: tuple[Layer, ...]
+    surrogate: float
+    reason: str = ""
+
+
+@dataclass
+class _Value:
+    """A node: its bound with respect to the input; and while a batch norm may still be folded, its linear layer.
+
+    Then bound = before * norm(diag(scale) layer) * after, and the channels of the value are those of the layer.
+    """
+
+    known: float | None
+    shape: tuple[int, ...]
+    layer: tuple[str, nn.Module, tuple[int, ...]] | None = None
+    before: float = 1.0
+    after: float = 1.0
+    norm: Callable[[], float] = float
+
+    @property
+    def bound(self) -> float:
+        """Return the bound; the norm of a layer is computed only once it is known that no batch norm follows."""
+        if self.known is None:
+            self.known = self.before * self.norm() * self.after
+        return self.known
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, (BinaryConv2d, *SIGNS)) or super().is_leaf_module(m, module_qualified_name)
+
+
+@torch.no_grad()
+def product_bound(network: nn.Module, shape: tuple[int, ...]) -> Bounds:
+    """Return the brackets of a network's layers, and the product bound of its surrogate, for inputs (1, *shape).
+
+    Raises `UserError` for an operation that it has no rule for, and names it.
+    """
+    try:
+        graph = _Tracer().trace(network)
+    except Exception as error:  # the tracer passes on whatever the network's own code raises
+        raise UserError(f"the network's graph cannot be followed: {str(error).partition(chr(10))[0]}") from error
+    return _Walk(network, graph, shape).run()
+
+
+class _Walk(fx.Interpreter):
+    """Runs the graph on a black image for the shapes, and carries a bound beside each value."""
+
+    def __init__(self, network: nn.Module, graph: fx.Graph, shape: tuple[int, ...]) -> None:
+        super().__init__(fx.GraphModule(network, graph))
+        device = next((p.device for p in network.parameters()), torch.device("cpu"))
+        self.input = torch.zeros(1, *shape, device=device)
+        self.values: dict[fx.Node, _Value] = {}
+        self.layers: dict[str, Layer] = {}
+        self.reason = ""
+
+    def run(self) -> Bounds:  # type: ignore[override]
+        super().run(self.input)
+        output = next(n for n in self.graph.nodes if n.op == "output")
+        bound = self.values[output.args[0]].bound
+        return Bounds(tuple(self.layers.values()), bound, self.reason)
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if n.op == "output":
+            return result
+        shape = tuple(result.shape) if isinstance(result, Tensor) else ()
+        if n.op == "placeholder":
+            self.values[n] = _Value(1.0, shape)
+        elif known := [a for a in n.all_input_nodes if a in self.values]:
+            self.values[n] = self._rule(n, [self.values[a] for a in known], result)
+            self.values[n].shape = shape
+        return result
+
+    def _rule(self, n: fx.Node, inputs: list[_Value], result: Any) -> _Value:
+        """Return the bound of a node from those of the inputs that depend on the image."""
+        x = inputs[0]
+        if n.op == "call_module":
+            return self._module(str(n.target), self.module.get_submodule(str(n.target)), x)
+        name = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))
+        constants = [self.env[a] for a in n.all_input_nodes if a not in self.values]
+        constants += [a for a in n.args if isinstance(a, (int, float))]
+        if name in ("add", "sub", "iadd"):
+            return _Value(sum(v.bound for v in inputs), ()) if len(inputs) > 1 else _slope(x, 1.0)
+        if name in ("mul", "truediv", "div") and len(inputs) == 1 and constants and n.args[0] in self.values:
+            c = torch.as_tensor(constants[0]).double().abs()
+            return _Value(x.bound * float(c.max() if name == "mul" else 1 / c.min()), ())
+        if name == "mul" and len(inputs) == 1 and constants:
+            return _Value(x.bound * float(torch.as_tensor(constants[0]).double().abs().max()), ())
+        if name == "prelu":
+            slopes = torch.as_tensor(constants[0]).double().abs()
+            return _Value(x.bound * max(1.0, float(slopes.max())), ())
+        if name == "cat":
+            return _Value(math.sqrt(sum(v.bound**2 for v in inputs)), ())
+        if name in ("relu", "hardtanh", "neg", "tanh", "abs", "clamp", "to", "float", "double", "contiguous"):
+            return _slope(x, 1.0)
+        if name in ("pad", "getitem", "flatten", "view", "reshape", "permute"):
+            return _Value(x.bound, ())
+        raise UserError(f"no bound is known for the operation '{name}' of this network")
+
+    def _module(self, name: str, module: nn.Module, x: _Value) -> _Value:
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            before = x.bound
+            if isinstance(module, BinaryConv2d):
+                try:
+                    before *= sign_slope(module)
+                except UserError as error:
+                    before, self.reason = math.inf, f"the sign of '{name}' has no finite surrogate: {error}"
+            value = _Value(None, (), (name, module, x.shape), before)
+            value.norm = lambda: self._bracket(value, None).upper
+            return value
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            scale = norm_scale(module)
+            if x.layer is None or x.known is not None:
+                return _Value(x.bound * float(scale.abs().max()), ())
+            return _Value(x.before * self._bracket(x, scale).upper * x.after, ())
+        if isinstance(module, (nn.ReLU, nn.Hardtanh, nn.Identity, nn.Dropout, nn.Tanh, *SIGNS)):
+            return _slope(x, 1.0)
+        if isinstance(module, nn.Flatten):
+            return _Value(x.bound, ())
+        if isinstance(module, nn.PReLU):
+            return _Value(x.bound * max(1.0, float(module.weight.detach().abs().max())), ())
+        if isinstance(module, nn.MaxPool2d):
+            kernel, stride = _one(module.kernel_size), _one(module.stride)
+            # An input enters ceil(k / s)^2 windows, and an output moves no more than its whole window.
+            return _slope(x, float(-(-kernel // stride)))
+        if isinstance(module, nn.AvgPool2d):
+            kernel, stride = _one(module.kernel_size), _one(module.stride)
+            return _slope(x, -(-kernel // stride) / kernel)
+        if isinstance(module, nn.AdaptiveAvgPool2d):
+            side = _one(module.output_size)
+            height, width = x.shape[2:]
+            if height % side == 0 and width % side == 0:
+                return _slope(x, side / math.sqrt(height * width))
+        raise UserError(f"no bound is known for the layer '{name}' ({type(module).__name__}) of this network")
+
+    def _bracket(self, value: _Value, scale: Tensor | None) -> Bracket:
+        """Return the bracket of a value's layer with a batch norm's scale folded in, and enter it in the table."""
+        assert value.layer is not None
+        name, module, shape = value.layer
+        assert isinstance(module, (nn.Conv2d, nn.Linear))
+        weight = (deployed_weight(module) if isinstance(module, BinaryConv2d) else module.weight).double().cpu()
+        if scale is not None:
+            weight = weight * scale.view(-1, *[1] * (weight.ndim - 1))
+        if isinstance(module, nn.Conv2d):
+            if module.dilation != (1, 1):
+                raise UserError(f"no bound is known for the dilated convolution '{name}'")
+            if not isinstance(module.padding, tuple):
+                raise UserError(f"no bound is known for padding '{module.padding}' of '{name}': give it as a number")
+            bracket = conv_bracket(weight, module.stride[0], module.padding[0], (shape[2], shape[3]), module.groups)
+        else:
+            bracket = matrix_bracket(weight)
+        self.layers[name] = Layer(name, isinstance(module, BinaryConv2d), bracket)
+        return bracket
+
+
+def sign_slope(layer: BinaryConv2d) -> float:
+    """Return the Lipschitz constant of what the surrogate puts before a binary layer's weights: hardtanh for the sign.
+
+    Thresholds shift, and cost nothing; a scale inside the sign and the levels that the signs stand for multiply.
+    """
+    levels = input_levels(layer)
+    a = 1.0 if levels is None else float(torch.as_tensor(levels[0]).detach().double().abs().max())
+    inner: nn.Module = layer.sign
+    if isinstance(inner, SIGNS):
+        return a
+    # The sign's own graph: slopes of what stands before its estimator. The bound needs only channels and ranks.
+    return a * product_bound(inner, (layer.in_channels, 4, 4)).surrogate
+
+
+def _slope(x: _Value, slope: float) -> _Value:
+    """Carry a value through a map that acts on each channel alone with this slope: a batch norm after it still folds."""
+    if x.known is None:
+        return _Value(None, (), x.layer, x.before, x.after * slope, x.norm)
+    return _Value(x.bound * slope, ())
+
+
+def _one(size: Any) -> int:
+    if isinstance(size, (tuple, list)):
+        if len(set(size)) != 1:
+            raise UserError(f"no bound is known for windows of unequal sides {tuple(size)}")
+        size = size[0]
+    return int(size)

@@ -1,0 +1,245 @@
+"""Operator norms against dense matrices and closed forms, and the product bound against what it must bound."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse.linalg import LinearOperator, svds
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lcrbench.bench.lipschitz import search
+from lcrbench.bench.lipschitz.first_layer import distances
+from lcrbench.errors import UserError
+from lcrbench.models import spectral
+from lcrbench.models.binary import binary_layers, deployed_weight
+
+from .nets import built, grey, subject
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def dense(weight: Tensor, stride: int, padding: int, size: tuple[int, int]) -> Tensor:
+    eye = torch.eye(weight.shape[1] * size[0] * size[1], dtype=torch.float64)
+    columns = F.conv2d(eye.view(len(eye), weight.shape[1], *size), weight, stride=stride, padding=padding)
+    return columns.flatten(1).T
+
+
+CASES = [
+    (8, 3, 3, 1, 1, (12, 12)),
+    (8, 8, 3, 1, 1, (8, 8)),
+    (12, 8, 3, 2, 1, (8, 8)),
+    (12, 12, 3, 1, 1, (5, 6)),
+    (6, 4, 1, 1, 0, (7, 7)),
+    (6, 4, 1, 2, 0, (7, 8)),
+    (6, 3, 5, 2, 2, (11, 9)),
+    (6, 3, 7, 2, 3, (14, 14)),
+    (4, 4, 2, 2, 0, (9, 8)),
+    (4, 4, 3, 3, 0, (10, 11)),
+]
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize(("out", "into", "k", "stride", "padding", "size"), CASES)
+def test_bracket_against_dense_svd(
+    out: int, into: int, k: int, stride: int, padding: int, size: tuple[int, int], binary: bool
+) -> None:
+    """T2: below to 1e-8, above never below."""
+    w = randn(out, into, k, k)
+    w = w.sign() * randn(out, 1, 1, 1, seed=1).abs() if binary else w
+    exact = float(torch.linalg.matrix_norm(dense(w, stride, padding, size), ord=2))
+    lower = spectral.conv_lower(w, stride, padding, size, iterations=200)
+    assert lower == pytest.approx(exact, rel=1e-8)
+    assert lower <= exact * (1 + 1e-12)
+    assert spectral.conv_lower(w, stride, padding, size) <= exact * (1 + 1e-12)
+    upper = spectral.conv_upper(w, stride, padding, size)
+    assert exact <= upper <= 1.35 * exact
+
+
+def test_against_scipy() -> None:
+    w = randn(16, 16, 3, 3)
+    shape = (1, 16, 14, 14)
+    n = math.prod(shape)
+
+    def apply(v: np.ndarray) -> np.ndarray:
+        return F.conv2d(torch.from_numpy(v).double().view(shape), w, padding=1).flatten().numpy()
+
+    def adjoint(v: np.ndarray) -> np.ndarray:
+        return F.conv_transpose2d(torch.from_numpy(v).double().view(shape), w, padding=1).flatten().numpy()
+
+    oracle = svds(LinearOperator((n, n), matvec=apply, rmatvec=adjoint), k=1, return_singular_vectors=False)[0]
+    assert spectral.conv_lower(w, 1, 1, (14, 14), 100) == pytest.approx(oracle, rel=1e-9)
+
+
+def test_closed_form_of_the_box_filter() -> None:
+    """T3: all ones 3x3, padding 1, n x n: (1 + 2 cos(pi / (n + 1)))^2."""
+    ones = torch.ones(1, 1, 3, 3)
+    exact = (1 + 2 * math.cos(math.pi / 9)) ** 2
+    assert exact == pytest.approx(8.2908593694, abs=5e-11)
+    assert spectral.conv_lower(ones, 1, 1, (8, 8)) == pytest.approx(exact, abs=5e-11)
+    upper = spectral.conv_upper(ones, 1, 1, (8, 8))
+    assert upper == pytest.approx((1 + 2 * math.cos(math.pi / 10)) ** 2, rel=1e-9), "the half-step shift; 9 without"
+    assert spectral.conv_upper(ones, 1, 1, (40, 40)) == pytest.approx(9, rel=1e-9)
+
+
+def test_norms_that_are_one() -> None:
+    """T4 and T14."""
+    q = torch.linalg.qr(randn(6, 6))[0].view(6, 6, 1, 1)
+    dirac = torch.zeros(6, 6, 3, 3, dtype=torch.float64)
+    nn.init.dirac_(dirac)
+    for w, stride, padding in ((q, 1, 0), (dirac, 1, 1), (dirac, 2, 1)):
+        b = spectral.conv_bracket(w, stride, padding, (8, 8))
+        assert b.lower == pytest.approx(1, abs=1e-9)
+        assert b.upper == pytest.approx(1, abs=1e-9)
+
+
+def test_groups_take_the_largest() -> None:
+    w = randn(6, 2, 3, 3)
+    whole = torch.zeros(6, 6, 3, 3, dtype=torch.float64)
+    for g in range(3):
+        whole[2 * g : 2 * g + 2, 2 * g : 2 * g + 2] = w[2 * g : 2 * g + 2]
+    b = spectral.conv_bracket(w, 1, 1, (6, 6), groups=3)
+    assert b.lower == pytest.approx(float(torch.linalg.matrix_norm(dense(whole, 1, 1, (6, 6)), ord=2)), rel=1e-8)
+
+
+def test_symmetries_leave_the_norms() -> None:
+    """T11: flipped signs of channels on either side, and their order."""
+    w = randn(8, 8, 3, 3)
+    flip = torch.tensor([1, -1, 1, 1, -1, -1, 1, -1], dtype=torch.float64)
+    other = (flip.view(-1, 1, 1, 1) * w * flip.view(1, -1, 1, 1))[torch.randperm(8)]
+    a, b = (spectral.conv_bracket(v, 1, 1, (6, 6)) for v in (w, other))
+    assert a.lower == pytest.approx(b.lower, rel=1e-9)
+    assert a.upper == pytest.approx(b.upper, rel=1e-9)
+
+
+def test_lanczos_on_rank_one_and_zero() -> None:
+    u, v = randn(30), randn(20, seed=1)
+    found = spectral.lanczos(lambda x: u * (v @ x), lambda y: v * (u @ y), randn(20, seed=2))
+    assert found == pytest.approx(float(u.norm() * v.norm()), rel=1e-12)
+    assert spectral.lanczos(lambda x: 0 * x, lambda y: 0 * y, randn(20)) == 0
+
+
+class Residual(nn.Module):
+    """x + BN(conv(x)) with a batch norm that multiplies by 0: the identity."""
+
+    def __init__(self, gamma: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(3)
+        nn.init.constant_(self.norm.weight, gamma)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.norm(self.conv(x))
+        return y
+
+
+def test_residual_identity_has_bound_one() -> None:
+    """T13."""
+    assert spectral.product_bound(Residual(0.0).eval(), (3, 8, 8)).surrogate == pytest.approx(1, abs=1e-12)
+    assert spectral.product_bound(Residual(1.0).eval(), (3, 8, 8)).surrogate > 1.1
+
+
+def test_pools_and_norm_alone() -> None:
+    net = nn.Sequential(nn.AvgPool2d(2), nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    with torch.no_grad():
+        net[1].weight.copy_(torch.tensor([1.0, -3.0, 2.0]))
+        net[1].running_var.fill_(4.0)
+    expected = 1 / 2 * 3 / math.sqrt(4 + net[1].eps) / 4
+    assert spectral.product_bound(net, (3, 8, 8)).surrogate == pytest.approx(expected, rel=1e-6)
+
+
+def test_linear_chain_folds_its_norm() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 4)).eval()
+    with torch.no_grad():
+        net[2].weight.copy_(torch.rand(5))
+    bounds = spectral.product_bound(net, (3, 2, 2))
+    folded = spectral.norm_scale(net[2])[:, None] * net[1].weight.double()
+    parts = [float(torch.linalg.matrix_norm(m.detach().double(), ord=2)) for m in (folded, net[4].weight)]
+    assert [layer.bracket.upper for layer in bounds.layers] == pytest.approx(parts, rel=1e-6)
+    assert bounds.surrogate == pytest.approx(math.prod(parts), rel=1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["vgg_tiny", "resnet20"])
+def test_the_bound_is_above_what_is_found(backbone: str) -> None:
+    """T7, on a network without signs, whose own bound it is."""
+    net = built("full_precision:nonlinearity=hardtanh", backbone)
+    found = search.modulus(
+        subject(net, grey(4, 16, low=0, high=1)), search.Options(l2=(1, 32), images=4, random=2, steps=4)
+    )
+    bound = spectral.product_bound(net, (3, 16, 16)).surrogate
+    for f in found.found:
+        assert (f.gain <= bound).all()
+        assert (f.gain > 0).all()
+
+
+def test_binary_layers_are_measured_with_scale_and_norm() -> None:
+    net = built("irnet", "vgg_tiny")
+    layers = {layer.name: layer for layer in spectral.product_bound(net, (3, 16, 16)).layers}
+    name, conv = list(binary_layers(net).items())[-1]
+    scale = spectral.norm_scale(net.body.blocks[-1][2])
+    assert layers[name].binary
+    exact = torch.linalg.matrix_norm(
+        dense((deployed_weight(conv).double() * scale.view(-1, 1, 1, 1)).detach(), 1, 1, (4, 4)), ord=2
+    )
+    assert layers[name].bracket.lower <= float(exact) * (1 + 1e-9)
+    assert layers[name].bracket.upper >= float(exact)
+
+
+def test_what_has_no_rule_is_named() -> None:
+    class Softmaxed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1).softmax(1)
+
+    with pytest.raises(UserError, match="softmax"):
+        spectral.product_bound(Softmaxed(), (3, 2, 2))
+
+
+def test_a_sign_that_standardizes_has_no_finite_bound() -> None:
+    bounds = spectral.product_bound(built("rbnn"), (3, 16, 16))
+    assert math.isinf(bounds.surrogate)
+    assert "surrogate" in bounds.reason
+    assert len(bounds.layers) == 6
+
+
+class TestFirstLayer:
+    def test_flips_at_the_distance_and_not_before(self) -> None:
+        net = built("irnet", "resnet20")
+        x = torch.from_numpy(grey(2, 16)).permute(0, 3, 1, 2)
+        found = distances(net, x)
+        signs = []
+        net.body.blocks[0].conv.sign.register_forward_hook(lambda m, i, o: signs.append(o.flatten(1)))
+        net = net.double()
+        x = x.double().requires_grad_()
+        z = net.body.stem[1](net.body.stem[0]((x - net.mean) / net.std)).flatten(1)
+        rng = np.random.default_rng(0)
+        for unit in [int(found.l2[0].argmin()), *rng.integers(0, z.shape[1], 5)]:
+            (g,) = torch.autograd.grad(z[0, unit], x, retain_graph=True)
+            for t, d in ((found.l2[0, unit], g / g.norm()), (found.linf[0, unit], g.sign())):
+                toward = -torch.sign(z[0, unit].detach()) * d * float(t)
+                before, after = x.detach() + 0.999 * toward, x.detach() + 1.001 * toward
+                signs.clear()
+                for points in (x.detach(), before, after):
+                    net(points)
+                assert signs[0][0, unit] == signs[1][0, unit] != signs[2][0, unit]
+
+    def test_inside_the_stable_radius_nothing_flips(self) -> None:
+        net = built("irnet", "resnet20").double()
+        x = torch.from_numpy(grey(2, 16)).permute(0, 3, 1, 2).double()
+        radius = distances(net, x).l2.min(1)
+        signs = []
+        net.body.blocks[0].conv.sign.register_forward_hook(lambda m, i, o: signs.append(o.flatten(1)))
+        net(x)
+        for k in range(20):
+            d = randn(*x.shape, seed=k)
+            d = d / d.flatten(1).norm(dim=1).view(-1, 1, 1, 1) * torch.from_numpy(radius).view(-1, 1, 1, 1)
+            net(x + 0.9999 * d)
+            assert torch.equal(signs[-1], signs[0])
+
+    def test_a_pool_in_the_stem_is_refused(self) -> None:
+        with pytest.raises(UserError, match="stem"):
+            distances(built("irnet", "vgg_tiny"), torch.zeros(1, 3, 16, 16))
