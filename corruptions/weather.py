@@ -48,7 +48,7 @@ def _snow(
     dy, dx = np.empty(by, np.int64), np.empty(by, np.int64)
     wide = np.empty((height + 2 * by) * (width + 2 * by), np.float32)
     streaked = np.empty(height * (width + 2 * by), np.float32)
-    gray, fallen = np.empty(width, np.float32), np.empty(width, np.float32)
+    whites, falls = np.empty(width * channels, np.float32), np.empty(width * channels, np.float32)
     loc, scale, threshold = np.float32(law[0] * 255.0), np.float32(law[1] * 255.0), np.float32(law[2] * 255.0)
     image_weight, rest = np.float32(kept), np.float32(1.0 - kept)
     for i in range(count):
@@ -76,20 +76,22 @@ def _snow(
             source, target = x[i, y].reshape(-1), out[i, y].reshape(-1)
             step, end = np.uint64(channels), np.uint64(width - 1)
             for j in range(np.uint64(width)):
-                fallen[j] = fresh[j] + turned[end - j]
-                red = np.float32(source[j * step])
-                gray[j] = red
+                fallen = fresh[j] + turned[end - j]
+                gray = np.float32(source[j * step])
                 if channels == 3:
-                    green, blue = (
-                        np.float32(source[j * step + np.uint64(1)]),
-                        np.float32(source[j * step + np.uint64(2)]),
-                    )
-                    gray[j] = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
-                white = gray[j] * np.float32(1.5) + np.float32(127.5)
-                for c in range(step):
-                    v = np.float32(source[j * step + c])
-                    v = image_weight * v + rest * max(v, white) + fallen[j]
-                    target[j * step + c] = np.uint8(np.int32(min(v + np.float32(filters.SLACK), np.float32(255))))
+                    green, blue = source[j * step + np.uint64(1)], source[j * step + np.uint64(2)]
+                    gray = np.float32(0.299) * gray + np.float32(0.587) * np.float32(green)
+                    gray += np.float32(0.114) * np.float32(blue)
+                white = gray * np.float32(1.5) + np.float32(127.5)
+                # A value for each sub-pixel, so that the last loop goes to vector registers.
+                whites[j * step], falls[j * step] = white, fallen
+                if channels == 3:
+                    whites[j * step + np.uint64(1)], falls[j * step + np.uint64(1)] = white, fallen
+                    whites[j * step + np.uint64(2)], falls[j * step + np.uint64(2)] = white, fallen
+            for j in range(len(source)):
+                v = np.float32(source[j])
+                v = image_weight * v + rest * max(v, whites[j]) + falls[j]
+                target[j] = np.uint8(np.int32(min(v + np.float32(filters.SLACK), np.float32(255))))
 
 
 def snow(
