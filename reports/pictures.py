@@ -428,6 +428,7 @@ def lipschitz(setting: Setting) -> Picture | None:
 
     def against_radius(statistic: str, norm: str) -> Panel:
         def draw(ax: Axes, hits: Hits) -> None:
+            drawn = []
             for row in rows:
                 points = []
                 for radius in radii:
@@ -436,14 +437,12 @@ def lipschitz(setting: Setting) -> Picture | None:
                     if i:
                         text = f"{row.label}, {statistic}, {radius_text(radius)}: {tell(i, 1, '', 2)}"
                         points.append((radius * 255, i, text, row.per_seed(key)))
+                        drawn.append(i)
                 line(ax, hits, row, points, 1)
             ax.set_xscale("log")
-            ax.set_yscale("log")
+            _logarithmic(ax, [v for i in drawn for v in (i.value, i.low, i.high) if v is not None])
             ax.set_xticks([r * 255 for r in radii], [f"{r * 255:.3g}" for r in radii])
             ax.xaxis.set_minor_locator(NullLocator())
-            ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-            ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-            ax.yaxis.set_minor_locator(NullLocator())
             ax.set_xlabel(f"radius ({norm_text(norm)}), pixel steps of 1/255")
             ax.set_ylabel(f"gain, {info.unit}")
             ax.set_title(f"{statistic}, {norm_text(norm)}")
@@ -465,6 +464,30 @@ def lipschitz(setting: Setting) -> Picture | None:
     return Picture(
         "lipschitz", "Empirical Lipschitz: secant gain", caption, panels, pd.DataFrame(data), 3, legend, paper
     )
+
+
+def _logarithmic(ax: Axes, values: list[float]) -> None:
+    """Give a y axis a logarithmic scale that has room for 0: a step of sign activations may leave most images unmoved.
+
+    On a plain logarithmic axis a zero lies infinitely far below, and the lines that lead there take the layout with them.
+    """
+    positive = [v for v in values if v > 0]
+    if not positive:
+        return
+    if min(values) <= 0:
+        # Linear below a third of the smallest positive number, so that 0 stands a little below it.
+        threshold = min(positive) / 3
+        ax.set_yscale("symlog", linthresh=threshold, linscale=0.3)
+        ax.set_ylim(bottom=-threshold / 3)
+        decades = range(math.floor(math.log10(threshold)), math.ceil(math.log10(max(positive))) + 1)
+        steps = (1, 2, 5) if len(decades) < 4 else (1,)
+        ticks = [s * 10.0**d for d in decades for s in steps if threshold < s * 10.0**d <= max(positive)]
+        ax.set_yticks([0.0, *ticks])
+    else:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
 
 
 def lipschitz_error(setting: Setting) -> Picture | None:

@@ -14,7 +14,7 @@ import pytest
 
 from lcrbench.bench.schema import Failure
 from lcrbench.bench.store import Store
-from lcrbench.reports import report
+from lcrbench.reports import comparison, figures, pictures, report
 
 from . import make_store
 
@@ -60,12 +60,34 @@ def test_the_page_says_what_it_must(page: str) -> None:
     assert "nothing is ranked by it" in text
 
 
+@pytest.mark.filterwarnings("error")
+def test_figures_of_a_small_comparison_have_room(tmp_path: Path) -> None:
+    # A median gain of 0, as sign activations have it at a small radius, once threw the layout of all panels.
+    store = Store(tmp_path / "store", create=True)
+    for label in ("full_precision", "irnet"):
+        record, files = make_store.make(label, 0, corruptions=("fog", "gaussian_noise"))
+        still = {"value": 0.0, "low": 0.0}
+        measured = tuple(
+            m.model_copy(update=still) if m.statistic == "q50" and m.radius == 4 * make_store.PIXEL else m
+            for m in record.measurements
+        )
+        store.write(record.model_copy(update={"measurements": measured}), files)
+    setting = comparison.read(store).settings[0]
+    for picture in (pictures.corruption_curves(setting, None), pictures.heatmap(setting), pictures.lipschitz(setting)):
+        assert picture is not None
+        figures.save(picture, tmp_path, ["svg"])
+        for svg in figures.inline(picture, "x"):
+            _, _, width, height = map(float, re.search(r'viewBox="([^"]+)"', svg)[1].split())  # type: ignore[index]
+            # Every point lies inside its panel.
+            for x, y in re.findall(r'class="hit[^"]*" cx="([-\d.]+)" cy="([-\d.]+)"', svg):
+                assert 0 < float(x) < width
+                assert 0 < float(y) < height
+
+
 EVIL = 'x"><script>alert(1)</script>&amp;$_%#|`{\\*'
 
 
 def test_labels_in_figures_are_untrusted(tmp_path: Path) -> None:
-    from lcrbench.reports import comparison, figures, pictures
-
     store = Store(tmp_path / "store", create=True)
     make_store.add(store, EVIL, 0)
     make_store.add(store, "irnet", 0)
@@ -168,6 +190,8 @@ hit.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
 out.tip = document.getElementById("tip").className + ": " + document.getElementById("tip").textContent;
 document.getElementById("theme").click();
 out.theme = document.documentElement.dataset.theme;
+const table = document.getElementById("s0-main").parentElement;
+out.cut = table.scrollWidth - table.clientWidth;
 out.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 out.fetched = performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:"));
 out.images = [...document.images].filter(i => !(i.complete && i.naturalWidth)).length;
@@ -178,10 +202,10 @@ document.body.append(pre);
 """
 
 
-def opened(page: Path, tmp_path: Path, width: int) -> tuple[dict, str]:
+def opened(page: Path, tmp_path: Path, width: int, probe: str = PROBE) -> tuple[dict, str]:
     """Open the page with the probe at its end; returns what the probe saw and what the console said."""
     probed = page.with_name(f"probe-{width}.html")
-    probed.write_text(page.read_text(encoding="utf-8").replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    probed.write_text(page.read_text(encoding="utf-8").replace("</body>", probe + "</body>"), encoding="utf-8")
     command = f"{CHROMIUM} --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --enable-logging=stderr"
     command += " --disable-background-networking --disable-component-update --disable-sync --v=0 --timeout=30000"
     arguments = [
@@ -218,6 +242,18 @@ def test_a_browser_opens_it(folder: Path, tmp_path: Path) -> None:
     assert seen["fetched"] == []
     assert seen["images"] == 0
     assert seen["overflow"] == 0
+
+
+@browser
+def test_the_main_table_of_all_corruptions_fits_a_laptop(tmp_path: Path, undrawn: None) -> None:
+    store = Store(tmp_path / "store", create=True)
+    every = comparison.COMMON + comparison.GROUPS["extra"]
+    for label in ("full_precision", "irnet+lcr"):
+        make_store.add(store, label, 0, n=2000, corruptions=every)
+    page = report.write(store, tmp_path / "report")
+    probe = PROBE[: PROBE.index("const cells")] + PROBE[PROBE.index("const table") :]
+    seen, _ = opened(page, tmp_path, 1280, probe)
+    assert (seen["cut"], seen["overflow"]) == (0, 0)
 
 
 @browser
