@@ -13,6 +13,7 @@ import click
 from click.exceptions import NoSuchOption
 
 from lcrbench import __version__
+from lcrbench.bench import cli_check
 from lcrbench.bench.cli_corrupt import corrupt
 from lcrbench.errors import UserError, unknown
 
@@ -197,6 +198,8 @@ def doctor(store: str) -> None:
 
 
 app.add_command(corrupt)
+app.add_command(cli_check.check)
+app.add_command(cli_check.reference)
 
 
 class Failed(click.ClickException):

@@ -30,7 +30,7 @@ from lcrbench.bench.budget import Frozen
 from lcrbench.bench.schema import Record
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError, unknown
-from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, Key, read
+from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, Key, Row, read
 
 Outcome = Literal["pass", "regression", "not comparable", "inconclusive"]
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "regression": 1, "not comparable": 2, "inconclusive": 3}
@@ -152,14 +152,21 @@ def check(
         if name not in against.methods:
             raise unknown("method in the reference", name, against.methods)
     records: dict[str, list[Record]] = {}
-    for row_records in [[*row.runs, *row.failed] for s in read(candidate).settings for row in s.rows]:
-        for record in row_records:
-            records.setdefault(record.spec.label, []).append(record)
+    for row in _rows(candidate):
+        records.setdefault(row.label, []).extend((*row.runs, *row.failed))
     chosen = methods or list(against.methods)
     return [
         _check_one(name, records.get(name, []), against.methods[name], endpoint, margin, commit, source)
         for name in chosen
     ]
+
+
+def _rows(store: Store) -> list[Row]:
+    """Return the rows of a store; a run that cannot be read ends the check, because it might be the bad one."""
+    compared = read(store)
+    if compared.unreadable:
+        raise UserError(compared.unreadable[0])
+    return [row for setting in compared.settings for row in setting.rows]
 
 
 def _check_one(
@@ -368,9 +375,8 @@ def update(path: Path, store: Store, reason: str, *, methods: Sequence[str] | No
         old = load(path)
         kept, history = dict(old.methods), old.history
     by_label: dict[str, list[Record]] = {}
-    for setting in read(store).settings:
-        for row in setting.rows:
-            by_label.setdefault(row.label, []).extend(row.runs)
+    for row in _rows(store):
+        by_label.setdefault(row.label, []).extend(row.runs)
     for name in methods or ():
         if name not in by_label:
             raise unknown("method in this store", name, by_label)
@@ -407,14 +413,19 @@ def update(path: Path, store: Store, reason: str, *, methods: Sequence[str] | No
         raise UserError(f"there is no finished run in {store.root}")
     commit = commits.pop() if len(commits) == 1 else None
     new = Reference(history=(*history, Update(reason=reason.strip(), commit=commit, created=created)), methods=kept)
+    save(path, new.model_dump_json(indent=1) + "\n")
+    return new
+
+
+def save(path: Path, content: str) -> None:
+    """Write a file of the gate's whole or not at all; raises `UserError` where it cannot be written."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(new.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        draft.write_text(content, encoding="utf-8")
         draft.replace(path)
     except OSError as error:
-        raise UserError(f"cannot write the reference {path}: {error.strerror}") from error
-    return new
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def text(verdicts: Sequence[Verdict]) -> str:

@@ -1,6 +1,4 @@
-"""The gate as a pytest fixture, for somebody's own tests.
-
-    pytest_plugins = ["lcrbench.reports.pytest_plugin"]
+"""The gate as a pytest fixture, for somebody's own tests; pytest finds it wherever lcrbench is installed.
 
 def test_robustness_is_kept(lcrbench_check):
     lcrbench_check("lcrbench-runs", against="robustness.json", margin=1.0)

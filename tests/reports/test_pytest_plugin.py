@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,32 +11,61 @@ from lcrbench.reports import gate
 
 from . import make_store
 
-pytest_plugins = ["lcrbench.reports.pytest_plugin"]
+pytest_plugins = ["pytester"]
+PLUGIN = "lcrbench.reports.pytest_plugin"
+
+TESTS = """
+import pytest
+
+def test_good(lcrbench_check):
+    lcrbench_check("good", "reference.json")
+
+def test_bad(lcrbench_check):
+    lcrbench_check("bad", "reference.json")
+
+def test_wide(lcrbench_check):
+    lcrbench_check("wide", "reference.json")
+
+def test_wide_passes(lcrbench_check):
+    lcrbench_check("wide", "reference.json", inconclusive="pass")
+
+def test_wide_skips(lcrbench_check):
+    lcrbench_check("wide", "reference.json", inconclusive="skip")
+
+def test_stale(lcrbench_check):
+    lcrbench_check("good", "reference.json", source="6" * 64)
+"""
 
 
-@pytest.fixture
-def reference(tmp_path: Path) -> Path:
-    store = Store(tmp_path / "reference", create=True)
-    for seed in range(10):
-        make_store.add(store, "irnet", seed, spread=0.3)
-    gate.update(tmp_path / "reference.json", store, "first")
-    return tmp_path / "reference.json"
+def candidate(
+    root: Path, seeds: int, spread: float = 0.3, shift: int = 0, created: str = "2026-05-05T00:00:00Z"
+) -> Store:
+    store = Store(root, create=True)
+    for seed in range(seeds):
+        make_store.add(store, "irnet", seed, spread=spread, shift=shift, created=created)
+    return store
 
 
-def test_the_fixture_passes_and_fails(tmp_path: Path, reference: Path, lcrbench_check: object) -> None:
-    assert callable(lcrbench_check)
-    for name, shift in (("good", 0), ("bad", -8)):
-        store = Store(tmp_path / name, create=True)
-        for seed in range(4):
-            make_store.add(store, "irnet", seed, spread=0.3, shift=shift, created="2026-05-05T00:00:00Z")
-    lcrbench_check(tmp_path / "good", reference)
-    with pytest.raises(pytest.fail.Exception, match="REGRESSION"):
-        lcrbench_check(tmp_path / "bad", reference)
-    wide = Store(tmp_path / "wide", create=True)
-    for seed in range(3):
-        make_store.add(wide, "irnet", seed, spread=6.0, created="2026-05-05T00:00:00Z")
-    lcrbench_check(wide.root, reference, inconclusive="pass")
-    with pytest.raises(pytest.skip.Exception):
-        lcrbench_check(wide.root, reference, inconclusive="skip")
-    with pytest.raises(pytest.fail.Exception, match="more seeds"):
-        lcrbench_check(wide.root, reference)
+def test_in_somebodys_own_tests(pytester: pytest.Pytester) -> None:
+    here = pytester.path
+    gate.update(here / "reference.json", candidate(here / "reference", 10, created=make_store.CREATED), "first")
+    candidate(here / "good", 4)
+    candidate(here / "bad", 4, shift=-8)
+    candidate(here / "wide", 3, spread=6.0)
+    pytester.makepyfile(TESTS)
+    result = pytester.runpytest_inprocess("-p", PLUGIN, "-p", "no:benchmark", "-rA")
+    result.assert_outcomes(passed=2, failed=3, skipped=1)
+    result.stdout.fnmatch_lines_random(
+        [
+            "*REGRESSION*irnet: corruption_accuracy*worse by more than 1 points",
+            "*INCONCLUSIVE*more seeds",
+            "*made by other source*",
+        ]
+    )
+
+
+def test_the_entry_point_is_declared() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    # The name must be the module's: a plugin that is also loaded by `-p` or `pytest_plugins` would clash otherwise.
+    assert project["entry-points"]["pytest11"] == {PLUGIN: PLUGIN}
+    assert callable(import_module(PLUGIN).lcrbench_check)

@@ -1,0 +1,82 @@
+"""`lcrbench check` and `lcrbench reference update`: the regression gate, for somebody's own continuous integration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command(short_help="Is a candidate's robustness no worse than a reference's?")
+@click.argument("candidate", type=FILE)
+@click.option("--against", required=True, type=FILE, help="The reference file, as `reference update` wrote it.")
+@click.option("--margin", default=1.0, show_default=True, metavar="PP", help="How much worse is not worse, in points.")
+@click.option(
+    "--metric",
+    default="corruption_accuracy",
+    show_default=True,
+    help="What is compared: clean_accuracy, corruption_error:fog, ece, ...",
+)
+@click.option("--method", "methods", multiple=True, help="Only this method; give it several times.")
+@click.option("--commit", help="Refuse runs that were not made from this commit, without changes.")
+@click.option("--any-source", is_flag=True, help="Accept runs that another version of lcrbench's source made.")
+@click.option("--junit", type=FILE, help="Also write the verdicts as JUnit XML.")
+@click.option("--json", "json_", type=FILE, help="Also write the verdicts as JSON.")
+@click.option("--markdown", type=FILE, help="Also write the verdicts as a Markdown table.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    candidate: Path,
+    against: Path,
+    margin: float,
+    metric: str,
+    methods: tuple[str, ...],
+    commit: str | None,
+    any_source: bool,
+    junit: Path | None,
+    json_: Path | None,
+    markdown: Path | None,
+) -> None:
+    """Compare the runs in the store CANDIDATE with a reference: non-inferiority over training seeds, up to a margin.
+
+    Exit codes: 0 no worse, 1 a regression, 2 not comparable or bad input, 3 undecided: run more seeds.
+    """
+    from lcrbench.bench import env
+    from lcrbench.bench.store import Store
+    from lcrbench.reports import gate
+
+    held = gate.load(against)
+    source = None if any_source else env.source_hash()
+    verdicts = gate.check(
+        Store(candidate), held, methods=methods or None, endpoint=metric, margin=margin, commit=commit, source=source
+    )
+    for path, written in ((junit, gate.as_junit), (json_, gate.as_json), (markdown, gate.as_markdown)):
+        if path is not None:
+            gate.save(path, written(verdicts))
+    click.echo(gate.text(verdicts), nl=False)
+    ctx.exit(gate.exit_code(verdicts))
+
+
+@click.group(short_help="Write the reference that `check` compares with.")
+def reference() -> None:
+    """Write the reference that `lcrbench check` compares with."""
+
+
+@reference.command(short_help="Write a reference from a store's runs, with a reason.")
+@click.argument("store", type=FILE)
+@click.option("--out", required=True, type=FILE, help="The reference file; methods it has and STORE has not are kept.")
+@click.option("--reason", required=True, help="What changed, and why that is right; kept in the file's history.")
+@click.option("--method", "methods", multiple=True, help="Only this method; give it several times.")
+def update(store: Path, out: Path, reason: str, methods: tuple[str, ...]) -> None:
+    """Write a reference from the finished runs in STORE: each seed's value of every endpoint. Nothing else writes one."""
+    from lcrbench.bench.store import Store
+    from lcrbench.reports import gate
+
+    written = gate.update(out, Store(store), reason, methods=methods or None)
+    for name, held in written.methods.items():
+        seeds = len(held.runs)
+        advice = f": {gate.GOOD_REFERENCE} or more are advised" if seeds < gate.GOOD_REFERENCE else ""
+        click.echo(f"{name}: {seeds} seed{'' if seeds == 1 else 's'}{advice}")
+    click.echo(f"reference: {out}")
