@@ -34,7 +34,7 @@ Randomness depends on (seed, image's index in the data set, radius, candidate) a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -85,11 +85,17 @@ class Options:
         """Return the balls in the order of the search: l2 first, each norm from the smallest radius."""
         return [Ball(norm, r / 255) for norm in ("l2", "linf") for r in sorted(set(getattr(self, norm)))]
 
+    def limited(self, other: Options) -> Options:
+        """Return this effort on the radii and the seed of `other`, and on no more images: for comparing efforts."""
+        images = min(self.images, other.images)
+        return replace(self, l2=other.l2, linf=other.linf, images=images, seed=other.seed)
+
     @property
     def effort(self) -> str:
         """Say how hard the search looks, in words for a table's note."""
         rounds = self.restarts * self.searches
-        return f"{self.random * rounds} random candidates and 2 x {self.steps * rounds} steps an image and radius"
+        one = f"{self.random * rounds} random candidates and 2 x {self.steps * rounds} steps an image and radius"
+        return one + (f", {self.searches} searches" if self.searches > 1 else "")
 
 
 PRESETS = {

@@ -1,0 +1,78 @@
+"""Networks to measure: those of finished runs, rebuilt from spec and weights, and modules from elsewhere."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from lcrbench.bench import data, worker
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.spec import Evaluation
+from lcrbench.bench.store import WEIGHTS, Store
+from lcrbench.errors import UserError
+from lcrbench.models import estimators
+from lcrbench.models import network as networks
+
+
+def of_run(store: str, prefix: str, source: str | None = None, device: str = "cpu") -> tuple[str, Subject]:
+    """Return a run's name and its trained network on its own test images, or on those of `source`.
+
+    Raises `UserError` if there is no such run, if it failed, or if the data are not those it was trained with.
+    """
+    found = Store(store)
+    record = found.record(found.find(prefix))
+    spec = record.spec
+    if record.status != "finished":
+        raise UserError(
+            f"run {record.run_id} failed: {record.failure.message if record.failure else 'no reason is known'}"
+        )
+    whole, bracket, _ = spec.data.name.partition("[")  # a subset is named whole[train=..., test=..., seed=0]
+    dataset = data.load(source or whole, size=spec.data.size)
+    if source is None and bracket:
+        dataset = data.take(dataset, spec.data.train, spec.data.test, seed=0)
+    if source is None and dataset.sha256 != spec.data.sha256:
+        raise UserError(
+            f"the images named '{spec.data.name}' are not those of run {record.run_id}: name them with --data"
+        )
+    choice = networks.choose(worker.choice_text(spec))
+
+    def generator(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(0)  # the weights are replaced below
+
+    mean, std = (list(map(float, v)) for v in (dataset.mean, dataset.std))
+    classes = len(spec.data.classes)
+    network = networks.build(choice, spec.backbone, classes, spec.data.size, mean, std, generator)
+    path = found.root / record.run_id / WEIGHTS
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"the weights at {path} cannot be read: {str(error).partition(chr(10))[0]}") from error
+    # Estimators sharpen over the training; their state at its end is a function of the progress alone.
+    steps = record.ledger.steps if record.ledger else 1
+    estimators.set_progress(network, (steps - 0.5) / steps)
+    network = network.to(memory_format=torch.channels_last)
+    subject = Subject(network.to(device).eval(), dataset.test, {}, spec, device)
+    return f"{spec.label} seed {spec.seed} ({record.run_id[:8]})", subject
+
+
+class _Bare:
+    """Stands for the spec of a network that no run trained: a measurement reads the block's size alone."""
+
+    evaluation = Evaluation()
+
+
+def of_model(path: str, source: str, size: int, device: str = "cpu") -> tuple[str, Subject]:
+    """Return the network that MODULE:FUNCTION makes, with the test images of a data set. It is measured as it comes."""
+    module, colon, function = path.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), function)() if colon else None
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"--model {path}: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise UserError(f"--model takes MODULE:FUNCTION, a function that returns a torch module; '{path}' is not one")
+    spec: Any = _Bare()
+    return path, Subject(made.to(device), data.load(source, size=size).test, {}, spec, device)

@@ -1,0 +1,62 @@
+"""Norm of the Jacobian of the logits at an image, three ways. Estimates: they bound nothing on a network of signs.
+
+    ||J(x)||_2,      J the Jacobian in pixel space by the "true" derivative (zero through signs), the "straight"-through one
+                     of training, or that of the "surrogate" network with hardtanh in place of the signs
+
+On a network of signs the gain found over a small radius is often ten times all three (gradient masking). On a network
+without signs all three are the true one, and its maximum over images is a lower bound of the Lipschitz constant.
+Statistics over images: q50 and q95 of each. See `lipschitz_agreement` for whether the surrogate resembles the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lcrbench.bench import stats
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.lipschitz.gradients import KINDS, jacobian_norms
+from lcrbench.bench.lipschitz.oracle import Oracle, chosen
+from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.errors import UserError
+from lcrbench.models.binary import binary_layers
+
+INFO = MetricInfo(
+    unit="logits per pixel unit",
+    higher_is_better=None,
+    bound="estimate",
+    summary=__doc__.partition("\n")[0] if __doc__ else "",
+)
+PHASE: Phase = "lipschitz"
+
+
+@dataclass(frozen=True)
+class Options:
+    """`images`: number of test images, evenly spaced over the classes."""
+
+    images: int = 100
+
+    def __post_init__(self) -> None:
+        if self.images < 1:
+            raise UserError("needs images >= 1")
+
+
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
+    """Yield the quantiles over images for each kind of gradient; only the true one for a network without signs."""
+    indices = chosen(subject.test.labels, options.images)
+    points = Oracle(subject, subject.test.images[indices]).points()
+    for kind in KINDS if binary_layers(subject.network) else KINDS[:1]:
+        norms = jacobian_norms(subject.network, points, kind, subject.device)
+        subject.passes += len(points)
+        for statistic, q in (("q50", 0.5), ("q95", 0.95)):
+            i = stats.quantile(norms, q)
+            yield Measurement(
+                metric="lipschitz_gradients",
+                value=i.value,
+                low=i.low,
+                high=i.high,
+                n=i.n,
+                interval=i.how,
+                statistic=f"{kind} {statistic}",
+                norm="l2",
+            )
