@@ -168,6 +168,10 @@ def show(kind: str, name: str, ledger: bool, store: str) -> None:
         if name not in registry.names(kind) and "." not in name:
             raise unknown(kind, name, registry.names(kind))
         click.echo(registry.docstring(kind, name))
+        if kind == "method":
+            from lcrbench.models import portrait
+
+            click.echo("\n" + portrait.text(name))
 
 
 @app.command(short_help="Write the comparison report of a store.")

@@ -58,14 +58,17 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
         if choice.label in chosen:
             raise UserError(f"the method '{choice.label}' is named twice")
         chosen[choice.label] = choice
-        try:
-            body = registry.load("backbone", grid.backbone).build(choice.method, len(dataset.classes), grid.data.size)
-            for regularizer in choice.regularizers.values():
-                regularizer.attach(body).detach()
-        except ValueError as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"'{text}' does not fit the backbone '{grid.backbone}': {error}") from error
+        made = network.body(choice, grid.backbone, len(dataset.classes), grid.data.size)
+        for name, regularizer in choice.regularizers.items():
+            if hasattr(regularizer, "teacher") and grid.budget.unit == "compute":
+                raise UserError(
+                    f"'{text}' does not fit a budget of compute: training the teacher of '{name}' on the same images "
+                    "uses it up; compare it under unit = images"
+                )
+            try:
+                regularizer.attach(made).detach()
+            except ValueError as error:
+                raise UserError(f"'{text}' does not fit the backbone '{grid.backbone}': {error}") from error
     if len(set(grid.seeds)) != len(grid.seeds):
         raise UserError(f"a seed is named twice: {', '.join(map(str, grid.seeds))}")
     return [

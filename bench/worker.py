@@ -16,20 +16,23 @@ from filelock import Timeout
 from safetensors.torch import save_file
 
 from lcrbench import registry
-from lcrbench.bench import data, evaluate, store
+from lcrbench.bench import data, evaluate, store, teacher
 from lcrbench.bench.checkpoint import Checkpoint
 from lcrbench.bench.clock import Clocks
+from lcrbench.bench.describe import describe
 from lcrbench.bench.progress import Event
-from lcrbench.bench.schema import Failure, Ledger, ModelInfo, Provenance, Record
+from lcrbench.bench.schema import Failure, Ledger, Provenance, Record
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.spec import Data, Options, RunSpec
 from lcrbench.bench.store import Store
 from lcrbench.bench.train import Diverged, Stopped, train
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
-from lcrbench.models.binary import binary_layers
+from lcrbench.models import packed
 
 BUSY, STOPPED = 75, 76
+# Beside the other files of a run with binary layers: one bit a weight, scales, and all else that inference needs.
+PACKED = "packed.safetensors"
 
 
 @dataclass(frozen=True)
@@ -129,17 +132,17 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         choice, spec.backbone, len(dataset.classes), spec.data.size, mean, std, weights_generator
     ).to(memory_format=torch.channels_last)
     initial = networks.weights_hash(network)
-    binary = binary_layers(network)
-    macs = networks.cost(network, spec.data.size)
-    model = ModelInfo(
-        parameters=sum(p.numel() for p in network.parameters()),
-        binary_weights=sum(m.weight.numel() for m in binary.values()),
-        binary_layers=tuple(binary),
-        macs=macs.macs,
-        binary_macs=macs.binary_macs,
-    )
 
     try:
+        needed = any(hasattr(r, "teacher") for r in choice.regularizers.values())
+        with clocks.phase("teacher") if needed else contextlib.nullcontext():
+            regularizers, teachers = teacher.guide(
+                choice.regularizers,
+                spec,
+                dataset,
+                job.device,
+                lambda row, done: go_on("teacher", int(row["step"]), round(row["step"] / done), loss=row["loss"]),
+            )
         with clocks.phase("training"):
             spent = train(
                 network,
@@ -147,7 +150,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
                 spec.budget,
                 derive(spec.seed, "training"),
                 on_progress=getattr(choice.method, "on_progress", None),
-                regularizers=choice.regularizers,
+                regularizers=regularizers,
                 device=job.device,
                 watch=lambda row, done: tell(
                     "training", int(row["step"]), round(row["step"] / done), loss=row["loss"], accuracy=row["accuracy"]
@@ -158,6 +161,12 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         failure = Failure(reason="diverged", step=error.step, message=str(error))
         checkpoint.remove()
         return target.write(failed(job, failure), {})
+
+    for text, taken in teachers.items():
+        spent.forward[f"training {text} as a teacher"] = taken.images
+        spent.backward[f"training {text} as a teacher"] = taken.images
+    with clocks.phase("evaluation"):
+        model = describe(network, choice.method, spec, dataset.test)
 
     outcomes = evaluate.outcomes(
         network, dataset, spec, clocks, job.device, lambda done, total: go_on("evaluation", done, total)
@@ -196,6 +205,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         measurements=tuple(measurements),
         provenance=job.provenance,
     )
+    files = {PACKED: lambda path: save_file(packed.export(network), path)} if model.binary_layers else {}
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     log = pd.DataFrame(spent.log).to_json(orient="records", lines=True, double_precision=15)
     record = target.write(
@@ -204,6 +214,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
             store.OUTCOMES: store.pack_outcomes(outcomes),
             store.LOG: log.encode(),
             store.WEIGHTS: lambda path: save_file(weights, path),
+            **files,
         },
     )
     checkpoint.remove()

@@ -59,9 +59,13 @@ class BinaryConv2d(nn.Conv2d):
 
     def binarize(self) -> tuple[Tensor, Tensor | None]:
         """Return the signs (C_out, C_in, k, k) and the scale (C_out) or None, computed in the weight's own precision."""
-        # Under autocast a matrix product would round to bf16 and flip signs.
-        with torch.autocast(self.weight.device.type, enabled=False):
+        device = self.weight.device.type
+        if device == "meta" or not torch.is_autocast_enabled(device):
             bits, scale = self.binarizer(self.weight)
+        else:
+            # A matrix product would round to bf16 and flip signs.
+            with torch.autocast(device, enabled=False):
+                bits, scale = self.binarizer(self.weight)
         return bits, scale
 
     def _inner(self, signs: Tensor, bits: Tensor, scale: Tensor | None, offset: Tensor | None) -> Tensor:

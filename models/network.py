@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lcrbench import registry
 from lcrbench.errors import UserError, unknown
 from lcrbench.models.binary import BinaryConv2d, binary_layers
+from lcrbench.models.packed import export
 
 
 class Network(nn.Module):
@@ -149,10 +150,30 @@ def weights_hash(network: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class Cost:
-    """Multiply-accumulates of convolutions and linear layers for one image, in all and by layers with binary operands."""
+    """Multiply-accumulates of convolutions and linear layers for one image, in all and by layers with binary operands.
+
+    Batch norm, activations and scales are not counted, as in the literature's counts; neither are the sums that a layer
+    with other levels than -1 and +1 needs (one more output channel of its convolution).
+    """
 
     macs: int
     binary_macs: int
+
+    @property
+    def ops(self) -> float:
+        """Return real multiply-accumulates plus 1/64 of the binary ones (Liu et al. 2018, arXiv 1808.00278)."""
+        return self.macs - self.binary_macs + self.binary_macs / 64
+
+
+def memory_bits(network: nn.Module) -> int:
+    """Return the size of the deployed network: one bit for each binary weight, 32 for each other number of its export.
+
+    These are real weights, biases, the four numbers a channel of batch norm, scales, offsets and thresholds.
+    """
+    layers = binary_layers(network)
+    binary = sum(layer.weight.numel() for layer in layers.values())
+    rest = {k: v for k, v in export(network).items() if v.is_floating_point() and k not in ("mean", "std")}
+    return binary + 32 * sum(v.numel() for v in rest.values())
 
 
 def cost(network: nn.Module, size: int) -> Cost:

@@ -1,0 +1,82 @@
+"""What a method's estimators look like: the value each puts in the place of x, and the slope that trains through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lcrbench import registry
+from lcrbench.models.binary import BinaryConv2d
+from lcrbench.models.estimators import set_progress
+
+PROGRESS = (0.0, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """An estimator over x: its value, and its pseudo-gradient by progress of the training (one, if it has no schedule)."""
+
+    of: str
+    x: tuple[float, ...]
+    value: tuple[float, ...]
+    slope: dict[float, tuple[float, ...]]
+
+
+def curves(method: str, end: float = 2.0, points: int = 401) -> list[Curve]:
+    """Return the curves of a method's activations and weights; none for a method without binary layers.
+
+    Of what a layer does to its input beforehand, levels are shown; thresholds are at their first values, and standardized
+    inputs are taken as they are. A weight's curve is that of the standardized weight, without its scale.
+    """
+    layer = registry.load("method", method).Method().conv(2, 2, 3, 1, 1)
+    if not isinstance(layer, BinaryConv2d):
+        return []
+    sign: Any = layer.sign if hasattr(layer.sign, "levels") else getattr(layer.sign, "estimator", layer.sign)
+    return [_curve("activation", sign, end, points), _curve("weight", layer.binarizer.estimator, end, points)]
+
+
+def _curve(of: str, estimator: Any, end: float, points: int) -> Curve:
+    x = torch.linspace(-end, end, points, dtype=torch.float64)
+    a, c = (
+        (float(torch.as_tensor(v).detach()) for v in estimator.levels()) if hasattr(estimator, "levels") else (1.0, 0.0)
+    )
+    estimator = estimator.double()
+    slopes: dict[float, tuple[float, ...]] = {}
+    value: Tensor = x
+    for progress in PROGRESS:
+        set_progress(estimator, progress)
+        z = x.clone().requires_grad_()
+        value = a * estimator(z) + c
+        (slope,) = torch.autograd.grad(value.sum(), z)
+        slopes[progress] = tuple(slope.tolist())
+    if len(set(slopes.values())) == 1:
+        slopes = {0.0: slopes[0.0]}
+    return Curve(of, tuple(x.tolist()), tuple(value.tolist()), slopes)
+
+
+def text(method: str, width: int = 61, height: int = 9) -> str:
+    """Return the curves of a method drawn in characters."""
+    parts = []
+    for curve in curves(method, points=width):
+        parts.append(_panel(f"{curve.of}: value", curve.x, curve.value, height))
+        for progress, slope in curve.slope.items():
+            when = f" at {progress:.0%} of the training" if len(curve.slope) > 1 else ""
+            parts.append(_panel(f"{curve.of}: pseudo-gradient{when}", curve.x, slope, height))
+    return "\n\n".join(parts)
+
+
+def _panel(title: str, x: Sequence[float], y: Sequence[float], height: int) -> str:
+    low, high = min(0.0, *y), max(0.0, *y)
+    high = high if high > low else low + 1
+    rows = [round((v - low) / (high - low) * (height - 1)) for v in y]
+    zero = round((0 - low) / (high - low) * (height - 1))
+    lines = []
+    for row in range(height - 1, -1, -1):
+        label = {height - 1: f"{high:.3g}", 0: f"{low:.3g}"}.get(row, "0" if row == zero else "")
+        cells = "".join("*" if r == row else "-" if row == zero else " " for r in rows)
+        lines.append(f"{label:>8} |{cells}".rstrip())
+    return "\n".join([title, *lines, f"{'':8}  {x[0]:<8.3g}{'x':^{len(x) - 16}}{x[-1]:>8.3g}"])

@@ -1,0 +1,55 @@
+"""The curves that the page and `show method` draw are those of the layers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from lcrbench import registry
+from lcrbench.models import portrait
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", registry.names("method"))
+def test_curves(name: str) -> None:
+    found = portrait.curves(name, points=41)
+    if name == "full_precision":
+        assert found == []
+        assert portrait.text(name) == ""
+        return
+    assert [c.of for c in found] == ["activation", "weight"]
+    for curve in found:
+        assert len(set(curve.value)) == 2
+        assert all(s >= 0 for slope in curve.slope.values() for s in slope)
+        assert max(map(max, curve.slope.values())) > 0
+    text = portrait.text(name)
+    assert "pseudo-gradient" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_known_curves() -> None:
+    activation, weight = portrait.curves("irnet", points=5)
+    assert activation.value == (-1, -1, 1, 1, 1)
+    assert activation.slope[0.0] == pytest.approx([1] * 5, abs=1e-4)
+    assert activation.slope[1.0][2] == pytest.approx(10)
+    assert list(weight.slope) == [0.0, 0.5, 1.0]
+    assert portrait.curves("dorefa", points=5)[0].value == (0, 0, 0, 1, 1)
+    assert list(portrait.curves("bi_real", points=5)[0].slope) == [0.0]
+
+
+def test_the_page_is_up_to_date() -> None:
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import make_methods_page
+    finally:
+        sys.path.pop(0)
+    words = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    for kind in ("method", "regularizer", "backbone"):
+        for name in registry.files(kind):
+            assert f"### `{name}`" in words
+            _, _, rest = registry.docstring(kind, name).partition("\n")
+            assert rest.strip() in words, f"run python tools/make_methods_page.py: {name} changed"
+    assert make_methods_page.DOCS == ROOT / "docs"
