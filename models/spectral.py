@@ -181,7 +181,8 @@ class Layer:
 class Bounds:
     """All layers in the order of use, and an upper bound of the surrogate's Lipschitz constant (l2 pixels to l2 output).
 
-    The bound is infinite where a sign standardizes by image, which has no Lipschitz constant; `reason` then says so.
+    The bound is infinite where an operation has no rule here, or no Lipschitz constant (a sign that standardizes by image);
+    `reason` then names the first such operation.
     """
 
     layers: tuple[Layer, ...]
@@ -220,7 +221,7 @@ class _Tracer(fx.Tracer):
 def product_bound(network: nn.Module, shape: tuple[int, ...]) -> Bounds:
     """Return the brackets of a network's layers, and the product bound of its surrogate, for inputs (1, *shape).
 
-    Raises `UserError` for an operation that it has no rule for, and names it.
+    Raises `UserError` if the network's graph cannot be followed, because its path depends on the image.
     """
     try:
         graph = _Tracer().trace(network)
@@ -234,6 +235,7 @@ class _Walk(fx.Interpreter):
 
     def __init__(self, network: nn.Module, graph: fx.Graph, shape: tuple[int, ...]) -> None:
         super().__init__(fx.GraphModule(network, graph))
+        self.extra_traceback = False
         device = next((p.device for p in network.parameters()), torch.device("cpu"))
         self.input = torch.zeros(1, *shape, device=device)
         self.values: dict[fx.Node, _Value] = {}
@@ -282,7 +284,16 @@ class _Walk(fx.Interpreter):
             return _slope(x, 1.0)
         if name in ("pad", "getitem", "flatten", "view", "reshape", "permute"):
             return _Value(x.bound, ())
-        raise UserError(f"no bound is known for the operation '{name}' of this network")
+        if name in ("avg_pool2d", "max_pool2d"):
+            given = dict(zip(("input", "kernel_size", "stride"), n.args, strict=False)) | n.kwargs
+            kernel = _one(given["kernel_size"])
+            stride = _one(given.get("stride") or kernel)
+            return _slope(x, -(-kernel // stride) / (kernel if name == "avg_pool2d" else 1))
+        return self._unbounded(f"no bound is known for the operation '{name}'")
+
+    def _unbounded(self, reason: str) -> _Value:
+        self.reason = self.reason or reason
+        return _Value(math.inf, ())
 
     def _module(self, name: str, module: nn.Module, x: _Value) -> _Value:
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -291,7 +302,7 @@ class _Walk(fx.Interpreter):
                 try:
                     before *= sign_slope(module)
                 except UserError as error:
-                    before, self.reason = math.inf, f"the sign of '{name}' has no finite surrogate: {error}"
+                    before = self._unbounded(f"the sign of '{name}' has no finite surrogate: {error}").bound
             value = _Value(None, (), (name, module, x.shape), before)
             value.norm = lambda: self._bracket(value, None).upper
             return value
@@ -318,7 +329,7 @@ class _Walk(fx.Interpreter):
             height, width = x.shape[2:]
             if height % side == 0 and width % side == 0:
                 return _slope(x, side / math.sqrt(height * width))
-        raise UserError(f"no bound is known for the layer '{name}' ({type(module).__name__}) of this network")
+        return self._unbounded(f"no bound is known for the layer '{name}' ({type(module).__name__})")
 
     def _bracket(self, value: _Value, scale: Tensor | None) -> Bracket:
         """Return the bracket of a value's layer with a batch norm's scale folded in, and enter it in the table."""
@@ -351,7 +362,10 @@ def sign_slope(layer: BinaryConv2d) -> float:
     if isinstance(inner, SIGNS):
         return a
     # The sign's own graph: slopes of what stands before its estimator. The bound needs only channels and ranks.
-    return a * product_bound(inner, (layer.in_channels, 4, 4)).surrogate
+    bounds = product_bound(inner, (layer.in_channels, 4, 4))
+    if bounds.reason:
+        raise UserError(bounds.reason)
+    return a * bounds.surrogate
 
 
 def _slope(x: _Value, slope: float) -> _Value:

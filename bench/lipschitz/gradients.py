@@ -54,7 +54,7 @@ def jacobians(network: nn.Module, points: Tensor, kind: Kind, device: str = "cpu
     """
     network.eval()
     with derivative(network, kind), torch.enable_grad():
-        x = points.to(device).requires_grad_()
+        x = points.detach().to(device).requires_grad_()
         out = network(x)
         rows = []
         for k in range(out.shape[1]):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.errors import UserError
 from lcrbench.models.spectral import product_bound
 
 INFO = MetricInfo(
@@ -31,9 +32,13 @@ class Options:
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
-    """Yield one bracket a layer, in the order of use."""
+    """Yield one bracket a layer, in the order of use; nothing for a network whose graph cannot be followed."""
     height, width = subject.test.images.shape[1:3]
-    for layer in product_bound(subject.network, (3, height, width)).layers:
+    try:
+        layers = product_bound(subject.network, (3, height, width)).layers
+    except UserError:
+        return
+    for layer in layers:
         yield Measurement(
             metric="lipschitz_norms",
             value=layer.bracket.upper,

@@ -67,31 +67,6 @@ class Signs(nn.Module):
         return torch.as_tensor(self.sign(z) @ self.out.T)
 
 
-class Opaque(nn.Module):
-    """A network whose gradients have no graph of their own: the toolbox asks for one, and then cannot read them."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network.requires_grad_(False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(_Opaque.apply(x, self.network))
-
-
-class _Opaque(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, network: nn.Module) -> Tensor:
-        with torch.enable_grad():
-            ctx.x = x.detach().requires_grad_()
-            ctx.y = network(ctx.x)
-        return ctx.y.detach()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (found,) = torch.autograd.grad(ctx.y, ctx.x, grad.detach(), retain_graph=True)
-        return found.detach(), None
-
-
 def built(
     method: str = "irnet",
     backbone: str = "vgg_tiny",

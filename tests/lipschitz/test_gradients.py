@@ -13,7 +13,7 @@ from lcrbench.bench.lipschitz import clever, gradients
 from lcrbench.bench.metrics import lipschitz_smoothing as smoothing
 from lcrbench.errors import UserError
 
-from .nets import Linear, Opaque, Signs, built, grey, subject
+from .nets import Linear, Signs, built, grey, subject
 
 D = 48
 assert metrics.__doc__
@@ -63,6 +63,11 @@ class TestJacobians:
         before = net(x)
         gradients.surrogate_agreement(net, x, before.argmax(1).numpy())
         assert torch.equal(net(x), before)
+
+    def test_the_points_are_left_alone(self) -> None:
+        points = torch.from_numpy(grey(2)).permute(0, 3, 1, 2)
+        gradients.jacobians(linear(3)[1], points, "straight")
+        assert not points.requires_grad
 
 
 class TestClever:
@@ -121,7 +126,7 @@ class TestClever:
         settings = clever.Settings()
         points = clever.sample(np.random.default_rng(0), image, settings)
         classifier = PyTorchClassifier(
-            Opaque(net), nn.CrossEntropyLoss(), (3, 16, 16), 10, clip_values=(0.0, 1.0), device_type="cpu"
+            net, nn.CrossEntropyLoss(), (3, 16, 16), 10, clip_values=(0.0, 1.0), device_type="cpu"
         )
         net.eval()
         ours = gradients.jacobians(net, points, "straight").numpy()

@@ -195,8 +195,20 @@ def test_what_has_no_rule_is_named() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.flatten(1).softmax(1)
 
-    with pytest.raises(UserError, match="softmax"):
-        spectral.product_bound(Softmaxed(), (3, 2, 2))
+    bounds = spectral.product_bound(nn.Sequential(nn.Conv2d(3, 4, 1), Softmaxed()), (3, 2, 2))
+    assert math.isinf(bounds.surrogate)
+    assert "softmax" in bounds.reason
+    assert [layer.name for layer in bounds.layers] == ["0"]
+
+
+def test_a_path_that_depends_on_the_image_is_refused() -> None:
+    class Branch(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(UserError, match="cannot be followed") as error:
+        spectral.product_bound(Branch(), (3, 2, 2))
+    assert "\n" not in str(error.value)
 
 
 def test_a_sign_that_standardizes_has_no_finite_bound() -> None:

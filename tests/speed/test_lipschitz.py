@@ -1,0 +1,135 @@
+"""Cost of the Lipschitz measurements on ResNet-20 at 32 px, one thread, CPU time: ratios within one run, and budgets.
+
+    python -m pytest tests/speed/test_lipschitz.py --slow -s
+
+The comparison with adversarial-robustness-toolbox needs the extra `peers`, and is skipped without it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.lipschitz import clever, gradients, search
+from lcrbench.models import network as networks
+from lcrbench.models import spectral
+
+pytestmark = pytest.mark.slow
+IMAGES = 8
+PAIRS = 5
+
+
+class Images(NamedTuple):
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Spec:
+    def __init__(self, block: int) -> None:
+        self.evaluation, self.block = self, block
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def cpu(task: Callable[[], object]) -> float:
+    began = time.process_time()
+    task()
+    return time.process_time() - began
+
+
+def resnet20() -> networks.Network:
+    """IR-Net's ResNet-20 with random weights and batch-norm statistics of random images."""
+
+    def generator(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(sum(map(ord, name)))
+
+    network = networks.build(networks.choose("irnet"), "resnet20", 10, 32, [0.5] * 3, [0.25] * 3, generator)
+    for m in network.modules():
+        if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d):
+            m.momentum = None
+    with torch.no_grad():
+        network.train()(torch.rand(100, 3, 32, 32, generator=generator("images")))
+    return network.eval().to(memory_format=torch.channels_last)
+
+
+def subject(network: nn.Module, n: int, block: int = 100) -> Subject:
+    images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
+    spec: Any = Spec(block)
+    test: Any = Images(images, np.arange(n) % 10)
+    return Subject(network, test, {}, spec)
+
+
+def test_quick_preset_within_30_cpu_seconds() -> None:
+    s = subject(resnet20(), 100)
+    spent = cpu(lambda: search.modulus(s, search.preset("quick")))
+    print(f"\nquick: {spent:.1f} CPU seconds, {s.passes} image passes")
+    assert spent <= 30
+
+
+def test_all_brackets_under_two_cpu_seconds() -> None:
+    network = resnet20()
+    bounds: list[spectral.Bounds] = []
+    spent = min(cpu(lambda: bounds.append(spectral.product_bound(network, (3, 32, 32)))) for _ in range(3))
+    gaps = [layer.bracket.gap for layer in bounds[0].layers]
+    print(f"\nbrackets: {spent:.2f} CPU seconds, gap mean {np.mean(gaps):.2%}, max {max(gaps):.2%}")
+    assert spent < 2
+    assert max(gaps) <= 0.03
+
+
+def test_clever_against_the_toolbox() -> None:
+    """The same settings, images and pool size, in interleaved pairs; the toolbox as its users call it."""
+    pytest.importorskip("art.metrics")
+    from art.estimators.classification import PyTorchClassifier
+    from art.metrics import clever_u
+
+    network = resnet20()
+    s = subject(network, IMAGES, block=1)
+    settings = clever.Settings(radius=0.5, norm="l2", batches=10, batch=10, pool_factor=10)
+    classifier = PyTorchClassifier(
+        network, nn.CrossEntropyLoss(), (3, 32, 32), 10, clip_values=(0.0, 1.0), device_type="cpu"
+    )
+    images = s.test.images.astype(np.float32) / np.float32(255)
+
+    def ours() -> None:
+        for k, image in enumerate(images):
+            clever.score(s, image, k, settings)
+
+    def theirs() -> None:
+        for image in images:
+            x = np.ascontiguousarray(image.transpose(2, 0, 1))
+            clever_u(classifier, x, 10, 10, 0.5, 2, pool_factor=10, verbose=False)
+
+    clever.score(s, images[0], 0, settings)
+    ratios = []
+    for pair in range(PAIRS):
+        order = (ours, theirs) if pair % 2 else (theirs, ours)
+        spent = {task: cpu(task) for task in order}
+        ratios.append(spent[theirs] / spent[ours])
+        print(f"\nours {spent[ours] / IMAGES:.2f} s an image, toolbox {spent[theirs] / IMAGES:.2f} s", end="")
+    print(f"\nratios {[round(r, 2) for r in ratios]}, median {np.median(ratios):.2f}")
+    assert np.median(ratios) >= 5
+    assert min(ratios) >= 4
+
+
+def test_default_report_within_four_cpu_minutes() -> None:
+    network = resnet20()
+    s = subject(network, 500)
+    spent = cpu(lambda: search.modulus(s, search.preset("default")))
+    spent += cpu(lambda: spectral.product_bound(network, (3, 32, 32)))
+    points = torch.from_numpy(s.test.images.astype(np.float32) / np.float32(255)).permute(0, 3, 1, 2)
+    spent += cpu(lambda: gradients.jacobian_norms(network, points, "straight"))
+    print(f"\ndefault report: {spent:.0f} CPU seconds")
+    assert spent <= 240
