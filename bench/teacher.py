@@ -50,7 +50,7 @@ def guide(
 
         mean, std = dataset.mean.tolist(), dataset.std.tolist()
         network = networks.build(choice, spec.backbone, len(dataset.classes), spec.data.size, mean, std, weights)
-        teachers[text] = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        teachers[text] = network.to(memory_format=torch.channels_last)
         spent[text] = train(
             teachers[text],
             dataset.train,

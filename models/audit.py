@@ -75,7 +75,7 @@ def audit(network: nn.Module, images: Tensor) -> Audit:
     layers = []
     for name, layer in binary_layers(network).items():
         a, c = (float(v) for v in input_levels(layer) or (1.0, 0.0))
-        layers.append(Layer(name, a, c, any(p > 0 for p in layer.padding)))
+        layers.append(Layer(name, a, c, int(layer.padding[0]) > 0))
         if name not in watch.seen:
             faults.append(f"{name} was never used")
     return Audit(tuple(layers), distance, tuple(faults))
@@ -118,11 +118,11 @@ def freeze(network: nn.Module) -> nn.Module:
     return frozen
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation of a forward pass, and knows in which binary layer it happens."""
 
     def __init__(self, network: nn.Module, tensors: dict[str, Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tensors = tensors
         self.inside: tuple[str, BinaryConv2d] | None = None
         self.seen: set[str] = set()
@@ -161,8 +161,8 @@ class _Watch(TorchDispatchMode):
     def _check(self, name: str, layer: BinaryConv2d, inputs: Tensor, weight: Tensor, out: Tensor) -> None:
         for what, tensor in (("input", inputs), ("weight", weight)):
             if not bool((tensor.abs() == 1).all()):
-                found = tensor.unique()
-                values = ", ".join(f"{float(v):.4g}" for v in found[:4])
+                found = sorted(set(tensor.flatten().tolist()))
+                values = ", ".join(f"{v:.4g}" for v in found[:4])
                 self.faults.append(f"{name} convolves {what}s of {len(found)} values ({values} ...)")
                 return
         ones = len(weight) == 1 and bool((weight == 1).all()) and layer.out_channels > 1

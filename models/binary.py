@@ -24,7 +24,7 @@ class BinaryConv2d(nn.Conv2d):
 
     which is the convolution of the affine images, and keeps every convolution one of signs.
 
-    While `real_weights` is set (the first of two training steps), y = conv(s, w).
+    While `real_weights` is set, for the first of two training steps, y = conv(s, w).
     """
 
     weight_bits = 1

@@ -28,7 +28,7 @@ class _Identity(torch.autograd.Function):
         return sign(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad
 
 
@@ -39,8 +39,10 @@ class _Clip(torch.autograd.Function):
         return sign(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        return grad * ctx.saved_tensors[0]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (mask,) = ctx.saved_tensors
+        masked: Tensor = grad * mask
+        return masked
 
 
 class _Ede(torch.autograd.Function):
@@ -51,7 +53,7 @@ class _Ede(torch.autograd.Function):
         return sign(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         with torch.no_grad():
             slope = torch.tanh(x * ctx.t).square_().neg_().add_(1).mul_(ctx.k * ctx.t)
@@ -65,10 +67,10 @@ class _Polynomial(torch.autograd.Function):
         return sign(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         with torch.no_grad():
-            slope = x.abs().neg_().add_(1).mul_(2).clamp_min_(0)
+            slope: Tensor = x.abs().neg_().add_(1).mul_(2).clamp_min_(0)
         return slope * grad
 
 
@@ -80,7 +82,7 @@ class _Tent(torch.autograd.Function):
         return sign(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         with torch.no_grad():
             slope = x.abs().mul_(-(ctx.t**2)).add_(math.sqrt(2) * ctx.t).clamp_min_(0).mul_(ctx.k)
@@ -95,7 +97,7 @@ class _Power(torch.autograd.Function):
         return sign(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         with torch.no_grad():
             size = x.abs()
@@ -109,7 +111,8 @@ class SignIdentity(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        return _Identity.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+        out: Tensor = _Identity.apply(x)
+        return out
 
 
 class SignClip(nn.Module):
@@ -117,7 +120,8 @@ class SignClip(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        return _Clip.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+        out: Tensor = _Clip.apply(x)
+        return out
 
 
 class SignEde(nn.Module):
@@ -140,7 +144,8 @@ class SignEde(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        return _Ede.apply(x, self.t, self.k)  # type: ignore[no-any-return, no-untyped-call]
+        out: Tensor = _Ede.apply(x, self.t, self.k)
+        return out
 
 
 class SignPolynomial(nn.Module):
@@ -148,7 +153,8 @@ class SignPolynomial(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        return _Polynomial.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+        out: Tensor = _Polynomial.apply(x)
+        return out
 
 
 class SignTent(nn.Module):
@@ -173,7 +179,8 @@ class SignTent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        return _Tent.apply(x, self.t, self.k)  # type: ignore[no-any-return, no-untyped-call]
+        out: Tensor = _Tent.apply(x, self.t, self.k)
+        return out
 
 
 class SignPower(nn.Module):
@@ -194,11 +201,12 @@ class SignPower(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        return _Power.apply(x, self.o)  # type: ignore[no-any-return, no-untyped-call]
+        out: Tensor = _Power.apply(x, self.o)
+        return out
 
 
 def set_progress(network: nn.Module, progress: float) -> None:
     """Tell every part of the network that follows a schedule how far training is, from 0 to 1."""
     for module in network.modules():
-        if hasattr(module, "set_progress"):
-            module.set_progress(progress)
+        if callable(follow := getattr(module, "set_progress", None)):
+            follow(progress)

@@ -136,7 +136,12 @@ def build(
 
 def latent_weights(network: nn.Module) -> dict[str, nn.Parameter]:
     """Return the weights of convolutions and linear layers by name: what is shared at the start, and what decays."""
-    return {f"{name}.weight": m.weight for name, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+    found: dict[str, nn.Parameter] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            assert isinstance(module.weight, nn.Parameter)
+            found[f"{name}.weight"] = module.weight
+    return found
 
 
 def weights_hash(network: nn.Module) -> str:

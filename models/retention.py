@@ -49,7 +49,7 @@ def retention_matrix(a_in: Tensor, a_out: Tensor) -> Tensor:
         if a_in.shape[-2] % size[0] == 0 and a_in.shape[-1] % size[1] == 0:
             a_in = F.avg_pool2d(a_in, (a_in.shape[-2] // size[0], a_in.shape[-1] // size[1]))
         else:
-            a_in = F.adaptive_avg_pool2d(a_in, size)
+            a_in = F.adaptive_avg_pool2d(a_in, (size[0], size[1]))
     positions = size[0] * size[1]
     if a_in.is_contiguous(memory_format=torch.channels_last):
         # The same product on the layout at hand: neither operand is copied.

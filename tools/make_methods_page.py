@@ -64,8 +64,8 @@ def page() -> str:
         "Written by `python tools/make_methods_page.py` from the docstrings and the code; change those. "
         "`lcrbench show method NAME` shows the same on a terminal.",
         "Notation: x is a layer's input (N, C_in, H, W), w its latent weight (C_out, C_in, k, k), sign(0) = +1, S the sign "
-        "as training sees it and dS/dx what stands for its derivative, g an upstream gradient. In the figures the black line "
-        "is the value and the blue ones are the slopes that train through it, by progress of the training.",
+        "as training sees it and dS/dx what stands for its derivative, g an upstream gradient. In the figures the black "
+        "line is the value and the blue ones are the slopes that train through it, by progress of the training.",
     ]
     for kind, title in (("method", "Methods"), ("regularizer", "Regularizers"), ("backbone", "Backbones")):
         parts.append(f"## {title}")

@@ -56,15 +56,15 @@ class Binarizer(nn.Module):
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs (C_out, C_in, k, k) and the scale (C_out)."""
         flat = _standardized(weight)
-        matrices = flat.detach().unflatten(1, (len(self.left), len(self.right)))
+        matrices = flat.detach().reshape(-1, len(self.left), len(self.right))
         turn = (self.left.T @ matrices @ self.right).flatten(1) - flat.detach()
         rotated = flat + self.theta.sin().abs().unsqueeze(1) * turn
-        return self.estimator(rotated).unflatten(1, weight.shape[1:]), self.alpha
+        return self.estimator(rotated).reshape(weight.shape), self.alpha
 
     @torch.no_grad()
     def rotate(self, weight: Tensor) -> None:
         """Turn both matrices toward the signs of the rotated weights."""
-        w = _standardized(weight).unflatten(1, (len(self.left), len(self.right)))
+        w = _standardized(weight).reshape(-1, len(self.left), len(self.right))
         for _ in range(3):
             b = sign(self.left.T @ w @ self.right)
             u, _, v = torch.linalg.svd((w @ self.right @ b.transpose(1, 2)).sum(0))
@@ -83,7 +83,9 @@ def _standardized(weight: Tensor) -> Tensor:
 
 def _orthogonal(n: int) -> Tensor:
     drawn = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
-    return torch.linalg.qr(drawn)[0].float()
+    q, _ = torch.linalg.qr(drawn)
+    orthogonal: Tensor = q.float()
+    return orthogonal
 
 
 class CentredSign(nn.Module):

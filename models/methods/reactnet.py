@@ -7,10 +7,11 @@ Liu, Shen, Savvides, Cheng 2020, "ReActNet", arXiv 2003.03488, as in its code (l
                RPReLU(y) = PReLU(y - g) + z                slope, g and z (C_out); the slope starts at 1/4, the rest at 0
     gradient:  dS/dx = max(0, 2 - 2 |x + b|);   d(alpha sign(w))/dw = 1 if |w| <= 1 else 0
 
-A block is sign, convolution, batch norm, shortcut, RPReLU. This file is the network alone, trained like every method here.
-The paper's two steps (binary activations with real weights first, then both) and its distillation from a real network's
-soft labels are no part of a method: they are a budget class of their own, `stages = 2` and `targets = "teacher"`, open to
-every method, and a comparison labels it. Deviations: latent weights start as for every method.
+A block is sign, convolution, batch norm, shortcut, RPReLU. With `two_step` the convolutions have real weights and binary
+inputs for the first half of the training, y = conv(sign(x + b), w), and are binarized from there on. Deviations: latent
+weights start as for every method; the paper gives each of its two steps a whole schedule, and a weight decay of its own,
+where here both share one budget, so that the method stays comparable; its distillation from a real network's soft labels is
+left out: every method here learns from the labels.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lcrbench.models.binary import BinaryConv2d
+from lcrbench.models.binary import BinaryConv2d, binary_layers
 from lcrbench.models.estimators import SignPolynomial
 from lcrbench.models.methods.bi_real import Binarizer
 
@@ -57,7 +58,9 @@ class RPReLU(nn.Module):
 
 @dataclass(frozen=True)
 class Method:
-    """No options."""
+    """Options: `two_step`, real weights for the first half of the training."""
+
+    two_step: bool = False
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
@@ -71,3 +74,8 @@ class Method:
     def activation(self, channels: int) -> nn.Module:
         """Return RPReLU."""
         return RPReLU(channels)
+
+    def on_progress(self, network: nn.Module, t: float) -> None:
+        """Choose between real and binary weights for progress t in [0, 1)."""
+        for layer in binary_layers(network).values():
+            layer.real_weights = self.two_step and t < 0.5

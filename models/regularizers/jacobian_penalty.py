@@ -69,7 +69,7 @@ class Term:
 
     def loss(self) -> Tensor | None:
         """Return the weighted term of the pass since `begin`; None with weight 0, after measuring if asked to."""
-        if not self.on or self.logits is None:
+        if not self.on or self.logits is None or self.images is None:
             return None
         optimized = self.options.weight > 0
         classes = self.logits.shape[1]

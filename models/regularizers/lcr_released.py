@@ -119,4 +119,5 @@ def estimate(a_in: Tensor, a_out: Tensor) -> Tensor:
     """Return e (N,) = sqrt(||R R^T 1||_2) of two consecutive features."""
     r = retention_matrix(a_in, a_out)
     ones = torch.ones(r.shape[0], r.shape[1], 1, dtype=r.dtype, device=r.device)
-    return torch.bmm(r, torch.bmm(r.transpose(1, 2), ones)).flatten(1).norm(dim=1).sqrt()
+    turned = torch.bmm(r, torch.bmm(r.transpose(1, 2), ones))
+    return torch.linalg.vector_norm(turned, dim=(1, 2)).sqrt()

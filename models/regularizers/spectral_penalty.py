@@ -84,4 +84,5 @@ def _matrix(layer: BinaryConv2d, of: str) -> Tensor:
     if of == "binary":
         return deployed_weight(layer).reshape(layer.out_channels, -1)
     signs = layer.binarize()[0].reshape(layer.out_channels, -1)
-    return signs * signs.shape[1] ** -0.5
+    unit: Tensor = signs * float(signs.shape[1]) ** -0.5
+    return unit

@@ -318,3 +318,15 @@ def test_rbnn_rotates_as_often_as_asked() -> None:
         counts.append(int(network[0].binarizer.done))
     assert [counts.index(k) for k in (1, 2, 3)] == [0, 10, 20]
     assert counts[-1] == 3
+
+
+def test_reactnet_in_two_steps() -> None:
+    method = registry.load("method", "reactnet").Method(two_step=True)
+    network = torch.nn.Sequential(method.conv(4, 4, 3, 1, 1))
+    x = torch.randn(1, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    method.on_progress(network, 0.49)
+    real = torch.nn.functional.conv2d(sign(x), network[0].weight, None, 1, 1)
+    assert torch.equal(network(x), real)
+    method.on_progress(network, 0.5)
+    assert not torch.equal(network(x), real)
+    assert network[0].binarize()[0].unique().tolist() == [-1, 1]
