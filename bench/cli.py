@@ -15,6 +15,7 @@ from click.exceptions import NoSuchOption
 from lcrbench import __version__
 from lcrbench.bench import cli_check
 from lcrbench.bench.cli_corrupt import corrupt
+from lcrbench.bench.cli_lipschitz import lipschitz
 from lcrbench.errors import UserError, unknown
 
 STORE = "lcrbench-runs"
@@ -202,6 +203,7 @@ def doctor(store: str) -> None:
 
 
 app.add_command(corrupt)
+app.add_command(lipschitz)
 app.add_command(cli_check.check)
 app.add_command(cli_check.reference)
 
