@@ -120,4 +120,5 @@ def estimate(a_in: Tensor, a_out: Tensor) -> Tensor:
     r = retention_matrix(a_in, a_out)
     ones = torch.ones(r.shape[0], r.shape[1], 1, dtype=r.dtype, device=r.device)
     turned = torch.bmm(r, torch.bmm(r.transpose(1, 2), ones))
-    return torch.linalg.vector_norm(turned, dim=(1, 2)).sqrt()
+    norm: Tensor = torch.linalg.vector_norm(turned, dim=(1, 2))
+    return norm.sqrt()
