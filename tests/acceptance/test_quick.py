@@ -1,8 +1,8 @@
 """What the quick preset must deliver, checked on a finished run of it.
 
-    lcrbench run quick --store DIR/quick
-    lcrbench run quick --store DIR/measured --methods "irnet+lcr:weight=0" --corruptions fog --severities 1
-    LCRBENCH_QUICK=DIR python -m pytest tests/acceptance
+lcrbench run quick --store DIR/quick
+lcrbench run quick --store DIR/measured --methods "irnet+lcr:weight=0" --corruptions fog --severities 1
+LCRBENCH_QUICK=DIR python -m pytest tests/acceptance
 """
 
 from __future__ import annotations
@@ -93,5 +93,5 @@ def test_the_report_has_its_parts(store: Store) -> None:
         assert (folder / f"{name}.svg").read_text(encoding="utf-8").lstrip().startswith("<?xml"), name
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG"), name
     assert "identical budgets" in page.lower()
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert "toprule" in (folder / "table.tex").read_text(encoding="utf-8")
