@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -33,13 +33,19 @@ def derivative(network: nn.Module, kind: Kind) -> Iterator[None]:
     """Make the signs of a network's activations behave as `kind` says inside; weights stay binary."""
 
     def replace(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return F.hardtanh(inputs[0]) if kind == "surrogate" else sign(inputs[0].detach())
+        (x,) = inputs
+        if kind == "surrogate":
+            return F.hardtanh(x)
+        if kind == "true" or not output.requires_grad:
+            return sign(x.detach())
+        # An estimator works its slope out anew in each backward pass; a Jacobian takes one for every class.
+        (slope,) = torch.autograd.grad(output, x, torch.ones_like(output), retain_graph=True)
+        return cast(Tensor, _Slope.apply(x, output.detach(), slope))
 
     handles: list[Any] = []
-    if kind != "straight":
-        for layer in binary_layers(network).values():
-            signs = [m for m in layer.sign.modules() if isinstance(m, SIGNS)]
-            handles += [m.register_forward_hook(replace) for m in signs]
+    for layer in binary_layers(network).values():
+        signs = [m for m in layer.sign.modules() if isinstance(m, SIGNS)]
+        handles += [m.register_forward_hook(replace) for m in signs]
     try:
         yield
     finally:
@@ -47,21 +53,39 @@ def derivative(network: nn.Module, kind: Kind) -> Iterator[None]:
             handle.remove()
 
 
-def jacobians(network: nn.Module, points: Tensor, kind: Kind, device: str = "cpu") -> Tensor:
+class _Slope(torch.autograd.Function):
+    """Given values with a given elementwise slope."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * grad, None, None
+
+
+def jacobians(
+    network: nn.Module, points: Tensor, kind: Kind, device: str = "cpu", weights: Tensor | None = None
+) -> Tensor:
     """Return the Jacobian of the logits at points (N, C, H, W): (N, classes, C H W), float32.
 
-    One forward pass, and one backward pass a class for the whole batch.
+    With `weights` (m, classes) it is that of the m weighted sums of logits. One forward pass, and one backward pass a row
+    for the whole batch.
     """
     network.eval()
     with derivative(network, kind), torch.enable_grad():
         x = points.detach().to(device).requires_grad_()
         out = network(x)
         rows = []
-        for k in range(out.shape[1]):
+        for row in torch.eye(out.shape[1]) if weights is None else weights:
             if not out.requires_grad:
                 rows.append(torch.zeros_like(x).flatten(1))
                 continue
-            (g,) = torch.autograd.grad(out[:, k].sum(), x, retain_graph=k + 1 < out.shape[1], allow_unused=True)
+            u = row.to(out).expand_as(out)
+            (g,) = torch.autograd.grad(out, x, u, retain_graph=True, allow_unused=True)
             rows.append((torch.zeros_like(x) if g is None else g).flatten(1))
     return torch.stack(rows, dim=1).detach().cpu()
 
