@@ -14,9 +14,10 @@ Lin, Ji, Xu, Zhang, Wang, Wu, Huang, Lin 2020, "Rotated Binary Neural Network", 
                R1 = U V^T of svd(sum_filters W R2 B^T);   R2 = U V^T of svd(sum_filters W^T R1 B)
                which never lower sum tr(B^T R1^T W R2)
 
-theta starts at pi/2, alpha at mean|w| of the initial latent weights. Blocks end in Hardtanh. Deviations: rotations are
-counted over the whole training rather than once an epoch, and start from one fixed random pair of orthogonal matrices
-a shape; batch norms start at scale 1, not 1e-8; a filter whose weights are all equal gets 1e-12 for its standard deviation.
+theta starts at pi/2, alpha at mean|w| of the initial latent weights. Blocks end in Hardtanh. Deviations: the rotations start
+from the identity. The gradient of w3 goes to w^ unrotated, and from random orthogonal matrices a short training did not
+learn (43 to 55 % on 20,000 images of clothes, against 76 %). Rotations are counted over the whole training rather than once
+an epoch; batch norms start at scale 1, not 1e-8; a filter whose weights are all equal gets 1e-12 for its standard deviation.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class Binarizer(nn.Module):
         self.left: Tensor
         self.right: Tensor
         self.done: Tensor
-        self.register_buffer("left", _orthogonal(a))
-        self.register_buffer("right", _orthogonal(numbers // a))
+        self.register_buffer("left", torch.eye(a))
+        self.register_buffer("right", torch.eye(numbers // a))
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
 
     def start(self, weight: Tensor) -> None:
@@ -79,13 +80,6 @@ def _standardized(weight: Tensor) -> Tensor:
     flat = weight.reshape(len(weight), -1)
     std, mean = torch.std_mean(flat, dim=1, keepdim=True)
     return (flat - mean) / std.clamp_min(1e-12)
-
-
-def _orthogonal(n: int) -> Tensor:
-    drawn = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
-    q, _ = torch.linalg.qr(drawn)
-    orthogonal: Tensor = q.float()
-    return orthogonal
 
 
 class CentredSign(nn.Module):
