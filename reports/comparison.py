@@ -46,6 +46,12 @@ class Key(NamedTuple):
     severity: int = 0
     norm: str = ""
     radius: float | None = None
+    layer: str = ""
+
+    @classmethod
+    def of(cls, m: Measurement) -> Key:
+        """Return what a measurement is of."""
+        return cls(m.metric, m.statistic, m.corruption, m.severity, m.norm, m.radius, m.layer)
 
 
 CLEAN = Key("accuracy")
@@ -156,7 +162,7 @@ class Setting:
     def keys(self, metric: str) -> list[Key]:
         """Return all cells of a metric that any row has, sorted."""
         found = {k for row in self.rows for k in row.values if k.metric == metric}
-        return sorted(found, key=lambda k: (k.corruption, k.severity, k.norm, k.radius or 0.0, k.statistic))
+        return sorted(found, key=lambda k: (k.corruption, k.severity, k.norm, k.radius or 0.0, k.layer, k.statistic))
 
     @property
     def unit(self) -> str:
@@ -311,7 +317,7 @@ def _row(index: int, label: str, records: list[Record], aside: str) -> tuple[Row
     values: dict[Key, list[Measurement]] = defaultdict(list)
     for r in runs:
         for m in r.measurements:
-            values[Key(m.metric, m.statistic, m.corruption, m.severity, m.norm, m.radius)].append(m)
+            values[Key.of(m)].append(m)
         for key, m in _derived(r):
             values[key].append(m)
     return Row(index, label, runs, failed, aside, dict(values)), notes

@@ -20,6 +20,9 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -157,7 +160,7 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
         rows = math.ceil(n / columns)
         width, height = columns * picture.paper[0], rows * picture.paper[1] + (0.3 if picture.legend else 0)
         # One panel alone keeps a readable size.
-        figure = Figure(figsize=(max(width, 3.3), max(height, 2.0)), layout="constrained")
+        figure = Figure(figsize=(max(width, 3.3), max(height, 2.0)), dpi=200, layout="constrained")
         for i, panel in zip(places, picture.panels, strict=True):
             ax = figure.add_subplot(rows, columns, i + 1)
             panel.draw(ax, Hits())
@@ -172,16 +175,34 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
             # As many to a line as the width has room for.
             fits = max(1, int(max(width, 3.3) / (0.5 + 0.065 * max(len(str(h.get_label())) for h in handles))))
             figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), fits))
+        _lay_out(figure)
         names = []
         for kind in formats:
             name = f"{picture.name}.{kind}"
-            metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}[kind]
-            face = "white" if kind == "png" else "none"
-            figure.savefig(folder / name, dpi=200, facecolor=face, metadata=metadata)
-            # Laid out once: every format then looks the same, and the later ones are written faster.
-            figure.set_layout_engine("none")
+            _write(figure, kind, folder / name)
             names.append(name)
     return names
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place a figure's parts once and for all: every format then looks the same, and none draws it twice to find out."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
+def _write(figure: Figure, kind: str, target: Path | io.BytesIO | io.StringIO) -> None:
+    """Write a figure that is laid out, without dates. `Figure.savefig` would draw it twice, once only to lay it out."""
+    if kind == "png":
+        figure.set_facecolor("white")
+        FigureCanvasAgg(figure).print_png(target, metadata={"Software": None})  # type: ignore[no-untyped-call]
+        figure.set_facecolor("none")
+    elif kind == "svg":
+        # Creator, format and type stay out of the page's panels with the whole metadata element.
+        FigureCanvasSVG(figure).print_svg(target, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    else:
+        FigureCanvasPdf(figure).print_pdf(target, metadata={"CreationDate": None})  # type: ignore[no-untyped-call]
 
 
 def inline(picture: Picture, prefix: str) -> list[str]:
@@ -192,8 +213,9 @@ def inline(picture: Picture, prefix: str) -> list[str]:
             figure = Figure(figsize=panel.size, dpi=72, layout="constrained")
             hits = Hits()
             panel.draw(figure.add_subplot(), hits)
+            _lay_out(figure)
             buffer = io.StringIO()
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+            _write(figure, "svg", buffer)
             found.append(_themed(buffer.getvalue(), f"{prefix}-{i}", panel, figure, hits))
     return found
 
@@ -301,7 +323,8 @@ def line(ax: Axes, hits: Hits, row: Row, points: Sequence[Point], scale: float =
     y = [p[1].value * scale for p in points]
     # The reference lies under the others, so that nothing hides behind it.
     z = 2.0 if s.colour == INK else 3.0
-    ax.plot(x, y, color=s.colour, linestyle=s.dash, marker=s.marker, gid=gid(row), zorder=z, clip_on=False)
+    [drawn] = ax.plot(x, y, color=s.colour, linestyle=s.dash, marker=s.marker, gid=gid(row), zorder=z, clip_on=False)
+    drawn.set_in_layout(False)  # only its markers reach over the edge
     known = [p for p in points if p[1].low is not None and p[1].high is not None]
     if known:
         bands = [_band(row, p) for p in known]

@@ -329,14 +329,14 @@ def endpoints(record: Record) -> tuple[dict[str, float], dict[str, bool]]:
     values: dict[str, float] = {}
     better: dict[str, bool] = {}
     for m in record.measurements:
-        key = Key(m.metric, m.statistic, m.corruption, m.severity, m.norm, m.radius)
+        key = Key.of(m)
         if key == COMMON_ERROR:
             values[DEFAULT_ENDPOINT], better[DEFAULT_ENDPOINT] = 1 - m.value, True
         elif key == CLEAN:
             values["clean_accuracy"], better["clean_accuracy"] = m.value, True
     for m in record.measurements:
         info = record.metrics.get(m.metric)
-        if info is None or info.higher_is_better is None or m.radius is not None:
+        if info is None or info.higher_is_better is None or m.radius is not None or m.layer:
             continue
         parts = [m.metric, m.corruption, str(m.severity or ""), "" if m.statistic == "mean" else m.statistic]
         name = ":".join(p for p in parts if p)

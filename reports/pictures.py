@@ -20,7 +20,7 @@ from lcrbench.errors import UserError
 from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, GROUPS, MOST, Key, Row, Setting, chosen, within
 from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, Point, band_words, gid, line, look, plain_label, tell
 from lcrbench.reports.significance import Outcomes
-from lcrbench.reports.tables import lipschitz_key, norm_text, operations, radius_text
+from lcrbench.reports.tables import SECANT, lipschitz_key, norm_text, operations, radius_text
 
 # More ratio panels than this repeat themselves.
 MOST_RATIOS = 4
@@ -179,6 +179,7 @@ def heatmap(setting: Setting) -> Picture | None:
                         va="center",
                         fontsize=size,
                         color="#ffffff" if dark else "#111111",
+                        in_layout=False,  # it lies inside the axes, and measuring hundreds of them takes seconds
                     )
                     what = f"{v:+.1f} points against {reference.label}" if sign and reference else f"{v:.1f} %"
                     hits.box(ax, j, i, f"{row.label}, {name.replace('_', ' ')} {severity}: {what}", row.index)
@@ -363,12 +364,11 @@ def _ratios(row: Row, logs: list[pd.DataFrame], columns: list[str], name: str) -
 def lipschitz(setting: Setting) -> Picture | None:
     """Return the secant gain's quantiles against the radius, a panel a quantile; a dot plot where there is one radius."""
     rows = chosen(setting)
-    metrics = [m for m in setting.metrics if m.startswith("lipschitz") and any(k.radius for k in setting.keys(m))]
-    if not metrics:
+    metric = SECANT
+    keys = [k for k in setting.keys(metric) if k.radius and not k.layer]
+    if not keys:
         return None
-    metric = metrics[0]
     info = setting.metrics[metric]
-    keys = setting.keys(metric)
     radii = sorted({k.radius for k in keys if k.radius})
     norms = sorted({k.norm for k in keys})
     statistics = sorted({k.statistic for k in keys}, key=lambda s: (s == "max", s))
@@ -514,14 +514,14 @@ def lipschitz_error(setting: Setting) -> Picture | None:
         return None
     frame = pd.DataFrame(data)
     rows = {r.index: r for r in setting.rows}
-    if len(frame) >= 8:
+    if len(frame) >= 8 and frame["gain"].nunique() > 1 and frame["error_percent"].nunique() > 1:
         rho, p = distributions.spearmanr(frame["gain"], frame["error_percent"])
         said = (
             f"Spearman's rank correlation over {len(frame)} runs: {rho:.2f} (p {p:.2g}); runs of one method "
             "are alike, so it is descriptive."
         )
     else:
-        said = f"{len(frame)} runs are too few for a correlation."
+        said = f"{len(frame)} runs, too few or too much alike for a correlation."
 
     def draw(ax: Axes, hits: Hits) -> None:
         for point in data:

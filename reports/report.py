@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import gc
 import importlib.util
+import json
 import os
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -25,8 +30,12 @@ from lcrbench.reports.significance import (
     differences,
 )
 
-# Beyond this many settings the page holds their tables, and their figures are only beside it.
-DRAWN = 3
+# Beyond this many settings the page holds their tables, and of their figures there are only the data beside it. Drawing a
+# setting takes several seconds, so of a very large store one is drawn.
+DRAWN, MANY_RUNS = 3, 500
+# What a report has written, so that the next one into the same folder leaves nothing behind that it does not show.
+MANIFEST = "files.json"
+_OURS = re.compile(r"(setting-\d+/)?[a-z_-]+\.(md|tex|csv|parquet|png|svg|pdf)")
 
 
 def write(store: Store, out: Path, *, compare: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> Path:
@@ -36,13 +45,26 @@ def write(store: Store, out: Path, *, compare: Sequence[str] | None = None, runs
     the reference is `full_precision`, or the first method where that was not run. `runs` restricts to run ids or
     unique prefixes of them. Raises `UserError` where nothing can be reported or `out` cannot be written.
     """
-    compared = reading.read(store, compare=compare, runs=runs)
-    out = Path(out)
+    with _uncollected():
+        compared = reading.read(store, compare=compare, runs=runs)
+        out = Path(out)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            return _write(store, compared, out)
+        except OSError as error:
+            raise UserError(f"cannot write the report to {out}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Hold the cyclic garbage collector: it would visit the records' hundreds of thousands of objects again and again."""
+    collecting = gc.isenabled()
+    gc.disable()
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        return _write(store, compared, out)
-    except OSError as error:
-        raise UserError(f"cannot write the report to {out}: {error.strerror or error}") from error
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _write(store: Store, compared: Comparison, out: Path) -> Path:
@@ -50,7 +72,9 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
     from lcrbench.reports import figures, pictures
 
     outcomes = Outcomes(store) if len(compared.runs) <= MAX_OUTCOME_RUNS else None
+    most_drawn = DRAWN if len(compared.runs) <= MANY_RUNS else 1
     sections, found_in = [], []
+    written: set[str] = {"index.html", MANIFEST, "measurements.csv"}
     for setting in compared.settings:
         folder = "" if setting.index == 0 else f"setting-{setting.index + 1}/"
         (out / folder).mkdir(exist_ok=True)
@@ -74,6 +98,7 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
                 f"Differences over images are left out, because the store has {len(compared.runs):,} runs: name a few "
                 "methods to compare to have them."
             )
+        drawn = setting.index < most_drawn
         drawings = [
             pictures.corruption_curves(setting, outcomes),
             pictures.heatmap(setting),
@@ -82,26 +107,34 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
             pictures.accuracy_operations(setting),
             pictures.critical_difference(setting),
             pictures.performance_profile(setting),
-            pictures.training(setting, store),
+            pictures.training(setting, store) if drawn else None,
         ]
+        if not drawn:
+            section.problems.append(
+                "The figures of this setting are not drawn, because the store has "
+                f"{_plural(len(compared.settings), 'setting')} and {_plural(len(compared.runs), 'run')}: their data are "
+                f"in the folder {folder.rstrip('/')}. Name a few methods to compare to have fewer."
+            )
         for picture in drawings:
             if picture is None:
                 continue
-            drawn = setting.index < DRAWN
             names = figures.save(picture, out / folder) if drawn else []
             panels = figures.inline(picture, f"s{setting.index}-{picture.name}") if drawn else []
             picture.data.to_csv(out / folder / f"{picture.name}.csv", index=False)
+            written |= {folder + name for name in (*names, f"{picture.name}.csv")}
             if drawn:
                 section.pictures.append((picture, panels, folder, names))
         sections.append(section)
-        _write_tables(section, out / folder)
+        written |= {folder + name for name in _write_tables(section, out / folder)}
     if outcomes is not None and sections:
         sections[0].problems += sorted(set(outcomes.problems))
 
-    tidy = measurements(compared)
-    tidy.to_csv(out / "measurements.csv", index=False)
+    with (out / "measurements.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")  # pandas takes several times as long for half a million rows
+        rows.writerows([(*_AXES, *_WHAT, *_NUMBER), *_measurements(compared)])
     if importlib.util.find_spec("pyarrow"):
-        tidy.to_parquet(out / "measurements.parquet", index=False)
+        measurements(compared).to_parquet(out / "measurements.parquet", index=False)
+        written.add("measurements.parquet")
     html = page.render(
         compared,
         sections,
@@ -122,20 +155,43 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
         ],
         methods_notes=_methods_notes(compared),
         environment=_environment(compared),
-        listing=_listing(out),
+        listing=[(name, what) for name, what in _FILES.items() if name in written],
     )
     index = out / "index.html"
     draft = out / f".index.html.{os.getpid()}"
     draft.write_text(html, encoding="utf-8")
     draft.replace(index)
+    _clear(out, written)
     return index
+
+
+def _clear(out: Path, written: set[str]) -> None:
+    """Remove what an earlier report wrote here and this one did not, and nothing else; then list what there is now."""
+    manifest = out / MANIFEST
+    try:
+        earlier = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = []
+    for name in earlier if isinstance(earlier, list) else ():
+        # The list is a file that anybody may have edited: only plain names of our own depth are followed.
+        if name in written or not isinstance(name, str) or not _OURS.fullmatch(name):
+            continue
+        path = out / name
+        if path.parent.is_symlink() or not (path.is_file() or path.is_symlink()):
+            continue
+        path.unlink()
+        if path.parent != out and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    manifest.write_text(json.dumps({"files": sorted(written)}, indent=1) + "\n", encoding="utf-8")
 
 
 def _readable(setting: Setting, outcomes: Outcomes | None) -> Outcomes | None:
     return outcomes if sum(len(r.runs) for r in setting.ranked) <= MAX_OUTCOME_RUNS else None
 
 
-def _write_tables(section: Section, folder: Path) -> None:
+def _write_tables(section: Section, folder: Path) -> list[str]:
+    """Write a setting's tables; returns the files' names."""
+    names = ["table.md", "table.tex", "table.csv", "corruptions.csv", "budget.csv"]
     main, rest = section.main, [*section.differences, section.corruptions]
     text = [
         f"# {tables.escape_markdown(section.setting.title)}\n",
@@ -156,52 +212,40 @@ def _write_tables(section: Section, folder: Path) -> None:
     if section.differences:
         frames = [tables.frame(t).assign(endpoint=t.caption) for t in section.differences]
         pd.concat(frames, ignore_index=True).to_csv(folder / "differences.csv", index=False)
+        names.append("differences.csv")
     proof = section.proof
     rows = [
         {"field": name, "equal": equal} | dict(zip(map(str, range(len(values))), values, strict=True))
         for name, values, equal in proof.fields
     ]
-    names = {str(i): label for i, label in enumerate(proof.labels)}
-    pd.DataFrame(rows).rename(columns=names).to_csv(folder / "budget.csv", index=False)
+    labels = {str(i): label for i, label in enumerate(proof.labels)}
+    pd.DataFrame(rows).rename(columns=labels).to_csv(folder / "budget.csv", index=False)
+    return names
+
+
+_AXES = ("run_id", "setting", "data", "backbone", "method", "seed", "budget_images")
+_WHAT = ("metric", "statistic", "corruption", "severity", "layer", "norm", "radius")
+_NUMBER = ("value", "low", "high", "n", "interval", "unit", "bound")
 
 
 def measurements(compared: Comparison) -> pd.DataFrame:
     """Return the tidy table of everything that was measured: one row a run x measurement, with the run's axes."""
-    rows = []
+    return pd.DataFrame(_measurements(compared), columns=[*_AXES, *_WHAT, *_NUMBER])
+
+
+def _measurements(compared: Comparison) -> list[tuple[object, ...]]:
+    found: list[tuple[object, ...]] = []
     for setting in compared.settings:
         for row in setting.rows:
             for run in row.runs:
-                spec = run.spec
-                axes = {
-                    "run_id": run.run_id,
-                    "setting": setting.index + 1,
-                    "data": spec.data.name,
-                    "backbone": spec.backbone,
-                    "method": spec.label,
-                    "seed": spec.seed,
-                    "budget_images": spec.budget.images,
-                }
+                spec, images = run.spec, run.spec.budget.images
+                axes = (run.run_id, setting.index + 1, spec.data.name, spec.backbone, spec.label, spec.seed, images)
+                kinds = {name: (info.unit, info.bound) for name, info in run.metrics.items()}
                 for m in run.measurements:
-                    info = run.metrics.get(m.metric)
-                    rows.append(
-                        axes
-                        | {
-                            "metric": m.metric,
-                            "statistic": m.statistic,
-                            "corruption": m.corruption,
-                            "severity": m.severity,
-                            "norm": m.norm,
-                            "radius": m.radius,
-                            "value": m.value,
-                            "low": m.low,
-                            "high": m.high,
-                            "n": m.n,
-                            "interval": m.interval,
-                            "unit": info.unit if info else "",
-                            "bound": info.bound if info else "",
-                        }
-                    )
-    return pd.DataFrame(rows)
+                    what = (m.metric, m.statistic, m.corruption, m.severity, m.layer, m.norm, m.radius)
+                    number = (m.value, m.low, m.high, m.n, m.interval)
+                    found.append((*axes, *what, *number, *kinds.get(m.metric, ("", ""))))
+    return found
 
 
 def _difference_tables(setting: Setting, found: dict[tuple[str, str], list[Difference]]) -> list[tables.Table]:
@@ -475,7 +519,7 @@ def _direction(higher_is_better: bool | None) -> str:
     return {True: "higher is better", False: "lower is better", None: "neither direction is better"}[higher_is_better]
 
 
-_WHAT = {
+_FILES = {
     "table.md": "the tables in Markdown",
     "table.tex": "the tables in LaTeX (booktabs)",
     "table.csv": "the main table, numbers as numbers",
@@ -485,8 +529,3 @@ _WHAT = {
     "measurements.csv": "everything that was measured, one row a run and measurement",
     "measurements.parquet": "the same as Parquet",
 }
-
-
-def _listing(out: Path) -> list[tuple[str, str]]:
-    present = {f.relative_to(out).as_posix() for f in out.rglob("*") if f.is_file() and not f.name.startswith(".")}
-    return [(name, what) for name, what in _WHAT.items() if name in present]

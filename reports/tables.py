@@ -203,13 +203,13 @@ def training_cpu(record: Record) -> float | None:
     return sum(s.cpu for phase, s in record.ledger.seconds.items() if phase in ("training", "teacher"))
 
 
+SECANT = "lipschitz_secant"
+
+
 def lipschitz_key(setting: Setting) -> Key | None:
-    """Return the Lipschitz cell that stands in the main table: the 95th percentile at the middle radius."""
-    for metric in [m for m in setting.metrics if m.startswith("lipschitz")]:
-        keys = [k for k in setting.keys(metric) if k.statistic == "q95"]
-        if keys:
-            return sorted(keys, key=lambda k: k.radius or 0.0)[len(keys) // 2]
-    return None
+    """Return the Lipschitz cell that stands in the main table: the secant gain's 95th percentile at the middle radius."""
+    keys = [k for k in setting.keys(SECANT) if k.statistic == "q95" and not k.layer]
+    return sorted(keys, key=lambda k: k.radius or 0.0)[len(keys) // 2] if keys else None
 
 
 COST = ("Drop", "Calibration", "Network", "Training")
@@ -246,7 +246,7 @@ def main_table(setting: Setting, outcomes: Outcomes | None = None) -> Table:
         columns.append(Column(f"q95, {bound}", f"{where}, {info.unit}", "Secant gain", None, 2))
     columns.append(Column("clean − mean", "points", "Drop", digits=digits, scale=100))
     calibration = [k for m in setting.metrics if "calibration" in m or m == "ece" for k in setting.keys(m)]
-    calibration = [k for k in calibration if not k.corruption and k.statistic == "mean"][:1]
+    calibration = [k for k in calibration if not k.corruption and not k.layer and k.statistic == "mean"][:1]
     for k in calibration:
         info = setting.metrics[k.metric]
         columns.append(Column(k.metric, info.unit, "Calibration", info.higher_is_better, 3))
@@ -641,6 +641,7 @@ def generic_table(setting: Setting, most: int = MOST_COLUMNS) -> Table | None:
             kind = {"lower": "lower bound", "upper": "upper bound", "estimate": "estimate"}.get(info.bound, "")
             parts = [
                 "" if key.statistic == "mean" else key.statistic,
+                key.layer and f"layer {key.layer}",
                 f"{key.corruption} {key.severity or ''}".strip(),
                 norm_text(key.norm),
                 radius_text(key.radius),

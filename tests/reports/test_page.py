@@ -136,6 +136,31 @@ def test_one_run_alone_makes_a_report(tmp_path: Path, undrawn: None) -> None:
     assert "fewer than two finished methods share a budget" in page
 
 
+def test_a_report_over_an_older_one_leaves_nothing_behind(tmp_path: Path, undrawn: None) -> None:
+    store = Store(tmp_path / "store", create=True)
+    for label in ("full_precision", "irnet"):
+        for data in ("a", "b"):
+            make_store.add(store, label, 0, data=data)
+    out = report.write(store, tmp_path / "report").parent
+    assert (out / "differences.csv").exists()
+    assert (out / "setting-2" / "table.csv").exists()
+    (out / "notes.csv").write_text("my own")
+    (out / "setting-2" / "notes.txt").write_text("my own")
+    (tmp_path / "outside.csv").write_text("my own")
+    listed = json.loads((out / "files.json").read_text())
+    (out / "files.json").write_text(json.dumps({"files": [*listed["files"], "../outside.csv", "store", 3]}))
+    small = Store(tmp_path / "small", create=True)
+    make_store.add(small, "irnet", 0)
+    page = report.write(small, out).read_text()
+    assert not (out / "differences.csv").exists()
+    assert "differences.csv" not in page
+    assert [f.name for f in (out / "setting-2").iterdir()] == ["notes.txt"]
+    assert (out / "notes.csv").exists()
+    assert (tmp_path / "outside.csv").exists()
+    kept = {f.relative_to(out).as_posix() for f in out.rglob("*") if f.is_file()}
+    assert kept - {"notes.csv", "setting-2/notes.txt"} == set(json.loads((out / "files.json").read_text())["files"])
+
+
 def test_only_failed_runs_make_a_report(tmp_path: Path, undrawn: None) -> None:
     store = Store(tmp_path / "store", create=True)
     make_store.add(store, "irnet", 0, failure=Failure(reason="killed", step=0, message="out of memory"))
