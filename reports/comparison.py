@@ -228,7 +228,9 @@ def _unfinished(store: Store) -> int:
 
 
 def within(interval: Interval, key: Key) -> Interval:
-    """Return an interval over few seeds cut to where the quantity can lie: an accuracy is between 0 and 1."""
+    """Return an interval over few seeds cut to where the quantity can lie: an accuracy between 0 and 1, a gain above 0."""
+    if key.metric == "lipschitz_secant" and interval.low is not None:
+        return interval._replace(low=max(0.0, interval.low))
     if key.metric not in (CLEAN.metric, COMMON_ERROR.metric) or interval.low is None or interval.high is None:
         return interval
     return interval._replace(low=max(0.0, interval.low), high=min(1.0, interval.high))

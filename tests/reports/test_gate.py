@@ -195,3 +195,12 @@ def test_a_damaged_reference_is_named(tmp_path: Path) -> None:
     path.write_text('{"version": 99}', encoding="utf-8")
     with pytest.raises(UserError, match="newer"):
         gate.load(path)
+
+
+def test_the_example_in_the_docs_is_a_reference() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    held = gate.load(docs / "robustness-example.json")
+    assert gate.DEFAULT_ENDPOINT in held.methods["irnet"].values
+    workflow = (docs / "lcrbench-check.yml").read_text(encoding="utf-8")
+    assert "lcrbench check runs --against robustness.json" in workflow
+    assert "\t" not in workflow
