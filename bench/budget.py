@@ -22,8 +22,8 @@ class Budget(Frozen):
     - "compute": the multiply-accumulates of every network's forward and backward passes (a backward pass counts as two
       forward ones), a teacher's own training included. The amount is that of training the plain network on `images`
       images; a method whose step costs r times as much sees images / r of them.
-    - "seconds": the CPU seconds of the process (on an accelerator: the device's), `seconds` of them. What is reached then
-      depends on the machine and its load, so such runs are exempt from bit-identity, and say so.
+    - "seconds": the CPU seconds of the process (on an accelerator, which the record names: wall seconds), `seconds` of
+      them. What is reached then depends on the machine and its load, so such runs are exempt from bit-identity.
 
     The order of the data, the augmentation of each image, the initial latent weights and the rule that selects the
     reported weights depend on the budget, the data and the seed alone, so two methods under one budget differ in nothing

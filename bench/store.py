@@ -15,6 +15,7 @@ interrupted run leaves nothing that could be taken for a result.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -217,7 +218,8 @@ def replace_file(path: Path, content: bytes) -> None:
         draft.replace(path)
         flush(path.parent)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 

@@ -28,7 +28,7 @@ TABLES = {
 
 def go(root: Path, tables: dict, **kwargs) -> list[Record]:
     grid = spec.make_grid(TABLES | tables)
-    ids = runner.run(grid, root, workers=2, device="cpu", command="test", quiet=True, **kwargs)
+    ids = runner.run(grid, root, **{"workers": 2} | kwargs, device="cpu", command="test", quiet=True)
     return [Store(root).record(i) for i in ids]
 
 
@@ -114,7 +114,8 @@ def test_the_stored_weights_give_the_stored_outcomes(grid: tuple[Path, list[Reco
 
 
 def test_a_second_run_is_identical_apart_from_times(grid: tuple[Path, list[Record]], tmp_path: Path) -> None:
-    for a, b in zip(grid[1], go(tmp_path / "s", {}), strict=True):
+    """The second with another number of workers."""
+    for a, b in zip(grid[1], go(tmp_path / "s", {}, workers=1), strict=True):
         assert a.timeless() == b.timeless()
         assert a.files == b.files
         assert (tmp_path / "s" / b.run_id / OUTCOMES).read_bytes() == (grid[0] / a.run_id / OUTCOMES).read_bytes()
@@ -167,19 +168,27 @@ def test_a_killed_run_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: 
     assert Path(done.stdout.strip()).exists()
 
 
-def test_interruption_leaves_no_half_record(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lcrbench.bench.cli", "run", _spec(tmp_path), "--store", "s", "--images", "50000"]
+def test_ctrl_c_saves_and_names_the_command_that_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lcrbench.bench.cli", "run", _spec(tmp_path), "--store", "s", "--workers", "1"]
+    command += ["--methods", "bnn", "--images", "20000", "--save-every", "0.5"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "s").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(3)
+    while not (saved := list((tmp_path / "s" / ".unfinished").glob("*"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "interrupted" in err
+    assert "to go on: lcrbench run" in err
     assert "Traceback" not in err
+    assert err.count("\n") == 1
     assert Store(tmp_path / "s").ids() == []
+    assert saved
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (record,) = Store(tmp_path / "s").records()
+    assert record.status == "finished"
+    assert record.ledger.images == 20000
+    assert not list((tmp_path / "s" / ".unfinished").glob("*"))
 
 
 def _spec(folder: Path) -> str:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lcrbench.bench import data, evaluate
+from lcrbench.bench import train as training
 from lcrbench.bench.budget import Budget
 from lcrbench.bench.train import Diverged, Spent, batches, crop_flip, learning_rate, make_optimizer, train
 from lcrbench.models import estimators
@@ -125,6 +126,21 @@ def test_only_latent_weights_decay(fashion: data.Dataset) -> None:
 def test_divergence_is_told(fashion: data.Dataset) -> None:
     with pytest.raises(Diverged, match="learning rate"):
         run(fashion, "full_precision", Budget(images=5000, batch=50, lr=1e18, warmup=0))
+
+
+def test_a_nan_in_a_batch_is_told(fashion: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = training.crop_flip
+    calls = []
+
+    def poisoned(images: torch.Tensor, *rest: Any) -> torch.Tensor:
+        calls.append(1)
+        out = real(images, *rest).float()
+        return out * math.nan if len(calls) == 4 else out
+
+    monkeypatch.setattr(training, "crop_flip", poisoned)
+    with pytest.raises(Diverged, match="nan at step 3") as error:
+        run(fashion, "irnet")
+    assert error.value.step == 3
 
 
 def test_the_log(fashion: data.Dataset) -> None:
