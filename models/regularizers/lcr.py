@@ -37,7 +37,7 @@ from lcrbench.models.retention import retention_matrix, top_singular_values
 class Regularizer:
     """Options: `weight`, `beta` (over 1: later layers weigh more), `iterations`, `gradient` and `normalize` (see above)."""
 
-    weight: float = 0.1
+    weight: float = 0.03
     beta: float = 2.0
     iterations: int = 5
     gradient: str = "both"

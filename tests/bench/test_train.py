@@ -150,7 +150,7 @@ def test_the_log(fashion: data.Dataset) -> None:
     for row in spent.log:
         assert row["loss"] > row["cross_entropy"]
         assert 0 <= row["accuracy"] <= 1
-        assert row["lcr.weight"] == 0.1
+        assert row["lcr.weight"] == 0.03
         assert all(math.isfinite(v) for v in row.values())
 
 
