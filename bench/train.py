@@ -25,10 +25,10 @@ LOGGED_STEPS = 100
 
 
 class Diverged(Exception):
-    """The loss is not finite any more; `step` is the step that found it."""
+    """The loss or the network's state is not finite any more; `step` is the step that found it."""
 
-    def __init__(self, step: int, loss: float) -> None:
-        super().__init__(f"the loss was {loss} at step {step}: try a smaller learning rate or regularizer weight")
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(f"{what} at step {step}: try a smaller learning rate or regularizer weight")
         self.step = step
 
 
@@ -88,7 +88,8 @@ def train(
     over the training images seen since the row before), and each regularizer's figures.
 
     With a `checkpoint` it goes on from the last save, to the same bits as if it had never stopped (not under a budget in
-    seconds). Raises `Diverged` when the loss is not finite, and `Stopped` after saving when it was asked to stop.
+    seconds). Raises `Diverged` when the loss is not finite, or weights and
+    statistics are not where a row is logged, and `Stopped` after saving when it was asked to stop.
     """
     terms = {name: r.attach(network) for name, r in (regularizers or {}).items()}
     optimizer = make_optimizer(network, budget)
@@ -129,10 +130,14 @@ def train(
                 # Adding a term times 0 would change bits: a regularizer with nothing to optimize adds nothing.
                 loss = loss if extra is None else loss + extra
             if not math.isfinite(value := float(loss.detach())):
-                raise Diverged(step, value)
+                raise Diverged(step, f"the loss was {value}")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
             optimizer.step()
+
+            # A sign hides what is no number from the loss, but weights and batch norm's statistics keep it.
+            if logged and not all(t.isfinite().all() for t in network.state_dict().values()):
+                raise Diverged(step, "a weight or statistic of the network was not finite")
 
             count = len(labels)
             spent.steps, spent.images, spent.seconds = step + 1, spent.images + count, clock() - began

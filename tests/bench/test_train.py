@@ -138,7 +138,7 @@ def test_a_nan_in_a_batch_is_told(fashion: data.Dataset, monkeypatch: pytest.Mon
         return out * math.nan if len(calls) == 4 else out
 
     monkeypatch.setattr(training, "crop_flip", poisoned)
-    with pytest.raises(Diverged, match="nan at step 3") as error:
+    with pytest.raises(Diverged, match="not finite at step 3") as error:
         run(fashion, "irnet")
     assert error.value.step == 3
 
