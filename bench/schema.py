@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from lcrbench.bench.budget import Frozen
 from lcrbench.bench.spec import RunSpec
+from lcrbench.bench.stats import Interval
 from lcrbench.errors import UserError
 
 SCHEMA_VERSION = 2
@@ -73,6 +74,35 @@ class Measurement(Frozen):
     layer: str = Field("", description="name of the layer that the number is about; empty: the whole network")
     norm: str = ""
     radius: float | None = Field(None, description="in pixel units, images in [0, 1]")
+
+    @classmethod
+    def of(
+        cls,
+        metric: str,
+        i: Interval,
+        *,
+        statistic: str = "mean",
+        corruption: str = "",
+        severity: int = 0,
+        layer: str = "",
+        norm: str = "",
+        radius: float | None = None,
+    ) -> Measurement:
+        """Return the measurement of a value that was found with its interval."""
+        return cls(
+            metric=metric,
+            value=i.value,
+            low=i.low,
+            high=i.high,
+            n=i.n,
+            interval=i.how,
+            statistic=statistic,
+            corruption=corruption,
+            severity=severity,
+            layer=layer,
+            norm=norm,
+            radius=radius,
+        )
 
 
 class LayerAudit(Frozen):

@@ -23,13 +23,9 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     for cell, right in subject.outcomes.items():
         i = stats.proportion(int(right.sum()), right.size)
         corruption, _, severity = cell.partition("/")
-        yield Measurement(
-            metric="accuracy",
-            value=i.value,
-            low=i.low,
-            high=i.high,
-            n=i.n,
-            interval=i.how,
+        yield Measurement.of(
+            "accuracy",
+            i,
             corruption="" if cell == CLEAN else corruption,
             severity=int(severity or 0),
         )

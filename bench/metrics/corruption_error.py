@@ -46,6 +46,4 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
             [~subject.outcomes[f"{c}/{s}"] for c in chosen for s in subject.spec.evaluation.severities]
         ).mean(0)
         i = stats.mean(wrong)
-        yield Measurement(
-            metric="corruption_error", value=i.value, low=i.low, high=i.high, n=i.n, interval=i.how, corruption=name
-        )
+        yield Measurement.of("corruption_error", i, corruption=name)

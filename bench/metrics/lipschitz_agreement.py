@@ -33,4 +33,4 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     points = oracle.points()
     same = surrogate_agreement(subject.network, points, oracle.logits(points).argmax(1), subject.device)
     i = stats.proportion(int(same.sum()), len(same))
-    yield Measurement(metric="lipschitz_agreement", value=i.value, low=i.low, high=i.high, n=i.n, interval=i.how)
+    yield Measurement.of("lipschitz_agreement", i)

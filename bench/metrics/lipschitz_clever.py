@@ -62,13 +62,9 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
         "good": stats.proportion(sum(s.fit == "good" for s in scores), n),
         "capped": stats.proportion(sum(s.capped for s in scores), n),
     }.items():
-        yield Measurement(
-            metric="lipschitz_clever",
-            value=i.value,
-            low=i.low,
-            high=i.high,
-            n=i.n,
-            interval=i.how,
+        yield Measurement.of(
+            "lipschitz_clever",
+            i,
             statistic=statistic,
             norm=options.norm,
             radius=options.radius,

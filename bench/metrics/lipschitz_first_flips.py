@@ -39,13 +39,9 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     for norm, t in (("l2", found.l2), ("linf", found.linf)):
         for radius in RADII[norm]:
             i = stats.mean((t <= radius / 255).mean(1))
-            yield Measurement(
-                metric="lipschitz_first_flips",
-                value=i.value,
-                low=i.low,
-                high=i.high,
-                n=i.n,
-                interval=i.how,
+            yield Measurement.of(
+                "lipschitz_first_flips",
+                i,
                 layer=found.layer,
                 norm=norm,
                 radius=radius / 255,

@@ -50,13 +50,9 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     for norm, t in (("l2", found.l2), ("linf", found.linf)):
         for statistic, q in (("q5", 0.05), ("q50", 0.5), ("q95", 0.95)):
             i = stats.quantile(t.min(1), q)
-            yield Measurement(
-                metric="lipschitz_first_layer",
-                value=i.value,
-                low=i.low,
-                high=i.high,
-                n=i.n,
-                interval=i.how,
+            yield Measurement.of(
+                "lipschitz_first_layer",
+                i,
                 statistic=statistic,
                 layer=found.layer,
                 norm=norm,

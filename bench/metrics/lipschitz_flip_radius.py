@@ -36,13 +36,9 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
         for statistic, q in (("q5", 0.05), ("q50", 0.5)):
             i = open_quantile(radii, q)
             if i is not None:
-                yield Measurement(
-                    metric="lipschitz_flip_radius",
-                    value=i.value,
-                    low=i.low,
-                    high=i.high,
-                    n=i.n,
-                    interval=i.how,
+                yield Measurement.of(
+                    "lipschitz_flip_radius",
+                    i,
                     statistic=statistic,
                     norm=norm,
                 )

@@ -50,13 +50,9 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
         subject.passes += len(points)
         for statistic, q in (("q50", 0.5), ("q95", 0.95)):
             i = stats.quantile(norms, q)
-            yield Measurement(
-                metric="lipschitz_gradients",
-                value=i.value,
-                low=i.low,
-                high=i.high,
-                n=i.n,
-                interval=i.how,
+            yield Measurement.of(
+                "lipschitz_gradients",
+                i,
                 statistic=f"{kind} {statistic}",
                 norm="l2",
             )

@@ -42,13 +42,9 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
             "q95": stats.quantile(gain, 0.95),
             "max": stats.Interval(float(np.max(gain)), None, None, len(gain), ""),
         }.items():
-            yield Measurement(
-                metric="lipschitz_modulus",
-                value=i.value,
-                low=i.low,
-                high=i.high,
-                n=i.n,
-                interval=i.how,
+            yield Measurement.of(
+                "lipschitz_modulus",
+                i,
                 statistic=statistic,
                 norm=found.ball.norm,
                 radius=found.ball.eps,

@@ -38,13 +38,9 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     for layer, m in matrices.items():
         for statistic, proxy in PROXIES.items():
             i = stats.mean(proxy(m).cpu().numpy())
-            yield Measurement(
-                metric="lipschitz_proxy",
-                value=i.value,
-                low=i.low,
-                high=i.high,
-                n=i.n,
-                interval=i.how,
+            yield Measurement.of(
+                "lipschitz_proxy",
+                i,
                 statistic=statistic,
                 layer=layer,
             )

@@ -32,13 +32,9 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
     for found in result.found:
         for statistic, q in (("q50", 0.5), ("q95", 0.95)):
             i = stats.quantile(found.gain / result.start.scale, q)
-            yield Measurement(
-                metric="lipschitz_relative_gain",
-                value=i.value,
-                low=i.low,
-                high=i.high,
-                n=i.n,
-                interval=i.how,
+            yield Measurement.of(
+                "lipschitz_relative_gain",
+                i,
                 statistic=statistic,
                 norm=found.ball.norm,
                 radius=found.ball.eps,

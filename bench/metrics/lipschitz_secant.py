@@ -68,13 +68,9 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
             "q95": stats.quantile(gains, 0.95),
             "max": stats.Interval(float(gains.max()), None, None, n, ""),
         }.items():
-            yield Measurement(
-                metric="lipschitz_secant",
-                value=i.value,
-                low=i.low,
-                high=i.high,
-                n=i.n,
-                interval=i.how,
+            yield Measurement.of(
+                "lipschitz_secant",
+                i,
                 statistic=statistic,
                 norm="l2",
                 radius=radius / 255,

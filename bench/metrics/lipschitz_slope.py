@@ -43,13 +43,9 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
                 return np.asarray(np.log(large / small) / ratio)
 
             i = bootstrap(np.column_stack([a.omega, b.omega]), slope)
-            yield Measurement(
-                metric="lipschitz_slope",
-                value=i.value,
-                low=i.low,
-                high=i.high,
-                n=i.n,
-                interval=i.how,
+            yield Measurement.of(
+                "lipschitz_slope",
+                i,
                 statistic=f"{a.ball.eps * 255:g}-{b.ball.eps * 255:g}",
                 norm=norm,
                 radius=b.ball.eps,

@@ -83,13 +83,9 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
         "mean": stats.mean(radii),
         "abstained": stats.proportion(int((radii == 0).sum()), len(radii)),
     }.items():
-        yield Measurement(
-            metric="lipschitz_smoothing",
-            value=i.value,
-            low=i.low,
-            high=i.high,
-            n=i.n,
-            interval=i.how,
+        yield Measurement.of(
+            "lipschitz_smoothing",
+            i,
             statistic=statistic,
             norm="l2",
         )

@@ -14,43 +14,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-
-class VggSmall(nn.Module):
-    """Normalized images (N, 3, size, size) to logits (N, classes)."""
-
-    def __init__(self, method: Any, classes: int, size: int) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 128, 3, 1, 1, bias=False), nn.BatchNorm2d(128), method.activation(128))
-        self.blocks = nn.Sequential(
-            _block(method, 128, 128, pool=True),
-            _block(method, 128, 256, pool=False),
-            _block(method, 256, 256, pool=True),
-            _block(method, 256, 512, pool=False),
-            _block(method, 512, 512, pool=True),
-        )
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(512 * (size // 8) ** 2, classes))
-
-    def stages(self) -> list[nn.Module]:
-        """Return the blocks."""
-        return list(self.blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits."""
-        logits: Tensor = self.head(self.blocks(self.stem(x)))
-        return logits
-
-
-def _block(method: Any, in_channels: int, out_channels: int, *, pool: bool) -> nn.Sequential:
-    parts = [method.conv(in_channels, out_channels, 3, 1, 1)]
-    if pool:
-        parts.append(nn.MaxPool2d(2))
-    return nn.Sequential(*parts, nn.BatchNorm2d(out_channels), method.activation(out_channels))
+from lcrbench.models.backbones._vgg import Vgg, block, check_size
 
 
 def build(method: Any, classes: int, size: int) -> nn.Module:
     """Return the body of a network for size x size images; raises `ValueError` if 8 does not divide the size."""
-    if size % 8:
-        raise ValueError(f"vgg_small takes images whose size 8 divides, not {size}")
-    return VggSmall(method, classes, size)
+    check_size("vgg_small", size)
+    stem = nn.Sequential(nn.Conv2d(3, 128, 3, 1, 1, bias=False), nn.BatchNorm2d(128), method.activation(128))
+    blocks = nn.Sequential(
+        block(method, 128, 128, pool=True),
+        block(method, 128, 256, pool=False),
+        block(method, 256, 256, pool=True),
+        block(method, 256, 512, pool=False),
+        block(method, 512, 512, pool=True),
+    )
+    head = nn.Sequential(nn.Flatten(), nn.Linear(512 * (size // 8) ** 2, classes))
+    return Vgg(stem, blocks, head)
