@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 import lcrbench
 from lcrbench import corruptions
-from lcrbench.corruptions import codec, corrupt, names, provenance
+from lcrbench.corruptions import codec, corrupt, names, provenance, weather
 from lcrbench.corruptions.engine import MACHINE_DEPENDENT
 from lcrbench.errors import UserError
 
@@ -110,6 +111,14 @@ def test_bad_requests_are_refused_by_one_line(message: str, change: dict[str, ob
     with pytest.raises(UserError) as error:
         corrupt(request.pop("images"), request.pop("name"), request.pop("severity"), **request)  # type: ignore[arg-type]
     assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_frost_is_refused_without_imagecorruptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "imagecorruptions" else real(name))
+    with pytest.raises(UserError, match="pip install imagecorruptions-imaug") as error:
+        weather.frost_folder()
     assert "\n" not in str(error.value)
 
 
