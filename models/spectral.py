@@ -214,7 +214,9 @@ class _Value:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (BinaryConv2d, *SIGNS)) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (BinaryConv2d, nn.AdaptiveAvgPool2d, *SIGNS)) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 @torch.no_grad()
@@ -236,8 +238,8 @@ class _Walk(fx.Interpreter):
     def __init__(self, network: nn.Module, graph: fx.Graph, shape: tuple[int, ...]) -> None:
         super().__init__(fx.GraphModule(network, graph))
         self.extra_traceback = False
-        device = next((p.device for p in network.parameters()), torch.device("cpu"))
-        self.input = torch.zeros(1, *shape, device=device)
+        like = next(network.parameters(), torch.empty(0))
+        self.input = torch.zeros(1, *shape, device=like.device)
         self.values: dict[fx.Node, _Value] = {}
         self.layers: dict[str, Layer] = {}
         self.reason = ""

@@ -22,6 +22,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lcrbench.models.backbones._head import head
+
 SHORTCUTS = ("real", "pool-real", "binary", "pool-pad", "pad")
 
 
@@ -109,9 +111,7 @@ class ResNet(nn.Module):
                 width = channels
             self._ends.append(len(blocks) - 1)
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(width), nn.Linear(width, classes)
-        )
+        self.head = head(width, classes)
 
     def stages(self) -> list[nn.Module]:
         """Return the last block of each stage."""

@@ -2,7 +2,7 @@
 
     stem    conv 3 -> 16 (real), pool, batch norm, activation                    H/2
     blocks  conv 16 -> 32;  32 -> 32, pool;  32 -> 64;  64 -> 64, pool           H/8
-    head    linear 64 (H/8)^2 -> classes (real)
+    head    global average pool, batch norm, linear 64 -> classes (real)
 
 Each block is conv, [2x2 max-pool], batch norm, activation, in the order of VGG-Small as the binary literature trains it.
 For images of any size divisible by 8; made for 32.
@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from lcrbench.models.backbones._head import head
 from lcrbench.models.backbones._vgg import Vgg, block, check_size
 
 
@@ -29,5 +30,4 @@ def build(method: Any, classes: int, size: int) -> nn.Module:
         block(method, 32, 64, pool=False),
         block(method, 64, 64, pool=True),
     )
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, classes))
-    return Vgg(stem, blocks, head)
+    return Vgg(stem, blocks, head(64, classes))

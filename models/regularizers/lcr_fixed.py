@@ -101,9 +101,9 @@ class Term:
         new = [i for i, key in enumerate(keys) if key not in self.known]
         if new:
             for i, row in zip(new, self._ask(images[new]), strict=True):
-                self.known[keys[i]] = row
+                self.known[keys[i]] = row.cpu()
         self.share = len(new) / len(images)
-        return torch.stack([self.known[key] for key in keys])
+        return torch.stack([self.known[key] for key in keys]).to(images.device)
 
     @torch.no_grad()
     def _ask(self, images: Tensor) -> Tensor:

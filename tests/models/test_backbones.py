@@ -143,3 +143,23 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 def test_options_are_written_out() -> None:
     assert networks.topology("resnet18:convs=2") == ("resnet18", {"stem": "auto", "shortcut": "real", "convs": 2})
     assert networks.topology("vgg_tiny") == ("vgg_tiny", {})
+
+
+@pytest.mark.parametrize("backbone", ["vgg_tiny", "resnet20", "resnet20:shortcut=real", "resnet20:shortcut=pool-pad"])
+def test_gradients_keep_channels_last(backbone: str) -> None:
+    """A batch norm's backward pass takes several times as long for a gradient of another layout than its input's."""
+    net = networks.build(
+        networks.choose("irnet"), backbone, 10, 16, [0.3] * 3, [0.4] * 3, lambda name: torch.Generator().manual_seed(0)
+    ).to(memory_format=torch.channels_last)
+    seen: list[bool] = []
+
+    def watch(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        output.register_hook(lambda g: seen.append(g.is_contiguous(memory_format=torch.channels_last)))
+
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.register_forward_hook(watch)
+    x = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    F.cross_entropy(net(x.contiguous(memory_format=torch.channels_last)), torch.arange(4)).backward()
+    assert len(seen) == len(norms)
+    assert all(seen)
