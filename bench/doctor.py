@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
 from pathlib import Path
 from typing import NamedTuple
 
 from lcrbench.errors import UserError
+from lcrbench.versions import installed
 
 
 class Check(NamedTuple):
@@ -27,11 +28,8 @@ def checks(store: str) -> Iterator[Check]:
     for requirement in requires("lcrbench") or []:
         name, _, condition = requirement.partition(";")
         name = name.replace(">", "=").replace("<", "=").partition("=")[0].strip()
-        if "extra" not in condition:
-            try:
-                version(name)
-            except PackageNotFoundError:
-                missing.append(name)
+        if "extra" not in condition and installed(name) is None:
+            missing.append(name)
     yield Check(
         not missing, f"missing packages: pip install {' '.join(missing)}" if missing else "all packages are there"
     )

@@ -10,13 +10,13 @@ import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import JsonValue
 
 import lcrbench
 from lcrbench.bench.schema import Provenance
+from lcrbench.versions import installed
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python", "numba", "pillow")
 
@@ -44,11 +44,7 @@ def provenance(
 def versions() -> dict[str, str]:
     """Return the versions of Python, the processor's architecture, and the packages that numbers depend on."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
+    found |= {package: installed(package) or "not installed" for package in PACKAGES}
     return found
 
 

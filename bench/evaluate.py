@@ -58,6 +58,12 @@ def logits(network: nn.Module, images: np.ndarray, block: int, device: str = "cp
     return np.concatenate(out)
 
 
+def float32_only() -> None:
+    """Make this process compute in float32 as such: an accelerator would round a convolution's factors to TF32's 10 bits."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def cells(spec: RunSpec) -> Iterator[tuple[str, int]]:
     """Yield the (corruption, severity) pairs of a spec, in its order."""
     for name in spec.evaluation.corruptions:

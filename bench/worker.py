@@ -108,6 +108,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     spec, clocks = job.spec, Clocks()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+    evaluate.float32_only()
     target = Store(job.root)
     checkpoint = Checkpoint(target, spec.run_id, job.provenance.source, job.save_every)
     checkpoint.listen()

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lcrbench.errors import UserError, unknown
+from lcrbench.versions import installed
 
 SEVERITIES = (1, 2, 3, 4, 5)
 BLOCK_BYTES = 16 << 20
@@ -237,7 +238,7 @@ def provenance(height: int, width: int, constants: str | None = None) -> dict[st
         "native_size": native,
         "exact_size": height == width == native,
         "frost_pictures": "imagecorruptions",
-        "versions": {package: _version(package) for package in ("numpy", "numba", "opencv-python", "pillow")},
+        "versions": {package: installed(package) for package in ("numpy", "numba", "opencv-python", "pillow")},
         "machine_dependent": dict(MACHINE_DEPENDENT),
     }
 
@@ -246,15 +247,6 @@ MACHINE_DEPENDENT = {
     "frost": "the JPEG decoder of OpenCV, for two of the five frost pictures",
     "spatter": "OpenCV's edge detector, distance transform and filters",
 }
-
-
-def _version(package: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def available_threads() -> int:

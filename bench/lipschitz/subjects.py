@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lcrbench.bench import data, worker
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluate import Subject, float32_only
 from lcrbench.bench.spec import Evaluation
 from lcrbench.bench.store import WEIGHTS, Store
 from lcrbench.errors import UserError
@@ -55,6 +55,7 @@ def of_run(store: str, prefix: str, source: str | None = None, device: str = "cp
     steps = record.ledger.steps if record.ledger else 1
     estimators.set_progress(network, (steps - 0.5) / steps)
     network = network.to(memory_format=torch.channels_last)
+    float32_only()
     subject = Subject(network.to(device).eval(), dataset.test, {}, spec, device)
     return f"{spec.label} seed {spec.seed} ({record.run_id[:8]})", subject
 
@@ -74,5 +75,6 @@ def of_model(path: str, source: str, size: int, device: str = "cpu") -> tuple[st
         raise UserError(f"--model {path}: {error}") from error
     if not isinstance(made, nn.Module):
         raise UserError(f"--model takes MODULE:FUNCTION, a function that returns a torch module; '{path}' is not one")
+    float32_only()
     spec: Any = _Bare()
     return path, Subject(made.to(device), data.load(source, size=size).test, {}, spec, device)
