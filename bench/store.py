@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from lcrbench.bench.schema import Record, upgrade
 from lcrbench.errors import UserError
@@ -88,7 +89,7 @@ class Store:
         if hashlib.sha256(content).hexdigest() != checksum:
             raise Damaged(f"{path} is damaged: {REDO}")
         try:
-            self._read[run_id] = state, Record.model_validate(upgrade(json.loads(content), str(path)))
+            self._read[run_id] = state, Record.model_validate(upgrade(from_json(content), str(path)))
             return self._read[run_id][1]
         except (ValidationError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, UserError):

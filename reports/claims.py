@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lcrbench.reports.budget_proof import budget_proof
 from lcrbench.reports.comparison import CLEAN, Key, Row, Setting
 from lcrbench.reports.significance import Difference, against_base, differences
-from lcrbench.reports.tables import budget_proof
 
 Verdict = Literal["supported", "refuted", "not enough data"]
 

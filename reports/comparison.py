@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lcrbench.bench import stats
 from lcrbench.bench.budget import Budget
@@ -22,6 +23,7 @@ from lcrbench.bench.schema import Measurement, MetricInfo, Record
 from lcrbench.bench.stats import Interval
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError, unknown
+from lcrbench.reports.words import plain, short_name
 
 # Hendrycks & Dietterich (2019): fifteen common corruptions in four groups, and four extra ones kept apart.
 GROUPS = {
@@ -33,6 +35,7 @@ GROUPS = {
 }
 COMMON = tuple(name for group, names in GROUPS.items() if group != "extra" for name in names)
 REFERENCE = "full_precision"
+SECANT = "lipschitz_secant"
 # More lines than this in one panel are a tangle, and more columns than that no table; the files hold all.
 MOST, MOST_COLUMNS = 8, 16
 
@@ -236,15 +239,6 @@ def within(interval: Interval, key: Key) -> Interval:
     return interval._replace(low=max(0.0, interval.low), high=min(1.0, interval.high))
 
 
-def short_name(data: str) -> str:
-    """Return a data set's name without the options that made a subset of it.
-
-    >>> short_name("fashion-mnist-10k[train=all,test=500,seed=0]")
-    'fashion-mnist-10k'
-    """
-    return data.partition("[")[0] or data
-
-
 def chosen(setting: Setting, most: int = MOST) -> list[Row]:
     """Return the rows that figures draw: all finished ones, or the reference and the most accurate if they are many."""
     rows = [r for r in setting.rows if r.runs]
@@ -354,14 +348,22 @@ def _difference(budget: Budget, record: Record) -> str:
     return f"another budget: {', '.join(parts)}" if parts else ""
 
 
-def plain(value: object) -> str:
-    """Return a value for people: whole numbers with their thousands apart, the rest as it is.
+def group_of(corruption: str) -> str:
+    """Return the group a corruption belongs to, "other" for one that no paper knows."""
+    return next((g for g, names in GROUPS.items() if corruption in names), "other")
 
-    >>> plain(60000), plain(60000.0), plain(0.05), plain("cosine")
-    ('60,000', '60,000', '0.05', 'cosine')
-    """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+
+def flipped(i: Interval) -> Interval:
+    """Return an accuracy's interval as that of the error, or back."""
+    low = None if i.high is None else 1 - i.high
+    return Interval(1 - i.value, low, None if i.low is None else 1 - i.low, i.n, i.how)
+
+
+def errors_of(setting: Setting, rows: list[Row], cells: list[Key]) -> NDArray[np.float64] | None:
+    """Return errors (cell, row) of the cells that all rows have; None if there are none."""
+    lines = []
+    for key in cells:
+        found = [r.estimate(key) for r in rows]
+        if all(found):
+            lines.append([(1 - i.value) if key.metric == "accuracy" else i.value for i in found if i])
+    return np.array(lines) if lines else None

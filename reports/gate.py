@@ -448,7 +448,7 @@ def as_json(verdicts: Sequence[Verdict]) -> str:
 
 def as_markdown(verdicts: Sequence[Verdict]) -> str:
     """Return the verdicts as a Markdown table, for a pull request."""
-    from lcrbench.reports.tables import escape_markdown
+    from lcrbench.reports.writers import escape_markdown
 
     lines = [
         "| Method | Endpoint | Candidate | Reference | Difference, one-sided 95 % bounds | Verdict |",

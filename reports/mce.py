@@ -18,7 +18,8 @@ import numpy as np
 
 from lcrbench.bench import stats
 from lcrbench.bench.stats import Interval
-from lcrbench.reports.comparison import CLEAN, COMMON, Key, Row, Setting, short_name
+from lcrbench.reports.comparison import CLEAN, COMMON, Key, Row, Setting
+from lcrbench.reports.words import short_name
 
 Errors = Mapping[str, Sequence[float]]
 

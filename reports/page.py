@@ -14,9 +14,11 @@ import jinja2
 from markupsafe import Markup
 
 from lcrbench import __version__
+from lcrbench.reports.budget_proof import Proof
 from lcrbench.reports.colours import VARIABLES, style
 from lcrbench.reports.comparison import MOST_COLUMNS, Comparison, Row, Setting
-from lcrbench.reports.tables import COST, Cell, Column, Proof, Table, bounds, number, part
+from lcrbench.reports.results import COST
+from lcrbench.reports.tables import Cell, Column, Table, bounds, number, part
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from lcrbench.reports.figures import Picture

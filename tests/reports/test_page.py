@@ -14,7 +14,8 @@ import pytest
 
 from lcrbench.bench.schema import Failure
 from lcrbench.bench.store import Store
-from lcrbench.reports import comparison, figures, pictures, report
+from lcrbench.reports import comparison, figures, report
+from lcrbench.reports.pictures import accuracy_operations, corruption_curves, heatmap, lipschitz, lipschitz_error
 
 from . import make_store
 
@@ -73,7 +74,7 @@ def test_figures_of_a_small_comparison_have_room(tmp_path: Path) -> None:
         )
         store.write(record.model_copy(update={"measurements": measured}), files)
     setting = comparison.read(store).settings[0]
-    for picture in (pictures.corruption_curves(setting, None), pictures.heatmap(setting), pictures.lipschitz(setting)):
+    for picture in (corruption_curves.picture(setting, None), heatmap.picture(setting), lipschitz.picture(setting)):
         assert picture is not None
         figures.save(picture, tmp_path, ["svg"])
         for svg in figures.inline(picture, "x"):
@@ -92,7 +93,7 @@ def test_labels_in_figures_are_untrusted(tmp_path: Path) -> None:
     make_store.add(store, EVIL, 0)
     make_store.add(store, "irnet", 0)
     setting = comparison.read(store).settings[0]
-    picture = pictures.lipschitz_error(setting) or pictures.accuracy_operations(setting)
+    picture = lipschitz_error.picture(setting) or accuracy_operations.picture(setting)
     assert picture is not None
     svg = "".join(figures.inline(picture, "x"))
     assert "<script" not in svg

@@ -9,7 +9,8 @@ import pytest
 
 from lcrbench.bench.store import Store
 from lcrbench.reports import comparison, significance
-from lcrbench.reports.pictures import pareto, ranks_over
+from lcrbench.reports.pictures.accuracy_operations import pareto
+from lcrbench.reports.pictures.critical_difference import ranks_over
 
 from . import make_store
 

@@ -14,7 +14,7 @@ import pytest
 
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
-from lcrbench.reports import comparison, significance, tables
+from lcrbench.reports import budget_proof, comparison, results, significance, tables, writers
 
 from . import make_store
 
@@ -52,7 +52,7 @@ def test_another_budget_is_shown_and_not_ranked(folder: Path, store: Store) -> N
     text = (folder / "table.md").read_text(encoding="utf-8")
     assert "another budget: images 30,000 instead of 60,000" in text
     setting = comparison.read(store).settings[0]
-    rows = {(r.label, r.note): r for r in tables.main_table(setting).rows}
+    rows = {(r.label, r.note): r for r in results.main_table(setting).rows}
     assert not any(c.mark for (label, _), r in rows.items() if label in ("bnn", "full_precision") for c in r.cells)
     assert rows["irnet+lcr", ""].cells[1].mark == "best"
     assert rows["irnet", ""].cells[1].mark == "second"
@@ -64,8 +64,8 @@ def test_equal_printed_values_are_marked_alike() -> None:
     rows = tuple(tables.TableRow(str(i), (tables.Cell(v),)) for i, v in enumerate(values))
     marked = tables.marked(tables.Table("t", "c", columns, rows))
     assert [r.cells[0].mark for r in marked.rows] == ["best", "best", "second", ""]
-    assert r"\textbf{12.3}" in tables.latex(marked)
-    assert tables.latex(marked).count(r"\textbf") == 2
+    assert r"\textbf{12.3}" in writers.latex(marked)
+    assert writers.latex(marked).count(r"\textbf") == 2
     same = tuple(tables.TableRow(str(i), (tables.Cell(0.5),)) for i in range(3))
     assert not any(r.cells[0].mark for r in tables.marked(tables.Table("t", "c", columns, same)).rows)
 
@@ -124,7 +124,7 @@ def test_small_p_values_are_not_printed_as_zero() -> None:
 def test_the_drop_is_paired_over_images(tmp_path: Path) -> None:
     one = make_store.single_seed_store(tmp_path)
     setting = comparison.read(one).settings[0]
-    table = tables.main_table(setting, significance.Outcomes(one))
+    table = results.main_table(setting, significance.Outcomes(one))
     column = [c.head for c in table.columns].index("Drop")
     cell = next(r for r in table.rows if r.label == "irnet").cells[column]
     cells = [make_store.right("irnet", 0, c, s) for c in make_store.COMMON_RAN for s in make_store.SEVERITIES]
@@ -144,13 +144,13 @@ def test_measurements_are_tidy(folder: Path, store: Store) -> None:
 
 
 def test_budgets_are_called_identical_only_if_they_are(tmp_path: Path, store: Store) -> None:
-    proof = tables.budget_proof(comparison.read(store).settings[0])
+    proof = budget_proof.budget_proof(comparison.read(store).settings[0])
     assert not proof.identical
     assert "identical budgets" not in proof.sentence.lower()
     assert "steps, images, forward passes, backward passes, data order" in proof.sentence
     same = comparison.read(store, compare=["irnet", "irnet+lcr"]).settings[0]
-    assert tables.budget_proof(same).identical
-    assert tables.budget_proof(same).sentence.startswith("Identical budgets")
+    assert budget_proof.budget_proof(same).identical
+    assert budget_proof.budget_proof(same).sentence.startswith("Identical budgets")
 
     from lcrbench.bench.store import Store as AStore
 
@@ -161,7 +161,7 @@ def test_budgets_are_called_identical_only_if_they_are(tmp_path: Path, store: St
         other = AStore(tmp_path / name.replace(" ", "-"), create=True)
         make_store.add(other, "irnet", 0)
         make_store.add(other, "irnet+lcr", 0, **change)
-        proof = tables.budget_proof(comparison.read(other).settings[0])
+        proof = budget_proof.budget_proof(comparison.read(other).settings[0])
         assert not proof.identical
         assert proof.sentence == f"The budgets are not identical; these fields differ: {name}."
 
@@ -170,7 +170,7 @@ def test_seeds_without_overlap_prove_nothing(tmp_path: Path) -> None:
     other = Store(tmp_path, create=True)
     make_store.add(other, "irnet", 0)
     make_store.add(other, "irnet+lcr", 1)
-    proof = tables.budget_proof(comparison.read(other).settings[0])
+    proof = budget_proof.budget_proof(comparison.read(other).settings[0])
     assert not proof.identical
     assert "data order" in proof.sentence
 

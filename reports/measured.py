@@ -1,0 +1,74 @@
+"""The tidy table of everything that was measured: one row a run and measurement, with the run's axes.
+
+Of a store of 2,000 runs these are half a million rows, so a line is put together from what its run and its cell are
+called, each quoted once, and from its numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+from pathlib import Path
+
+from lcrbench.reports.comparison import Comparison
+
+RUN = ("run_id", "setting", "data", "backbone", "method", "seed", "budget_images")
+CELL = ("metric", "statistic", "corruption", "severity", "layer", "norm", "radius")
+NUMBER = ("value", "low", "high", "n", "interval")
+KIND = ("unit", "bound")
+NAME = "measurements"
+
+
+def write(compared: Comparison, folder: Path) -> list[str]:
+    """Write `measurements.csv`, and the same as Parquet where pyarrow is installed; returns the files' names."""
+    path = folder / f"{NAME}.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(_line((*RUN, *CELL, *NUMBER, *KIND)) + "\n")
+        cells: dict[tuple[object, ...], str] = {}
+        words: dict[str, str] = {}
+        for setting in compared.settings:
+            for row in setting.rows:
+                for run in row.runs:
+                    spec = run.spec
+                    axes = (run.run_id, setting.index + 1, spec.data.name, spec.backbone, spec.label, spec.seed)
+                    start = _line((*axes, spec.budget.images))
+                    ends = {name: _line((info.unit, info.bound)) for name, info in run.metrics.items()}
+                    lines = []
+                    for m in run.measurements:
+                        what = (m.metric, m.statistic, m.corruption, m.severity, m.layer, m.norm, m.radius)
+                        cell = cells.get(what) or cells.setdefault(what, _line(what))
+                        how = words.get(m.interval) or words.setdefault(m.interval, _line((m.interval, "")))
+                        low = "" if m.low is None else repr(m.low)
+                        high = "" if m.high is None else repr(m.high)
+                        end = ends.get(m.metric, ",")
+                        lines.append(f"{start},{cell},{m.value!r},{low},{high},{m.n},{how}{end}\n")
+                    file.writelines(lines)
+    if not importlib.util.find_spec("pyarrow"):
+        return [path.name]
+    _parquet(path, folder / f"{NAME}.parquet")
+    return [path.name, f"{NAME}.parquet"]
+
+
+def _line(values: tuple[object, ...]) -> str:
+    """Return values as one line of CSV, without its end."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow(values)
+    return buffer.getvalue()
+
+
+def _parquet(source: Path, target: Path) -> None:
+    """Write a CSV file of measurements as Parquet: text as text, an empty number as null."""
+    import pyarrow as pa
+    from pyarrow import csv as reader
+    from pyarrow import parquet
+
+    whole = dict.fromkeys(("setting", "seed", "budget_images", "severity", "n"), pa.int64())
+    real = dict.fromkeys(("radius", "value", "low", "high"), pa.float64())
+    text = dict.fromkeys({*RUN, *CELL, *NUMBER, *KIND} - {*whole, *real}, pa.string())
+    table = reader.read_csv(
+        source,
+        parse_options=reader.ParseOptions(newlines_in_values=True),
+        convert_options=reader.ConvertOptions(column_types=whole | real | text),
+    )
+    parquet.write_table(table, target)

@@ -1,0 +1,66 @@
+"""Names and values as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def short_name(data: str) -> str:
+    """Return a data set's name without the options that made a subset of it.
+
+    >>> short_name("fashion-mnist-10k[train=all,test=500,seed=0]")
+    'fashion-mnist-10k'
+    """
+    return data.partition("[")[0] or data
+
+
+def plain(value: object) -> str:
+    """Return a value for people: whole numbers with their thousands apart, the rest as it is.
+
+    >>> plain(60000), plain(60000.0), plain(0.05), plain("cosine")
+    ('60,000', '60,000', '0.05', 'cosine')
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def listed(values: Sequence[int]) -> str:
+    """Return whole numbers as people write them: 1–5, or 0, 2, 7."""
+    if len(values) > 2 and list(values) == list(range(values[0], values[-1] + 1)):
+        return f"{values[0]}–{values[-1]}"
+    return ", ".join(str(v) for v in values)
+
+
+def norm_text(norm: str) -> str:
+    """Return a norm as it is printed."""
+    return {"l2": "ℓ2", "linf": "ℓ∞", "l1": "ℓ1"}.get(norm, norm)
+
+
+def radius_text(radius: float | None) -> str:
+    """Return a radius in pixel units as it is printed, in steps of an 8-bit pixel where it is a whole number of them.
+
+    >>> radius_text(8 / 255), radius_text(0.25), radius_text(None)
+    ('radius 8/255', 'radius 0.25', '')
+    """
+    if radius is None:
+        return ""
+    steps = radius * 255
+    whole = abs(steps - round(steps)) < 1e-6 and round(steps) and round(steps) % 255
+    return f"radius {round(steps)}/255" if whole else f"radius {radius:g}"
+
+
+def words(name: str) -> str:
+    """Return a corruption's name with spaces."""
+    return name.replace("_", " ").replace("$", r"\$")
+
+
+def plural(n: int, word: str) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "run"), plural(2000, "run")
+    ('1 run', '2,000 runs')
+    """
+    return f"{n:,} {word}" + ("" if n == 1 else "s")
