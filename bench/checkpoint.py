@@ -1,8 +1,8 @@
 """Saves of an unfinished training: one file a run, replaced whole by the next save, checked by hash when read.
 
 STORE/.unfinished/<run id> holds three parts: a line with the sha256 of what follows; a line of JSON (step, log, sums, and
-the hash of the source that made it); and the tensors of network, optimizer and terms as safetensors. It is removed when
-the run is stored.
+what made it: the hash of the source, and the device); and the tensors of network, optimizer and terms as safetensors. It is
+removed when the run is stored.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from lcrbench.errors import UserError
 class Checkpoint:
     """The save of one run. SIGTERM asks the training to save and stop at its next step."""
 
-    def __init__(self, store: Store, run_id: str, source: str, every: float = 60.0) -> None:
+    def __init__(self, store: Store, run_id: str, made_by: str, every: float = 60.0) -> None:
         self.path = store.unfinished(run_id)
-        self.source, self.every = source, every
+        self.made_by, self.every = made_by, every
         self.last = time.monotonic()
         self.asked = False
 
@@ -46,7 +46,7 @@ class Checkpoint:
         return time.monotonic() - self.last >= self.every
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return the last save, or None if there is none, or one of other source, which cannot end in the same bits.
+        """Return the last save, or None if there is none, or one made otherwise, which cannot end in the same bits.
 
         Raises `UserError` if it is damaged.
         """
@@ -63,7 +63,7 @@ class Checkpoint:
             )
         line, _, tensors = body.partition(b"\n")
         rest = json.loads(line)
-        if rest.pop("source") != self.source:
+        if rest.pop("made_by", "") != self.made_by:
             return None
         return safetensors.torch.load(tensors), rest
 
@@ -73,7 +73,7 @@ class Checkpoint:
             packed = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
         except SafetensorError as error:
             raise UserError(f"cannot pack the checkpoint {self.path}: {error}") from error
-        body = json.dumps({**rest, "source": self.source}).encode() + b"\n" + packed
+        body = json.dumps({**rest, "made_by": self.made_by}).encode() + b"\n" + packed
         replace_file(self.path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self.last = time.monotonic()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -47,8 +46,10 @@ def app() -> None:
 @click.option(
     "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Set any other field of the spec, as TOML."
 )
-@click.option("--workers", type=click.IntRange(1), help="Runs at once, one thread each.  [default: all cores]")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Runs at once, one thread each.  [default: all cores; 4 on a GPU]"
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @store_option
 @click.option("--out", help="Folder of the report.  [default: STORE/reports/PRESET]")
 @click.option("--fresh", is_flag=True, help="Run again what is finished already.")
@@ -79,6 +80,7 @@ def run(
     **given: Any,
 ) -> None:
     """Train and measure every method of a preset (or a .toml spec) under one budget, and write the report."""
+    from lcrbench.bench import device as devices
     from lcrbench.bench import env, runner, spec, worker
 
     grid = spec.make_grid(_override(spec.read_grid(preset), given, assignments))
@@ -86,14 +88,14 @@ def run(
         for planned in runner.plan(grid, worker.load_data(grid.data)):
             click.echo(f"{planned.run_id}  {planned.label} seed {planned.seed}")
         return
-    cores = workers or len(os.sched_getaffinity(0))
+    chosen = devices.choose(device)
     command = shlex.join(["lcrbench", *sys.argv[1:]])
     try:
         ids = runner.run(
             grid,
             Path(store),
-            workers=cores,
-            device=_device(device),
+            workers=workers or devices.workers(chosen, grid.budget.unit),
+            device=chosen,
             command=env.command_line(),
             fresh=fresh,
             stale=stale,
@@ -281,20 +283,6 @@ def _override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[
                 raise UserError(f"'{place}' is no field of a spec: {part} holds no fields")
         table[last] = value
     return tables
-
-
-def _device(name: str) -> str:
-    if name == "cpu":
-        return name
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"no device '{name}' here: {str(error).partition(chr(10))[0]}") from error
-    return name
 
 
 def _report(store: str, out: str, ids: list[str], quiet: bool) -> None:

@@ -11,7 +11,7 @@ from lcrbench.bench.spec import RunSpec
 from lcrbench.bench.stats import Interval
 from lcrbench.errors import UserError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Phase = Literal["data", "training", "teacher", "evaluation", "corruption", "lipschitz"]
 
@@ -42,6 +42,7 @@ class Ledger(Frozen):
     initial_weights_sha256: str
     selection: str
     seconds: dict[Phase, Seconds]
+    clock: str = Field("", description="what the seconds of a budget in seconds are, of the process or of the device")
 
 
 class MetricInfo(Frozen):
@@ -155,8 +156,12 @@ class Provenance(Frozen):
     command: str
     versions: dict[str, str]
     device: str
+    device_name: str = Field("", description="model of the accelerator, or else of the processor")
     threads: int
     deterministic: bool
+    determinism: dict[str, JsonValue] = Field(
+        {}, description="the settings that decide whether a run repeats to the bit"
+    )
     corruptions: dict[str, JsonValue]
     created: str
 
@@ -205,5 +210,6 @@ def upgrade(data: dict[str, Any], where: str) -> dict[str, Any]:
         if data.get("ledger"):
             data["ledger"]["unit"] = "images"
         data["spec"]["budget"] |= {"unit": "images", "seconds": None}
-        data["schema_version"] = 2
+    # Version 3 added only fields that may be empty.
+    data["schema_version"] = SCHEMA_VERSION
     return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import sys
 import traceback
@@ -16,7 +17,7 @@ from filelock import Timeout
 from safetensors.torch import save_file
 
 from lcrbench import registry
-from lcrbench.bench import data, evaluate, store, teacher
+from lcrbench.bench import data, device, evaluate, store, teacher
 from lcrbench.bench.checkpoint import Checkpoint
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.describe import describe
@@ -105,12 +106,13 @@ def work(job: Job, events: Any) -> None:
 
 def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     """Train, evaluate, measure and store one run in this process; a diverged training is stored as failed."""
-    spec, clocks = job.spec, Clocks()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    evaluate.float32_only()
+    spec, clocks = job.spec, Clocks(lambda: device.wait(job.device))
+    device.prepare(job.device)
+    job = dataclasses.replace(job, provenance=device.describe(job.device, job.provenance))
     target = Store(job.root)
-    checkpoint = Checkpoint(target, spec.run_id, job.provenance.source, job.save_every)
+    # Begun on one kind of device and ended on another, a run would repeat on neither.
+    made_by = job.provenance.source + ("" if job.device == "cpu" else f" on {job.provenance.device_name}")
+    checkpoint = Checkpoint(target, spec.run_id, made_by, job.save_every)
     checkpoint.listen()
 
     def go_on(phase: str, done: int, total: int, **figures: float) -> None:
@@ -201,6 +203,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
             initial_weights_sha256=initial,
             selection=spec.budget.selection,
             seconds=clocks.seconds(),
+            clock=device.clock_of(job.device) if spec.budget.unit == "seconds" else "",
         ),
         metrics=infos,
         measurements=tuple(measurements),

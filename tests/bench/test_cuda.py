@@ -1,0 +1,216 @@
+"""The same promises on a CUDA device: what runs there repeats, resumes to the bit, and says where it ran."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lcrbench import registry
+from lcrbench.bench import data, device, env, evaluate, runner, spec, worker
+from lcrbench.bench.checkpoint import Checkpoint
+from lcrbench.bench.schema import Record
+from lcrbench.bench.store import Store
+from lcrbench.bench.train import Stopped
+from lcrbench.errors import UserError
+from lcrbench.models import network as networks
+from lcrbench.models.binary import BinaryConv2d
+
+THERE = torch.cuda.is_available()
+on_cuda = pytest.mark.skipif(not THERE, reason="torch finds no CUDA device")
+
+TABLES: dict[str, Any] = {
+    "data": {"train": 200, "test": 50},
+    "methods": ["full_precision", "irnet+lcr", "irnet+lcr_fixed:cache=true"],
+    "budget": {"images": 600, "batch": 50, "lr": 0.05},
+    "evaluation": {"corruptions": ["fog"], "severities": [1, 5], "block": 25},
+    "metrics": {"accuracy": {}, "corruption_error": {}},
+}
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """`run_one` listens to SIGTERM: give it back afterwards."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def go(root: Path, workers: int, **change: Any) -> list[Record]:
+    grid = spec.make_grid(TABLES | change)
+    ids = runner.run(grid, root, workers=workers, device="cuda", command="test", quiet=True)
+    return [Store(root).record(i) for i in ids]
+
+
+def job(root: Path, method: str, **change: Any) -> worker.Job:
+    grid = spec.make_grid(TABLES | {"methods": [method]} | change)
+    (planned,) = runner.plan(grid, worker.load_data(grid.data))
+    Store(root, create=True)
+    provenance = env.provenance("cuda", 1, "test", {}, deterministic=True)
+    return worker.Job(planned, grid.data, root, "cuda", provenance, save_every=0.0)
+
+
+@on_cuda
+def test_a_grid_runs_repeats_and_says_where(tmp_path: Path) -> None:
+    """Two processes share the device, then one has it alone: the same bits."""
+    first, second = go(tmp_path / "a", 2), go(tmp_path / "b", 1)
+    for a, b in zip(first, second, strict=True):
+        assert a.status == "finished", a.failure
+        assert a.timeless() == b.timeless()
+        assert a.files == b.files
+        assert a.provenance.device == "cuda"
+        assert a.provenance.device_name == torch.cuda.get_device_name()
+        assert a.provenance.versions["cuda"] == torch.version.cuda
+        assert a.provenance.deterministic
+        assert a.provenance.determinism["cudnn_allow_tf32"] is False
+        assert a.provenance.determinism["cublas_workspace_config"] == ":4096:8"
+
+
+@on_cuda
+@pytest.mark.parametrize("method", ["irnet+lcr", "irnet+lcr_fixed:cache=true"])
+@pytest.mark.parametrize("stops", [[1], [7], [3, 2, 4]])
+def test_a_resumed_training_ends_in_the_same_bits(
+    tmp_path: Path, method: str, stops: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = {"budget": TABLES["budget"] | {"augmentation": "none" if "cache" in method else "crop-flip"}}
+    whole = worker.run_one(job(tmp_path / "whole", method, **change))
+    todo = list(stops)
+
+    def stopping(self: Checkpoint) -> bool:
+        self.seen = getattr(self, "seen", 0) + 1
+        return bool(todo) and self.seen >= todo[0]
+
+    monkeypatch.setattr(Checkpoint, "stopping", stopping)
+    while todo:
+        with pytest.raises(Stopped):
+            worker.run_one(job(tmp_path / "parts", method, **change))
+        todo.pop(0)
+    record = worker.run_one(job(tmp_path / "parts", method, **change))
+    assert record.timeless() == whole.timeless()
+    assert record.files == whole.files
+
+
+@on_cuda
+def test_a_killed_process_leaves_a_run_that_ends_in_the_same_bits(tmp_path: Path) -> None:
+    one = job(tmp_path / "killed", "irnet+lcr", budget=TABLES["budget"] | {"images": 5000})
+    context = runner._process_context()
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=worker.work, args=(one, writer), daemon=True)
+    process.start()
+    while reader.poll(120):
+        event = reader.recv()
+        if event.phase == "training" and event.done >= 10:
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert Store(tmp_path / "killed").unfinished(one.spec.run_id).exists()
+    resumed = worker.run_one(one)
+    whole = worker.run_one(job(tmp_path / "whole", "irnet+lcr", budget=TABLES["budget"] | {"images": 5000}))
+    assert resumed.files == whole.files
+    assert resumed.timeless() == whole.timeless()
+
+
+@on_cuda
+def test_seconds_are_the_devices(tmp_path: Path) -> None:
+    budget = {"unit": "seconds", "seconds": 2.0, "batch": 50}
+    record = worker.run_one(job(tmp_path, "irnet", budget=budget))
+    assert record.ledger is not None
+    assert record.ledger.clock.startswith("device")
+    assert record.ledger.steps > 1
+    assert 2.0 <= record.ledger.seconds["training"].wall < 6
+
+
+@on_cuda
+@pytest.mark.parametrize("method", registry.names("method"))
+def test_every_method_trains_and_is_audited_there(tmp_path: Path, method: str) -> None:
+    """No operation of theirs lacks a deterministic form."""
+    short = {"budget": TABLES["budget"] | {"images": 100}, "backbone": "resnet20"}
+    record = worker.run_one(job(tmp_path, method, **short))
+    assert record.status == "finished", record.failure
+    assert record.model is not None
+    assert record.model.audit is None or record.model.audit.passed
+
+
+@on_cuda
+@pytest.mark.parametrize("regularizer", registry.names("regularizer"))
+def test_every_regularizer_trains_there(tmp_path: Path, regularizer: str) -> None:
+    record = worker.run_one(job(tmp_path, f"irnet+{regularizer}", budget=TABLES["budget"] | {"images": 100}))
+    assert record.status == "finished", record.failure
+
+
+def net(method: str, backbone: str) -> networks.Network:
+    def generator(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(sum(map(ord, name)))
+
+    built = networks.build(networks.choose(method), backbone, 10, 32, [0.3] * 3, [0.4] * 3, generator)
+    return built.to(memory_format=torch.channels_last).eval()
+
+
+@on_cuda
+def test_float32_is_float32_there() -> None:
+    """TensorFloat-32 would be wrong in the fourth digit; the processor is the witness."""
+    device.prepare("cuda")
+    images = data.load().test.images[:50]
+    here = net("full_precision", "resnet20")
+    expected = evaluate.logits(here, images, 50)
+    found = evaluate.logits(here.to("cuda"), images, 50, "cuda")
+    assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
+
+
+@on_cuda
+@pytest.mark.parametrize("backbone", ["vgg_tiny", "resnet20"])
+def test_sums_of_signs_are_whole_numbers_there(backbone: str) -> None:
+    device.prepare("cuda")
+    network = net("bnn", backbone).to("cuda")
+    sums: list[torch.Tensor] = []
+    for layer in network.modules():
+        if isinstance(layer, BinaryConv2d):
+            layer.register_forward_hook(lambda module, inputs, output: sums.append(output))
+    evaluate.logits(network, data.load().test.images[:50], 50, "cuda")
+    assert sums
+    assert all(torch.equal(s, s.round()) for s in sums)
+
+
+@on_cuda
+@pytest.mark.parametrize("backbone", ["vgg_tiny", "resnet20"])
+def test_neighbours_do_not_matter_there(backbone: str) -> None:
+    device.prepare("cuda")
+    network, images = net("irnet", backbone).to("cuda"), data.load().test.images[:130]
+    whole = evaluate.logits(network, images, 50, "cuda")
+    order = np.random.default_rng(0).permutation(len(images))
+    assert np.array_equal(evaluate.logits(network, images[order], 50, "cuda"), whole[order])
+    for part in (slice(0, 1), slice(3, 10), slice(49, 52), slice(100, 130)):
+        assert np.array_equal(evaluate.logits(network, images[part], 50, "cuda"), whole[part])
+
+
+def test_processes_are_started_before_any_device_is() -> None:
+    """A process cannot use a device that the one it was forked from has begun to use."""
+    context = runner._process_context()
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=_tell, args=(writer,))
+    process.start()
+    assert reader.recv() is False
+    process.join()
+
+
+def _tell(writer: Any) -> None:
+    writer.send(torch.cuda.is_initialized())
+
+
+@pytest.mark.parametrize("name", ["cudda", "meta", "mps", "cuda:99", "cuda:", "cuda:-1", "", "cpu:0"])
+def test_unknown_devices_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match="no device") as error:
+        device.choose(name)
+    assert "auto, cpu" in str(error.value)
+
+
+def test_a_device_is_shared_by_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.os, "sched_getaffinity", lambda pid: range(64))
+    assert device.workers("cpu", "images") == device.workers("cpu", "seconds") == 64
+    assert device.workers("cuda", "images") == 4
+    assert device.workers("cuda:1", "seconds") == 1
