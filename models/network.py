@@ -157,8 +157,9 @@ def weights_hash(network: nn.Module) -> str:
 class Cost:
     """Multiply-accumulates of convolutions and linear layers for one image, in all and by layers with binary operands.
 
-    Batch norm, activations and scales are not counted, as in the literature's counts; neither are the sums that a layer
-    with other levels than -1 and +1 needs (one more output channel of its convolution).
+    Batch norm, activations and scales are not counted, as in the literature's counts. A layer whose weights have an offset
+    needs, for each image, the sum of the signs under each window: one more output channel of its convolution. An input's
+    offset adds what no image changes, like a bias, and is not counted.
     """
 
     macs: int
@@ -187,7 +188,9 @@ def cost(network: nn.Module, size: int) -> Cost:
 
     def count(module: nn.Module, _: Any, output: Tensor) -> None:
         assert isinstance(module, (nn.Conv2d, nn.Linear))
-        counts[isinstance(module, BinaryConv2d)] += module.weight[0].numel() * output[0].numel()
+        more = isinstance(module, BinaryConv2d) and hasattr(module.binarizer, "offset")
+        channels = output.shape[1] + int(more)
+        counts[isinstance(module, BinaryConv2d)] += module.weight[0].numel() * channels * output[0, 0].numel()
 
     layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     handles = [m.register_forward_hook(count) for m in layers]

@@ -19,15 +19,24 @@ from torch import Tensor, nn
 from lcrbench.models.binary import BinaryConv2d, binary_layers, input_levels, weight_offset
 
 
+class TrainingOnly(nn.Module):
+    """Numbers that are trained with a network and that its inference does not use."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(values)
+
+
 def export(network: nn.Module) -> dict[str, Tensor]:
     """Return all that inference needs, by name.
 
     For each binary layer: `NAME.bits`, uint8 (C_out, ceil(C_in k k / 8)), each filter's signs in the order (C_in, k, k),
-    eight to a byte from the highest bit, and where there are any `NAME.scale` and `NAME.offset` (C_out). Everything else
-    is as in the network's state; latent weights are left out.
+    eight to a byte from the highest bit, and where there are any `NAME.scale` (C_out), or (1) for one a layer, and
+    `NAME.offset` (C_out). Everything else is as in the network's state; latent weights and what is `TrainingOnly` are left
+    out.
     """
     layers = binary_layers(network)
-    hidden = tuple(f"{name}.{part}" for name in layers for part in ("weight", "binarizer."))
+    hidden = *(f"{name}.{part}" for name in layers for part in ("weight", "binarizer.")), *_unused(network)
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items() if not k.startswith(hidden)}
     for name, layer in layers.items():
         bits, scale, offset = deployed(layer)
@@ -50,9 +59,15 @@ def restore(skeleton: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
         parts = {k: tensors.get(f"{name}.{k}") for k in ("bits", "scale", "offset")}
         setattr(network.get_submodule(parent), child, PackedConv2d(layer, **parts))
     missing, unexpected = network.load_state_dict(tensors, strict=False)
+    missing = [k for k in missing if not k.startswith(_unused(network))]
     if missing or unexpected:
         raise ValueError(f"the packed tensors are of another network: {', '.join([*missing, *unexpected])}")
     return network.eval()
+
+
+def _unused(network: nn.Module) -> tuple[str, ...]:
+    """Return how the names of tensors begin that inference does not use."""
+    return tuple(f"{name}." for name, m in network.named_modules() if isinstance(m, TrainingOnly))
 
 
 def deployed(layer: BinaryConv2d) -> tuple[Tensor, Tensor | None, Tensor | None]:

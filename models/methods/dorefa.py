@@ -30,10 +30,10 @@ class Binarizer(nn.Module):
         self.estimator = SignIdentity()
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the signs (C_out, C_in, k, k) and the scale E, repeated (C_out)."""
+        """Return the signs (C_out, C_in, k, k) and the scale E (1)."""
         scale = weight.detach().abs().mean().clamp_min(1e-12)
         # The scale multiplies after the convolution: dividing by it here makes the gradient of E sign(w / E) one.
-        return self.estimator(weight / scale), scale.expand(len(weight))
+        return self.estimator(weight / scale), scale.view(1)
 
 
 class UnitSign(nn.Module):

@@ -30,8 +30,8 @@ class Binarizer(nn.Module):
         self.estimator = SignPower(o_end)
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the signs (C_out, C_in, k, k) and the scale E, repeated (C_out)."""
-        return self.estimator(weight), weight.abs().mean().expand(len(weight))
+        """Return the signs (C_out, C_in, k, k) and the scale E (1)."""
+        return self.estimator(weight), weight.abs().mean().view(1)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lcrbench.models.packed import TrainingOnly
 from lcrbench.models.regularizers._stages import Features
 from lcrbench.models.retention import retention_matrix
 
@@ -49,7 +50,7 @@ class Regularizer:
         if self.weight > 0:
             features = Features(body)
             features.detach()
-            body.lcr_gamma = nn.Parameter(torch.ones(len(features.stages)))
+            body.lcr_gamma = TrainingOnly(torch.ones(len(features.stages)))
 
     def attach(self, network: nn.Module, teacher: nn.Module | None = None) -> Term:
         """Hook the stages of the network; raises `ValueError` if its backbone names none."""
@@ -65,7 +66,8 @@ class Term:
         self.guide = Features(teacher) if teacher is not None else None
         if teacher is not None:
             teacher.train().requires_grad_(False)
-        self.gamma: Any = getattr(getattr(network, "body", network), "lcr_gamma", None)
+        gamma = getattr(getattr(network, "body", network), "lcr_gamma", None)
+        self.gamma: Any = None if gamma is None else gamma.values
         self.value: Tensor | None = None
 
     @property

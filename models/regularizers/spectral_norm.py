@@ -69,7 +69,7 @@ class Divided(nn.Module):
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs, and the scale over sigma^power; in training the iteration goes one step on."""
         bits, scale = self.inner(weight)
-        scale = torch.ones(len(weight), dtype=bits.dtype, device=bits.device) if scale is None else scale
+        scale = torch.ones(1, dtype=bits.dtype, device=bits.device) if scale is None else scale
         matrix = self._matrix(weight)
         if self.training:
             with torch.no_grad():

@@ -51,12 +51,51 @@ def test_counts(backbone: str, size: int, classes: int) -> None:
     assert sum(p.numel() for p in net.parameters()) - bits - 2 * channels == floats
 
 
+def built(method: str, backbone: str) -> networks.Network:
+    def generator(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(0)
+
+    return networks.build(networks.choose(method), backbone, 10, 32, [0.3] * 3, [0.4] * 3, generator)
+
+
 def test_memory() -> None:
-    made = networks.build(
-        networks.choose("bnn"), "resnet20", 10, 32, [0.3] * 3, [0.4] * 3, lambda name: torch.Generator().manual_seed(0)
-    )
     # 19 batch norms of the convolutions (16 + 6 * 112 channels) and one before the linear layer, four numbers a channel.
-    assert networks.memory_bits(made) == 267_264 + 32 * (1_082 + 4 * (16 + 6 * 112 + 64))
+    assert networks.memory_bits(built("bnn", "resnet20")) == 267_264 + 32 * (1_082 + 4 * (16 + 6 * 112 + 64))
+
+
+# VGG-tiny's binary layers have 144 input channels and 192 output channels in all, its five activations 208.
+NUMBERS = {
+    "bnn": 0,
+    "xnor_net": 192,
+    "dorefa": 4,  # one scale a layer
+    "bi_real": 192,
+    "irnet": 192,
+    "rbnn": 192,
+    "reactnet": 192 + 144 + 3 * 208,  # scales, thresholds, RPReLU
+    "recu": 192,
+    "adabin": 2 * 192 + 2 * 4 + 2 * 208,  # two values a filter and a layer's input, Maxout
+    "reste": 4,
+    "irnet+lcr": 192,
+    "irnet+lcr_released": 192,  # its gammas are used in training only
+    "bnn+spectral_norm": 4,  # one divisor a layer
+}
+
+
+@pytest.mark.parametrize("method", [m for m in registry.names("method") if m != "full_precision"] + [*NUMBERS][-3:])
+def test_memory_of_each_method_by_hand(method: str) -> None:
+    binary = 9 * (16 * 32 + 32 * 32 + 32 * 64 + 64 * 64)
+    real = 27 * 16 + 4 * (16 + 32 + 32 + 64 + 64 + 64) + 64 * 10 + 10
+    assert networks.memory_bits(built(method, "vgg_tiny")) == binary + 32 * (real + NUMBERS[method])
+
+
+def test_an_offset_of_the_weights_costs_one_more_channel() -> None:
+    plain, dorefa, adabin = (networks.cost(built(m, "vgg_tiny"), 32) for m in ("bnn", "dorefa", "adabin"))
+    # Maps of 16 x 16 for two layers and 8 x 8 for two: 9 C_in binary operations a position more for each.
+    more = 9 * (16 + 32) * 16 * 16 + 9 * (32 + 64) * 8 * 8
+    assert adabin.binary_macs - plain.binary_macs == more == 165_888
+    assert adabin.ops - plain.ops == more / 64
+    # The input's levels 0 and 1 add a constant, which no image changes.
+    assert dorefa == plain
 
 
 def test_the_stem_follows_the_size() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcrbench.errors import UserError
@@ -54,6 +54,91 @@ def test_value_against_the_formula(backbone: str) -> None:
             ratios.append(sigma[0] / sigma[1])
         expected += 3.0 ** (k - layers) * sum((q - 1) ** 2 for q in ratios) / len(ratios)
     assert abs(float(loss.detach()) / (0.5 * expected) - 1) < 2e-3
+
+
+def reference(entering: list[Tensor], gradient: str, normalize: str, beta: float) -> Tensor:
+    """Compute the loss from what enters each sign, for BNN's clipped estimator, by dense and differentiable SVD."""
+
+    def binarized(a: Tensor) -> Tensor:
+        # Its value is the sign and its derivative that of hardtanh.
+        return torch.where(a >= 0, 1.0, -1.0).to(a) + F.hardtanh(a) - F.hardtanh(a).detach()
+
+    def sigma(a_in: Tensor, a_out: Tensor) -> Tensor:
+        n = a_in.shape[-1] // a_out.shape[-1]
+        pooled = a_in.unfold(2, n, n).unfold(3, n, n).mean((-1, -2))
+        return torch.linalg.svdvals(torch.einsum("nihw,nohw->nio", pooled, a_out) / a_out[0, 0].numel())[:, 0]
+
+    total = torch.zeros((), dtype=torch.float64)
+    layers = len(entering) - 1
+    for k in range(layers):
+        pair = entering[k], entering[k + 1]
+        real = [a / (a * a).flatten(1).mean(1).sqrt().view(-1, 1, 1, 1) for a in pair] if normalize == "rms" else pair
+        full, sign = sigma(*real), sigma(*(binarized(a) for a in pair))
+        full = full.detach() if gradient == "sign" else full
+        total = total + beta ** (k + 1 - layers) * ((sign / full - 1) ** 2).mean()
+    return total
+
+
+@pytest.mark.parametrize("normalize", ["none", "rms"])
+@pytest.mark.parametrize("gradient", ["both", "sign"])
+def test_options_against_a_differentiated_svd(gradient: str, normalize: str) -> None:
+    """Value, and the gradient of every parameter: it flows through the sides that the option names, and no other."""
+    found = {}
+    for which in ("term", "formula"):
+        net = make("bnn").double()
+        entering: list[Tensor] = []
+        for layer in binary_layers(net).values():
+            layer.sign.register_forward_hook(lambda m, i, o: entering.append(i[0]))
+        net.body.head.register_forward_pre_hook(lambda m, i: entering.append(i[0]))
+        term = Regularizer(1.0, 3.0, 1000, gradient, normalize).attach(net)
+        term.begin(False)
+        net(images(3).double())
+        loss = term.loss() if which == "term" else reference(entering, gradient, normalize, 3.0)
+        loss.backward()
+        grads = {k: p.grad for k, p in net.named_parameters() if p.grad is not None}
+        found[which] = float(loss.detach()), grads
+    assert found["term"][0] == pytest.approx(found["formula"][0], rel=1e-9)
+    assert found["term"][1].keys() == found["formula"][1].keys()
+    for name, grad in found["formula"][1].items():
+        torch.testing.assert_close(found["term"][1][name], grad, rtol=1e-5, atol=1e-9 * float(grad.abs().max()))
+
+
+class Tiny(nn.Module):
+    """One binary convolution of one channel, one weight of +1, and a learnable factor after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = networks.choose("bnn").method.conv(1, 1, 1, 1, 0)
+        nn.init.ones_(self.conv.weight)
+        self.factor = nn.Parameter(torch.tensor(3.0))
+        self.head = nn.Flatten()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.factor * self.conv(x))
+        return y
+
+
+@pytest.mark.parametrize(
+    ("gradient", "normalize", "loss", "slope"),
+    [
+        # A^0 = (2, -1) and A^1 = 3 (1, -1): R_F = (2 * 3 + 1 * 3) / 2 = 4.5, R_B = (1 + 1) / 2 = 1, r = 1 / 4.5.
+        # R_F = 1.5 c for a factor c, and |A^1| > 1 lets nothing through its sign: dr/dc = -1 / (1.5 c^2) = -2 / 27.
+        ("both", "none", (1 / 4.5 - 1) ** 2, 2 * (1 / 4.5 - 1) * (-2 / 27)),
+        ("sign", "none", (1 / 4.5 - 1) ** 2, 0.0),
+        # Root mean squares sqrt(2.5) and 3: R_F = 3 / (2 sqrt(2.5)), which the factor does not move.
+        ("both", "rms", (2 * 2.5**0.5 / 3 - 1) ** 2, 0.0),
+        ("sign", "rms", (2 * 2.5**0.5 / 3 - 1) ** 2, 0.0),
+    ],
+)
+def test_options_by_hand(gradient: str, normalize: str, loss: float, slope: float) -> None:
+    net = Tiny()
+    term = Regularizer(0.5, 2.0, 1, gradient, normalize).attach(net)
+    term.begin(False)
+    net(torch.tensor([2.0, -1.0]).view(1, 1, 1, 2))
+    found = term.loss()
+    assert float(found.detach()) == pytest.approx(0.5 * loss, rel=1e-5)
+    found.backward()
+    assert float(net.factor.grad) == pytest.approx(0.5 * slope, rel=1e-4, abs=1e-8)
 
 
 def test_gradient_reaches_every_latent_weight_through_both_sides() -> None:

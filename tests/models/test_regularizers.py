@@ -172,7 +172,7 @@ def features(net: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 def test_released_value_by_the_formula() -> None:
     net, teacher = make("irnet+lcr_released", "resnet20"), make("full_precision", "resnet20", seed=3)
     with torch.no_grad():
-        net.body.lcr_gamma.copy_(torch.tensor([0.5, 2.0, 1.5]))
+        net.body.lcr_gamma.values.copy_(torch.tensor([0.5, 2.0, 1.5]))
     student = [g * F.hardtanh(a) for g, a in zip((0.5, 2.0, 1.5), features(copy.deepcopy(net), images()), strict=True)]
     guide = [F.relu(a) for a in features(copy.deepcopy(teacher).train(), images())]
     expected = 0.0
@@ -189,7 +189,7 @@ def test_released_value_by_the_formula() -> None:
     loss = term.loss()
     assert float(loss.detach()) == pytest.approx(8 * expected / 6 / 10_000, rel=1e-4)
     loss.backward()
-    assert net.body.lcr_gamma.grad.abs().min() > 0
+    assert net.body.lcr_gamma.values.grad.abs().min() > 0
     assert int(net.body.stem[1].num_batches_tracked) == 2, "two passes a step move the statistics twice"
     assert term.passes == {"student": (1.0, 1.0, 1.0), "teacher": (1.0, 0.0, 1.0)}
     assert all(p.grad is None for p in teacher.parameters())
