@@ -13,9 +13,9 @@ class BinaryConv2d(nn.Conv2d):
     """A convolution of signs: y = alpha * conv(s, b), with s = sign(x) and (b, alpha) from the latent weight w.
 
     `sign` is the estimator applied to the input; `binarizer` maps w (C_out, C_in, k, k) to signs b of the same shape and a
-    scale alpha (C_out), (1) for one a layer, or None for 1. The scale is applied after the convolution, so that it adds up whole numbers of
-    at most C_in k^2, which float32 holds exactly: the order of summation, and with it the batch, cannot change a bit.
-    Zero padding adds 0, a third value next to -1 and +1 at the border, as in the methods' own code.
+    scale alpha (C_out), (1) for one a layer, or None for 1. The scale is applied after the convolution, so that it adds up
+    whole numbers of at most C_in k^2, which float32 holds exactly: the order of summation, and with it the batch, cannot
+    change a bit. Zero padding adds 0, a third value next to -1 and +1 at the border, as in the methods' own code.
 
     Two values other than -1 and +1 are an affine image of them. If `sign` has `levels() -> (a, c)`, the input stands for
     a s + c; if `binarizer` has `offset(w) -> beta (C_out)`, a weight stands for alpha b + beta. Then, with 1 for ones,
@@ -58,7 +58,7 @@ class BinaryConv2d(nn.Conv2d):
         return y
 
     def binarize(self) -> tuple[Tensor, Tensor | None]:
-        """Return the signs (C_out, C_in, k, k) and the scale (C_out), (1) or None, computed in the weight's own precision."""
+        """Return the signs (C_out, C_in, k, k) and the scale (C_out), (1) or None, in the weight's own precision."""
         device = self.weight.device.type
         if device == "meta" or not torch.is_autocast_enabled(device):
             bits, scale = self.binarizer(self.weight)

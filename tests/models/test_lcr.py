@@ -88,8 +88,8 @@ def test_options_against_a_differentiated_svd(gradient: str, normalize: str) -> 
         net = make("bnn").double()
         entering: list[Tensor] = []
         for layer in binary_layers(net).values():
-            layer.sign.register_forward_hook(lambda m, i, o: entering.append(i[0]))
-        net.body.head.register_forward_pre_hook(lambda m, i: entering.append(i[0]))
+            layer.sign.register_forward_hook(lambda m, i, o, to=entering: to.append(i[0]))
+        net.body.head.register_forward_pre_hook(lambda m, i, to=entering: to.append(i[0]))
         term = Regularizer(1.0, 3.0, 1000, gradient, normalize).attach(net)
         term.begin(False)
         net(images(3).double())
