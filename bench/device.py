@@ -56,7 +56,7 @@ def prepare(device: str) -> None:
     torch.backends.cudnn.benchmark = False
     float32_only()
     if device != "cpu":
-        torch.cuda.set_device(torch.device(device))
+        torch.cuda.set_device(torch.device(device).index or 0)
 
 
 def describe(device: str, planned: Provenance) -> Provenance:
