@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.path import Path as MplPath
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.colours import INK, VARIABLES, Style, style
@@ -33,6 +39,8 @@ from lcrbench.reports.comparison import Row
 # Stand for the page's rule and muted text, and are replaced by them inside the page.
 RULE, MUTED = "#d8dbe0", "#6a7079"
 FORMATS = ("png", "svg", "pdf")
+# Of the numbers inside a heat map, as a share of the font's size.
+NUMBER_SIZE = 0.83
 
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -96,6 +104,7 @@ class Hits:
 
     points: list[tuple[Axes, float, float, str, int]] = field(default_factory=list)
     boxes: list[tuple[Axes, float, float, str, int]] = field(default_factory=list)
+    numbers: list[tuple[Axes, float, float, str, str, int]] = field(default_factory=list)
 
     def point(self, ax: Axes, x: float, y: float, text: str, row: int) -> None:
         """Remember a point of row `row`."""
@@ -104,6 +113,10 @@ class Hits:
     def box(self, ax: Axes, x: float, y: float, text: str, row: int) -> None:
         """Remember a unit square around (x, y)."""
         self.boxes.append((ax, x, y, text, row))
+
+    def number(self, ax: Axes, x: float, y: float, text: str, colour: str, row: int) -> None:
+        """Print a few characters around (x, y). A heat map has hundreds, and matplotlib takes milliseconds for each text."""
+        self.numbers.append((ax, x, y, text, colour, row))
 
 
 Draw = Callable[[Axes, Hits], None]
@@ -163,7 +176,9 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
         figure = Figure(figsize=(max(width, 3.3), max(height, 2.0)), dpi=200, layout="constrained")
         for i, panel in zip(places, picture.panels, strict=True):
             ax = figure.add_subplot(rows, columns, i + 1)
-            panel.draw(ax, Hits())
+            hits = Hits()
+            panel.draw(ax, hits)
+            _print_numbers(ax, hits)
             if picture.shared and i % columns:
                 ax.tick_params(labelleft=False)
                 ax.set_ylabel("")
@@ -182,6 +197,50 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
             _write(figure, kind, folder / name)
             names.append(name)
     return names
+
+
+@cache
+def _outline(text: str) -> MplPath:
+    """Return the outline of a text of size 1, its middle at the origin."""
+    outline = TextPath((0, 0), text, size=1, prop=FontProperties(family=_STYLE["font.family"]))
+    box = outline.get_extents()
+    middle = Affine2D().translate(-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2)
+    return outline.transformed(middle)
+
+
+def _print_numbers(ax: Axes, hits: Hits) -> None:
+    """Draw a panel's numbers at once, as outlines."""
+    if not hits.numbers:
+        return
+    points = NUMBER_SIZE * mpl.rcParams["font.size"]
+    drawn = PathCollection(
+        [_outline(text) for _, _, _, text, _, _ in hits.numbers],
+        offsets=[(x, y) for _, x, y, _, _, _ in hits.numbers],
+        offset_transform=ax.transData,
+        facecolors=[colour for *_, colour, _ in hits.numbers],
+        linewidths=0,
+        zorder=3,
+    )
+    drawn.set_transform(Affine2D().scale(points / 72) + ax.figure.dpi_scale_trans)
+    drawn.set_in_layout(False)
+    ax.add_collection(drawn, autolim=False)
+
+
+def _fit(figure: Figure) -> tuple[float, float, float, float]:
+    """Return where the one axes of a panel stands so that its labels just fit.
+
+    Constrained layout measures everything four times.
+    """
+    [ax] = figure.axes
+    ax.set_position((0.15, 0.17, 0.8, 0.73))
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    inner, outer = ax.bbox.frozen(), ax.get_tightbbox(renderer, for_layout_only=True)
+    assert outer is not None
+    width, height = figure.bbox.size
+    pad = 3.0
+    left, bottom = inner.x0 - outer.x0 + pad, inner.y0 - outer.y0 + pad
+    right, top = outer.x1 - inner.x1 + pad, outer.y1 - inner.y1 + pad
+    return left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height
 
 
 def _lay_out(figure: Figure) -> None:
@@ -210,10 +269,13 @@ def inline(picture: Picture, prefix: str) -> list[str]:
     found = []
     with _house_style(), mpl.rc_context(_SCREEN):  # type: ignore[arg-type]
         for i, panel in enumerate(picture.panels):
-            figure = Figure(figsize=panel.size, dpi=72, layout="constrained")
+            figure = Figure(figsize=panel.size, dpi=72)
             hits = Hits()
-            panel.draw(figure.add_subplot(), hits)
-            _lay_out(figure)
+            ax = figure.add_subplot()
+            panel.draw(ax, hits)
+            if i == 0 or not picture.shared or panel.size != picture.panels[0].size:
+                place = _fit(figure)
+            ax.set_position(place)
             buffer = io.StringIO()
             _write(figure, "svg", buffer)
             found.append(_themed(buffer.getvalue(), f"{prefix}-{i}", panel, figure, hits))
@@ -240,6 +302,14 @@ def _themed(svg: str, prefix: str, panel: Panel, figure: Figure, hits: Hits) -> 
         f'viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}" data-group="{html.escape(panel.group)}">'
     )
     svg = re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1)
+    size, numbers = NUMBER_SIZE * _SCREEN["font.size"], []
+    for ax, x, y, text, colour, row in hits.numbers:
+        px, py = ax.transData.transform((x, y))
+        place = f'x="{px:.1f}" y="{height - py + 0.36 * size:.1f}" fill="{colour}"'
+        numbers.append(f'<text class="m m{row}" {place}>{html.escape(text)}</text>')
+    if numbers:
+        style_ = f"font: {size:g}px var(--sans); text-anchor: middle; pointer-events: none"
+        numbers = [f'<g style="{style_}">', *numbers, "</g>"]
     marks = []
     for ax, x, y, text, row in hits.points:
         px, py = ax.transData.transform((x, y))
@@ -255,7 +325,7 @@ def _themed(svg: str, prefix: str, panel: Panel, figure: Figure, hits: Hits) -> 
             f'<rect class="hit m m{row}" x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{high:.1f}">'
             f"<title>{html.escape(text)}</title></rect>"
         )
-    return svg.replace("</svg>", "".join(marks) + "</svg>").strip()
+    return svg.replace("</svg>", "".join(numbers + marks) + "</svg>").strip()
 
 
 def look(row: Row) -> Style:

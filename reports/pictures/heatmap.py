@@ -45,7 +45,6 @@ def picture(setting: Setting) -> Picture | None:
     def panel(row: Row, values: Any, colours: str, bounds: tuple[float, float], title: str, sign: bool) -> Panel:
         def draw(ax: Axes, hits: Hits) -> None:
             cmap = mpl.colormaps[colours]
-            size = 0.83 * mpl.rcParams["font.size"]
             ax.pcolormesh(
                 np.arange(len(severities) + 1) - 0.5,
                 np.arange(len(names) + 1) - 0.5,
@@ -66,16 +65,7 @@ def picture(setting: Setting) -> Picture | None:
                     dark = 0.299 * r + 0.587 * g + 0.114 * b < 0.5
                     shown = f"{v:+.0f}".replace("-", "−") if sign else f"{v:.0f}"
                     shown = "0" if shown in ("+0", "−0") else shown
-                    ax.text(
-                        j,
-                        i,
-                        shown,
-                        ha="center",
-                        va="center",
-                        fontsize=size,
-                        color="#ffffff" if dark else "#111111",
-                        in_layout=False,  # it lies inside the axes, and measuring hundreds of them takes seconds
-                    )
+                    hits.number(ax, j, i, shown, "#ffffff" if dark else "#111111", row.index)
                     what = f"{v:+.1f} points against {reference.label}" if sign and reference else f"{v:.1f} %"
                     hits.box(ax, j, i, f"{row.label}, {name.replace('_', ' ')} {severity}: {what}", row.index)
             ax.set_yticks(range(len(names)), [words(n) for n in names])
