@@ -85,19 +85,25 @@ class Row:
 
     @property
     def bits(self) -> str:
-        """Return weight and activation bits of the binarized layers, "W/A"; empty if the record does not say.
+        """Return weight and activation bits of the method's layers, "W/A", as audited; "" if no record describes a network.
 
-        A multiply-accumulate counts as binary only if both of its factors are one bit, so binary weights without binary
-        multiply-accumulates mean full-precision activations.
+        Bits are a claim that the audit of every run must have proved: without one they are "not audited", and where one
+        found faults "audit failed".
         """
-        model = next((r.model for r in self.runs if r.model), None)
-        if model is None:
+        models = [r.model for r in self.runs if r.model]
+        if not models:
             return ""
-        return "32/32" if not model.binary_weights else "1/1" if model.binary_macs else "1/32"
+        if not any(m.binary_weights for m in models):
+            return "32/32"
+        if not all(m.audit for m in models):
+            return "not audited"
+        if not all(m.audit and m.audit.passed for m in models):
+            return "audit failed"
+        return ", ".join(sorted({f"{m.weight_bits}/{m.activation_bits}" for m in models}))
 
     @property
     def binary(self) -> bool:
-        """Tell whether any weight of the deployed network is one bit."""
+        """Tell whether the deployed network has weights of one bit, as its audit proved."""
         return self.bits.startswith("1/")
 
     def per_seed(self, key: Key) -> list[float]:
@@ -290,6 +296,12 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
         notes.append(
             f"The runs were made by {len(sources)} versions of the source that numbers depend on, so a difference between "
             "methods may be one between versions: see the environment, and run the older ones again."
+        )
+    topologies = {json.dumps(r.model.topology, sort_keys=True) for row in ranked for r in row.runs if r.model}
+    if len(topologies) > 1:
+        notes.append(
+            "The networks differ in their topology, so a difference between methods may be one between topologies: "
+            f"{'; '.join(sorted(topologies))}."
         )
     named = [r for r in ranked if r.label == first]
     reference = next(iter(named or ranked), None)

@@ -47,6 +47,7 @@ class Section:
     corruptions: Table
     differences: list[Table]
     generic: Table | None
+    published: Table | None
     proof: Proof
     pictures: list[tuple[Picture, list[str], str, list[str]]] = field(default_factory=list)
     """A figure with its panels' SVG, its folder ("" or "setting-2/") and its files' names."""
@@ -137,6 +138,7 @@ def _section(section: Section, index: dict[str, int], many: bool) -> dict[str, A
         "corruptions": view(section.corruptions, f"{prefix}-by-corruption", index),
         "differences": [view(t, f"{prefix}-{t.name}", index) for t in section.differences],
         "generic": section.generic and view(section.generic, f"{prefix}-generic", index),
+        "published": section.published and view(section.published, f"{prefix}-published", index),
         "problems": section.problems,
         "pictures": [_picture(*p, index) for p in section.pictures],
         "proof": {

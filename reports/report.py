@@ -100,6 +100,7 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
             results.corruption_table(setting),
             _difference_tables(setting, found),
             results.generic_table(setting),
+            results.published_table(setting),
             budget_proof.budget_proof(setting),
         )
         if outcomes is None:
@@ -196,7 +197,8 @@ def _readable(setting: Setting, outcomes: Outcomes | None) -> Outcomes | None:
 def _write_tables(section: Section, folder: Path) -> list[str]:
     """Write a setting's tables; returns the files' names."""
     names = ["table.md", "table.tex", "table.csv", "corruptions.csv", "budget.csv"]
-    main, rest = section.main, [*section.differences, section.corruptions]
+    published = [section.published] if section.published else []
+    main, rest = section.main, [*published, *section.differences, section.corruptions]
     text = [
         f"# {writers.escape_markdown(section.setting.title)}\n",
         section.summary and writers.escape_markdown(section.summary) + "\n",
@@ -208,11 +210,14 @@ def _write_tables(section: Section, folder: Path) -> list[str]:
         return column.title not in ("memory", "binary")
 
     parts = [writers.LATEX_PREAMBLE, writers.latex(main, keep=paper), writers.latex(section.corruptions)]
-    parts += [writers.latex(t) for t in section.differences if t.rows]
+    parts += [writers.latex(t) for t in [*published, *section.differences] if t.rows]
     (folder / "table.tex").write_text("\n".join(parts), encoding="utf-8")
     writers.frame(main).to_csv(folder / "table.csv", index=False)
     every = results.corruption_table(section.setting, len(section.setting.rows))
     writers.frame(every).to_csv(folder / "corruptions.csv", index=False)
+    for table in published:
+        writers.frame(table).to_csv(folder / "published.csv", index=False)
+        names.append("published.csv")
     if section.differences:
         frames = [writers.frame(t).assign(endpoint=t.caption) for t in section.differences]
         pd.concat(frames, ignore_index=True).to_csv(folder / "differences.csv", index=False)
@@ -249,6 +254,7 @@ _FILES = {
     "table.tex": "the tables in LaTeX (booktabs)",
     "table.csv": "the main table, numbers as numbers",
     "corruptions.csv": "the table by corruption",
+    "published.csv": "our clean accuracy and the published one",
     "differences.csv": "the differences with intervals and p-values",
     "budget.csv": "the budget table",
     "measurements.csv": "everything that was measured, one row a run and measurement",

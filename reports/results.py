@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from lcrbench.bench import stats
 from lcrbench.bench.schema import Record
 from lcrbench.bench.stats import Interval
-from lcrbench.reports import mce
+from lcrbench.reports import mce, published
 from lcrbench.reports.comparison import (
     CLEAN,
     COMMON,
@@ -22,7 +23,7 @@ from lcrbench.reports.comparison import (
 )
 from lcrbench.reports.significance import Difference, Outcomes
 from lcrbench.reports.tables import Cell, Column, Table, TableRow, marked, without
-from lcrbench.reports.words import listed, norm_text, radius_text
+from lcrbench.reports.words import listed, norm_text, plain, radius_text
 
 
 def percent_digits(setting: Setting) -> int:
@@ -70,7 +71,14 @@ def cost(row: Row, of: Callable[[Record], float | None]) -> Cell:
         return Cell()
     if len(set(found)) == 1:
         return Cell(found[0], how=f"the same in all {len(found)} runs" if len(found) > 1 else "one run")
-    return Cell.of(stats.mean(found, "seeds"))
+    i = stats.mean(found, "seeds")
+    return Cell.of(i if i.low is None else i._replace(low=max(0.0, i.low)))  # nothing costs less than nothing
+
+
+def passes(record: Record) -> float | None:
+    """Return the images that went through any network in training, forward and backward passes counted alike."""
+    ledger = record.ledger
+    return None if ledger is None else sum(ledger.forward.values()) + sum(ledger.backward.values())
 
 
 def training_cpu(record: Record) -> float | None:
@@ -86,6 +94,7 @@ def lipschitz_key(setting: Setting) -> Key | None:
     return sorted(keys, key=lambda k: k.radius or 0.0)[len(keys) // 2] if keys else None
 
 
+CALIBRATION = Key("calibration_error")
 COST = ("Drop", "Calibration", "Network", "Training")
 """The headings of the main table's second half."""
 
@@ -119,17 +128,15 @@ def main_table(setting: Setting, outcomes: Outcomes | None = None) -> Table:
         where = f"{norm_text(lipschitz.norm)}, {radius_text(lipschitz.radius)}".removesuffix(", ")
         columns.append(Column(f"q95, {bound}", f"{where}, {info.unit}", "Secant gain", None, 2))
     columns.append(Column("clean − mean", "points", "Drop", digits=digits, scale=100))
-    calibration = [k for m in setting.metrics if "calibration" in m or m == "ece" for k in setting.keys(m)]
-    calibration = [k for k in calibration if not k.corruption and not k.layer and k.statistic == "mean"][:1]
-    for k in calibration:
-        info = setting.metrics[k.metric]
-        columns.append(Column(k.metric, info.unit, "Calibration", info.higher_is_better, 3))
+    calibration = [CALIBRATION] if any(r.estimate(CALIBRATION) for r in setting.rows) else []
+    columns += [Column("ECE", "%", "Calibration", False, digits, 100) for _ in calibration]
     columns += [
         Column("Parameters", "thousands", "Network", digits=1, scale=1e-3),
         Column("binary", "% of parameters", "Network", digits=1, scale=100),
         Column("OPs", "millions", "Network", digits=2, scale=1e-6),
         Column("memory", "kB", "Network", digits=1, scale=1e-3),
         Column("Images", "thousands", "Training", digits=1, scale=1e-3),
+        Column("Passes", "thousands", "Training", digits=1, scale=1e-3),
         Column("CPU", "s", "Training", digits=0),
     ]
 
@@ -154,6 +161,7 @@ def main_table(setting: Setting, outcomes: Outcomes | None = None) -> Table:
             cost(row, operations),
             cost(row, memory),
             cost(row, lambda r: r.ledger.images if r.ledger else None),
+            cost(row, passes),
             cost(row, training_cpu),
         ]
         rows.append(TableRow(row.label, tuple(cells), row in ranking_pool(setting), row.aside, failures(row), row=row))
@@ -176,14 +184,27 @@ def main_table(setting: Setting, outcomes: Outcomes | None = None) -> Table:
             f"{'lower bound' if setting.metrics[lipschitz.metric].bound == 'lower' else 'figure'}. See the methods "
             "notes."
         )
+    notes.append(topology_note(setting))
     costs = (
         "Drop: clean accuracy minus mean accuracy over the common corruptions. OPs: multiply-accumulates, binary ones "
         "counted as 1/64. Memory: one bit a binary weight, 32 bits any other "
-        "parameter. CPU: seconds of all threads in training, a teacher's included."
+        "number that inference needs. Passes: images through any network in training, forward and backward counted alike; "
+        "the budget tells them apart. CPU: seconds of all threads in training, a teacher's included."
     )
+    if calibration:
+        costs += " ECE: expected calibration error on clean images, in bins of equal width."
     notes.append(costs)
     caption = f"{setting.title}: accuracy and mean corruption error, {interval_words(setting)}."
     return marked(Table("main", caption, tuple(columns), tuple(rows), tuple(notes)))
+
+
+def topology_note(setting: Setting) -> str:
+    """Say which topology all networks of a setting have, or that they differ."""
+    found = {json.dumps(r.model.topology, sort_keys=True) for row in setting.rows for r in row.runs if r.model}
+    if len(found) > 1:
+        return "The topology is not the same in all networks: see the warning above."
+    options = ", ".join(f"{k} {plain(v)}" for k, v in (json.loads(found.pop()) if found else {}).items())
+    return f"One topology for all: {setting.any.spec.backbone}" + (f" ({options})." if options else ".")
 
 
 def drop(row: Row, outcomes: Outcomes | None) -> Cell:
@@ -201,13 +222,17 @@ def drop(row: Row, outcomes: Outcomes | None) -> Cell:
 def operations(record: Record) -> float | None:
     """Return the operations of one image, a binary multiply-accumulate counted as 1/64 as the field's papers do."""
     m = record.model
-    return None if m is None else m.macs - m.binary_macs + m.binary_macs / 64
+    if m is None:
+        return None
+    return m.macs - m.binary_macs + m.binary_macs / 64 if m.ops is None else m.ops
 
 
 def memory(record: Record) -> float | None:
-    """Return the bytes of the deployed parameters: a bit a binary weight, four bytes any other."""
+    """Return the bytes that inference needs: a bit a binary weight, four bytes any other number."""
     m = record.model
-    return None if m is None else (m.parameters - m.binary_weights) * 4 + m.binary_weights / 8
+    if m is None:
+        return None
+    return (m.parameters - m.binary_weights) * 4 + m.binary_weights / 8 if m.memory_bits is None else m.memory_bits / 8
 
 
 def interval_words(setting: Setting) -> str:
@@ -326,6 +351,49 @@ def difference_table(families: Sequence[tuple[str, Sequence[Difference]]], name:
     )
     table = Table(name, caption, columns, tuple(rows), tuple(notes), "Difference")
     return table if "seeds" in units else without(table, "over seeds")
+
+
+def published_table(setting: Setting) -> Table | None:
+    """Return our clean accuracy beside what the methods' authors published; None where no number is sourced.
+
+    A number stands here only if method, data and topology are those of the run (see `published`).
+    """
+    rows = []
+    for row in setting.rows:
+        if not row.runs:
+            continue
+        ours, spec = row.estimate(CLEAN), row.any.spec
+        for p in published.of(row.runs[0]):
+            told = ", ".join(f"{name} {plain(value)}" for name, value in p.topology.items()) or "one form"
+            untold = (
+                [name for name in row.runs[0].model.topology if name not in p.topology] if row.runs[0].model else []
+            )
+            cells = (
+                Cell.of(ours),
+                Cell(p.top1 / 100, how="no interval is published"),
+                Cell(spec.budget.images / spec.data.train),
+                Cell(p.epochs) if p.epochs else Cell(text="not told"),
+                Cell(text=told + (f"; not told: {', '.join(untold)}" if untold else "")),
+                Cell(text=p.source),
+            )
+            rows.append(TableRow(row.label, cells, False, row.aside, row=row))
+    if not rows:
+        return None
+    columns = (
+        Column("ours", "%", "Clean accuracy", digits=percent_digits(setting), scale=100),
+        Column("published", "%", "Clean accuracy", digits=2, scale=100),
+        Column("ours", "epochs", "Budget", digits=1),
+        Column("published", "epochs", "Budget", digits=0),
+        Column("topology that the source tells", head="Published"),
+        Column("source", head="Published"),
+    )
+    notes = (
+        unit_note(setting),
+        "Published numbers were read in the authors' own repositories. Their budgets and recipes are other than ours, so a "
+        "difference is not one between implementations, and none is tested.",
+        "Data are matched by name, classes, size and number of images; their pixels cannot be compared.",
+    )
+    return Table("published", f"{setting.title}: ours and published.", columns, tuple(rows), notes)
 
 
 def generic_table(setting: Setting, most: int = MOST_COLUMNS) -> Table | None:

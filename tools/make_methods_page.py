@@ -15,6 +15,7 @@ from matplotlib import pyplot as plt
 
 from lcrbench import registry
 from lcrbench.models import portrait
+from lcrbench.reports import published
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SHADES = {0.0: "#9ecae1", 0.5: "#4292c6", 1.0: "#084594"}
@@ -57,6 +58,20 @@ def section(kind: str, name: str) -> str:
     return "\n\n".join(parts)
 
 
+def published_numbers() -> str:
+    """Return the numbers that a report may print as published, as a table."""
+    lines = ["| method | data | network | topology that the source tells | top-1, % | epochs | source |"]
+    lines.append("|:--|:--|:--|:--|--:|--:|:--|")
+    for p in published.numbers():
+        if p.printable:
+            told = ", ".join(f"{name} {value}" for name, value in p.topology.items())
+            told = "; ".join(t for t in (told, p.note) if t) or "–"
+            lines.append(
+                f"| {p.method} | {p.data} | {p.network} | {told} | {p.top1:g} | {p.epochs or '–'} | {p.source} |"
+            )
+    return "\n".join(lines)
+
+
 def page() -> str:
     """Return the whole page."""
     parts = [
@@ -70,6 +85,15 @@ def page() -> str:
     for kind, title in (("method", "Methods"), ("regularizer", "Regularizers"), ("backbone", "Backbones")):
         parts.append(f"## {title}")
         parts += [section(kind, name) for name in registry.files(kind)]
+    secondary = sum(not p.printable for p in published.numbers())
+    parts += [
+        "## Published numbers",
+        "What the methods' authors report in their own repositories. Budgets (400 to 2000 epochs) and topologies differ, so "
+        "these are no baselines for a run of this suite; a report prints one beside ours only where method, data and "
+        f"topology are the same. `reports/published.json` holds {secondary} more that were read in other works: they are "
+        "not verified, and never printed as published.",
+        published_numbers(),
+    ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from lcrbench.bench import stats
 from lcrbench.bench.budget import Budget
 from lcrbench.bench.schema import (
+    Audit,
     Failure,
     Ledger,
     Measurement,
@@ -136,7 +137,7 @@ def measurements(outcomes: dict[str, np.ndarray], corruptions: tuple[str, ...], 
                 radius=radius,
             )
         )
-    found.append(Measurement(metric="ece", value=0.05 + 0.01 * seed, n=n, interval=""))
+    found.append(Measurement(metric="calibration_error", value=0.05 + 0.01 * seed, n=n, interval=""))
     return found
 
 
@@ -148,7 +149,9 @@ METRICS = {
     "lipschitz_secant": MetricInfo(
         unit="logits per pixel-unit", higher_is_better=None, bound="lower", summary="finite-difference secant"
     ),
-    "ece": MetricInfo(unit="fraction", higher_is_better=False, bound="estimate", summary="calibration error"),
+    "calibration_error": MetricInfo(
+        unit="fraction", higher_is_better=False, bound="estimate", summary="calibration error"
+    ),
 }
 
 
@@ -170,6 +173,10 @@ def make(
     size: int = 32,
     constants: str = "cifar",
     source: str = "5" * 64,
+    backbone: str = "vgg_tiny",
+    topology: dict[str, object] | None = None,
+    train: int = 10_000,
+    audited: str = "passed",
 ) -> tuple[Record, dict[str, bytes]]:
     name, _, regularizer = label.partition("+")
     binary = name != "full_precision"
@@ -180,10 +187,10 @@ def make(
             sha256="d" * 64,
             size=size,
             classes=tuple(f"class {i}" for i in range(classes)),
-            train=10_000,
+            train=train,
             test=n,
         ),
-        backbone="vgg_tiny",
+        backbone=backbone,
         method=MethodId(name=name, options={}, regularizers={regularizer: {"weight": 0.01}} if regularizer else {}),
         label=label,
         seed=seed,
@@ -252,6 +259,12 @@ def make(
         binary_layers=("conv2", "conv3") if binary else (),
         macs=10_000_000,
         binary_macs=9_600_000 if binary else 0,
+        weight_bits=1 if binary else 32,
+        activation_bits=1 if binary else 32,
+        topology=topology or {},
+        audit=Audit(passed=audited == "passed", faults=(), images=4, logit_difference=0.0, layers=())
+        if binary and audited != "none"
+        else None,
     )
     record = Record(
         run_id=spec.run_id,
