@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcrbench import registry
+from lcrbench.models import estimators, packed
 from lcrbench.models import network as networks
-from lcrbench.models import packed
 from lcrbench.models.audit import audit
 from lcrbench.models.binary import binary_layers
 
@@ -48,9 +48,9 @@ def set_progress(text: str, net: nn.Module, t: float) -> None:
         method.on_progress(net, t)
 
 
-def gradients(text: str, device: str) -> tuple[networks.Network, dict[str, Tensor], float]:
+def gradients(text: str, device: str, seed: int = 0) -> tuple[networks.Network, dict[str, Tensor], float]:
     """Take one training step's forward and backward pass with all of the text's regularizers, in float64."""
-    net = make(text).double()
+    net = make(text, seed=seed).double()
     choice = networks.choose(text)
     terms = [
         r.attach(net, make(r.teacher, seed=3).double().to(device)) if hasattr(r, "teacher") else r.attach(net)
@@ -71,6 +71,23 @@ def gradients(text: str, device: str) -> tuple[networks.Network, dict[str, Tenso
     return net, {k: p.grad.cpu() for k, p in net.named_parameters() if p.grad is not None}, float(loss.detach())
 
 
+def hangs_on_rounding(text: str, seed: int) -> bool:
+    """Tell whether some sign is taken of what is zero but for rounding, as where a sum of signs is its channel's mean."""
+    nearest = [1.0]
+
+    def watched(x: Tensor) -> Tensor:
+        # DoReFa's activations enter as 2 x - 1, whose gradient ends at x = 0.
+        edges = (0.0, -1.0) if text.startswith("dorefa") else (0.0,)
+        nearest.extend(float((x.detach() - edge).abs().min()) for edge in edges)
+        return plain(x)
+
+    plain = estimators.sign
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimators, "sign", watched)
+        gradients(text, "cpu", seed)
+    return min(nearest) < 1e-9
+
+
 def test_no_device_is_named_in_the_models() -> None:
     """A tensor is made where its operands are: no `.cuda()`, no "cuda", no `device=` given as a string."""
     for path in (ROOT / "models").rglob("*.py"):
@@ -84,9 +101,10 @@ def test_no_device_is_named_in_the_models() -> None:
 @needs_device
 @pytest.mark.parametrize("text", [*METHODS, *(f"irnet+{r}" for r in REGULARIZERS), "adabin+spectral_norm"])
 def test_a_step_is_the_same(text: str) -> None:
-    """In float64, where rounding does not flip signs, loss and gradients agree with the CPU's."""
-    _, here, loss = gradients(text, "cpu")
-    _, there, other = gradients(text, DEVICE)
+    """In float64, loss and gradients agree with the CPU's where no sign hangs on rounding."""
+    seed = next(s for s in range(100) if not hangs_on_rounding(text, s))
+    _, here, loss = gradients(text, "cpu", seed)
+    _, there, other = gradients(text, DEVICE, seed)
     assert other == pytest.approx(loss, rel=1e-9)
     assert here.keys() == there.keys()
     for name, grad in here.items():
