@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -18,12 +19,15 @@ class Budget(Frozen):
 
     `unit` says what is equal between methods:
 
-    - "images": the images that the trained network sees. Passes of other networks cost nothing.
+    - "images": the images that the trained network sees, in all stages of its training together. Passes of other
+      networks cost nothing.
     - "compute": the multiply-accumulates of every network's forward and backward passes (a backward pass counts as two
       forward ones), a teacher's own training included. The amount is that of training the plain network on `images`
-      images; a method whose step costs r times as much sees images / r of them.
+      images; a method whose step costs r times as much sees images / r of them. A teacher sees as many images as the
+      network it teaches, so that with one the two see images / (r + 1) each.
     - "seconds": the CPU seconds of the process (on an accelerator, which the record names: wall seconds), `seconds` of
-      them. What is reached then depends on the machine and its load, so such runs are exempt from bit-identity.
+      them, in equal parts for each teacher and each stage. What is reached then depends on the machine and its load, so
+      such runs are exempt from bit-identity.
 
     The order of the data, the augmentation of each image, the initial latent weights and the rule that selects the
     reported weights depend on the budget, the data and the seed alone, so two methods under one budget differ in nothing
@@ -57,11 +61,31 @@ class Budget(Frozen):
             raise ValueError("unit = 'seconds' and a number of seconds go together")
         return self
 
-    def steps(self, relative_cost: float = 1.0) -> int | None:
-        """Return the number of optimizer steps: whole batches only; None if the clock decides.
+    def steps(self) -> int | None:
+        """Return the number of optimizer steps of a training with this budget: whole batches; None if the clock decides."""
+        return None if self.unit == "seconds" else self.images // self.batch
 
-        `relative_cost` is the compute of one step over that of the plain network's step, and matters under "compute".
+    def allot(self, cost: float = 1.0, teachers: int = 0, stages: int = 1) -> tuple[Budget, Budget]:
+        """Return what the training of each teacher may spend and what the training of the network may, all stages of it.
+
+        Both are budgets of images or of seconds. `cost` is the compute of one step of the network, with all passes in it,
+        over that of the plain network's step; so is a teacher's step 1. Raises `ValueError` if that pays for less than a
+        batch in a stage.
         """
         if self.unit == "seconds":
-            return None
-        return int(self.images / (relative_cost if self.unit == "compute" else 1.0)) // self.batch
+            assert self.seconds is not None
+            part = self.seconds / (teachers + stages)
+            return self.model_copy(update={"seconds": part}), self.model_copy(update={"seconds": part * stages})
+        price = cost + teachers if self.unit == "compute" else 1.0
+        # A trifle more, so that rounding costs no batch: 400 images pay for three steps of 100 that cost 4/3.
+        batches = math.floor(self.images / (price * self.batch) + 1e-9)
+        if batches < stages:
+            least = math.ceil(stages * self.batch * price - 1e-9)
+            raise ValueError(
+                f"a budget of {self.images} images{' of compute' if self.unit == 'compute' else ''} pays for less than one "
+                f"batch of {self.batch} in each training (stages: {stages}, teachers: {teachers}): give images = {least} "
+                "or more"
+            )
+        images = batches * self.batch if self.unit == "compute" else self.images
+        allotted = self.model_copy(update={"unit": "images", "images": images})
+        return allotted, allotted

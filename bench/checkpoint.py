@@ -1,45 +1,52 @@
-"""Saves of an unfinished training: one file a run, replaced whole by the next save, checked by hash when read.
+"""Saves of an unfinished training, and the sealed files that hold them: replaced whole, checked by hash when read.
 
-STORE/.unfinished/<run id> holds three parts: a line with the sha256 of what follows; a line of JSON (step, log, sums, and
-what made it: the hash of the source, and the device); and the tensors of network, optimizer and terms as safetensors. It is
-removed when the run is stored.
+A sealed file has three parts: a line with the sha256 of what follows; a line of JSON; and tensors as safetensors.
+STORE/.unfinished/<id> is one: its JSON holds step, log, sums, and what made it (the hash of the source, and the device), its
+tensors are those of network, optimizer and terms. It is removed when the run is stored.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import signal
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lcrbench.bench.store import Store, replace_file
+from lcrbench.bench.store import REDO, Damaged, Store, replace_file
 from lcrbench.errors import UserError
 
 
 class Checkpoint:
-    """The save of one run. SIGTERM asks the training to save and stop at its next step."""
+    """The save of one training. SIGTERM asks it to save and stop at its next step."""
 
     def __init__(self, store: Store, run_id: str, made_by: str, every: float = 60.0) -> None:
+        self.store = store
         self.path = store.unfinished(run_id)
         self.made_by, self.every = made_by, every
         self.last = time.monotonic()
-        self.asked = False
+        self.asked = threading.Event()
 
     def listen(self) -> None:
         """Take SIGTERM as the request to save and stop."""
-        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGTERM, lambda *_: self.asked.set())
 
-    def _ask(self, *_: Any) -> None:
-        self.asked = True
+    def of(self, name: str) -> Checkpoint:
+        """Return the save of another training in the same process, which the same request stops."""
+        other = copy.copy(self)
+        other.path, other.last = self.store.unfinished(name), time.monotonic()
+        return other
 
     def stopping(self) -> bool:
         """Tell whether the training is to save and stop."""
-        return self.asked
+        return self.asked.is_set()
 
     def due(self) -> bool:
         """Tell whether the last save is `every` seconds ago."""
@@ -48,35 +55,44 @@ class Checkpoint:
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the last save, or None if there is none, or one made otherwise, which cannot end in the same bits.
 
-        Raises `UserError` if it is damaged.
+        Raises `Damaged` if it is not what was written.
         """
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
+        found = unseal(self.path)
+        if found is None or found[1].pop("made_by", "") != self.made_by:
             return None
-        except OSError as error:
-            raise UserError(f"cannot read the checkpoint {self.path}: {error.strerror}") from error
-        checksum, _, body = content.partition(b"\n")
-        if hashlib.sha256(body).hexdigest().encode() != checksum:
-            raise UserError(
-                f"the checkpoint {self.path} is damaged: `lcrbench run` with --redo sets it aside and starts that run anew"
-            )
-        line, _, tensors = body.partition(b"\n")
-        rest = json.loads(line)
-        if rest.pop("made_by", "") != self.made_by:
-            return None
-        return safetensors.torch.load(tensors), rest
+        return found
 
     def save(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
         """Save, whole or not at all; raises `UserError` if the disk does not take it."""
-        try:
-            packed = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
-        except SafetensorError as error:
-            raise UserError(f"cannot pack the checkpoint {self.path}: {error}") from error
-        body = json.dumps({**rest, "made_by": self.made_by}).encode() + b"\n" + packed
-        replace_file(self.path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        seal(self.path, tensors, {**rest, "made_by": self.made_by})
         self.last = time.monotonic()
 
     def remove(self) -> None:
         """Forget the save, once the run is stored."""
         self.path.unlink(missing_ok=True)
+
+
+def seal(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+    """Write a sealed file, whole or not at all; raises `UserError` if the disk does not take it."""
+    try:
+        packed = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    except SafetensorError as error:
+        raise UserError(f"cannot pack {path}: {error}") from error
+    body = json.dumps(rest).encode() + b"\n" + packed
+    replace_file(path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+
+def unseal(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read a sealed file; None if there is none. Raises `Damaged` if it is not what was written."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Damaged(f"{path} is damaged or cannot be read ({error.strerror}): {REDO}") from error
+    checksum, _, body = content.partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != checksum:
+        raise Damaged(f"{path} is damaged: {REDO}")
+    line, _, tensors = body.partition(b"\n")
+    rest: dict[str, Any] = json.loads(line)
+    return safetensors.torch.load(tensors), rest

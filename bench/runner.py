@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 from lcrbench import corruptions, registry
 from lcrbench.bench import env, worker
-from lcrbench.bench.checkpoint import Checkpoint
+from lcrbench.bench.checkpoint import unseal
 from lcrbench.bench.data import Dataset
 from lcrbench.bench.progress import Progress
 from lcrbench.bench.schema import Failure, Record
@@ -59,16 +59,18 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
             raise UserError(f"the method '{choice.label}' is named twice")
         chosen[choice.label] = choice
         made = network.body(choice, grid.backbone, len(dataset.classes), grid.data.size)
-        for name, regularizer in choice.regularizers.items():
-            if hasattr(regularizer, "teacher") and grid.budget.unit == "compute":
-                raise UserError(
-                    f"'{text}' does not fit a budget of compute: training the teacher of '{name}' on the same images "
-                    "uses it up; compare it under unit = images"
-                )
-            try:
-                regularizer.attach(made).detach()
-            except ValueError as error:
-                raise UserError(f"'{text}' does not fit the backbone '{grid.backbone}': {error}") from error
+        try:
+            terms = {name: regularizer.attach(made) for name, regularizer in choice.regularizers.items()}
+        except ValueError as error:
+            raise UserError(f"'{text}' does not fit the backbone '{grid.backbone}': {error}") from error
+        for term in terms.values():
+            term.detach()
+        if sum(getattr(term, "replaces", 0.0) for term in terms.values()) > 1:
+            raise UserError(f"'{text}' takes more than the whole of the cross-entropy away: lower a weight")
+        try:
+            worker.allot(grid.budget, choice, terms)
+        except ValueError as error:
+            raise UserError(f"budget.images: '{text}' does not fit: {error}") from error
     if len(set(grid.seeds)) != len(grid.seeds):
         raise UserError(f"a seed is named twice: {', '.join(map(str, grid.seeds))}")
     return [
@@ -142,11 +144,11 @@ def _finished(target: Store, wanted: Sequence[str], source: str, stale: Stale, r
             if record.provenance.source != source:
                 old.append(run_id)
     if redo:
-        for run_id in wanted:
+        for path in sorted([*target.unfinished("").glob("*"), *target.teacher("").glob("*")]):
             try:
-                Checkpoint(target, run_id, source).load()
-            except UserError:
-                target.set_aside(run_id)
+                unseal(path)
+            except Damaged:
+                target.set_aside(path.name)
     if old and stale == "refuse":
         raise UserError(
             f"{len(old)} finished runs in {target.root} were made by other source than the present one: run them again with"

@@ -23,19 +23,52 @@ class Seconds(Frozen):
     wall: float
 
 
+class Stage(Frozen):
+    """One of several stages of a training, each with a schedule of its own: its name, and what it was given."""
+
+    name: str
+    images: int
+    steps: int
+
+
+class Taught(Frozen):
+    """A teacher that was trained for a run: its method, where the store keeps it, and what its own training was given.
+
+    Runs that need the same teacher share it. Each is charged the whole training, with the seconds that it took when it was
+    done, as if it had trained the teacher itself.
+    """
+
+    method: str
+    id: str
+    images: int
+    steps: int
+    weights_sha256: str
+
+
 class Ledger(Frozen):
     """What was really spent, and the hashes that prove that two runs were given the same.
 
-    `forward` and `backward` count single images through a network in training: the student's own passes, and a teacher's
-    if there is one. The hashes cover the indices of every batch, the augmentation drawn for every image, and the latent
+    `forward` and `backward` count single images through a network in training: the student's own passes, and a
+    teacher's if there is one. `compute` is all of them, a teacher's own training included, by their multiply-
+    accumulates. The hashes cover the indices of every batch, the augmentation drawn for every image, and the latent
     weights of convolutions and linear layers before the first step.
     """
 
     images: int
     steps: int
     unit: Literal["images", "compute", "seconds"]
+    budget_class: str = Field(
+        "one training",
+        description="how many trainings the budget went to; under equal images, classes are not comparable",
+    )
+    stages: tuple[Stage, ...] = Field((), description="empty for a training in one stage")
+    teachers: tuple[Taught, ...] = ()
     forward: dict[str, float]
     backward: dict[str, float]
+    compute: float | None = Field(
+        None,
+        description="in training steps of the plain network for one image; a backward pass counts as two forward ones",
+    )
     evaluation_forward: dict[str, int] = Field(description="images through the deployed network, by phase")
     data_order_sha256: str
     augmentation_sha256: str

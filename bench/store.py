@@ -5,7 +5,8 @@
                    outcomes.npz         one bit an image: right or wrong, for clean and each corruption and severity
                    training.jsonl       the training log, one JSON object a line
                    weights.safetensors  the selected weights
-    STORE/.unfinished/<run id>          the last save of an unfinished training (checkpoint.py)
+    STORE/.unfinished/<id>              the last save of an unfinished training (checkpoint.py)
+    STORE/.teachers/<id>                a trained teacher, shared by the runs that need it (teacher.py)
     STORE/.locks/<run id>               held by the process that works on a run
     STORE/.damaged/                     what was set aside because its hash did not match
 
@@ -185,6 +186,10 @@ class Store:
         """Return where the save of an unfinished run lies."""
         return self.root / ".unfinished" / run_id
 
+    def teacher(self, name: str) -> Path:
+        """Return where a trained teacher lies."""
+        return self.root / ".teachers" / name
+
     def lock(self, run_id: str) -> FileLock:
         """Return the lock of a run, not yet taken. The operating system frees it when its process ends, however it ends."""
         folder = self.root / ".locks"
@@ -192,9 +197,9 @@ class Store:
         return FileLock(folder / run_id)
 
     def set_aside(self, run_id: str) -> None:
-        """Move a run and its save out of the way, into `.damaged`, where nothing reads them."""
+        """Move a run or teacher and its save out of the way, into `.damaged`, where nothing reads them."""
         aside = self.root / ".damaged"
-        for path in (self.root / run_id, self.unfinished(run_id)):
+        for path in (self.root / run_id, self.unfinished(run_id), self.teacher(run_id)):
             if path.exists():
                 aside.mkdir(exist_ok=True)
                 number = len(list(aside.iterdir()))

@@ -1,19 +1,33 @@
-"""Trains the network that a regularizer looks up to: the same data, topology and budget, another seed, charged in full."""
+"""Teachers: networks that regularizers look up to, trained beforehand by the same loop on as many images as their student.
+
+    STORE/.teachers/<id>     a trained teacher (a sealed file, see checkpoint.py): what it is, what it took, its weights
+
+A teacher depends on the data, the topology, its method, its budget, the seed, the source and the device, and its id is the
+hash of these. So runs that need the same one share it: the first trains it, under a lock, and keeps it. Sharing saves time
+and no budget: each run's ledger is charged the whole training, with the seconds that it took when it was done.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from filelock import Timeout
 from torch import nn
 
+from lcrbench.bench.budget import Budget
+from lcrbench.bench.checkpoint import Checkpoint, seal, unseal
 from lcrbench.bench.data import Dataset
+from lcrbench.bench.schema import Seconds, Taught
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.spec import RunSpec
-from lcrbench.bench.train import Spent, train
+from lcrbench.bench.train import train
 from lcrbench.models import network as networks
 
 
@@ -29,36 +43,78 @@ class Guided:
         return self.regularizer.attach(network, copy.deepcopy(self.teacher))
 
 
-def guide(
-    regularizers: dict[str, Any],
+def needed(regularizers: Iterable[Any]) -> list[str]:
+    """Return the methods of the teachers that regularizers need, each once."""
+    return list(dict.fromkeys(r.teacher for r in regularizers if hasattr(r, "teacher")))
+
+
+def guide(regularizers: dict[str, Any], teachers: dict[str, nn.Module]) -> dict[str, Any]:
+    """Return the regularizers, each that needs a teacher with its own."""
+    return {k: Guided(r, teachers[r.teacher]) if hasattr(r, "teacher") else r for k, r in regularizers.items()}
+
+
+def taught(
+    text: str,
     spec: RunSpec,
+    budget: Budget,
     dataset: Dataset,
+    checkpoint: Checkpoint,
     device: str,
-    watch: Callable[[dict[str, float], float], None] = lambda row, progress: None,
-) -> tuple[dict[str, Any], dict[str, Spent]]:
-    """Return the regularizers, each that needs a teacher with a trained one, and what training each teacher took.
+    watch: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None,
+) -> tuple[nn.Module, Taught, Seconds]:
+    """Return the trained teacher that `text` names, and what its training took; from the store if it is there already.
 
-    Each teacher is trained on `images` under the run's own budget, by the same loop. Its seeds are derived from the run's.
+    `watch(step, steps, figures)` is called while it is trained, by this process or another one. Raises `Stopped` and
+    `Diverged` as `train` does, and `Damaged` if the kept teacher is not what was written.
     """
-    teachers: dict[str, nn.Module] = {}
-    spent: dict[str, Spent] = {}
-    for text in dict.fromkeys(r.teacher for r in regularizers.values() if hasattr(r, "teacher")):
-        choice = networks.choose(text)
+    choice = networks.choose(text)
+    facts = {
+        "data": spec.data.sha256,
+        "backbone": spec.backbone,
+        "method": {"name": choice.name, **asdict(choice.method)},
+        "budget": budget.model_dump(mode="json"),
+        "seed": spec.seed,
+        "made_by": checkpoint.made_by,
+    }
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
-        def weights(name: str, text: str = text) -> torch.Generator:
-            return torch.Generator().manual_seed(derive(spec.seed, "teacher's weights", text, name))
+    def weights(layer: str) -> torch.Generator:
+        return torch.Generator().manual_seed(derive(spec.seed, "teacher's weights", text, layer))
 
-        mean, std = dataset.mean.tolist(), dataset.std.tolist()
-        network = networks.build(choice, spec.backbone, len(dataset.classes), spec.data.size, mean, std, weights)
-        teachers[text] = network.to(memory_format=torch.channels_last)
-        spent[text] = train(
-            teachers[text],
-            dataset.train,
-            spec.budget,
-            derive(spec.seed, "teacher's training", text),
-            on_progress=getattr(choice.method, "on_progress", None),
-            device=device,
-            watch=watch,
-        )
-    bound = {k: Guided(r, teachers[r.teacher]) if hasattr(r, "teacher") else r for k, r in regularizers.items()}
-    return bound, spent
+    mean, std = dataset.mean.tolist(), dataset.std.tolist()
+    network = networks.build(choice, spec.backbone, len(dataset.classes), spec.data.size, mean, std, weights)
+    network = network.to(memory_format=torch.channels_last)
+    path = checkpoint.store.teacher(name)
+    while (kept := unseal(path)) is None:
+        try:
+            with checkpoint.store.lock(name).acquire(timeout=0):
+                if path.exists():
+                    continue
+                own = checkpoint.of(name)
+                spent = train(
+                    network,
+                    dataset.train,
+                    budget,
+                    derive(spec.seed, "teacher's training", text),
+                    on_progress=getattr(choice.method, "on_progress", None),
+                    device=device,
+                    watch=lambda row, done: watch(int(row["step"]), round(row["step"] / done), {"loss": row["loss"]}),
+                    checkpoint=own,
+                )
+                took = Taught(
+                    method=text,
+                    id=name,
+                    images=spent.images,
+                    steps=spent.steps,
+                    weights_sha256=networks.weights_hash(network),
+                )
+                seconds = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
+                rest = {"facts": facts, "took": took.model_dump(), "seconds": seconds.model_dump()}
+                seal(path, network.state_dict(), rest)
+                own.remove()
+        except Timeout:
+            watch(0, 0, {})
+            time.sleep(0.2)
+    tensors, rest = kept
+    network.load_state_dict(tensors)
+    return network.to(device).eval(), Taught(**rest["took"]), Seconds(**rest["seconds"])

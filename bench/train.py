@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,7 +18,6 @@ from torch.nn import functional as F
 from lcrbench.bench.budget import Budget
 from lcrbench.bench.data import Split
 from lcrbench.bench.seeds import generator
-from lcrbench.errors import UserError
 from lcrbench.models.network import latent_weights
 
 PAD = 4
@@ -57,14 +57,20 @@ class Spent:
     """What a training used up, and the digests that prove what it was given.
 
     `forward` and `backward` count single images by network: the student's own passes and those that terms declare.
+    `compute` is all of them by their multiply-accumulates, a backward pass as two forward ones, over those of a plain step
+    for one image. `stages` holds the steps of each stage; `cpu` and `wall` are seconds.
     """
 
     images: int = 0
     steps: int = 0
-    seconds: float = 0.0
+    stages: list[int] = field(default_factory=list)
+    compute: float = 0.0
+    cpu: float = 0.0
+    wall: float = 0.0
     forward: dict[str, float] = field(default_factory=dict)
     backward: dict[str, float] = field(default_factory=dict)
     log: list[dict[str, float]] = field(default_factory=list)
+    progress: float = 0.0
     data_order: Any = field(default_factory=hashlib.sha256)
     augmentation: Any = field(default_factory=hashlib.sha256)
 
@@ -76,42 +82,59 @@ def train(
     seed: int,
     *,
     on_progress: Callable[[nn.Module, float], None] | None = None,
+    stages: int = 1,
+    on_stage: Callable[[nn.Module, int], None] | None = None,
     regularizers: dict[str, Any] | None = None,
     device: str = "cpu",
     watch: Callable[[dict[str, float], float], None] = lambda row, progress: None,
     checkpoint: Checkpoint | None = None,
 ) -> Spent:
-    """Train `network` in place on `split` under `budget`.
+    """Train `network` in place on `split` under `budget`, which is one of images or of seconds.
 
-    Cross-entropy plus the regularizers' terms, SGD with Nesterov momentum. `watch` is called after each logged step with
-    the log's new row and the progress in [0, 1]: step, images, lr, loss (all terms), cross_entropy and accuracy (both means
-    over the training images seen since the row before), and each regularizer's figures.
+    Cross-entropy plus the regularizers' terms (a term may take a share of the cross-entropy's place), SGD with Nesterov
+    momentum. Each of several `stages` has an equal part of the budget, a schedule of its own with warm-up, and a fresh
+    optimizer; it begins with `on_stage(network, k)`, and goes on with the weights and the data stream of the one
+    before. `on_progress(network, t)` is called before each step with the progress t in [0, 1) within the stage. `watch`
+    is called after each logged step with the log's new row and the progress in [0, 1]: step, images, lr, loss (all
+    terms), cross_entropy and accuracy (both means over the training images seen since the row before), and each
+    regularizer's figures.
 
-    With a `checkpoint` it goes on from the last save, to the same bits as if it had never stopped (not under a budget in
-    seconds). Raises `Diverged` when the loss is not finite, or weights and
-    statistics are not where a row is logged, and `Stopped` after saving when it was asked to stop.
+    With a `checkpoint` it goes on from the last save, to the same bits as if it had never stopped (not under a budget
+    in seconds). Raises `Diverged` when the loss is not finite, or weights and statistics are not where a row is logged,
+    and `Stopped` after saving when it was asked to stop.
     """
     terms = {name: r.attach(network) for name, r in (regularizers or {}).items()}
-    optimizer = make_optimizer(network, budget)
-    steps = budget.steps(relative_cost(terms))
-    if steps == 0:
-        raise UserError(f"the budget of {budget.images} images of compute pays for no step of {', '.join(terms)}")
+    steps = budget.steps()
     spent, sums = Spent(), dict.fromkeys(("loss", "cross_entropy", "right", "images"), 0.0)
     network.train().to(device)
-    first = 0
+    optimizer = make_optimizer(network, budget)
+    first, stage = 0, -1
     if checkpoint and (saved := checkpoint.load()):
+        stage = len(saved[1]["stages"]) - 1
+        # What the network holds beside its state, as the step before the save left it; then the state, over all else.
+        if on_stage:
+            on_stage(network, stage)
+        if on_progress:
+            on_progress(network, saved[1]["progress"])
         sums = _restore(network, optimizer, terms, spent, *saved)
         first = spent.steps
     # Each step waits for its loss, so that on an accelerator the wall shows the device's seconds.
-    clock = time.process_time if device == "cpu" else time.perf_counter
-    began = clock() - spent.seconds
+    cpu, wall = time.process_time() - spent.cpu, time.perf_counter() - spent.wall
+    kept = 1.0 - sum(getattr(t, "replaces", 0.0) for t in terms.values())
     try:
         for step, (images, labels) in enumerate(batches(split, budget, seed, spent, device, first), start=first):
-            # The middle of the step, so that the first and the last step have a learning rate above 0.
-            elapsed = clock() - began
-            progress = (step + 0.5) / steps if steps else min(1.0, elapsed / (budget.seconds or 1.0))
-            if step == steps or (steps is None and progress >= 1 and step):
+            spent.cpu, spent.wall = time.process_time() - cpu, time.perf_counter() - wall
+            elapsed = (spent.cpu if device == "cpu" else spent.wall) / (budget.seconds or 1.0)
+            if step == steps or (steps is None and elapsed >= 1 and step):
                 break
+            now, progress = _place(step, steps, elapsed, stages)
+            if now > stage:
+                if stage >= 0:
+                    optimizer = make_optimizer(network, budget)
+                stage = now
+                if on_stage:
+                    on_stage(network, stage)
+            spent.progress = progress
             if on_progress:
                 on_progress(network, progress)
             every = max(1, (steps or 100 * LOGGED_STEPS) // LOGGED_STEPS)
@@ -124,10 +147,10 @@ def train(
 
             logits = network(images)
             cross_entropy = F.cross_entropy(logits, labels)
-            loss = cross_entropy
+            # Times 1, or plus a term times 0, would change bits: what has nothing to say is left out.
+            loss = cross_entropy if kept == 1 else kept * cross_entropy
             for term in terms.values():
                 extra = term.loss()
-                # Adding a term times 0 would change bits: a regularizer with nothing to optimize adds nothing.
                 loss = loss if extra is None else loss + extra
             if not math.isfinite(value := float(loss.detach())):
                 raise Diverged(step, f"the loss was {value}")
@@ -140,7 +163,9 @@ def train(
                 raise Diverged(step, "a weight or statistic of the network was not finite")
 
             count = len(labels)
-            spent.steps, spent.images, spent.seconds = step + 1, spent.images + count, clock() - began
+            spent.steps, spent.images = step + 1, spent.images + count
+            spent.stages += [0] * (stage + 1 - len(spent.stages))
+            spent.stages[stage] += 1
             _charge(spent, terms, count)
             sums["loss"] += value * count
             sums["cross_entropy"] += float(cross_entropy.detach()) * count
@@ -156,12 +181,15 @@ def train(
                     "cross_entropy": sums["cross_entropy"] / seen,
                     "accuracy": sums["right"] / seen,
                 }
+                if stages > 1:
+                    row["stage"] = stage + 1
                 for name, term in terms.items():
                     row |= {f"{name}.{k}": v for k, v in term.figures().items()}
                 spent.log.append(row)
-                watch(row, (step + 1) / steps if steps else progress)
+                watch(row, (step + 1) / steps if steps else max(elapsed, 1e-9))
                 sums = dict.fromkeys(sums, 0.0)
             if checkpoint and (checkpoint.stopping() or checkpoint.due()):
+                spent.cpu, spent.wall = time.process_time() - cpu, time.perf_counter() - wall
                 checkpoint.save(*_state(network, optimizer, terms, spent, sums))
                 if checkpoint.stopping():
                     raise Stopped
@@ -172,6 +200,18 @@ def train(
             term.detach()
     network.eval()
     return spent
+
+
+def _place(step: int, steps: int | None, elapsed: float, stages: int) -> tuple[int, float]:
+    """Return the stage that a step belongs to, and the progress in [0, 1) within it."""
+    if steps is None:
+        stage = min(stages - 1, int(elapsed * stages))
+        return stage, min(elapsed * stages - stage, 1 - 1e-9)
+    ends = [steps * (k + 1) // stages for k in range(stages)]
+    stage = bisect_right(ends, step)
+    begin = ends[stage - 1] if stage else 0
+    # The middle of the step, so that the first and the last step have a learning rate above 0.
+    return stage, (step - begin + 0.5) / (ends[stage] - begin)
 
 
 def relative_cost(terms: dict[str, Any]) -> float:
@@ -187,6 +227,7 @@ def relative_cost(terms: dict[str, Any]) -> float:
 def _charge(spent: Spent, terms: dict[str, Any], count: int) -> None:
     spent.forward["student"] = spent.forward.get("student", 0) + count
     spent.backward["student"] = spent.backward.get("student", 0) + count
+    spent.compute += relative_cost(terms) * count
     for term in terms.values():
         for name, (forward, backward, _) in getattr(term, "passes", {}).items():
             spent.forward[name] = spent.forward.get(name, 0) + forward * count
@@ -203,7 +244,7 @@ def _state(
     for name, term in terms.items():
         if hasattr(term, "state"):
             tensors |= {f"term.{name}.{k}": v for k, v in term.state().items()}
-    keep = ("images", "steps", "seconds", "forward", "backward", "log")
+    keep = ("images", "steps", "stages", "progress", "compute", "cpu", "wall", "forward", "backward", "log")
     return tensors, {"sums": sums, **{k: getattr(spent, k) for k in keep}}
 
 

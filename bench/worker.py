@@ -7,6 +7,7 @@ import dataclasses
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,16 @@ from safetensors.torch import save_file
 
 from lcrbench import registry
 from lcrbench.bench import data, device, evaluate, store, teacher
+from lcrbench.bench.budget import Budget
 from lcrbench.bench.checkpoint import Checkpoint
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.describe import describe
 from lcrbench.bench.progress import Event
-from lcrbench.bench.schema import Failure, Ledger, Provenance, Record
+from lcrbench.bench.schema import Failure, Ledger, Phase, Provenance, Record, Seconds, Stage
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.spec import Data, Options, RunSpec
 from lcrbench.bench.store import Store
-from lcrbench.bench.train import Diverged, Stopped, train
+from lcrbench.bench.train import Diverged, Stopped, relative_cost, train
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 from lcrbench.models import packed
@@ -104,6 +106,23 @@ def work(job: Job, events: Any) -> None:
         lock.release()
 
 
+def stages_of(method: Any) -> tuple[str, ...]:
+    """Return the names of the stages of a method's training; none for a training in one."""
+    return tuple(getattr(method, "stages", ()))
+
+
+def allot(budget: Budget, choice: networks.Choice, terms: dict[str, Any]) -> tuple[Budget, Budget]:
+    """Return what each teacher's training may spend, and the network's own; raises `ValueError` if it is too little."""
+    teachers = teacher.needed(choice.regularizers.values())
+    return budget.allot(relative_cost(terms), len(teachers), max(1, len(stages_of(choice.method))))
+
+
+def budget_class(stages: Sequence[str], teachers: Sequence[str]) -> str:
+    """Return what the budget of a run went to, in words: the class within which equal budgets are equal in kind."""
+    own = f"{len(stages)} stages ({', then '.join(stages)})" if stages else "one training"
+    return f"{own}, taught by {' and '.join(teachers)}" if teachers else own
+
+
 def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     """Train, evaluate, measure and store one run in this process; a diverged training is stored as failed."""
     spec, clocks = job.spec, Clocks(lambda: device.wait(job.device))
@@ -136,38 +155,54 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     ).to(memory_format=torch.channels_last)
     initial = networks.weights_hash(network)
 
+    terms = {name: r.attach(network) for name, r in choice.regularizers.items()}
+    for term in terms.values():
+        term.detach()
+    allotted = allot(spec.budget, choice, terms)
+    stages = stages_of(choice.method)
+    macs = networks.cost(network, spec.data.size).macs
+    seconds: dict[Phase, Seconds] = {}
+    teachers, learned, compute = {}, [], 0.0
     try:
-        needed = any(hasattr(r, "teacher") for r in choice.regularizers.values())
-        with clocks.phase("teacher") if needed else contextlib.nullcontext():
-            regularizers, teachers = teacher.guide(
-                choice.regularizers,
+        for text in teacher.needed(choice.regularizers.values()):
+            teachers[text], one, took = teacher.taught(
+                text,
                 spec,
+                allotted[0],
                 dataset,
+                checkpoint,
                 job.device,
-                lambda row, done: go_on("teacher", int(row["step"]), round(row["step"] / done), loss=row["loss"]),
+                # While another process trains it, nothing here saves itself and stops.
+                lambda done, total, figures: (tell if total else go_on)("teacher", done, total, **figures),
             )
-        with clocks.phase("training"):
-            spent = train(
-                network,
-                dataset.train,
-                spec.budget,
-                derive(spec.seed, "training"),
-                on_progress=getattr(choice.method, "on_progress", None),
-                regularizers=regularizers,
-                device=job.device,
-                watch=lambda row, done: tell(
-                    "training", int(row["step"]), round(row["step"] / done), loss=row["loss"], accuracy=row["accuracy"]
-                ),
-                checkpoint=checkpoint,
-            )
+            learned.append(one)
+            compute += one.images * networks.cost(teachers[text], spec.data.size).macs / macs
+            before = seconds.get("teacher", Seconds(cpu=0.0, wall=0.0))
+            seconds["teacher"] = Seconds(cpu=before.cpu + took.cpu, wall=before.wall + took.wall)
+        spent = train(
+            network,
+            dataset.train,
+            allotted[1],
+            derive(spec.seed, "training"),
+            on_progress=getattr(choice.method, "on_progress", None),
+            stages=max(1, len(stages)),
+            on_stage=getattr(choice.method, "on_stage", None),
+            regularizers=teacher.guide(choice.regularizers, teachers),
+            device=job.device,
+            watch=lambda row, done: tell(
+                "training", int(row["step"]), round(row["step"] / done), loss=row["loss"], accuracy=row["accuracy"]
+            ),
+            checkpoint=checkpoint,
+        )
+        seconds["training"] = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
     except Diverged as error:
         failure = Failure(reason="diverged", step=error.step, message=str(error))
         checkpoint.remove()
         return target.write(failed(job, failure), {})
 
-    for text, taken in teachers.items():
-        spent.forward[f"training {text} as a teacher"] = taken.images
-        spent.backward[f"training {text} as a teacher"] = taken.images
+    for one in learned:
+        spent.forward[f"training {one.method} as a teacher"] = one.images
+        spent.backward[f"training {one.method} as a teacher"] = one.images
     with clocks.phase("evaluation"):
         model = describe(network, choice.method, spec, dataset.test)
 
@@ -180,10 +215,10 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     for name, options in spec.metrics.items():
         metric = registry.load("metric", name)
         go_on(name, 0, 1)
-        before = subject.passes
+        earlier = subject.passes
         with clocks.phase(metric.PHASE):
             measurements += list(metric.measure(subject, metric.Options(**options)))
-        forward[metric.PHASE] = forward.get(metric.PHASE, 0) + subject.passes - before
+        forward[metric.PHASE] = forward.get(metric.PHASE, 0) + subject.passes - earlier
         infos[name] = metric.INFO
 
     record = Record(
@@ -195,6 +230,15 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
             images=spent.images,
             steps=spent.steps,
             unit=spec.budget.unit,
+            budget_class=budget_class(stages, [one.method for one in learned]),
+            stages=tuple(
+                Stage(name=name, images=n * spec.budget.batch, steps=n)
+                for name, n in zip(stages, spent.stages, strict=True)
+            )
+            if stages
+            else (),
+            teachers=tuple(learned),
+            compute=round(spent.compute + compute, 6),
             forward=spent.forward,
             backward=spent.backward,
             evaluation_forward=forward,
@@ -202,7 +246,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
             augmentation_sha256=spent.augmentation.hexdigest(),
             initial_weights_sha256=initial,
             selection=spec.budget.selection,
-            seconds=clocks.seconds(),
+            seconds=clocks.seconds() | seconds,
             clock=device.clock_of(job.device) if spec.budget.unit == "seconds" else "",
         ),
         metrics=infos,

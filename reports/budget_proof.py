@@ -83,6 +83,7 @@ def _spent(row: Row) -> dict[str, Spent]:
         if ledger:
             values["steps"] = ledger.steps
             values["images"] = ledger.images
+            values["budget class"] = ledger.budget_class
             values["forward passes"] = {n: ledger.forward.get(n, 0) for n in networks if ledger.forward.get(n)}
             values["backward passes"] = {n: ledger.backward.get(n, 0) for n in networks if ledger.backward.get(n)}
             values["data order"] = _Hash(ledger.data_order_sha256)
@@ -90,7 +91,7 @@ def _spent(row: Row) -> dict[str, Spent]:
             values["initial weights"] = _Hash(ledger.initial_weights_sha256)
             values["selection rule"] = ledger.selection
         else:
-            values = dict.fromkeys(("steps", "images", "forward passes", "backward passes"))
+            values = dict.fromkeys(("steps", "images", "budget class", "forward passes", "backward passes"))
             values |= dict.fromkeys(("data order", "augmentation drawn", "initial weights", "selection rule"))
         budget = run.spec.budget.model_dump()
         values |= {

@@ -7,11 +7,14 @@ Liu, Shen, Savvides, Cheng 2020, "ReActNet", arXiv 2003.03488, as in its code (l
                RPReLU(y) = PReLU(y - g) + z                slope, g and z (C_out); the slope starts at 1/4, the rest at 0
     gradient:  dS/dx = max(0, 2 - 2 |x + b|);   d(alpha sign(w))/dw = 1 if |w| <= 1 else 0
 
-A block is sign, convolution, batch norm, shortcut, RPReLU. With `two_step` the convolutions have real weights and binary
-inputs for the first half of the training, y = conv(sign(x + b), w), and are binarized from there on. Deviations: latent
-weights start as for every method; the paper gives each of its two steps a whole schedule, and a weight decay of its own,
-where here both share one budget, so that the method stays comparable; its distillation from a real network's soft labels is
-left out: every method here learns from the labels.
+A block is sign, convolution, batch norm, shortcut, RPReLU. With `two_step` the training has the paper's two stages: binary
+inputs and real weights, y = conv(sign(x + b), w), then binary weights from where these ended, each with a whole schedule.
+The paper's distributional loss is the regularizer `distill`: `reactnet:two_step=true+distill`. Both are a budget class of
+their own, which each record names.
+
+Deviations: latent weights start as for every method; the stages divide the run's budget between them, where the paper gives
+each one a whole budget; the harness's optimizer and weight decay for both, where the paper has Adam, and 1e-5 and 0; the
+teacher has the student's topology, where the paper's is a ResNet-34.
 """
 
 from __future__ import annotations
@@ -58,12 +61,17 @@ class RPReLU(nn.Module):
 
 @dataclass(frozen=True)
 class Method:
-    """Options: `two_step`, real weights for the first half of the training."""
+    """Options: `two_step`, a first stage with real weights."""
 
     two_step: bool = False
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Return the names of the training's stages."""
+        return ("real weights", "binary weights") if self.two_step else ()
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution behind learnable thresholds."""
@@ -75,7 +83,7 @@ class Method:
         """Return RPReLU."""
         return RPReLU(channels)
 
-    def on_progress(self, network: nn.Module, t: float) -> None:
-        """Choose between real and binary weights for progress t in [0, 1)."""
+    def on_stage(self, network: nn.Module, stage: int) -> None:
+        """Choose between real and binary weights."""
         for layer in binary_layers(network).values():
-            layer.real_weights = self.two_step and t < 0.5
+            layer.real_weights = self.two_step and stage == 0

@@ -14,6 +14,7 @@ A `Term` is used at each step:
 - `loss() -> Tensor | None`, after it: the weighted term, or None if there is nothing to optimize;
 - `figures() -> dict[str, float]`: what the training log shows of this step;
 - `detach()`, at the end: remove every hook from the network;
+- optionally `replaces`, in [0, 1]: the share of the cross-entropy that the term takes the place of;
 - optionally `passes`: by network ("student", "teacher"), the forward and backward passes for each training image that the
   last step took beyond the student's own, and that network's multiply-accumulates over the student's; before the first
   step, what a step takes at most;

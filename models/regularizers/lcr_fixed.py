@@ -59,7 +59,7 @@ class Term:
         if teacher is not None:
             teacher.eval().requires_grad_(False)
         self.known: dict[bytes, Tensor] = {}
-        self.share = 1.0 if options.weight > 0 else 0.0
+        self.share = 1.0  # before the first step, the most that one takes: with weight 0, to measure
         self.value: Tensor | None = None
         self.ratios: list[Tensor] = []
 

@@ -77,6 +77,37 @@ def test_resumed_training_ends_in_the_same_bits(
     assert not Store(tmp_path).unfinished(whole.run_id).exists()
 
 
+STAGED = {"methods": ["reactnet:two_step=true+distill"], "budget": {"images": 600, "batch": 50, "lr": 0.05}}
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return worker.run_one(job(tmp_path_factory.mktemp("staged"), **STAGED))
+
+
+@pytest.mark.parametrize(
+    "stops", [[(0, 4)], [(1, 5)], [(1, 6)], [(1, 7)], [(1, 9)], [(0, 1), (0, 3), (1, 2), (1, 5), (1, 4)]]
+)
+def test_each_training_of_a_run_resumes(
+    tmp_path: Path, staged: Any, stops: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped while its teacher is trained (0), in its first stage, where the second begins, and in that (1)."""
+    todo = list(stops)
+
+    def stopping(self: Checkpoint) -> bool:
+        self.seen = getattr(self, "seen", 0) + 1
+        return bool(todo) and (self.path.name == staged.run_id, self.seen) >= (bool(todo[0][0]), todo[0][1])
+
+    monkeypatch.setattr(Checkpoint, "stopping", stopping)
+    while todo:
+        with pytest.raises(Stopped):
+            worker.run_one(job(tmp_path, **STAGED))
+        todo.pop(0)
+    record = worker.run_one(job(tmp_path, **STAGED))
+    assert record.timeless() == staged.timeless()
+    assert record.files == staged.files
+
+
 def test_a_stop_during_evaluation_keeps_the_trained_network(tmp_path: Path, whole: Any, monkeypatch) -> None:
     stop_after(monkeypatch, [13])
     with pytest.raises(Stopped):
@@ -86,6 +117,18 @@ def test_a_stop_during_evaluation_keeps_the_trained_network(tmp_path: Path, whol
     record = worker.run_one(job(tmp_path), lambda phase, *a, **k: steps.append(phase))
     assert "training" not in steps
     assert record.files == whole.files
+
+
+@pytest.mark.parametrize("method", ["irnet+lcr", "rbnn"])
+def test_surrogate_gradients_are_those_of_the_training_s_end(tmp_path: Path, method: str, monkeypatch) -> None:
+    """A search along them finds the same after a stop during evaluation: how sharp they are lies in no weight."""
+    search = {"metrics": {"lipschitz_modulus": {"images": 4, "restarts": 1, "steps": 3}}, "methods": [method]}
+    first = worker.run_one(job(tmp_path / "whole", **search))
+    stop_after(monkeypatch, [13])
+    with pytest.raises(Stopped):
+        worker.run_one(job(tmp_path / "stopped", **search))
+    monkeypatch.undo()
+    assert worker.run_one(job(tmp_path / "stopped", **search)).timeless() == first.timeless()
 
 
 @pytest.mark.parametrize("where", [0, 70, 3000, -1])

@@ -324,9 +324,10 @@ def test_reactnet_in_two_steps() -> None:
     method = registry.load("method", "reactnet").Method(two_step=True)
     network = torch.nn.Sequential(method.conv(4, 4, 3, 1, 1))
     x = torch.randn(1, 4, 5, 5, generator=torch.Generator().manual_seed(0))
-    method.on_progress(network, 0.49)
+    assert len(method.stages) == 2
+    method.on_stage(network, 0)
     real = torch.nn.functional.conv2d(sign(x), network[0].weight, None, 1, 1)
     assert torch.equal(network(x), real)
-    method.on_progress(network, 0.5)
+    method.on_stage(network, 1)
     assert not torch.equal(network(x), real)
     assert network[0].binarize()[0].unique().tolist() == [-1, 1]

@@ -1,0 +1,238 @@
+"""What a budget buys when several networks or stages share it, counted by hand."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lcrbench.bench import env, runner, spec, worker
+from lcrbench.bench.budget import Budget
+from lcrbench.bench.schema import Record
+from lcrbench.bench.store import Damaged, Store
+from lcrbench.bench.teacher import needed
+from lcrbench.errors import UserError
+from lcrbench.models import network as networks
+
+TABLES: dict[str, Any] = {
+    "data": {"train": 200, "test": 50},
+    "methods": ["irnet"],
+    "budget": {"images": 1200, "batch": 50, "lr": 0.05, "unit": "compute"},
+    "evaluation": {"corruptions": ["fog"], "severities": [1], "block": 25},
+    "metrics": {"accuracy": {}},
+}
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def job(root: Path, method: str, **budget: Any) -> worker.Job:
+    grid = spec.make_grid(TABLES | {"methods": [method], "budget": TABLES["budget"] | budget})
+    (planned,) = runner.plan(grid, worker.load_data(grid.data))
+    Store(root, create=True)
+    return worker.Job(planned, grid.data, root, "cpu", env.provenance("cpu", 1, "test", {}, deterministic=True))
+
+
+def run(root: Path, method: str, **budget: Any) -> Record:
+    record = worker.run_one(job(root, method, **budget))
+    assert record.status == "finished"
+    assert record.ledger is not None
+    return record
+
+
+# A step of the plain network is one forward and one backward pass: 3. With a teacher's forward pass it is 4, so 4/3; the
+# teacher's own step is 1. 1200 images pay for 1200 / (4/3 + 1) = 514 of each, which is 10 whole batches of 50.
+@pytest.mark.parametrize(
+    ("method", "images", "forward", "compute"),
+    [
+        ("irnet", 1200, {"student": 1200}, 1200),
+        ("irnet+lcr", 1200, {"student": 1200}, 1200),
+        ("irnet+lcr_fixed", 500, {"student": 500, "teacher": 500, "training": 500}, 500 * 7 / 3),
+        # Two passes of the student, forward and backward, and one of the teacher: 7/3, plus 1 for the teacher: 360.
+        ("irnet+lcr_released", 350, {"student": 700, "teacher": 350, "training": 350}, 350 * 10 / 3),
+        ("irnet+distill", 500, {"student": 500, "teacher": 500, "training": 500}, 500 * 7 / 3),
+        ("reactnet:two_step=true", 1200, {"student": 1200}, 1200),
+        # Every step of so short a training is logged, and measuring asks the teacher.
+        ("irnet+lcr_fixed:weight=0", 500, {"student": 500, "teacher": 500, "training": 500}, 500 * 7 / 3),
+    ],
+)
+def test_equal_compute_charges_every_network(
+    tmp_path: Path, method: str, images: int, forward: dict[str, int], compute: float
+) -> None:
+    ledger = run(tmp_path, method).ledger
+    assert ledger is not None
+    counted = {k.partition(" ")[0]: v for k, v in ledger.forward.items()}
+    assert (ledger.images, ledger.steps) == (images, images // 50)
+    assert {k: v for k, v in counted.items() if v} == {k: v for k, v in forward.items() if v}
+    assert ledger.compute == pytest.approx(compute)
+    assert ledger.compute <= 1200
+    assert [t.images for t in ledger.teachers] == ([images] if "training" in forward else [])
+
+
+def test_a_budget_that_pays_for_no_batch_names_the_smallest_that_does(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"budget.images: 'irnet\+lcr_fixed' .* give images = 117 or more") as error:
+        job(tmp_path, "irnet+lcr_fixed", images=116)
+    assert "\n" not in str(error.value)
+    assert run(tmp_path, "irnet+lcr_fixed", images=117).ledger.images == 50
+    with pytest.raises(UserError, match="give images = 100 or more"):
+        job(tmp_path, "reactnet:two_step=true", images=99)
+
+
+@pytest.mark.parametrize("images", range(50, 2000, 50))
+@pytest.mark.parametrize(("cost", "teachers"), [(1.0, 0), (4 / 3, 0), (4 / 3, 1), (7 / 3, 1), (8 / 3, 2)])
+def test_no_batch_is_lost_to_rounding_and_none_is_given_away(images: int, cost: float, teachers: int) -> None:
+    budget = Budget(unit="compute", images=images, batch=50)
+    thirds = round(3 * cost) + 3 * teachers
+    exact = 3 * images // (50 * thirds)
+    if exact == 0:
+        with pytest.raises(ValueError, match=f"images = {-(-50 * thirds // 3)} "):
+            budget.allot(cost, teachers)
+    else:
+        assert [b.steps() for b in budget.allot(cost, teachers)] == [exact, exact]
+
+
+def test_seconds_are_divided_equally_among_teachers_and_stages(tmp_path: Path) -> None:
+    budget = Budget(unit="seconds", seconds=6.0)
+    assert [b.seconds for b in budget.allot(2.0, 1, 2)] == [2.0, 4.0]
+    record = run(tmp_path, "irnet+distill", unit="seconds", seconds=3.0, images=50)
+    seconds = record.ledger.seconds
+    assert 1.5 <= seconds["teacher"].cpu < 3
+    assert 1.5 <= seconds["training"].cpu < 3
+
+
+def test_under_equal_images_a_teacher_sees_as_many(tmp_path: Path) -> None:
+    ledger = run(tmp_path, "irnet+distill", unit="images", images=300).ledger
+    assert ledger.images == ledger.teachers[0].images == 300
+    assert ledger.budget_class == "one training, taught by full_precision"
+
+
+# --- stages ----------------------------------------------------------------------------------------------------------
+
+
+def test_two_stages_share_the_images_and_say_so(tmp_path: Path) -> None:
+    plain = run(tmp_path, "reactnet", unit="images").ledger
+    record = run(tmp_path, "reactnet:two_step=true+distill", unit="images")
+    ledger = record.ledger
+    assert [(s.name, s.images, s.steps) for s in ledger.stages] == [
+        ("real weights", 600, 12),
+        ("binary weights", 600, 12),
+    ]
+    assert ledger.budget_class == "2 stages (real weights, then binary weights), taught by full_precision"
+    assert plain.budget_class == "one training"
+    # The second stage goes on with the stream of the first: all methods see the same data in the same order.
+    for field in ("images", "data_order_sha256", "augmentation_sha256", "initial_weights_sha256"):
+        assert getattr(ledger, field) == getattr(plain, field), field
+    assert record.model.weight_bits == record.model.activation_bits == 1
+    assert record.model.audit.passed
+
+
+def test_each_stage_has_a_whole_schedule(tmp_path: Path) -> None:
+    record = run(tmp_path, "reactnet:two_step=true", unit="images")
+    log = Store(tmp_path).log(record.run_id)
+    assert log["stage"].tolist() == [1] * 12 + [2] * 12
+    first, second = log["lr"][:12].tolist(), log["lr"][12:].tolist()
+    assert first == second
+    assert max(first) > 0.045
+    assert first[-1] < 0.001
+
+
+def test_a_stage_starts_with_a_fresh_optimizer_and_the_weights_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lcrbench.bench import train as training
+
+    choice = networks.choose("reactnet:two_step=true")
+    made, seen = [], []
+    real = training.make_optimizer
+
+    def make(network: Any, budget: Budget) -> Any:
+        made.append(real(network, budget))
+        return made[-1]
+
+    monkeypatch.setattr(training, "make_optimizer", make)
+
+    def on_stage(network: Any, k: int) -> None:
+        seen.append((k, len(made), {n: w.detach().clone() for n, w in networks.latent_weights(network).items()}))
+        choice.method.on_stage(network, k)
+
+    network = networks.build(choice, "vgg_tiny", 10, 32, [0.3] * 3, [0.4] * 3, lambda n: torch.Generator())
+    data = worker.load_data(spec.Data(train=200, test=50))
+    spent = training.train(network, data.train, Budget(images=500, batch=50), 0, stages=2, on_stage=on_stage)
+    assert spent.stages == [5, 5]
+    assert [(k, n) for k, n, _ in seen] == [(0, 1), (1, 2)]
+    assert not any(torch.equal(seen[0][2][n], w) for n, w in seen[1][2].items())
+
+
+# --- kept teachers ----------------------------------------------------------------------------------------------------
+
+
+def test_a_teacher_is_kept_shared_and_charged_to_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(tmp_path, "irnet+distill", unit="images", images=300)
+    (kept,) = (tmp_path / ".teachers").iterdir()
+    assert kept.name == first.ledger.teachers[0].id
+    content = kept.read_bytes()
+    phases: list[str] = []
+    other = worker.run_one(job(tmp_path, "bnn+distill", unit="images", images=300), lambda p, *a, **k: phases.append(p))
+    assert "teacher" not in phases, "it is not trained again"
+    assert other.ledger.teachers == first.ledger.teachers
+    assert other.ledger.seconds["teacher"] == first.ledger.seconds["teacher"]
+    assert other.ledger.forward == first.ledger.forward
+    assert kept.read_bytes() == content
+    # Alone in a store of its own, with a teacher trained anew: the same bits.
+    alone = run(tmp_path / "alone", "bnn+distill", unit="images", images=300)
+    assert alone.timeless() == other.timeless()
+    assert alone.files == other.files
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"images": 400}, {"lr": 0.04}, {"augmentation": "none"}])
+def test_another_seed_or_budget_is_another_teacher(tmp_path: Path, change: dict[str, Any]) -> None:
+    one = job(tmp_path, "irnet+distill", unit="images", images=300)
+    budget = one.spec.budget.model_copy(update={k: v for k, v in change.items() if k != "seed"})
+    other = one.spec.model_copy(update={"budget": budget, "seed": change.get("seed", 0)})
+    from dataclasses import replace
+
+    ids = [worker.run_one(replace(one, spec=s)).ledger.teachers[0].id for s in (one.spec, other)]
+    assert ids[0] != ids[1]
+    assert len(list((tmp_path / ".teachers").iterdir())) == 2
+
+
+def test_a_damaged_teacher_is_named_never_used_and_set_aside_on_request(tmp_path: Path) -> None:
+    first = run(tmp_path, "irnet+distill", unit="images", images=300)
+    (kept,) = (tmp_path / ".teachers").iterdir()
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept.write_bytes(content)
+    with pytest.raises(Damaged, match=f"{kept.name} is damaged.*--redo"):
+        worker.run_one(job(tmp_path, "bnn+distill", unit="images", images=300))
+    grid = spec.make_grid(
+        TABLES
+        | {"methods": ["irnet+distill", "bnn+distill"], "budget": TABLES["budget"] | {"images": 300, "unit": "images"}}
+    )
+    ids = runner.run(grid, tmp_path, workers=2, device="cpu", command="", quiet=True, redo=True)
+    records = [Store(tmp_path).record(i) for i in ids]
+    assert [r.status for r in records] == ["finished"] * 2
+    assert records[1].ledger.teachers == first.ledger.teachers
+    assert len(list((tmp_path / ".damaged").iterdir())) == 1
+
+
+def test_two_processes_train_a_shared_teacher_once(tmp_path: Path) -> None:
+    methods = ["irnet+distill", "bnn+distill", "irnet+lcr_fixed"]
+    grid = spec.make_grid(
+        TABLES | {"methods": methods, "budget": TABLES["budget"] | {"images": 2000, "unit": "images"}}
+    )
+    ids = runner.run(grid, tmp_path, workers=3, device="cpu", command="", quiet=True)
+    records = [Store(tmp_path).record(i) for i in ids]
+    assert [r.status for r in records] == ["finished"] * 3
+    assert len({r.ledger.teachers for r in records}) == 1
+    assert len({r.ledger.seconds["teacher"] for r in records}) == 1, "one training, charged to all"
+    assert len(list((tmp_path / ".teachers").iterdir())) == 1
+
+
+def test_teachers_are_named_once() -> None:
+    choice = networks.choose("irnet+distill:weight=0.5+lcr_fixed+lcr")
+    assert needed(choice.regularizers.values()) == ["full_precision"]
