@@ -243,6 +243,10 @@ def upgrade(data: dict[str, Any], where: str) -> dict[str, Any]:
         if data.get("ledger"):
             data["ledger"]["unit"] = "images"
         data["spec"]["budget"] |= {"unit": "images", "seconds": None}
-    # Version 3 added only fields that may be empty.
+    if version < 3 and data.get("ledger"):
+        # Version 3 named the class of a budget, and otherwise added fields that may be empty.
+        teachers = [k.split()[1] for k in data["ledger"]["forward"] if k.startswith("training ")]
+        if teachers:
+            data["ledger"]["budget_class"] = f"one training, taught by {' and '.join(teachers)}"
     data["schema_version"] = SCHEMA_VERSION
     return data

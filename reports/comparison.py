@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lcrbench.bench import stats
 from lcrbench.bench.budget import Budget
-from lcrbench.bench.schema import Measurement, MetricInfo, Record
+from lcrbench.bench.schema import Ledger, Measurement, MetricInfo, Record
 from lcrbench.bench.stats import Interval
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError, unknown
@@ -34,6 +34,7 @@ GROUPS = {
     "extra": ("speckle_noise", "gaussian_blur", "spatter", "saturate"),
 }
 COMMON = tuple(name for group, names in GROUPS.items() if group != "extra" for name in names)
+PLAIN = Ledger.model_fields["budget_class"].default
 REFERENCE = "full_precision"
 SECANT = "lipschitz_secant"
 # More lines than this in one panel are a tangle, and more columns than that no table; the files hold all.
@@ -274,6 +275,9 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
     counts = Counter(r.spec.budget for r in records)
     preferred = {r.spec.budget for r in records if r.spec.label == first}
     budget = max(counts, key=lambda b: (counts[b], b in preferred, b.images))
+    # Likewise the class: a teacher's training or a second stage beside equal images is another budget.
+    classes = Counter(r.ledger.budget_class for r in records if r.ledger and r.spec.budget == budget)
+    kind = max(classes, key=lambda c: (classes[c], c == PLAIN), default=PLAIN)
 
     grouped: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for r in records:
@@ -283,11 +287,11 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
         group = grouped[key]
         place = list(compare).index(key[0]) if compare else 0
         regularized = bool(group[0].spec.method.regularizers)
-        return (group[0].spec.budget != budget, place, key[0] != REFERENCE, regularized, *key)
+        return (bool(_difference(budget, kind, group)), place, key[0] != REFERENCE, regularized, *key)
 
     rows, notes = [], []
     for i, key in enumerate(sorted(grouped, key=rank)):
-        row, note = _row(i, key[0], grouped[key], _difference(budget, grouped[key][0]))
+        row, note = _row(i, key[0], grouped[key], _difference(budget, kind, grouped[key]))
         rows.append(row)
         notes += note
     ranked = [r for r in rows if r.runs and not r.aside]
@@ -353,10 +357,17 @@ def _derived(record: Record) -> list[tuple[Key, Measurement]]:
     return found
 
 
-def _difference(budget: Budget, record: Record) -> str:
-    """Name the fields in which a record's budget differs from the comparison's; empty if in none."""
-    ours, theirs = budget.model_dump(), record.spec.budget.model_dump()
+def _difference(budget: Budget, kind: str, records: list[Record]) -> str:
+    """Name the fields in which the budget of a row differs from the comparison's; empty if in none.
+
+    Under equal images a budget of another class than `kind` is another budget; under equal compute and equal seconds all
+    that a class adds is charged.
+    """
+    ours, theirs = budget.model_dump(), records[0].spec.budget.model_dump()
     parts = [f"{f} {plain(theirs[f])} instead of {plain(ours[f])}" for f in ours if ours[f] != theirs[f]]
+    other = next((r.ledger.budget_class for r in records if r.ledger), kind)
+    if budget.unit == "images" and other != kind:
+        parts.append(f"{other} instead of {kind}")
     return f"another budget: {', '.join(parts)}" if parts else ""
 
 

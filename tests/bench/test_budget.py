@@ -168,6 +168,27 @@ def test_a_stage_starts_with_a_fresh_optimizer_and_the_weights_before(monkeypatc
     assert not any(torch.equal(seen[0][2][n], w) for n, w in seen[1][2].items())
 
 
+@pytest.mark.parametrize("unit", ["images", "compute"])
+def test_a_class_of_its_own_is_never_headed_identical(tmp_path: Path, unit: str) -> None:
+    from lcrbench.reports import comparison
+    from lcrbench.reports.budget_proof import budget_proof
+
+    for method in ("reactnet", "irnet", "reactnet:two_step=true", "irnet+distill"):
+        run(tmp_path, method, unit=unit, images=300)
+    (setting,) = comparison.read(Store(tmp_path)).settings
+    proof = budget_proof(setting)
+    assert not proof.identical
+    assert "budget class" in proof.sentence
+    aside = {row.label: row.aside for row in setting.rows}
+    assert aside["reactnet"] == aside["irnet"] == ""
+    if unit == "images":
+        assert "2 stages (real weights, then binary weights) instead of one training" in aside["reactnet:two_step=True"]
+        assert "taught by full_precision instead of one training" in aside["irnet+distill"]
+        assert [row.label for row in setting.ranked] == ["irnet", "reactnet"]
+    else:
+        assert not any(aside.values()), "all of it is charged"
+
+
 # --- kept teachers ----------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from lcrbench.bench import store as stores
 from lcrbench.bench.budget import Budget
-from lcrbench.bench.schema import SCHEMA_VERSION, Failure, Measurement, Provenance, Record
+from lcrbench.bench.schema import SCHEMA_VERSION, Failure, Ledger, Measurement, Provenance, Record
 from lcrbench.bench.spec import DataId, Evaluation, MethodId, RunSpec
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
@@ -150,6 +150,31 @@ def test_an_older_schema_is_upgraded(tmp_path: Path) -> None:
     assert upgraded.schema_version == SCHEMA_VERSION
     assert upgraded.provenance.source == ""
     assert upgraded.spec.budget.unit == "images"
+
+
+def test_a_taught_run_of_schema_2_gets_its_class(tmp_path: Path) -> None:
+    s = Store(tmp_path, create=True)
+    ledger = Ledger(
+        images=1,
+        steps=1,
+        unit="images",
+        forward={"student": 1, "training full_precision as a teacher": 1},
+        backward={"student": 1},
+        evaluation_forward={},
+        data_order_sha256="",
+        augmentation_sha256="",
+        initial_weights_sha256="",
+        selection="last",
+        seconds={},
+    )
+    run_id = s.write(record().model_copy(update={"ledger": ledger}), {}).run_id
+    path = tmp_path / run_id / stores.RECORD
+    old = json.loads(path.read_text()) | {"schema_version": 2}
+    for name in ("budget_class", "stages", "teachers", "compute", "clock"):
+        del old["ledger"][name]
+    del old["provenance"]["device_name"], old["provenance"]["determinism"]
+    rewrite(path, old)
+    assert s.record(run_id).ledger.budget_class == "one training, taught by full_precision"
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
