@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lcrbench.errors import UserError
+from lcrbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lcrbench.bench.evaluate import Subject
+    from lcrbench.bench.schema import Measurement, MetricInfo, Record
+    from lcrbench.reports.lipschitz import Lipschitz
+
+SEARCHED = ("modulus", "kappa", "relative_gain", "flip_radius", "slope")
+# What describes layers comes first: it takes seconds, and a search is long.
+LAYERED = ("norms", "product", "proxy", "layer_gain", "probes", "first_layer", "first_flips", "gradients", "agreement")
+COSTLY = ("clever", "smoothing")
 
 
 @click.command()
@@ -31,8 +42,9 @@ if TYPE_CHECKING:
 @click.option("--linf", help="Likewise for the linf norm.")
 @click.option("--images", type=int, help="Number of test images.  [default: the preset's]")
 @click.option("--seed", type=int, help="Seed of the search.  [default: 0]")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("--out", help="Folder for curves, tables and resumable results.  [default: STORE/lipschitz]")
+@click.option("--also", multiple=True, metavar="METRIC", help="Also measure clever or smoothing, which take long.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto.")
+@click.option("--out", help="Folder for figures, tables and the search's state.  [default: STORE/lipschitz]")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def lipschitz(
     runs: tuple[str, ...],
@@ -45,42 +57,206 @@ def lipschitz(
     linf: str | None,
     images: int | None,
     seed: int | None,
+    also: tuple[str, ...],
     device: str,
     out: str | None,
     quiet: bool,
 ) -> None:
-    """Measure RUNS (ids, or their beginnings) and write curves and tables.
+    """Measure RUNS (ids, or their beginnings), and write curves, tables by figure and by layer, and records.
 
-    What is found at each radius is stored at once: the same command goes on where an interrupted one stopped. With several
-    networks, the differences are tested on the same images, and an order on which a quick and the full search disagree is
-    printed as 'not separated'.
+    What is found at each radius is stored at once: the same command goes on where an interrupted one stopped. A search that
+    looks harder than the quick one is made after it, and networks whose order only one of them finds are 'not separated'.
+    The records of runs lie in STORE/lipschitz, and the next report of the store shows them.
     """
     from pathlib import Path
 
     import torch
 
-    from lcrbench.bench.lipschitz import report, search, subjects
+    from lcrbench.bench.cli import device_named
+    from lcrbench.bench.lipschitz import search, subjects
+    from lcrbench.reports import lipschitz as reports
 
     options = _options(search.preset(preset), l2, linf, images, seed)
+    for name in also:
+        if name not in COSTLY:
+            raise unknown("metric for --also", name, COSTLY)
     if not runs and not models:
         raise UserError("name a run (see `lcrbench list runs`), or a model with --model MODULE:FUNCTION")
+    device = device_named(device)
     torch.set_num_threads(1)
-    named: list[tuple[str, Subject]] = [subjects.of_run(store, run, source, device) for run in runs]
-    named += [subjects.of_model(model, source or "fashion-mnist-10k", size, device) for model in models]
-    folder = Path(out or str(Path(store, "lipschitz")))
-    efforts = list(dict.fromkeys([search.preset("quick").limited(options), options]))
-    measured = [
-        report.measure(name, subject, how, folder, lambda text: _tell(text, quiet))
-        for name, subject in named
-        for how in efforts
+    # Float32 means float32: on an accelerator the products of convolutions would else be rounded to 10 bits.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    found_runs = [subjects.of_run(store, run, source, device) for run in dict.fromkeys(runs)]
+    named: list[tuple[str, Record | None, Subject]] = [
+        (f"{record.spec.label} seed {record.spec.seed} ({record.run_id[:8]})", record, subject)
+        for record, subject in found_runs
     ]
-    for line in report.write(measured, folder):
+    named += [(model, None, subjects.of_model(model, source or "fashion-mnist-10k", size, device)) for model in models]
+    folder = Path(out or str(Path(store, reports.FOLDER)))
+    chosen = [f"lipschitz_{name}" for name in (*LAYERED, *also, *SEARCHED)]
+    networks = []
+    with _progress(len(options.efforts()), options, [name for name, _, _ in named], quiet) as (tell, tick):
+        for name, record, subject in named:
+            measurements, infos = _measure(name, subject, options, chosen, folder, tell, tick)
+            if record is not None and source is None:
+                _keep(record, subject, options, measurements, infos, Path(store, reports.FOLDER), device)
+            networks.append((name, measurements, subject.by_image, infos))
+    found = reports.of_networks([n[:3] for n in networks])
+    for line in [*_lines(found), *_write(found, networks, folder)]:
         click.echo(line)
 
 
-def _tell(text: str, quiet: bool) -> None:
-    if not quiet:
-        click.echo(text, err=True)
+def _measure(
+    name: str,
+    subject: Subject,
+    options: Any,
+    chosen: Sequence[str],
+    folder: Path,
+    tell: Callable[[str], None],
+    tick: Callable[[int], None],
+) -> tuple[list[Measurement], dict[str, MetricInfo]]:
+    """Search by every effort, ball by ball, then measure everything: the search's metrics find its results remembered."""
+    from lcrbench import registry
+    from lcrbench.bench.lipschitz import stored
+
+    for how in options.efforts():
+        stored.modulus(subject, how, folder, lambda text, how=how: tell(f"{name}: {text}"), tick)  # type: ignore[misc]
+    measurements, infos = [], {}
+    for metric_name in chosen:
+        metric = registry.load("metric", metric_name)
+        measurements += list(metric.measure(subject, _of(metric, metric_name, options)))
+        infos[metric_name] = metric.INFO
+    return measurements, infos
+
+
+def _of(metric: Any, name: str, options: Any) -> Any:
+    """Return a metric's options: the search's, or its own defaults."""
+    return options if name.removeprefix("lipschitz_") in SEARCHED else metric.Options()
+
+
+def _keep(
+    record: Record,
+    subject: Subject,
+    options: Any,
+    measurements: Sequence[Measurement],
+    infos: dict[str, MetricInfo],
+    folder: Path,
+    device: str,
+) -> None:
+    """Write what was measured of a run as a record of its own: that run's, with these metrics in place of its own."""
+    import dataclasses
+
+    from lcrbench import registry
+    from lcrbench.bench import env, store
+    from lcrbench.bench.spec import RunSpec
+
+    given = {n: dataclasses.asdict(_of(registry.load("metric", n), n, options)) for n in infos}
+    spec = RunSpec.model_validate(record.spec.model_dump() | {"metrics": given})
+    provenance = env.provenance(device, 1, env.command_line(), record.provenance.corruptions, deterministic=True)
+    update = {
+        "run_id": spec.run_id,
+        "spec": spec,
+        "metrics": infos,
+        "measurements": tuple(measurements),
+        "provenance": provenance,
+    }
+    files = {store.BY_IMAGE: store.pack(subject.by_image)}
+    store.Store(folder, create=True).write(record.model_copy(update=update), files)
+
+
+@contextmanager
+def _progress(
+    efforts: int, options: Any, names: Sequence[str], quiet: bool
+) -> Iterator[tuple[Callable[[str], None], Callable[[int], None]]]:
+    """Yield a function that tells a line, and one that counts passes: a bar with the time left in a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, quiet=quiet)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+    total = len(names) * sum(how.passes for how in options.efforts())
+    with bar:
+        task = bar.add_task(f"searching {len(names)} networks by {efforts} efforts", total=total)
+
+        def tell(text: str) -> None:
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+        try:
+            yield tell, lambda passes: bar.advance(task, passes)
+        except KeyboardInterrupt:
+            tell("what was found so far is kept: the same command goes on from there")
+            raise
+
+
+def _lines(found: Lipschitz) -> list[str]:
+    """Return what is printed: each network's figures, the orders, the effort and what it means."""
+    from lcrbench.reports import lipschitz as reports
+    from lcrbench.reports.comparison import Key
+    from lcrbench.reports.tables import norm_text
+
+    lines = []
+    for row in found.rows:
+        lines.append(f"{row.label}: Lipschitz constant {reports.constant(row).text or 'not bounded here'}")
+        for figure in found.figures:
+            if figure.name != "kappa":
+                continue
+            cells = [
+                row.estimate(Key(metric, statistic, norm=figure.norm, radius=figure.radius_255 / 255))
+                for metric, statistic in (
+                    ("lipschitz_kappa", "q50"),
+                    ("lipschitz_kappa", "flipped"),
+                    ("lipschitz_relative_gain", "q50"),
+                )
+            ]
+            kappa, flipped, gain = (f"{c.value:<8.3g}" if c else "-       " for c in cells)
+            lines.append(
+                f"  {norm_text(figure.norm):3}{figure.radius_255:>5g}/255  kappa >= {kappa} flipped >= {flipped} "
+                f"relative gain >= {gain}"
+            )
+        bound = row.estimate(Key("lipschitz_product", "surrogate", norm="l2"))
+        if bound:
+            lines.append(f"  the surrogate (hardtanh for sign), another function: product bound {bound.value:.3g}")
+    for v in found.verdicts:
+        if v.figure.name == "relative_gain":
+            continue
+        if v.separated:
+            worse = v.second if v.better is v.first else v.first
+            lines.append(f"{v.figure.words}: {v.better.label} is better than {worse.label}")
+        else:
+            lines.append(f"{v.figure.words}: {v.first.label} and {v.second.label} are not separated ({v.why})")
+    return [*lines, reports.effort_note(found), reports.WHY]
+
+
+def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], folder: Path) -> list[str]:
+    """Write tables, figures and all measurements; return where."""
+    import csv
+
+    from lcrbench.reports import figures, lipschitz_fidelity, lipschitz_figures, tables
+    from lcrbench.reports import lipschitz as reports
+
+    made = [*reports.tables(found), *lipschitz_fidelity.tables(found)]
+    pictures = [*lipschitz_figures.pictures(found), lipschitz_fidelity.picture(found)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "lipschitz.md").write_text("\n".join(map(tables.markdown, made)), encoding="utf-8")
+        for table in made:
+            tables.frame(table).to_csv(folder / f"{table.name}-table.csv", index=False)
+        for picture in pictures:
+            if picture is not None:
+                figures.save(picture, folder)
+        with (folder / "lipschitz.csv").open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            what = ("metric", "statistic", "layer", "norm", "radius", "value", "low", "high", "n", "interval")
+            rows.writerow(("network", *what, "unit", "bound"))
+            for name, measurements, _, infos in networks:
+                for m in measurements:
+                    info = infos[m.metric]
+                    rows.writerow((name, *(getattr(m, field) for field in what), info.unit, info.bound))
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return [str(folder / "lipschitz.md")]
 
 
 def _options(options: Any, l2: str | None, linf: str | None, images: int | None, seed: int | None) -> Any:

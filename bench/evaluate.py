@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ CLEAN = "clean"
 class Subject:
     """What a metric may look at: the deployed network, the test images, and which of them it got right.
 
-    `outcomes` has a boolean array (N,) for "clean" and for each "corruption/severity" that was run.
+    `outcomes` has a boolean array (N,) for "clean" and for each "corruption/severity" that was run. `by_image` takes what a
+    metric found for single images, arrays by name: the run keeps it beside its record.
     """
 
     network: nn.Module
@@ -31,6 +32,7 @@ class Subject:
     spec: RunSpec
     device: str = "cpu"
     passes: int = 0
+    by_image: dict[str, np.ndarray] = field(default_factory=dict)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return logits (N, classes) float32 for images (N, H, W, 3), uint8 or float in [0, 1]; counts the passes."""

@@ -88,6 +88,19 @@ class MetricInfo(Frozen):
     )
     summary: str
 
+    @classmethod
+    def about(
+        cls,
+        doc: str | None,
+        unit: str,
+        *,
+        bound: Literal["exact", "lower", "upper", "estimate"],
+        higher_is_better: bool | None = None,
+    ) -> MetricInfo:
+        """Return the information of a metric whose module says in the first line of its docstring what it is."""
+        summary = (doc or "").partition("\n")[0]
+        return cls(unit=unit, higher_is_better=higher_is_better, bound=bound, summary=summary)
+
 
 class Measurement(Frozen):
     """One number, its interval and the number of units it rests on.

@@ -3,6 +3,7 @@
     STORE/<run id>/record.json          the record (schema.py)
                    record.sha256        its hash
                    outcomes.npz         one bit an image: right or wrong, for clean and each corruption and severity
+                   by_image.npz         what metrics found for single images, arrays by name; where a metric did
                    training.jsonl       the training log, one JSON object a line
                    weights.safetensors  the selected weights
     STORE/.unfinished/<id>              the last save of an unfinished training (checkpoint.py)
@@ -36,6 +37,7 @@ from lcrbench.bench.schema import Record, upgrade
 from lcrbench.errors import UserError
 
 RECORD, OUTCOMES, LOG, WEIGHTS = "record.json", "outcomes.npz", "training.jsonl", "weights.safetensors"
+BY_IMAGE = "by_image.npz"
 CHECKSUM = "record.sha256"
 REDO = "`lcrbench run` with --redo sets it aside and runs it again"
 
@@ -125,6 +127,13 @@ class Store:
             n = int(packed["n"])
             return {k: np.unpackbits(packed[k], count=n).astype(bool) for k in packed.files if k != "n"}
 
+    def by_image(self, run_id: str) -> dict[str, np.ndarray]:
+        """Return what metrics found for single images, arrays by name; empty if none did."""
+        if BY_IMAGE not in self.record(run_id).files:
+            return {}
+        with np.load(io.BytesIO(self.read(run_id, BY_IMAGE)), allow_pickle=False) as packed:
+            return {k: packed[k] for k in packed.files}
+
     def verify(self, run_id: str) -> None:
         """Read a run whole; raises `Damaged` that names the first file that is not what was written."""
         for name in self.record(run_id).files:
@@ -208,9 +217,14 @@ class Store:
 
 def pack_outcomes(outcomes: Mapping[str, np.ndarray]) -> bytes:
     """Return boolean arrays of one length as the bytes of an .npz of packed bits; the same input gives the same bytes."""
-    buffer = io.BytesIO()
     n = len(next(iter(outcomes.values())))
-    np.savez_compressed(buffer, n=np.int64(n), **{k: np.packbits(v) for k, v in outcomes.items()})  # type: ignore[arg-type]
+    return pack({"n": np.array(n, np.int64)} | {k: np.packbits(v) for k, v in outcomes.items()})
+
+
+def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays as the bytes of an .npz; the same input gives the same bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

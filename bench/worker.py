@@ -253,7 +253,11 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         measurements=tuple(measurements),
         provenance=job.provenance,
     )
-    files = {PACKED: lambda path: save_file(packed.export(network), path)} if model.binary_layers else {}
+    files: dict[str, Any] = {}
+    if model.binary_layers:
+        files[PACKED] = lambda path: save_file(packed.export(network), path)
+    if subject.by_image:
+        files[store.BY_IMAGE] = store.pack(subject.by_image)
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     log = pd.DataFrame(spent.log).to_json(orient="records", lines=True, double_precision=15)
     record = target.write(

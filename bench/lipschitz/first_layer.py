@@ -56,8 +56,9 @@ def distances(network: nn.Module, points: Tensor) -> FirstLayer:
         raise UserError("first-layer distances need a stem of convolution, batch norm and hardtanh before plain signs")
     conv, norm = stem[0], stem[1]
     weight = conv.weight.double() * norm_scale(norm).to(conv.weight.device).view(-1, 1, 1, 1)
-    mean, std = (getattr(network, k, torch.tensor(d)).double() for k, d in (("mean", 0.0), ("std", 1.0)))
-    weight = weight / (std if std.ndim else torch.ones(1, 1, 1, 1).double())
+    # A module from elsewhere may normalize nothing.
+    mean, std = (getattr(network, k, torch.full((1, 1, 1, 1), d)).to(weight) for k, d in (("mean", 0.0), ("std", 1.0)))
+    weight = weight / std
     x = points.double().to(weight.device)
     bias = norm.bias.double() - norm.running_mean.double() * norm_scale(norm).to(weight.device)
     # Zero padding comes after the normalization: beyond the border stands the mean image.

@@ -9,6 +9,7 @@ Points are tensors (N, 3, H, W) float32 in [0, 1], channels last in memory; logi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,18 +22,37 @@ SAME = 1e-5
 """Relative difference of logits that counts as rounding where other images are in the batch."""
 
 
+@dataclass(frozen=True)
+class Images:
+    """`images`: number of test images, evenly spaced over the classes."""
+
+    images: int = 100
+
+    def __post_init__(self) -> None:
+        if self.images < 1:
+            raise UserError("needs images >= 1")
+
+
 class Oracle:
     """The network of a subject. Raises `UserError` if it is not a fixed function of the single image."""
 
-    def __init__(self, subject: Subject, images: np.ndarray) -> None:
+    def __init__(self, subject: Subject, images: np.ndarray, indices: np.ndarray | None = None) -> None:
         self.subject = subject
         self.block = subject.spec.evaluation.block
         self.device = subject.device
         self.images = checked(images)
+        self.indices = np.arange(len(images)) if indices is None else indices
+        self.tick: Callable[[int], None] = lambda passes: None
         training = [name or "the network" for name, m in subject.network.named_modules() if m.training]
         if training:
             raise UserError(f"{training[0]} is in training mode: call .eval() before measuring")
         self._check()
+
+    @classmethod
+    def of(cls, subject: Subject, images: int) -> Oracle:
+        """Return the oracle of a subject for `images` of its test images, with their `indices`: see `chosen`."""
+        indices = chosen(subject.test.labels, images)
+        return cls(subject, subject.test.images[indices], indices)
 
     def _check(self) -> None:
         """Refuse a network that answers twice differently, or whose answer depends on the other images."""
@@ -55,6 +75,7 @@ class Oracle:
     def logits(self, points: Tensor) -> np.ndarray:
         """Return the deployed network's logits."""
         images = np.ascontiguousarray(points.permute(0, 2, 3, 1).numpy())
+        self.tick(len(points))
         return self.subject.logits(images).astype(np.float64)
 
     def pull(self, points: Tensor, weigh: Callable[[np.ndarray, slice], np.ndarray]) -> tuple[np.ndarray, Tensor]:
@@ -78,6 +99,7 @@ class Oracle:
             u[:n] = torch.from_numpy(weigh(found, where)).to(out)
             gradients.append(self._gradient(out, x, u)[:n])
         self.subject.passes += len(points)
+        self.tick(len(points))
         return np.concatenate(values), torch.cat(gradients)
 
     def _gradient(self, out: Tensor, x: Tensor, u: Tensor) -> Tensor:

@@ -85,10 +85,20 @@ class Options:
         """Return the balls in the order of the search: l2 first, each norm from the smallest radius."""
         return [Ball(norm, r / 255) for norm in ("l2", "linf") for r in sorted(set(getattr(self, norm)))]
 
-    def limited(self, other: Options) -> Options:
-        """Return this effort on the radii and the seed of `other`, and on no more images: for comparing efforts."""
-        images = min(self.images, other.images)
-        return replace(self, l2=other.l2, linf=other.linf, images=images, seed=other.seed)
+    def efforts(self) -> list[Options]:
+        """Return the quick effort on the same images and radii, then this one if it looks harder.
+
+        An order of two networks counts only if both find it.
+        """
+        one = PRESETS["quick"]
+        quick = replace(self, random=one.random, steps=one.steps, restarts=one.restarts, searches=one.searches)
+        return [quick] if quick == self else [quick, self]
+
+    @property
+    def passes(self) -> int:
+        """Return about how many passes of single images through the network the search takes."""
+        chains = self.restarts * (self.random + 2 * (self.steps + bool(self.steps))) * self.searches
+        return self.images * len(self.balls()) * (chains + 2)
 
     @property
     def effort(self) -> str:
@@ -190,23 +200,34 @@ _remembered: list[tuple[Subject, Options, Modulus]] = []
 
 
 def modulus(subject: Subject, options: Options) -> Modulus:
-    """Return the measurement of a subject; the last one is remembered, so that several metrics share one search."""
+    """Return the measurement of a subject; those of the last one are remembered: several metrics share one search."""
     for known, how, result in _remembered:
         if known is subject and how == options:
             return result
     oracle, start = begin(subject, options)
     results = list(balls(oracle, start, options))
     result = Modulus(start, tuple(f for f, _ in results), tuple(s for _, s in results))
-    _remembered[:] = [(subject, options, result)]
+    remember(subject, options, result)
     return result
+
+
+def remember(subject: Subject, options: Options, result: Modulus) -> None:
+    """Let `modulus` return a result for a subject and options, instead of searching."""
+    _remembered[:] = [r for r in _remembered if r[0] is subject and r[1] != options] + [(subject, options, result)]
+
+
+def keep(subject: Subject, options: Options, figure: str, ball: Ball, values: np.ndarray) -> None:
+    """Leave a figure of each image for the run's by_image file, under "lipschitz/EFFORT/FIGURE/NORM/RADIUS in 1/255"."""
+    subject.by_image["lipschitz/images"] = chosen(subject.test.labels, options.images)
+    name = f"lipschitz/{options.effort}/{figure}/{ball.norm}/{ball.eps * 255:g}"
+    subject.by_image[name] = values.astype(np.float32)
 
 
 def begin(subject: Subject, options: Options) -> tuple[Oracle, Start]:
     """Return the oracle of a subject and the images that its measurement starts from; refuses what cannot be measured."""
-    indices = chosen(subject.test.labels, options.images)
-    oracle = Oracle(subject, subject.test.images[indices])
+    oracle = Oracle.of(subject, options.images)
     x = oracle.points()
-    return oracle, Start(indices, oracle.logits(x), x)
+    return oracle, Start(oracle.indices, oracle.logits(x), x)
 
 
 def balls(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import Any
 
 import torch
@@ -10,7 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lcrbench.bench import data, worker
-from lcrbench.bench.evaluate import Subject, float32_only
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.schema import Record
 from lcrbench.bench.spec import Evaluation
 from lcrbench.bench.store import WEIGHTS, Store
 from lcrbench.errors import UserError
@@ -18,8 +21,8 @@ from lcrbench.models import estimators
 from lcrbench.models import network as networks
 
 
-def of_run(store: str, prefix: str, source: str | None = None, device: str = "cpu") -> tuple[str, Subject]:
-    """Return a run's name and its trained network on its own test images, or on those of `source`.
+def of_run(store: str, prefix: str, source: str | None = None, device: str = "cpu") -> tuple[Record, Subject]:
+    """Return a run's record and its trained network on its own test images, or on those of `source`.
 
     Raises `UserError` if there is no such run, if it failed, or if the data are not those it was trained with.
     """
@@ -55,9 +58,7 @@ def of_run(store: str, prefix: str, source: str | None = None, device: str = "cp
     steps = record.ledger.steps if record.ledger else 1
     estimators.set_progress(network, (steps - 0.5) / steps)
     network = network.to(memory_format=torch.channels_last)
-    float32_only()
-    subject = Subject(network.to(device).eval(), dataset.test, {}, spec, device)
-    return f"{spec.label} seed {spec.seed} ({record.run_id[:8]})", subject
+    return record, Subject(network.to(device).eval(), dataset.test, {}, spec, device)
 
 
 class _Bare:
@@ -66,15 +67,19 @@ class _Bare:
     evaluation = Evaluation()
 
 
-def of_model(path: str, source: str, size: int, device: str = "cpu") -> tuple[str, Subject]:
-    """Return the network that MODULE:FUNCTION makes, with the test images of a data set. It is measured as it comes."""
+def of_model(path: str, source: str, size: int, device: str = "cpu") -> Subject:
+    """Return the network that MODULE:FUNCTION makes, with the test images of a data set. It is measured as it comes.
+
+    Modules of the current folder are found, as `python -m` would. Raises `UserError` with what their code raised.
+    """
     module, colon, function = path.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     try:
         made = getattr(importlib.import_module(module), function)() if colon else None
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"--model {path}: {error}") from error
+    except Exception as error:  # their code may raise anything
+        raise UserError(f"--model {path}: {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):
         raise UserError(f"--model takes MODULE:FUNCTION, a function that returns a torch module; '{path}' is not one")
-    float32_only()
     spec: Any = _Bare()
-    return path, Subject(made.to(device), data.load(source, size=size).test, {}, spec, device)
+    return Subject(made.to(device), data.load(source, size=size).test, {}, spec, device)

@@ -10,26 +10,20 @@ from collections.abc import Iterator
 from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz.gradients import surrogate_agreement
-from lcrbench.bench.lipschitz.oracle import Oracle, chosen
-from lcrbench.bench.metrics.lipschitz_gradients import Options as Options
+from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import binary_layers
 
-INFO = MetricInfo(
-    unit="fraction",
-    higher_is_better=None,
-    bound="exact",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "fraction", bound="exact")
 PHASE: Phase = "lipschitz"
+Options = Images
 
 
-def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
     """Yield the share with its Wilson interval; nothing for a network without signs."""
     if not binary_layers(subject.network):
         return
-    indices = chosen(subject.test.labels, options.images)
-    oracle = Oracle(subject, subject.test.images[indices])
+    oracle = Oracle.of(subject, options.images)
     points = oracle.points()
     same = surrogate_agreement(subject.network, points, oracle.logits(points).argmax(1), subject.device)
     i = stats.proportion(int(same.sum()), len(same))

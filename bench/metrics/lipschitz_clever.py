@@ -16,16 +16,11 @@ import numpy as np
 from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz import clever
-from lcrbench.bench.lipschitz.oracle import chosen
+from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
-INFO = MetricInfo(
-    unit="pixel units",
-    higher_is_better=None,
-    bound="estimate",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "pixel units", bound="estimate")
 PHASE: Phase = "lipschitz"
 
 
@@ -53,8 +48,9 @@ class Options:
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield medians of the score with and without the fit, and the shares of good fits and of capped scores."""
-    indices = chosen(subject.test.labels, options.images)
-    scores = [clever.score(subject, subject.test.images[i], int(i), options.settings()) for i in indices]
+    oracle = Oracle.of(subject, options.images)
+    each = zip(oracle.images, oracle.indices, strict=True)
+    scores = [clever.score(subject, image, int(i), options.settings()) for image, i in each]
     n = len(scores)
     for statistic, i in {
         "q50": stats.quantile(np.array([s.score for s in scores]), 0.5),

@@ -13,25 +13,19 @@ from collections.abc import Iterator
 from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz.first_layer import distances
-from lcrbench.bench.lipschitz.oracle import Oracle, chosen
-from lcrbench.bench.metrics.lipschitz_first_layer import Options as Options
+from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
-INFO = MetricInfo(
-    unit="fraction of units",
-    higher_is_better=None,
-    bound="exact",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "fraction of units", bound="exact")
 PHASE: Phase = "lipschitz"
+Options = Images
 RADII = {"l2": (2, 8, 32, 128), "linf": (2, 8)}
 
 
-def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
     """Yield the mean share over images at each radius; nothing where the first signs are not affine in the image."""
-    indices = chosen(subject.test.labels, options.images)
-    points = Oracle(subject, subject.test.images[indices]).points()
+    points = Oracle.of(subject, options.images).points()
     try:
         found = distances(subject.network, points)
     except UserError:

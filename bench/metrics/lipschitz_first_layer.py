@@ -10,39 +10,22 @@ bench/lipschitz/first_layer.py; nothing is reported where the first signs see mo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz.first_layer import distances
-from lcrbench.bench.lipschitz.oracle import Oracle, chosen
+from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
-INFO = MetricInfo(
-    unit="pixel units",
-    higher_is_better=None,
-    bound="exact",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "pixel units", bound="exact")
 PHASE: Phase = "lipschitz"
+Options = Images
 
 
-@dataclass(frozen=True)
-class Options:
-    """`images`: number of test images, evenly spaced over the classes."""
-
-    images: int = 100
-
-    def __post_init__(self) -> None:
-        if self.images < 1:
-            raise UserError("needs images >= 1")
-
-
-def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
     """Yield quantiles over images of the stable radius, l2 and linf."""
-    indices = chosen(subject.test.labels, options.images)
-    points = Oracle(subject, subject.test.images[indices]).points()
+    points = Oracle.of(subject, options.images).points()
     try:
         found = distances(subject.network, points)
     except UserError:

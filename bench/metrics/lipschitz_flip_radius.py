@@ -11,30 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz import search
-from lcrbench.bench.lipschitz.intervals import open_quantile
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 
-INFO = MetricInfo(
-    unit="pixel units",
-    higher_is_better=True,
-    bound="upper",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "pixel units", bound="upper", higher_is_better=True)
 PHASE: Phase = "lipschitz"
 Options = search.Options
 
 
 def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
     """Yield the 5 % quantile and the median over images for each norm, as far as flips were found."""
-    result = search.modulus(subject, options)
     for norm in ("l2", "linf"):
+        for how in options.efforts():
+            result = search.modulus(subject, how)
+            if result.of(norm):
+                radii = search.flip_radii(subject, result, norm)
+                search.keep(subject, how, "flip_radius", result.of(norm)[-1].ball, radii)
         if not result.of(norm):
             continue
-        radii = search.flip_radii(subject, result, norm)
         for statistic, q in (("q5", 0.05), ("q50", 0.5)):
-            i = open_quantile(radii, q)
+            i = stats.open_quantile(radii, q)
             if i is not None:
                 yield Measurement.of(
                     "lipschitz_flip_radius",

@@ -11,40 +11,22 @@ Statistics over images: q50 and q95 of each. See `lipschitz_agreement` for wheth
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz.gradients import KINDS, jacobian_norms
-from lcrbench.bench.lipschitz.oracle import Oracle, chosen
+from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
-from lcrbench.errors import UserError
 from lcrbench.models.binary import binary_layers
 
-INFO = MetricInfo(
-    unit="logits per pixel unit",
-    higher_is_better=None,
-    bound="estimate",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="estimate")
 PHASE: Phase = "lipschitz"
+Options = Images
 
 
-@dataclass(frozen=True)
-class Options:
-    """`images`: number of test images, evenly spaced over the classes."""
-
-    images: int = 100
-
-    def __post_init__(self) -> None:
-        if self.images < 1:
-            raise UserError("needs images >= 1")
-
-
-def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
     """Yield the quantiles over images for each kind of gradient; only the true one for a network without signs."""
-    indices = chosen(subject.test.labels, options.images)
-    points = Oracle(subject, subject.test.images[indices]).points()
+    points = Oracle.of(subject, options.images).points()
     for kind in KINDS if binary_layers(subject.network) else KINDS[:1]:
         norms = jacobian_norms(subject.network, points, kind, subject.device)
         subject.passes += len(points)

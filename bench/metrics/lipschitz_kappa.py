@@ -5,7 +5,8 @@
 over ||d||_p <= eps with x + d in [0, 1]^d; c is the predicted class, right or wrong. It does not change when the logits
 are scaled or shifted, so networks may be compared by it. The search gives a lower bound: a value below 1 does not prove
 that the prediction holds. Statistics over images: q50, q95, and "flipped", the share of images for which a flip was found
-(kappa >= 1).
+(kappa >= 1). What was found for each image is kept beside the record, by each effort: a search that looks harder than the
+quick one is made after it, so that an order of two networks can be checked by both.
 
 A trap: where margins are tiny, as in a network that has learned little, kappa is large. Read it beside the accuracy.
 """
@@ -17,37 +18,27 @@ from collections.abc import Iterator
 from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz import search
-from lcrbench.bench.lipschitz.intervals import open_quantile
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 
-INFO = MetricInfo(
-    unit="margins",
-    higher_is_better=False,
-    bound="lower",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "margins", bound="lower", higher_is_better=False)
 PHASE: Phase = "lipschitz"
 Options = search.Options
 
 
 def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
     """Yield the median, the 95 % quantile and the share of flips in each ball; a quantile among ties is left out."""
-    for found in search.modulus(subject, options).found:
+    for how in options.efforts():
+        result = search.modulus(subject, how)
+        for found in result.found:
+            search.keep(subject, how, "kappa", found.ball, found.kappa)
+    for found in result.found:
         n = len(found.kappa)
         for statistic, i in {
-            "q50": open_quantile(found.kappa, 0.5),
-            "q95": open_quantile(found.kappa, 0.95),
+            "q50": stats.open_quantile(found.kappa, 0.5),
+            "q95": stats.open_quantile(found.kappa, 0.95),
             "flipped": stats.proportion(int(found.flipped.sum()), n),
         }.items():
             if i is not None:
-                yield Measurement(
-                    metric="lipschitz_kappa",
-                    value=i.value,
-                    low=i.low,
-                    high=i.high,
-                    n=n,
-                    interval=i.how,
-                    statistic=statistic,
-                    norm=found.ball.norm,
-                    radius=found.ball.eps,
+                yield Measurement.of(
+                    "lipschitz_kappa", i, statistic=statistic, norm=found.ball.norm, radius=found.ball.eps
                 )

@@ -8,7 +8,8 @@ is searched as bench/lipschitz/search.py says, so each number is a lower bound. 
 bound as the radius shrinks, and one radius can order two networks either way. Read the curve; and since logits have no
 natural scale, rank by `lipschitz_kappa` instead.
 
-Statistics over images: mean, q50 and q95 with intervals, and the maximum without one.
+Statistics over images: mean, q50 and q95 with intervals, and the maximum without one. Where several searches with other
+seeds were made, "mean of search k" is what the k-th found alone: how much the search's seed matters.
 """
 
 from __future__ import annotations
@@ -22,25 +23,23 @@ from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 
-INFO = MetricInfo(
-    unit="logits per pixel unit",
-    higher_is_better=None,
-    bound="lower",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="lower")
 PHASE: Phase = "lipschitz"
 Options = search.Options
 
 
 def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
     """Yield mean, median, 95 % quantile and maximum over images of the gain in each ball."""
-    for found in search.modulus(subject, options).found:
+    result = search.modulus(subject, options)
+    for found, spread in zip(result.found, result.spread, strict=True):
         gain = found.gain
+        alone = {f"mean of search {k}": s / found.ball.eps for k, s in enumerate(spread, 1)} if len(spread) > 1 else {}
         for statistic, i in {
             "mean": stats.mean(gain),
             "q50": stats.quantile(gain, 0.5),
             "q95": stats.quantile(gain, 0.95),
             "max": stats.Interval(float(np.max(gain)), None, None, len(gain), ""),
+            **{name: stats.Interval(value, None, None, len(gain), "") for name, value in alone.items()},
         }.items():
             yield Measurement.of(
                 "lipschitz_modulus",

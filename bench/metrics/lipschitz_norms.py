@@ -17,12 +17,7 @@ from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 from lcrbench.models.spectral import product_bound
 
-INFO = MetricInfo(
-    unit="l2 to l2",
-    higher_is_better=None,
-    bound="upper",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "l2 to l2", bound="upper")
 PHASE: Phase = "lipschitz"
 
 

@@ -4,7 +4,8 @@ Norms of the folded layers are multiplied along chains and added where branches 
 deployed network of signs has no finite Lipschitz constant (it is infinite unless the network is constant), and the
 surrogate is another function: read this number as a figure of the weights, and never as a bound of what is deployed. For
 a network without signs it bounds the network itself. Nothing is reported where an operation has no finite bound, or where
-the network's graph cannot be followed.
+the network's graph cannot be followed. Statistics: "surrogate", or "network" where there are no signs; with a layer's name
+the bound of that block, from its input to its output, or of a stage ("stage k"), the product of its blocks.
 """
 
 from __future__ import annotations
@@ -14,17 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.lipschitz.fidelity import part_bounds
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 from lcrbench.models.binary import binary_layers
 from lcrbench.models.spectral import product_bound
 
-INFO = MetricInfo(
-    unit="logits per pixel unit",
-    higher_is_better=None,
-    bound="upper",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="upper")
 PHASE: Phase = "lipschitz"
 
 
@@ -34,12 +31,16 @@ class Options:
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
-    """Yield the bound; its statistic says whether it is the surrogate's or the network's own."""
-    height, width = subject.test.images.shape[1:3]
+    """Yield the bounds that are finite: of the whole, of each block and of each stage."""
+    shape = (3, *subject.test.images.shape[1:3])
     try:
-        bound = product_bound(subject.network, (3, height, width)).surrogate
+        bounds = {"": product_bound(subject.network, shape).surrogate}
+        for part in part_bounds(subject.network, shape):
+            stage = f"stage {part.stage}"
+            bounds |= {part.name: part.bound, stage: bounds.get(stage, 1.0) * part.bound}
     except UserError:
         return
-    if math.isfinite(bound):
-        statistic = "surrogate" if binary_layers(subject.network) else "network"
-        yield Measurement(metric="lipschitz_product", value=bound, n=1, statistic=statistic, norm="l2")
+    statistic = "surrogate" if binary_layers(subject.network) else "network"
+    for name, bound in bounds.items():
+        if math.isfinite(bound):
+            yield Measurement(metric="lipschitz_product", value=bound, n=1, statistic=statistic, layer=name, norm="l2")

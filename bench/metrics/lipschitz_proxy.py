@@ -1,7 +1,8 @@
-"""Retention-matrix proxy of each pair of consecutive binary layers, as LCR's code has it and exact. An estimate of nothing.
+"""Retention-matrix proxy by layer and by stage, as LCR's code has it and exact. An estimate of nothing.
 
-p1 = sqrt(||R R^T 1||), one power step from ones, and sigma_1 = ||R||_2, R the retention matrix between the inputs of one
-binary layer and the next; means over images. The paper takes it for a layer's Lipschitz constant; it is not one: it
+p1 = sqrt(||R R^T 1||), one power step from ones, and sigma_1 = ||R||_2; means over images. By layer, R is the retention
+matrix from a binary layer's input to that of the next one; by stage ("stage k"), from one stage's output to the next one's.
+The paper takes it for a layer's Lipschitz constant; it is not one: it
 saturates with the activations and does not follow the weights' norms (bench/lipschitz/fidelity.py has the probes).
 Reported to be compared with `lipschitz_norms`, never as a bound.
 """
@@ -13,26 +14,20 @@ from collections.abc import Iterator
 from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz.fidelity import PROXIES, retention
-from lcrbench.bench.lipschitz.oracle import Oracle, chosen
-from lcrbench.bench.metrics.lipschitz_gradients import Options as Options
+from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import path_layers
 
-INFO = MetricInfo(
-    unit="1",
-    higher_is_better=None,
-    bound="estimate",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "1", bound="estimate")
 PHASE: Phase = "lipschitz"
+Options = Images
 
 
-def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
-    """Yield both proxies for each binary layer but the last; nothing for a network with fewer than two."""
+def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
+    """Yield both proxies for each binary layer but the last and each stage but the first; nothing with fewer than two."""
     if len(path_layers(subject.network)) < 2:
         return
-    indices = chosen(subject.test.labels, options.images)
-    points = Oracle(subject, subject.test.images[indices]).points()
+    points = Oracle.of(subject, options.images).points()
     matrices = retention(subject.network, points.to(subject.device))
     subject.passes += len(points)
     for layer, m in matrices.items():

@@ -14,21 +14,19 @@ from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 
-INFO = MetricInfo(
-    unit="root-mean-square logits per pixel unit",
-    higher_is_better=None,
-    bound="lower",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "root-mean-square logits per pixel unit", bound="lower")
 PHASE: Phase = "lipschitz"
 Options = search.Options
 
 
 def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
     """Yield median and 95 % quantile in each ball; nothing for a network whose logits are all alike."""
-    result = search.modulus(subject, options)
-    if result.start.scale == 0:
-        return
+    for how in options.efforts():
+        result = search.modulus(subject, how)
+        if result.start.scale == 0:
+            return
+        for found in result.found:
+            search.keep(subject, how, "relative_gain", found.ball, found.gain / result.start.scale)
     for found in result.found:
         for statistic, q in (("q50", 0.5), ("q95", 0.95)):
             i = stats.quantile(found.gain / result.start.scale, q)

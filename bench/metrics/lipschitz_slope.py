@@ -14,17 +14,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz import search
-from lcrbench.bench.lipschitz.intervals import bootstrap
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 
-INFO = MetricInfo(
-    unit="exponent",
-    higher_is_better=None,
-    bound="estimate",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "exponent", bound="estimate")
 PHASE: Phase = "lipschitz"
 Options = search.Options
 
@@ -38,11 +33,10 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
                 continue
             ratio = np.log(b.ball.eps / a.ball.eps)
 
-            def slope(images: np.ndarray, ratio: float = ratio) -> np.ndarray:
-                small, large = images.mean(1).T
-                return np.asarray(np.log(large / small) / ratio)
+            def slope(small: np.ndarray, large: np.ndarray, axis: int, ratio: float = ratio) -> np.ndarray:
+                return np.asarray(np.log(large.mean(axis) / small.mean(axis)) / ratio)
 
-            i = bootstrap(np.column_stack([a.omega, b.omega]), slope)
+            i = stats.bootstrap([a.omega, b.omega], slope)
             yield Measurement.of(
                 "lipschitz_slope",
                 i,

@@ -21,17 +21,12 @@ from scipy import stats as scipy_stats
 
 from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
-from lcrbench.bench.lipschitz.oracle import Oracle, chosen
+from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.bench.seeds import generator
 from lcrbench.errors import UserError
 
-INFO = MetricInfo(
-    unit="pixel units",
-    higher_is_better=True,
-    bound="lower",
-    summary=__doc__.partition("\n")[0] if __doc__ else "",
-)
+INFO = MetricInfo.about(__doc__, "pixel units", bound="lower", higher_is_better=True)
 PHASE: Phase = "lipschitz"
 BLOCK = 1000
 
@@ -75,9 +70,8 @@ def radius(subject: Subject, image: np.ndarray, index: int, options: Options) ->
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the median and the mean over images of the certified radius, and the share of images without one."""
-    indices = chosen(subject.test.labels, options.images)
-    images = Oracle(subject, subject.test.images[indices]).images
-    radii = np.array([radius(subject, x, int(i), options) for x, i in zip(images, indices, strict=True)])
+    oracle = Oracle.of(subject, options.images)
+    radii = np.array([radius(subject, x, int(i), options) for x, i in zip(oracle.images, oracle.indices, strict=True)])
     for statistic, i in {
         "q50": stats.quantile(radii, 0.5),
         "mean": stats.mean(radii),

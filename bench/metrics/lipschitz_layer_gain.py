@@ -1,0 +1,41 @@
+"""Local gain of each layer and stage of the surrogate network: the norm of its Jacobian at the image. An estimate.
+
+    gain(x) = ||J(x)||_2,      J of the map from a binary layer's input to that of the next one, or from one stage's output
+                               to the next one's ("stage k"), with hardtanh in place of each sign
+
+by 10 steps of power iteration, from below; the mean over images. It is what the retention-matrix proxy is taken to stand
+for (`lipschitz_proxy`), at the images themselves; `lipschitz_norms` bounds its layer's part for all inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lcrbench.bench import stats
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.lipschitz.fidelity import local_gains
+from lcrbench.bench.lipschitz.oracle import Images, Oracle
+from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.models.binary import path_layers
+
+INFO = MetricInfo.about(__doc__, "l2 to l2", bound="estimate")
+PHASE: Phase = "lipschitz"
+
+
+@dataclass(frozen=True)
+class Options(Images):
+    """`images`: number of test images, evenly spaced over the classes."""
+
+    images: int = 16
+
+
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
+    """Yield the mean gain of each binary layer but the last and each stage but the first; nothing with fewer than two."""
+    if len(path_layers(subject.network)) < 2:
+        return
+    points = Oracle.of(subject, options.images).points()
+    gains = local_gains(subject.network, points.to(subject.device))
+    subject.passes += len(points)
+    for name, gain in gains.items():
+        yield Measurement.of("lipschitz_layer_gain", stats.mean(gain), layer=name, norm="l2")

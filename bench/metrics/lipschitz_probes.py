@@ -1,0 +1,47 @@
+"""Two changes that a proxy of a Lipschitz constant must see, or must not: does the retention-matrix proxy? Exact.
+
+    batch-norm gain     every batch norm's scale and shift times 4: operator norms grow fourfold; passed if the proxy grows
+                        at least twofold in every layer and stage
+    channel sign flip   channels' signs turned in a way that leaves function and norms alone; passed if the proxy moves by
+                        at most 1 % everywhere
+
+For the proxies p1 and sigma_1 (`lipschitz_proxy`): the ratio of the proxy after the change to that before, where it is
+worst; and with the statistic's name ending in "passed", 1 or 0. See bench/lipschitz/fidelity.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.lipschitz.fidelity import probes
+from lcrbench.bench.lipschitz.oracle import Images, Oracle
+from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.models.binary import path_layers
+
+INFO = MetricInfo.about(__doc__, "ratio", bound="exact")
+PHASE: Phase = "lipschitz"
+
+
+@dataclass(frozen=True)
+class Options(Images):
+    """`images`: number of test images, evenly spaced over the classes."""
+
+    images: int = 16
+
+
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
+    """Yield ratio and verdict of each probe and proxy; nothing for a network with fewer than two binary layers in a row."""
+    if len(path_layers(subject.network)) < 2:
+        return
+    points = Oracle.of(subject, options.images).points().to(subject.device)
+    subject.passes += 2 * len(points)
+    for probe in probes(subject.network, points):
+        for statistic, value in (("", probe.ratio), (", passed", float(probe.passed))):
+            yield Measurement(
+                metric="lipschitz_probes",
+                value=value,
+                n=len(points),
+                statistic=f"{probe.name}, {probe.proxy}{statistic}",
+            )

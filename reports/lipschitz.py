@@ -1,0 +1,454 @@
+"""The Lipschitz part of a report: which networks move less, which orders the search can tell, and what each layer does.
+
+Everything is read from records. Where `lcrbench lipschitz` has measured the runs of a store, its records (in the store's
+folder `lipschitz`) stand in for the runs' own figures, if they cover as many runs.
+
+Networks are ranked by figures that have no scale: kappa, the gain over the size of the logits, and the smallest radius with
+a found flip; never by the change of the logits itself. An order of two methods counts only where all of these hold:
+
+- every effort that was searched (the quick one, and a longer one where there is one) finds the same order;
+- the bootstrap interval of the difference of medians leaves out 0: over images, in pairs, with one seed a method; over seeds
+  and images with several;
+- p < .05 after Holm's correction over the pairs of a figure: that bootstrap's p with one seed, with several Welch's over
+  seeds.
+
+Otherwise the two are *not separated*, and share their ranks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from lcrbench.bench import stats
+from lcrbench.bench.schema import Measurement, Record
+from lcrbench.bench.spec import RunSpec
+from lcrbench.bench.stats import Interval
+from lcrbench.bench.store import Store
+from lcrbench.errors import UserError
+from lcrbench.reports.comparison import CLEAN, Key, Row, Setting, chosen
+from lcrbench.reports.significance import ALPHA, holm, welch
+from lcrbench.reports.tables import Cell, Column, Table, TableRow, norm_text, radius_text
+
+FOLDER = "lipschitz"
+"""Where in a store `lcrbench lipschitz` keeps its records."""
+
+MOST_PAIRS = 150
+
+
+class Figure(NamedTuple):
+    """What is ranked: a figure of each image, in a norm and at a radius (of a flip radius: up to which was searched)."""
+
+    name: str
+    norm: str
+    radius_255: float
+
+    @property
+    def sign(self) -> int:
+        """Return 1 where less is better, -1 where more is."""
+        return -1 if self.name == "flip_radius" else 1
+
+    @property
+    def words(self) -> str:
+        """Return the figure as a table names it."""
+        name = {"kappa": "kappa", "relative_gain": "relative gain", "flip_radius": "flip radius"}[self.name]
+        where = (
+            norm_text(self.norm) if self.name == "flip_radius" else f"{norm_text(self.norm)} {self.radius_255:g}/255"
+        )
+        return f"{name}, {where}"
+
+
+FIGURES = ("kappa", "relative_gain", "flip_radius")
+
+
+class Verdict(NamedTuple):
+    """What the search can say about the order of two methods in one figure; `gap` is the first minus the second."""
+
+    first: Row
+    second: Row
+    figure: Figure
+    gap: Interval
+    p: float
+    separated: bool
+    why: str
+
+    @property
+    def better(self) -> Row:
+        """Return the method with the better found figure."""
+        return self.first if self.gap.value * self.figure.sign < 0 else self.second
+
+
+@dataclass
+class Lipschitz:
+    """What records hold: rows with their measurements, and the figures of each image by row and seed, named by effort."""
+
+    rows: list[Row]
+    by_image: dict[int, list[dict[str, np.ndarray]]]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def efforts(self) -> list[str]:
+        """Return the efforts that were searched, in words, from the quick to the longest."""
+        return list(
+            dict.fromkeys(k.split("/")[1] for seeds in self.by_image.values() for s in seeds for k in _named(s))
+        )
+
+    def keys(self, metric: str) -> list[Key]:
+        """Return all cells of a metric that any row has."""
+        return list(dict.fromkeys(k for row in self.rows for k in row.values if k.metric == metric))
+
+    @cached_property
+    def figures(self) -> list[Figure]:
+        """Return what can be ranked, in the order of tables: by figure, l2 first, from the smallest radius."""
+        found = {tuple(k.split("/")[2:]) for seeds in self.by_image.values() for s in seeds for k in _named(s)}
+        figures = [Figure(name, norm, float(radius)) for name, norm, radius in found]
+        return sorted(figures, key=lambda f: (FIGURES.index(f.name), f.norm != "l2", f.radius_255))
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """Return the verdict on each pair of methods in each figure; Holm's correction runs over the pairs of a "
+        "figure."""
+        return [v for figure in self.figures for v in _judge(self, figure)]
+
+    def rank(self, row: Row, figure: Figure) -> str:
+        """Return a method's place in a figure; a range where others are not separated from it; empty if not "
+        "measured."""
+        about = [v for v in self.verdicts if v.figure == figure and row in (v.first, v.second)]
+        if not about:
+            return ""
+        first = 1 + sum(v.separated and v.better is not row for v in about)
+        last = 1 + len(about) - sum(v.separated and v.better is row for v in about)
+        return f"{first}" if first == last else f"{first}–{last}"
+
+
+def _named(figures: dict[str, np.ndarray]) -> list[str]:
+    return [k for k in figures if k.startswith("lipschitz/") and k.count("/") == 4]
+
+
+def read(setting: Setting, store: Store) -> Lipschitz | None:
+    """Return the Lipschitz figures of a setting's finished runs; None if nothing was measured."""
+    runs = [run for row in setting.rows for run in row.runs]
+    sources = [{r.run_id: (store, r) for r in runs if any(m.metric in _SEARCHED for m in r.measurements)}]
+    apart: dict[str, dict[str, tuple[Store, Record]]] = defaultdict(dict)
+    notes = []
+    if (store.root / FOLDER).is_dir():
+        extra = Store(store.root / FOLDER)
+        by_run = {_apart(r.spec): r for r in runs}
+        for run_id in extra.ids():
+            try:
+                record = extra.record(run_id)
+            except UserError as error:
+                notes.append(str(error).replace(str(store.root) + "/", ""))
+                continue
+            run = by_run.get(_apart(record.spec))
+            # A run that was made again has another ledger: figures of the earlier one say nothing about it.
+            if run is not None and run.ledger == record.ledger:
+                apart[json.dumps(record.spec.metrics, sort_keys=True)][run.run_id] = (extra, record)
+    sources += sorted(apart.values(), key=lambda s: max(r.provenance.created for _, r in s.values()))
+    source = max(enumerate(sources), key=lambda s: (len(s[1]), s[0]))[1]
+    if not source:
+        # Layers may have been measured without a search.
+        source = {r.run_id: (store, r) for r in runs if any(m.metric.startswith("lipschitz_") for m in r.measurements)}
+    if not source:
+        return None
+    rows: list[Row] = []
+    by_image: dict[int, list[dict[str, np.ndarray]]] = {}
+    for row in setting.rows:
+        used = [source[r.run_id] for r in row.runs if r.run_id in source]
+        if not used:
+            continue
+        values = {k: v for k, v in row.values.items() if not k.metric.startswith("lipschitz_")}
+        for _, record in used:
+            for m in record.measurements:
+                if m.metric.startswith("lipschitz_"):
+                    values.setdefault(Key.of(m), []).append(m)
+        rows.append(replace(row, runs=tuple(r for _, r in used), values=values, _estimates={}))
+        by_image[row.index] = []
+        for place, record in used:
+            try:
+                by_image[row.index].append(place.by_image(record.run_id))
+            except UserError as error:
+                notes.append(str(error).replace(str(store.root) + "/", ""))
+    left_out = len(runs) - len(source)
+    if left_out:
+        notes.append(f"{left_out} of {len(runs)} runs have no figures by this search and are left out.")
+    return Lipschitz(rows, by_image, notes)
+
+
+_SEARCHED = ("lipschitz_kappa", "lipschitz_relative_gain", "lipschitz_flip_radius")
+
+
+def _apart(spec: RunSpec) -> str:
+    return json.dumps(spec.model_dump(mode="json", exclude={"metrics"}), sort_keys=True)
+
+
+def of_networks(networks: Sequence[tuple[str, Sequence[Measurement], dict[str, np.ndarray]]]) -> Lipschitz:
+    """Return the figures of networks that no store holds: their names, what was measured, and figures by image."""
+    rows, by_image = [], {}
+    for i, (name, measurements, figures) in enumerate(networks):
+        rows.append(Row(i, name, (), values={Key.of(m): [m] for m in measurements}))
+        by_image[i] = [figures]
+    return Lipschitz(rows, by_image)
+
+
+def _judge(found: Lipschitz, figure: Figure) -> list[Verdict]:
+    have = [r for r in found.rows if found.by_image[r.index] and all(_of(s, figure) for s in found.by_image[r.index])]
+    pairs, gaps = [], []
+    for a, b in itertools.combinations([r for r in have if not r.aside], 2):
+        seeds = [found.by_image[r.index] for r in (a, b)]
+        images = [s["lipschitz/images"] for side in seeds for s in side]
+        if any(not np.array_equal(i, images[0]) for i in images):
+            continue
+        efforts = [e for e in found.efforts if all(e in _of(s, figure) for side in seeds for s in side)]
+        if not efforts:
+            continue
+        values = [[[_of(s, figure)[e] for s in side] for side in seeds] for e in efforts]
+        pairs.append((a, b))
+        gaps.append([stats.median_gap(*sides) for sides in values])
+        if all(len(side) > 1 for side in seeds):
+            over_seeds = welch(*([float(np.median(v)) for v in side] for side in values[-1]))
+            p = 1.0 if over_seeds is None or np.isnan(over_seeds[1]) else over_seeds[1]
+            gaps[-1][-1] = gaps[-1][-1]._replace(p=p)
+    verdicts = []
+    for (a, b), by_effort, p in zip(pairs, gaps, holm([g[-1].p for g in gaps]), strict=True):
+        gap = by_effort[-1].interval
+        if len({np.sign(g.interval.value) for g in by_effort}) > 1:
+            why = "the quick and the longer search disagree on the order"
+        elif min(len(found.by_image[r.index]) for r in (a, b)) == 1 < max(len(found.by_image[r.index]) for r in (a, b)):
+            why = "one of them has a single seed, which says nothing about its method"
+        elif gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
+            why = "the interval of the difference holds 0"
+        elif p >= ALPHA:
+            why = f"p = {p:.2g} after Holm over {len(pairs)} pairs"
+        else:
+            why = ""
+        verdicts.append(Verdict(a, b, figure, gap, p, not why, why))
+    return verdicts
+
+
+def _of(figures: dict[str, np.ndarray], figure: Figure) -> dict[str, np.ndarray]:
+    """Return one network's figures of each image by effort; where no flip was found, it counts as the largest radius."""
+    ending = [figure.name, figure.norm, f"{figure.radius_255:g}"]
+    most = figure.radius_255 / 255 if figure.name == "flip_radius" else 1e9
+    return {k.split("/")[1]: np.minimum(figures[k], most) for k in _named(figures) if k.split("/")[2:] == ending}
+
+
+WHY = (
+    "All figures are lower bounds by search (a flip radius is an upper bound of the robust radius), in pixel space on "
+    "logits, in evaluation mode: kappa below 1 proves nothing. A longer search raises them by different amounts in "
+    "different networks, most where gradients mislead, so an order found by one effort alone may be the search's and "
+    "not the networks'. Methods are 'not separated' where the efforts disagree, where the interval of the difference "
+    "holds 0, or where p is not below .05 after Holm over the pairs."
+)
+SCALE = (
+    "The change of the logits itself ranks nothing: multiplying the last layer by 10 multiplies it by 10 and changes "
+    "no prediction, and a single radius can order a network of signs and a smooth one either way. Where margins are "
+    "tiny, as in a network that has learned little, kappa is large: read it beside the accuracy."
+)
+
+
+def effort_note(found: Lipschitz) -> str:
+    """Say how hard the search looked, on how many images, and whether a second effort checks the orders."""
+    if not found.efforts:
+        return "No search was made."
+    images = {len(s["lipschitz/images"]) for seeds in found.by_image.values() for s in seeds if s}
+    note = f"Search effort on {' or '.join(map(str, sorted(images)))} images: {found.efforts[-1]}"
+    if len(found.efforts) > 1:
+        return f"{note}; orders are checked against the quick search ({found.efforts[0]})."
+    return (
+        f"{note}. It is the only effort, so no longer search checks the orders: `lcrbench lipschitz RUN ... --preset "
+        "full` does, and the next report of the store shows it."
+    )
+
+
+def tables(found: Lipschitz) -> list[Table]:
+    """Return the tables of figures and ranks, of pairs, and of layers, as far as there is something in them."""
+    made = [figure_table(found), separation_table(found), layer_table(found)]
+    return [t for t in made if t.rows]
+
+
+def figure_table(found: Lipschitz) -> Table:
+    """Return the scale-free figures with their ranks, then what describes each network; one column a method."""
+    rows: list[TableRow] = []
+
+    def add(label: str, cells: Sequence[Cell], group: str = "") -> None:
+        if any(c.value is not None or c.text for c in cells):
+            rows.append(TableRow(label, tuple(cells), ranked=False, group=group))
+
+    def estimates(key: Key, scale: float = 1.0) -> list[Cell]:
+        return [_cell(row.estimate(key), scale) for row in found.rows]
+
+    balls = sorted(
+        {(k.norm, k.radius or 0.0) for k in found.keys("lipschitz_kappa")}, key=lambda b: (b[0] != "l2", b[1])
+    )
+    add("clean accuracy, %", estimates(CLEAN, 100))
+    for norm, radius in balls:
+        where = f"{norm_text(norm)}, {radius_text(radius)}"
+        figure = Figure("kappa", norm, round(radius * 255, 6))
+        add(f"kappa, median, {where}", estimates(Key("lipschitz_kappa", "q50", norm=norm, radius=radius)))
+        add("rank by kappa", [Cell(text=found.rank(row, figure)) for row in found.rows])
+        add(
+            f"flip found, % of images, {where}",
+            estimates(Key("lipschitz_kappa", "flipped", norm=norm, radius=radius), 100),
+        )
+    for norm, radius in balls:
+        where = f"{norm_text(norm)}, {radius_text(radius)}"
+        figure = Figure("relative_gain", norm, round(radius * 255, 6))
+        add(
+            f"relative gain, median, {where}",
+            estimates(Key("lipschitz_relative_gain", "q50", norm=norm, radius=radius)),
+        )
+        add("rank by relative gain", [Cell(text=found.rank(row, figure)) for row in found.rows])
+    for norm in dict.fromkeys(b[0] for b in balls):
+        largest = max(r for n, r in balls if n == norm) * 255
+        key = Key("lipschitz_flip_radius", "q50", norm=norm)
+        cells = [c if c.value is not None else Cell(text=f"> {largest:g}") for c in estimates(key, 255)]
+        if found.keys("lipschitz_flip_radius"):
+            add(f"smallest radius with a found flip, median, {norm_text(norm)}, 1/255 pixel units", cells)
+            figure = Figure("flip_radius", norm, round(largest, 6))
+            add("rank by flip radius", [Cell(text=found.rank(row, figure)) for row in found.rows])
+    for key in found.keys("lipschitz_slope"):
+        span = key.statistic.replace("-", "/255 to ")
+        add(f"slope of log omega on log radius, {norm_text(key.norm)}, {span}/255", estimates(key))
+    add("Lipschitz constant of the deployed network", [constant(row) for row in found.rows])
+    surrogate = Key("lipschitz_product", "surrogate", norm="l2")
+    add("product bound of the surrogate (hardtanh for sign), logits per pixel unit", estimates(surrogate))
+    add("surrogate predicts the same class, % of images", estimates(Key("lipschitz_agreement"), 100))
+    notes = (
+        effort_note(found),
+        WHY,
+        SCALE,
+        "Slope: 1 where a network is Lipschitz, 0 where it jumps. A network of signs jumps, so its Lipschitz constant "
+        "is infinite; the product bound is about another function, the surrogate with hardtanh in place of each sign, "
+        "and says little where the surrogate does not predict what the network does. Flip radii: images without a "
+        "found flip count as larger than every searched radius.",
+        *found.notes,
+    )
+    columns = tuple(Column(r.label + " †" * bool(r.aside), digits=3, note=r.aside) for r in found.rows)
+    return Table(
+        "lipschitz",
+        "Lipschitz figures of the deployed networks, in pixel units",
+        columns,
+        tuple(rows),
+        notes,
+        "Figure",
+        "row",
+        tuple(r.label for r in found.rows),
+    )
+
+
+def _cell(i: Interval | None, scale: float = 1.0) -> Cell:
+    if i is None:
+        return Cell()
+    ends = [None if v is None else v * scale for v in (i.low, i.high)]
+    return Cell(i.value * scale, ends[0], ends[1], i.n, i.how)
+
+
+def constant(row: Row) -> Cell:
+    """Return what is known of the Lipschitz constant of a row's deployed networks: infinite with signs, else bounded."""
+    if _signs(row):
+        return Cell(text="∞ (signs jump)")
+    bound = row.estimate(Key("lipschitz_product", "network", norm="l2"))
+    return Cell(text=f"≤ {bound.value:.3g}") if bound else Cell()
+
+
+def _signs(row: Row) -> bool:
+    """Tell whether a network has binary layers: by the record, or by what was measured of it."""
+    only = {"lipschitz_agreement", "lipschitz_proxy", "lipschitz_probes", "lipschitz_layer_gain"}
+    return row.binary or any(k.metric in only or k.statistic == "surrogate" for k in row.values)
+
+
+def separation_table(found: Lipschitz) -> Table:
+    """Return for each pair of methods and figure which is better, or that the search cannot tell, and why."""
+    columns = (
+        Column("difference of medians", digits=3),
+        Column("p, Holm", digits=4, least=True),
+        Column("verdict"),
+    )
+    rows = []
+    for v in found.verdicts:
+        scale = 255 if v.figure.name == "flip_radius" else 1
+        worse = v.second if v.better is v.first else v.first
+        said = f"{v.better.label} is better than {worse.label}" if v.separated else f"not separated: {v.why}"
+        label = f"{v.first.label} − {v.second.label}: {v.figure.words}"
+        rows.append(TableRow(label, (_cell(v.gap, scale), Cell(v.p), Cell(text=said)), ranked=False, group=""))
+    unit = "images: this is about the trained networks"
+    if any(len(s) > 1 for s in found.by_image.values()):
+        unit = "seeds and images where there are several seeds (p: Welch's over seeds), else over images alone"
+    notes = [f"Intervals: 95 % bootstrap over {unit}. Flip radii in 1/255 pixel units.", effort_note(found)]
+    if len(rows) > MOST_PAIRS:
+        notes.append(f"The first {MOST_PAIRS} of {len(rows)} pairs; the CSV file holds all.")
+    return Table("lipschitz-separation", "Which orders the search can tell", columns, tuple(rows), tuple(notes), "Pair")
+
+
+LAYER_FIGURES = {
+    "lower": Key("lipschitz_norms", "upper", norm="l2"),
+    "upper": Key("lipschitz_norms", "upper", norm="l2"),
+    "block": Key("lipschitz_product", "surrogate", norm="l2"),
+    "p1": Key("lipschitz_proxy", "p1"),
+    "sigma_1": Key("lipschitz_proxy", "sigma_1"),
+    "gain": Key("lipschitz_layer_gain", norm="l2"),
+}
+"""What is known of a layer, block or stage: the key of each figure but for the layer's name."""
+
+
+def layers(row: Row) -> list[str]:
+    """Return the names of a row's layers, blocks and stages, in the order of use, stages last."""
+    metrics = {k.metric for k in LAYER_FIGURES.values()}
+    names = dict.fromkeys(k.layer for k in row.values if k.layer and k.metric in metrics)
+    return sorted(names, key=lambda name: name.startswith("stage "))
+
+
+def layer_value(row: Row, name: str, figure: str) -> float | None:
+    """Return one figure of a layer, the mean over a row's seeds; None if it was not measured."""
+    found = row.values.get(LAYER_FIGURES[figure]._replace(layer=name))
+    if not found and figure == "block":
+        found = row.values.get(Key("lipschitz_product", "network", norm="l2", layer=name))
+    if not found:
+        return None
+    values = [m.low if figure == "lower" else m.value for m in found]
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def layer_table(found: Lipschitz) -> Table:
+    """Return each layer's bracket, its block's product bound, both proxies and the local gain, method by method."""
+    columns = (
+        Column("at least", "l2 to l2", "Operator norm", digits=3),
+        Column("at most", "l2 to l2", "Operator norm", digits=3),
+        Column("gap", "%", "Operator norm", digits=2),
+        Column("product bound", "l2 to l2", "Surrogate", digits=3),
+        Column("local gain", "l2 to l2", "Surrogate", digits=3),
+        Column("p1, as released", "1", "Retention proxy", digits=3),
+        Column("sigma 1, exact", "1", "Retention proxy", digits=3),
+    )
+    rows = []
+    for row in found.rows:
+        for name in layers(row):
+            lower, upper, block, gain, p1, sigma = (
+                layer_value(row, name, f) for f in ("lower", "upper", "block", "gain", "p1", "sigma_1")
+            )
+            gap = 100 * (upper / lower - 1) if lower and upper else None
+            cells = tuple(Cell(v) for v in (lower, upper, gap, block, gain, p1, sigma))
+            rows.append(TableRow(f"{row.label}: {name}", cells, ranked=False))
+    notes = (
+        "Operator norm: of a layer's linear map as deployed, batch norm folded in, between a Lanczos lower and a torus "
+        "upper bound. Product bound: of a block or stage of the surrogate network, with hardtanh in place of each "
+        "sign; that of a network of signs itself is infinite. Local gain: of the surrogate at the images, from a "
+        "binary layer's input to that of the next one, or from one stage's output to the next one's. The proxy of the "
+        "same pair is no bound of anything.",
+        "Means over the seeds.",
+    )
+    return Table("lipschitz-layers", "Layers, blocks and stages", columns, tuple(rows), notes, "Layer")
+
+
+def drawn(found: Lipschitz) -> list[Row]:
+    """Return the rows that figures draw, as elsewhere in a report: all, or the reference and the most accurate."""
+    return chosen(Setting(0, tuple(found.rows), found.rows[0])) if all(r.runs for r in found.rows) else found.rows
