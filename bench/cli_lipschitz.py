@@ -43,7 +43,7 @@ COSTLY = ("clever", "smoothing")
 @click.option("--images", type=int, help="Number of test images.  [default: the preset's]")
 @click.option("--seed", type=int, help="Seed of the search.  [default: 0]")
 @click.option("--also", multiple=True, metavar="METRIC", help="Also measure clever or smoothing, which take long.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option("--out", help="Folder for figures, tables and the search's state.  [default: STORE/lipschitz]")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def lipschitz(
@@ -70,9 +70,7 @@ def lipschitz(
     """
     from pathlib import Path
 
-    import torch
-
-    from lcrbench.bench.cli import device_named
+    from lcrbench.bench import device as devices
     from lcrbench.bench.lipschitz import search, subjects
     from lcrbench.reports import lipschitz as reports
 
@@ -82,11 +80,8 @@ def lipschitz(
             raise unknown("metric for --also", name, COSTLY)
     if not runs and not models:
         raise UserError("name a run (see `lcrbench list runs`), or a model with --model MODULE:FUNCTION")
-    device = device_named(device)
-    torch.set_num_threads(1)
-    # Float32 means float32: on an accelerator the products of convolutions would else be rounded to 10 bits.
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
+    device = devices.choose(device)
+    devices.prepare(device)
     found_runs = [subjects.of_run(store, run, source, device) for run in dict.fromkeys(runs)]
     named: list[tuple[str, Record | None, Subject]] = [
         (f"{record.spec.label} seed {record.spec.seed} ({record.run_id[:8]})", record, subject)
@@ -148,18 +143,19 @@ def _keep(
     import dataclasses
 
     from lcrbench import registry
+    from lcrbench.bench import device as devices
     from lcrbench.bench import env, store
     from lcrbench.bench.spec import RunSpec
 
     given = {n: dataclasses.asdict(_of(registry.load("metric", n), n, options)) for n in infos}
     spec = RunSpec.model_validate(record.spec.model_dump() | {"metrics": given})
-    provenance = env.provenance(device, 1, env.command_line(), record.provenance.corruptions, deterministic=True)
+    planned = env.provenance(device, 1, env.command_line(), record.provenance.corruptions, deterministic=True)
     update = {
         "run_id": spec.run_id,
         "spec": spec,
         "metrics": infos,
         "measurements": tuple(measurements),
-        "provenance": provenance,
+        "provenance": devices.describe(device, planned),
     }
     files = {store.BY_IMAGE: store.pack(subject.by_image)}
     store.Store(folder, create=True).write(record.model_copy(update=update), files)
@@ -194,7 +190,7 @@ def _lines(found: Lipschitz) -> list[str]:
     """Return what is printed: each network's figures, the orders, the effort and what it means."""
     from lcrbench.reports import lipschitz as reports
     from lcrbench.reports.comparison import Key
-    from lcrbench.reports.tables import norm_text
+    from lcrbench.reports.words import norm_text
 
     lines = []
     for row in found.rows:
@@ -233,16 +229,19 @@ def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], folder: Path) 
     """Write tables, figures and all measurements; return where."""
     import csv
 
-    from lcrbench.reports import figures, lipschitz_fidelity, lipschitz_figures, tables
+    from lcrbench.reports import figures, lipschitz_fidelity, writers
     from lcrbench.reports import lipschitz as reports
+    from lcrbench.reports.pictures import lipschitz, lipschitz_layers, lipschitz_slope
+    from lcrbench.reports.pictures import lipschitz_fidelity as fidelity_picture
 
     made = [*reports.tables(found), *lipschitz_fidelity.tables(found)]
-    pictures = [*lipschitz_figures.pictures(found), lipschitz_fidelity.picture(found)]
+    drawings = (lipschitz, lipschitz_slope, lipschitz_layers, fidelity_picture)
+    pictures = [module.picture(found) for module in drawings]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "lipschitz.md").write_text("\n".join(map(tables.markdown, made)), encoding="utf-8")
+        (folder / "lipschitz.md").write_text("\n".join(map(writers.markdown, made)), encoding="utf-8")
         for table in made:
-            tables.frame(table).to_csv(folder / f"{table.name}-table.csv", index=False)
+            writers.frame(table).to_csv(folder / f"{table.name}-table.csv", index=False)
         for picture in pictures:
             if picture is not None:
                 figures.save(picture, folder)

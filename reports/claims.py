@@ -8,8 +8,8 @@ A verdict is *supported*, *refuted* or *not enough data*, and holds for the sett
 - Usual Lipschitz regularizers collapse on binary networks: a run collapses if it diverges or ends below twice chance while
   its base method without the regularizer does not. Supported if most runs of every such regularizer collapse; refuted if
   fewer than half do for each. Needs `MIN_SEEDS` runs.
-- The retention matrix tracks the spectral norm: a rank correlation that the records hold (metric `retention_fidelity`,
-  statistic `spearman`, n of at least 8 layers). Supported if its interval lies above `TRACKS`; refuted if below.
+- The retention matrix tracks the spectral norm: the rank correlation over layers (at least 8), each the mean over seeds, of
+  the exact proxy with the layer's operator norm. Supported if its interval lies above `TRACKS`; refuted if below.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lcrbench.bench import stats
 from lcrbench.reports.budget_proof import budget_proof
-from lcrbench.reports.comparison import CLEAN, Key, Row, Setting
+from lcrbench.reports.comparison import CLEAN, Row, Setting
+from lcrbench.reports.lipschitz_fidelity import over_layers
 from lcrbench.reports.significance import Difference, against_base, differences
 
 Verdict = Literal["supported", "refuted", "not enough data"]
@@ -134,15 +136,17 @@ def _fidelity(setting: Setting) -> Judged:
         "The rank correlation over layers of the retention matrix's top singular value with the layer's own norm, n of at "
         f"least 8. Supported: its 95 % interval lies above {TRACKS:g}. Refuted: below."
     )
-    key = Key("retention_fidelity", "spearman")
     said, verdicts = [], []
     for row in setting.rows:
-        i = row.estimate(key)
-        if i is None:
+        proxy, norm = over_layers(row, "sigma_1", "upper")
+        if len(proxy) < stats.LEAST:
+            if proxy:
+                said.append(f"{row.label}: {len(proxy)} layers")
             continue
+        i = stats.correlation(proxy, norm)
         ends = "" if i.low is None or i.high is None else f" [{i.low:.2f}, {i.high:.2f}]"
         said.append(f"{row.label}: {i.value:.2f}{ends}, n={i.n}")
-        usable = i.low is not None and i.high is not None and min(m.n for m in row.values[key]) >= 8
+        usable = i.low is not None and i.high is not None
         above, below = usable and (i.low or 0) > TRACKS, usable and (i.high or 0) < TRACKS
         verdicts.append("supported" if above else "refuted" if below else "not enough data")
     agreed = verdicts[0] if verdicts and len(set(verdicts)) == 1 else "not enough data"

@@ -36,7 +36,6 @@ GROUPS = {
 COMMON = tuple(name for group, names in GROUPS.items() if group != "extra" for name in names)
 PLAIN = Ledger.model_fields["budget_class"].default
 REFERENCE = "full_precision"
-SECANT = "lipschitz_secant"
 # More lines than this in one panel are a tangle, and more columns than that no table; the files hold all.
 MOST, MOST_COLUMNS = 8, 16
 
@@ -239,7 +238,7 @@ def _unfinished(store: Store) -> int:
 
 def within(interval: Interval, key: Key) -> Interval:
     """Return an interval over few seeds cut to where the quantity can lie: an accuracy between 0 and 1, a gain above 0."""
-    if key.metric == "lipschitz_secant" and interval.low is not None:
+    if key.metric.startswith("lipschitz_") and key.metric != "lipschitz_slope" and interval.low is not None:
         return interval._replace(low=max(0.0, interval.low))
     if key.metric not in (CLEAN.metric, COMMON_ERROR.metric) or interval.low is None or interval.high is None:
         return interval

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import pandas as pd
@@ -30,6 +30,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.path import Path as MplPath
 from matplotlib.textpath import TextPath
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Affine2D
 
 from lcrbench.bench.stats import Interval
@@ -404,3 +405,42 @@ def line(ax: Axes, hits: Hits, row: Row, points: Sequence[Point], scale: float =
         )
     for px, interval, text, _ in points:
         hits.point(ax, px, interval.value * scale, text, row.index)
+
+
+def logarithmic(ax: Axes, values: list[float]) -> None:
+    """Give a y axis a logarithmic scale that has room for 0: a step of sign activations may leave most images unmoved.
+
+    On a plain logarithmic axis a zero lies infinitely far below, and the lines that lead there take the layout with them.
+    """
+    positive = [v for v in values if v > 0]
+    if not positive:
+        return
+    if min(values) <= 0:
+        # Linear below a third of the smallest positive number, so that 0 stands a little below it.
+        threshold = min(positive) / 3
+        ax.set_yscale("symlog", linthresh=threshold, linscale=0.3)
+        ax.set_ylim(bottom=-threshold / 3)
+        decades = range(math.floor(math.log10(threshold)), math.ceil(math.log10(max(positive))) + 1)
+        steps = (1, 2, 5) if len(decades) < 4 else (1,)
+        ticks = [s * 10.0**d for d in decades for s in steps if threshold < s * 10.0**d <= max(positive)]
+        ax.set_yticks([0.0, *ticks])
+    else:
+        ax.set_yscale("log")
+        decades_spanned = math.log10(max(positive) / min(positive))
+        ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if decades_spanned < 3 else (1,)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def positive(ax: Axes, side: Literal["x", "y"], values: Sequence[float]) -> None:
+    """Give an axis of positive values a scale from 0, or a logarithmic one where they span more than a factor of 30."""
+    if not values:
+        return
+    if min(values) > 0 and max(values) > 30 * min(values):
+        ax.set(**{f"{side}scale": "log"})
+        axis = ax.xaxis if side == "x" else ax.yaxis
+        axis.set_major_locator(LogLocator(10))
+        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        axis.set_minor_locator(NullLocator())
+    else:
+        ax.set(**{f"{side}lim": (0, 1.08 * max(values))})

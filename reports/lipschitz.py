@@ -35,7 +35,8 @@ from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports.comparison import CLEAN, Key, Row, Setting, chosen
 from lcrbench.reports.significance import ALPHA, holm, welch
-from lcrbench.reports.tables import Cell, Column, Table, TableRow, norm_text, radius_text
+from lcrbench.reports.tables import Cell, Column, Table, TableRow
+from lcrbench.reports.words import norm_text, radius_text
 
 FOLDER = "lipschitz"
 """Where in a store `lcrbench lipschitz` keeps its records."""
@@ -44,7 +45,7 @@ MOST_PAIRS = 150
 
 
 class Figure(NamedTuple):
-    """What is ranked: a figure of each image, in a norm and at a radius (of a flip radius: up to which was searched)."""
+    """What is ranked: a figure of each image, in a norm, at a radius (a flip radius: searched up to that one)."""
 
     name: str
     norm: str
@@ -87,7 +88,7 @@ class Verdict(NamedTuple):
 
 @dataclass
 class Lipschitz:
-    """What records hold: rows with their measurements, and the figures of each image by row and seed, named by effort."""
+    """What records hold: rows with their measurements, and the figures of each image by row and seed, by effort."""
 
     rows: list[Row]
     by_image: dict[int, list[dict[str, np.ndarray]]]
@@ -234,7 +235,7 @@ def _judge(found: Lipschitz, figure: Figure) -> list[Verdict]:
 
 
 def _of(figures: dict[str, np.ndarray], figure: Figure) -> dict[str, np.ndarray]:
-    """Return one network's figures of each image by effort; where no flip was found, it counts as the largest radius."""
+    """Return one network's figures of each image by effort; an image without a flip counts as the largest radius."""
     ending = [figure.name, figure.norm, f"{figure.radius_255:g}"]
     most = figure.radius_255 / 255 if figure.name == "flip_radius" else 1e9
     return {k.split("/")[1]: np.minimum(figures[k], most) for k in _named(figures) if k.split("/")[2:] == ending}
@@ -352,7 +353,7 @@ def _cell(i: Interval | None, scale: float = 1.0) -> Cell:
 
 
 def constant(row: Row) -> Cell:
-    """Return what is known of the Lipschitz constant of a row's deployed networks: infinite with signs, else bounded."""
+    """Return what is known of the Lipschitz constant of the deployed networks: infinite with signs, else bounded."""
     if _signs(row):
         return Cell(text="∞ (signs jump)")
     bound = row.estimate(Key("lipschitz_product", "network", norm="l2"))

@@ -76,16 +76,14 @@ def methods_notes(compared: Comparison) -> list[dict[str, str]]:
         ),
         (
             "Empirical Lipschitz figures",
-            "The secant gain ‖f(x+d) − f(x)‖ / ‖d‖ is measured on the deployed network, over sampled images and "
-            "directions, in "
-            "pixel space with images in [0, 1]. The largest gain over all directions is at least what was found, so "
-            "it is a lower "
-            "bound of the Lipschitz constant at that radius, and it grows with more search. A network with sign "
-            "activations has "
-            "jumps, so its true constant is infinite and only a figure at a named radius has meaning. Logits can be "
-            "scaled without "
-            "changing a single decision, so a smaller gain is not by itself a more robust network: nothing is ranked "
-            "by it.",
+            "omega(x; eps) is the largest ‖f(x+d) − f(x)‖ that a search found over ‖d‖ ≤ eps with x+d in the box of "
+            "pixels [0, 1], f the logits of the deployed network; kappa the largest change of a margin over the margin. "
+            "Both are lower bounds and grow with more search, so how hard was searched is said beside them. A network "
+            "with sign activations jumps: its Lipschitz constant is infinite, and only a figure at a named radius has "
+            "meaning. Logits can be scaled without changing a single decision, so networks are ranked by kappa, by the "
+            "gain over the size of the logits and by the smallest radius with a found flip, which have no scale, and "
+            "never by omega. Two methods are not separated where a quick and a longer search disagree on their order, or "
+            "where the difference may be chance.",
         ),
         (
             "Budget",

@@ -52,6 +52,7 @@ class Section:
     pictures: list[tuple[Picture, list[str], str, list[str]]] = field(default_factory=list)
     """A figure with its panels' SVG, its folder ("" or "setting-2/") and its files' names."""
     problems: list[str] = field(default_factory=list)
+    lipschitz: list[Table] = field(default_factory=list)
 
 
 def render(
@@ -140,6 +141,7 @@ def _section(section: Section, index: dict[str, int], many: bool) -> dict[str, A
         "generic": section.generic and view(section.generic, f"{prefix}-generic", index),
         "published": section.published and view(section.published, f"{prefix}-published", index),
         "problems": section.problems,
+        "lipschitz": [view(t, f"{prefix}-{t.name}-table", index) for t in section.lipschitz],
         "pictures": [_picture(*p, index) for p in section.pictures],
         "proof": {
             "identical": section.proof.identical,

@@ -14,8 +14,19 @@ import pandas as pd
 
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
-from lcrbench.reports import budget_proof, claims, findings, measured, notes, page, results, writers
+from lcrbench.reports import (
+    budget_proof,
+    claims,
+    findings,
+    lipschitz_fidelity,
+    measured,
+    notes,
+    page,
+    results,
+    writers,
+)
 from lcrbench.reports import comparison as reading
+from lcrbench.reports import lipschitz as lipschitz_part
 from lcrbench.reports.comparison import Comparison, Setting
 from lcrbench.reports.page import Section
 from lcrbench.reports.significance import (
@@ -76,8 +87,13 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
         heatmap,
         lipschitz,
         lipschitz_error,
+        lipschitz_layers,
+        lipschitz_slope,
         performance_profile,
         training,
+    )
+    from lcrbench.reports.pictures import (
+        lipschitz_fidelity as fidelity_picture,
     )
 
     outcomes = Outcomes(store) if len(compared.runs) <= MAX_OUTCOME_RUNS else None
@@ -108,12 +124,18 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
                 f"Differences over images are left out, because the store has {len(compared.runs):,} runs: name a few "
                 "methods to compare to have them."
             )
+        moduli = lipschitz_part.read(setting, store)
+        if moduli is not None:
+            section.lipschitz = [*lipschitz_part.tables(moduli), *lipschitz_fidelity.tables(moduli)]
         drawn = setting.index < most_drawn
         drawings = [
             corruption_curves.picture(setting, outcomes),
             heatmap.picture(setting),
-            lipschitz.picture(setting),
-            lipschitz_error.picture(setting),
+            *(
+                drawing.picture(moduli)
+                for drawing in (lipschitz, lipschitz_slope, lipschitz_layers, fidelity_picture, lipschitz_error)
+                if moduli is not None
+            ),
             accuracy_operations.picture(setting),
             critical_difference.picture(setting),
             performance_profile.picture(setting),
@@ -198,7 +220,7 @@ def _write_tables(section: Section, folder: Path) -> list[str]:
     """Write a setting's tables; returns the files' names."""
     names = ["table.md", "table.tex", "table.csv", "corruptions.csv", "budget.csv"]
     published = [section.published] if section.published else []
-    main, rest = section.main, [*published, *section.differences, section.corruptions]
+    main, rest = section.main, [*published, *section.differences, section.corruptions, *section.lipschitz]
     text = [
         f"# {writers.escape_markdown(section.setting.title)}\n",
         section.summary and writers.escape_markdown(section.summary) + "\n",
@@ -222,6 +244,9 @@ def _write_tables(section: Section, folder: Path) -> list[str]:
         frames = [writers.frame(t).assign(endpoint=t.caption) for t in section.differences]
         pd.concat(frames, ignore_index=True).to_csv(folder / "differences.csv", index=False)
         names.append("differences.csv")
+    for table in section.lipschitz:
+        names.append(f"{table.name}-table.csv")
+        writers.frame(table).to_csv(folder / names[-1], index=False)
     proof = section.proof
     rows = [
         {"field": name, "equal": equal} | dict(zip(map(str, range(len(values))), values, strict=True))

@@ -15,7 +15,6 @@ from lcrbench.reports.comparison import (
     COMMON_ERROR,
     GROUPS,
     MOST_COLUMNS,
-    SECANT,
     Key,
     Row,
     Setting,
@@ -89,8 +88,9 @@ def training_cpu(record: Record) -> float | None:
 
 
 def lipschitz_key(setting: Setting) -> Key | None:
-    """Return the Lipschitz cell that stands in the main table: the secant gain's 95th percentile at the middle radius."""
-    keys = [k for k in setting.keys(SECANT) if k.statistic == "q95" and not k.layer]
+    """Return the Lipschitz cell that stands in the main table: the median kappa at the middle radius, l2 if it was run."""
+    keys = [k for k in setting.keys("lipschitz_kappa") if k.statistic == "q50"]
+    keys = [k for k in keys if k.norm == "l2"] or keys
     return sorted(keys, key=lambda k: k.radius or 0.0)[len(keys) // 2] if keys else None
 
 
@@ -126,7 +126,7 @@ def main_table(setting: Setting, outcomes: Outcomes | None = None) -> Table:
         info = setting.metrics[lipschitz.metric]
         bound = {"lower": "lower bound", "upper": "upper bound"}.get(info.bound, info.bound)
         where = f"{norm_text(lipschitz.norm)}, {radius_text(lipschitz.radius)}".removesuffix(", ")
-        columns.append(Column(f"q95, {bound}", f"{where}, {info.unit}", "Secant gain", None, 2))
+        columns.append(Column(f"median, {bound}", f"{where}, {info.unit}", "Kappa", None, 2))
     columns.append(Column("clean − mean", "points", "Drop", digits=digits, scale=100))
     calibration = [CALIBRATION] if any(r.estimate(CALIBRATION) for r in setting.rows) else []
     columns += [Column("ECE", "%", "Calibration", False, digits, 100) for _ in calibration]
@@ -180,9 +180,8 @@ def main_table(setting: Setting, outcomes: Outcomes | None = None) -> Table:
     notes.append(pool_note(setting))
     if lipschitz:
         notes.append(
-            "The secant gain is not ranked: the scale of raw logits is arbitrary, and the figure is only a "
-            f"{'lower bound' if setting.metrics[lipschitz.metric].bound == 'lower' else 'figure'}. See the methods "
-            "notes."
+            "Kappa: the largest change of a margin that a search found within the radius, over the margin; 1 is a flip. A "
+            "lower bound, ranked among the Lipschitz figures, where orders that the search cannot tell are marked."
         )
     notes.append(topology_note(setting))
     costs = (

@@ -86,13 +86,13 @@ class Options:
         return [Ball(norm, r / 255) for norm in ("l2", "linf") for r in sorted(set(getattr(self, norm)))]
 
     def efforts(self) -> list[Options]:
-        """Return the quick effort on the same images and radii, then this one if it looks harder.
+        """Return this effort, after the quick one on the same images and radii if this one looks harder.
 
         An order of two networks counts only if both find it.
         """
         one = PRESETS["quick"]
         quick = replace(self, random=one.random, steps=one.steps, restarts=one.restarts, searches=one.searches)
-        return [quick] if quick == self else [quick, self]
+        return [quick, self] if self.passes > quick.passes else [self]
 
     @property
     def passes(self) -> int:

@@ -22,7 +22,11 @@ TABLES = {
     "methods": ["full_precision", "irnet", "irnet+lcr"],
     "budget": {"images": 800, "batch": 50, "lr": 0.05},
     "evaluation": {"corruptions": ["gaussian_noise", "fog", "gaussian_blur"], "severities": [1, 5], "block": 32},
-    "metrics": {"accuracy": {}, "corruption_error": {}, "lipschitz_secant": {"images": 10, "directions": 2}},
+    "metrics": {
+        "accuracy": {},
+        "corruption_error": {},
+        "lipschitz_kappa": {"images": 10, "l2": [8.0, 128.0], "random": 2, "steps": 2},
+    },
 }
 
 
@@ -46,7 +50,9 @@ def test_every_run_is_whole(grid: tuple[Path, list[Record]]) -> None:
         assert r.ledger is not None
         assert (r.ledger.images, r.ledger.steps) == (800, 16)
         assert r.ledger.forward == r.ledger.backward == {"student": 800}
-        assert r.ledger.evaluation_forward == {"evaluation": 7 * 100, "lipschitz": 10 + 4 * 2 * 10}
+        # What a search is checked with, the start, and by ball 2 candidates, 2 chains of 2 steps, and the two points again.
+        search = 3 * 8 + 10 + 2 * 10 * (2 + 2 * (2 + 1) + 2)
+        assert r.ledger.evaluation_forward == {"evaluation": 7 * 100, "lipschitz": search}
         assert {"data", "training", "evaluation", "corruption", "lipschitz"} <= set(r.ledger.seconds)
         cells = {(m.corruption, m.severity) for m in r.measurements if m.metric == "accuracy"}
         assert cells == {("", 0)} | {(c, s) for c in ("gaussian_noise", "fog", "gaussian_blur") for s in (1, 5)}
@@ -64,9 +70,7 @@ def test_measurements_agree_with_outcomes(grid: tuple[Path, list[Record]]) -> No
     root, records = grid
     for r in records:
         right = Store(root).outcomes(r.run_id)
-        found = {
-            (m.metric, m.corruption, m.severity): m.value for m in r.measurements if m.metric != "lipschitz_secant"
-        }
+        found = {(m.metric, m.corruption, m.severity): m.value for m in r.measurements if m.metric != "lipschitz_kappa"}
         assert found["accuracy", "", 0] == right["clean"].mean()
         assert found["accuracy", "fog", 5] == right["fog/5"].mean()
         common = np.stack([right[f"{c}/{s}"] for c in ("gaussian_noise", "fog") for s in (1, 5)])
@@ -75,16 +79,20 @@ def test_measurements_agree_with_outcomes(grid: tuple[Path, list[Record]]) -> No
         assert ("corruption_error", "blur", 0) not in found
 
 
-def test_secants_are_ordered_lower_bounds(grid: tuple[Path, list[Record]]) -> None:
-    for r in grid[1]:
-        assert r.metrics["lipschitz_secant"].bound == "lower"
-        by = {(m.radius, m.statistic): m for m in r.measurements if m.metric == "lipschitz_secant"}
-        assert len({radius for radius, _ in by}) == 4
-        for radius, _ in by:
-            # A sign network is flat between its jumps: a small radius may find no change at all.
-            assert 0 <= by[radius, "q50"].value <= by[radius, "q95"].value <= by[radius, "max"].value
-            assert by[radius, "max"].low is None
-        assert by[128 / 255, "q50"].value > 0
+def test_kappa_is_an_ordered_lower_bound_kept_by_image(grid: tuple[Path, list[Record]]) -> None:
+    root, records = grid
+    for r in records:
+        assert r.metrics["lipschitz_kappa"].bound == "lower"
+        by = {(m.radius, m.statistic): m.value for m in r.measurements if m.metric == "lipschitz_kappa"}
+        kept = Store(root).by_image(r.run_id)
+        effort = "2 random candidates and 2 x 2 steps an image and radius"
+        for radius in (8, 128):
+            values = kept[f"lipschitz/{effort}/kappa/l2/{radius}"]
+            assert values.shape == kept["lipschitz/images"].shape == (10,)
+            assert by[radius / 255, "flipped"] == (values >= 1).mean()
+            if (radius / 255, "q50") in by:
+                assert by[radius / 255, "q50"] == pytest.approx(np.median(values), rel=1e-6)
+        assert by[8 / 255, "flipped"] <= by[128 / 255, "flipped"]
 
 
 def test_the_stored_weights_give_the_stored_outcomes(grid: tuple[Path, list[Record]]) -> None:
@@ -209,8 +217,8 @@ def _spec(folder: Path) -> str:
         ({"methods": ["full_precision+lcr"]}, "needs binary convolutions"),
         ({"backbone": "resnet2"}, "did you mean 'resnet20'"),
         ({"metrics": {"acuracy": {}}}, "did you mean 'accuracy'"),
-        ({"metrics": {"lipschitz_secant": {"radius": [1]}}}, "did you mean 'radii'"),
-        ({"metrics": {"lipschitz_secant": {"radii": [0]}}}, "radii > 0"),
+        ({"metrics": {"lipschitz_kappa": {"linff": [1]}}}, "did you mean 'linf'"),
+        ({"metrics": {"lipschitz_kappa": {"l2": [0]}}}, "positive number"),
         ({"evaluation": {"corruptions": ["fogg"]}}, "did you mean 'fog'"),
         ({"seeds": [0, 0]}, "named twice"),
         ({"data": {"size": 20}}, "8 divides"),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
+import scipy
 
 from lcrbench.bench import stats
+from lcrbench.errors import UserError
 
 
 def test_wilson_closed_form() -> None:
@@ -35,3 +38,73 @@ def test_quantile_interval_covers() -> None:
             hits += i.low is not None and i.low <= truth and (i.high is None or truth <= i.high)
         assert hits / 400 > 0.92
     assert stats.quantile(np.arange(20), 0.95).high is None
+
+
+class TestBootstrap:
+    def test_of_a_mean_is_near_students_interval(self) -> None:
+        x = np.random.default_rng(0).normal(1, 2, 400)
+        i = stats.bootstrap([x], lambda v, axis: v.mean(axis))
+        t = stats.mean(x)
+        assert i.value == pytest.approx(t.value)
+        assert (i.low, i.high) == pytest.approx((t.low, t.high), abs=0.03)
+        assert i == stats.bootstrap([x], lambda v, axis: v.mean(axis))
+
+    def test_pairs_stay_together(self) -> None:
+        x = np.random.default_rng(0).lognormal(0, 2, 100)
+        i = stats.bootstrap([x, x + 0.5], lambda a, b, axis: b.mean(axis) - a.mean(axis))
+        assert (i.low, i.high) == pytest.approx((0.5, 0.5))
+
+    def test_without_an_interval_where_a_resample_has_no_value(self) -> None:
+        i = stats.bootstrap([[0.0, 0.0, 1.0]], lambda v, axis: np.log(v.mean(axis)))
+        assert (i.low, i.high) == (None, None)
+
+
+class TestMedianGap:
+    def test_of_one_network_each_is_paired_over_images(self) -> None:
+        x = np.random.default_rng(0).lognormal(0, 2, 200)
+        gap = stats.median_gap([1.1 * x], [x])
+        assert gap.interval.value == pytest.approx(0.1 * np.median(x))
+        assert 0 < gap.interval.low < gap.interval.high
+        assert gap.p == pytest.approx(2 / 2001)
+        assert "paired" in gap.interval.how
+        turned = stats.median_gap([x], [1.1 * x])
+        assert turned.interval.value == pytest.approx(-gap.interval.value)
+
+    def test_of_seeds_is_as_wide_as_the_seeds_are_apart(self) -> None:
+        rng = np.random.default_rng(0)
+        x = rng.normal(10, 0.01, 500)
+        a, b = ([x + s for s in rng.normal(0, 1, 5)] for _ in range(2))
+        i = stats.median_gap(a, b).interval
+        expected = np.hypot(*(np.std([np.median(v) for v in side]) / np.sqrt(5) for side in (a, b)))
+        assert i.high - i.low == pytest.approx(2 * 1.96 * expected, rel=0.1)
+        assert i.n == 10
+
+    def test_covers_the_difference_of_two_networks(self) -> None:
+        """95 % nominal: of 200 samples of 60 images, the interval must miss the true difference in 2 to 22."""
+        missed = 0
+        for k in range(200):
+            z = np.random.default_rng(k).normal(size=(2, 60))
+            i = stats.median_gap([z[0]], [0.5 * z[0] + z[1] - 0.3]).interval
+            missed += not i.low <= 0.3 <= i.high
+        assert 2 <= missed <= 22, missed
+
+
+def test_correlation_against_scipy_and_its_refusal() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(20)
+    y = x + rng.standard_normal(20)
+    i = stats.correlation(x, y)
+    assert i.value == pytest.approx(scipy.stats.spearmanr(x, y).statistic, abs=1e-12)
+    assert i.low < i.value < i.high
+    assert np.isnan(stats.correlation(np.ones(9), np.arange(9)).value)
+    with pytest.raises(UserError, match="at least 8 points, not 7"):
+        stats.correlation(x[:7], y[:7])
+
+
+def test_open_quantiles_are_left_out_among_the_infinite() -> None:
+    x = np.array([*np.arange(70.0), *[np.inf] * 30])
+    i = stats.open_quantile(x, 0.5)
+    assert i.value == 49.5
+    assert i.high is not None
+    assert stats.open_quantile(x, 0.68).high is None
+    assert stats.open_quantile(x, 0.8) is None

@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from torch import nn
 
-from lcrbench.bench import env, runner
+from lcrbench.bench import runner
 from lcrbench.bench.cli_lipschitz import lipschitz
-from lcrbench.bench.lipschitz import report, search, subjects
+from lcrbench.bench.lipschitz import search, subjects
 from lcrbench.bench.spec import make_grid
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
+from lcrbench.reports import comparison, report
+from lcrbench.reports import lipschitz as lipschitz_part
 
-from .nets import Linear, built, grey, subject
+from .nets import built
 
 SMALL = ["--preset", "quick", "--l2", "8 64", "--images", "10", "--data", "fashion-mnist-10k", "--size", "16"]
 
@@ -30,6 +33,33 @@ def dull() -> nn.Module:
 
 def sharp() -> nn.Module:
     return built("bnn", "vgg_tiny", 16, seed=1)
+
+
+def training() -> nn.Module:
+    return built().train()
+
+
+class Noisy(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)[:, :3] + torch.rand(len(x), 3)
+
+
+class Mixed(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x.flatten(1)[:, :3]
+        return y - y.mean(0)
+
+
+def noisy() -> nn.Module:
+    return Noisy().eval()
+
+
+def mixed() -> nn.Module:
+    return Mixed().eval()
+
+
+def broken() -> nn.Module:
+    raise ZeroDivisionError("division by zero")
 
 
 def call(*words: str) -> Any:
@@ -45,67 +75,62 @@ def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:
     words = ["--model", "somebodys:dull", "--model", "somebodys:sharp", *SMALL, "--out", str(tmp_path)]
     first = call(*words)
     assert first.exit_code == 0, first.output
-    assert "separated" in first.output or "below that of" in first.output
+    assert "not separated" in first.output or "is better than" in first.output
+    assert "∞ (signs jump)" in first.output
     assert "lower bounds" in first.output
+    assert "2 x 5 steps" in first.output
     rows = pd.read_csv(tmp_path / "lipschitz.csv")
     assert set(rows["network"]) == {"somebodys:dull", "somebodys:sharp"}
-    assert set(rows["radius_255"]) == {8, 64}
-    assert (tmp_path / "lipschitz.png").read_bytes().startswith(b"\x89PNG")
-    assert "<svg" in (tmp_path / "lipschitz.svg").read_text()
-    again = call(*words)
-    assert "found:" not in again.stderr
-    assert again.stdout == first.stdout
-    stored = sorted(tmp_path.glob("search/*/*.npz"))
-    assert len(stored) == 4
+    assert {round(r * 255) for r in rows["radius"].dropna()} >= {8, 64}
+    assert {"lipschitz_norms", "lipschitz_product", "lipschitz_proxy", "lipschitz_probes"} <= set(rows["metric"])
+    text = (tmp_path / "lipschitz.md").read_text()
+    for said in ("rank by kappa", "Operator norm", "Probes of the proxy", "fewer than 8 points", "infinite"):
+        assert said in text
+    for name in ("lipschitz", "lipschitz_slope", "lipschitz_layers", "lipschitz_fidelity"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (tmp_path / f"{name}.svg").read_text()
+    stored = sorted(tmp_path.glob("search/*/l2-64-*.npz"))
+    assert len(stored) == 2
     stored[0].write_bytes(stored[0].read_bytes()[:100])
-    assert call(*words).stdout == first.stdout
+    again = call(*words)
+    assert again.stderr.count("found:") == 1
+    assert again.stderr.count("read:") == 3
+    assert again.stdout == first.stdout
 
 
 @pytest.mark.slow
-def test_a_stored_run_is_rebuilt_to_the_same_logits(tmp_path: Path) -> None:
+def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
     grid = make_grid(
         {
             "data": {"source": "fashion-mnist-10k", "size": 16, "train": 200, "test": 100},
-            "methods": ["irnet"],
+            "methods": ["irnet", "bnn"],
             "budget": {"images": 400, "batch": 50},
             "evaluation": {"corruptions": ["gaussian_noise"], "severities": [1]},
             "metrics": {"accuracy": {}, "lipschitz_kappa": {"l2": [8.0], "images": 20}},
         }
     )
-    (run,) = runner.run(grid, tmp_path, workers=1, device="cpu", command="test", quiet=True)
-    assert env
-    name, rebuilt = subjects.of_run(str(tmp_path), run[:6])
+    runs = runner.run(grid, tmp_path, workers=1, device="cpu", command="test", quiet=True)
+    store = Store(tmp_path)
+    record, rebuilt = subjects.of_run(str(tmp_path), runs[0][:6])
     right = rebuilt.logits(rebuilt.test.images).argmax(1) == rebuilt.test.labels
-    assert np.array_equal(right, Store(tmp_path).outcomes(run)["clean"])
+    assert np.array_equal(right, store.outcomes(runs[0])["clean"])
     kappa = search.modulus(rebuilt, search.Options(l2=(8.0,), images=20)).found[0].kappa
-    stored = [m for m in Store(tmp_path).record(run).measurements if m.metric == "lipschitz_kappa"]
+    stored = [m for m in record.measurements if m.metric == "lipschitz_kappa"]
     assert np.median(kappa) == next(m.value for m in stored if m.statistic == "q50")
-    done = call(run[:6], "--store", str(tmp_path), "--preset", "quick", "--l2", "8", "--images", "20", "--quiet")
-    assert name in done.output
-
-
-def test_orders_that_disagree_are_not_separated() -> None:
-    rng = np.random.default_rng(0)
-    s = subject(Linear(rng.standard_normal((3, 48))), grey(40))
-    options = search.Options(l2=(8,), images=40)
-    result = search.modulus(s, options)
-
-    def scaled(name: str, effort: int, factor: float) -> report.Measured:
-        import dataclasses
-
-        found = dataclasses.replace(result.found[0], kappa=result.found[0].kappa * factor)
-        return report.Measured(
-            name,
-            dataclasses.replace(options, steps=effort),
-            search.Modulus(result.start, (found,), result.spread),
-        )
-
-    clear = report.verdicts([scaled("a", 5, 1), scaled("a", 9, 1), scaled("b", 5, 2), scaled("b", 9, 2)])
-    assert "kappa of a is below that of b" in clear[0]
-    turned = report.verdicts([scaled("a", 5, 2), scaled("a", 9, 1), scaled("b", 5, 1), scaled("b", 9, 2)])
-    assert "not separated (a quick and a longer search disagree" in turned[0]
-    alike = report.verdicts([scaled("a", 5, 1), scaled("b", 5, 1)])
-    assert "not separated (the interval" in alike[0]
+    before = lipschitz_part.read(comparison.read(store).settings[0], store)
+    assert before is not None
+    assert before.efforts == [search.preset("quick").effort]
+    words = ["--store", str(tmp_path), "--preset", "full", "--l2", "8", "--linf", "", "--images", "20", "--quiet"]
+    done = call(*(r[:6] for r in runs), *words)
+    assert "irnet seed 0" in done.output
+    assert done.stderr == ""
+    # The store's next report shows the longer search, and both efforts.
+    found = lipschitz_part.read(comparison.read(store).settings[0], store)
+    assert found is not None
+    assert found.efforts == [how.effort for how in search.preset("full").efforts()]
+    assert len([v for v in found.verdicts if v.figure.name == "kappa"]) == 1
+    report.write(store, tmp_path / "report")
+    assert "orders are checked against the quick search" in (tmp_path / "report" / "index.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -118,10 +143,16 @@ def test_orders_that_disagree_are_not_separated() -> None:
         (["--model", "somebodys:dull", "--preset", "qick"], "did you mean 'quick'"),
         (["--model", "somebodys:dull", "--l2", "0"], "positive"),
         (["--model", "somebodys:dull", "--l2", "a"], "numbers"),
+        (["--model", "somebodys:dull", "--device", "tpu"], "no device 'tpu'"),
+        (["--model", "somebodys:dull", "--also", "clevr"], "did you mean 'clever'"),
+        (["--model", "somebodys:training", *SMALL], "training mode"),
+        (["--model", "somebodys:noisy", *SMALL], "not deterministic"),
+        (["--model", "somebodys:mixed", *SMALL], "other images in the batch"),
+        (["--model", "somebodys:broken", *SMALL], "ZeroDivisionError"),
         (["abc", "--store", "nowhere"], "no store"),
     ],
 )
-def test_mistakes_are_one_line(words: list[str], message: str) -> None:
+def test_mistakes_are_one_line(words: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message) as error:
-        call(*words)
+        call(*words, "--out", str(tmp_path))
     assert "\n" not in str(error.value)

@@ -1,14 +1,13 @@
-"""The proxy's forms, its probes, and correlations that are refused."""
+"""The proxy's forms, by layer and by stage, the gain it is compared with, and its probes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from torch.nn import functional as F
 
-from lcrbench.bench.lipschitz import fidelity
+from lcrbench.bench.lipschitz import fidelity, gradients
 from lcrbench.errors import UserError
 from lcrbench.models.retention import retention_matrix
 
@@ -51,17 +50,65 @@ def test_probes_on_a_network() -> None:
         assert torch.equal(value, before[name]), name
 
 
-def test_correlation_against_scipy_and_its_refusal() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal(20)
-    y = x + rng.standard_normal(20)
-    i = fidelity.correlation(x, y)
-    assert i.value == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
-    assert i.low is not None
-    assert i.high is not None
-    assert i.low < i.value < i.high
-    with pytest.raises(UserError, match="at least 8 points, not 7"):
-        fidelity.correlation(x[:7], y[:7])
+def test_a_real_flip_of_signs_leaves_the_network_and_sigma_1() -> None:
+    """The probe's claim on a network: a channel's filters and batch norm turned, and the next layer's weights with them."""
+    net = built("bnn", "vgg_small")
+    points = torch.from_numpy(grey(4, 16, low=0, high=1)).permute(0, 3, 1, 2)
+    logits, before = net(points), fidelity.retention(net, points)
+    conv, norm, _ = net.body.blocks[1]
+    following = net.body.blocks[2][0]
+    turned = torch.arange(conv.out_channels) % 3 == 0
+    with torch.no_grad():
+        conv.weight[turned] *= -1
+        norm.running_mean[turned] *= -1
+        norm.bias[turned] *= -1
+        following.weight[:, turned] *= -1
+    torch.testing.assert_close(net(points), logits, rtol=1e-5, atol=1e-5)
+    after = fidelity.retention(net, points)
+    name = "body.blocks.2.0"
+    torch.testing.assert_close(fidelity.sigma_1(after[name]), fidelity.sigma_1(before[name]), rtol=1e-5, atol=1e-6)
+    assert (fidelity.p1(after[name]) / fidelity.p1(before[name]) - 1).abs().max() > 0.01
+
+
+class TestLocalGains:
+    @pytest.mark.parametrize(("method", "backbone"), [("irnet", "resnet20"), ("bnn", "vgg_tiny")])
+    def test_against_the_whole_jacobian(self, method: str, backbone: str) -> None:
+        net = built(method, backbone).double()
+        points = torch.from_numpy(grey(1, 16)).permute(0, 3, 1, 2).double()
+        gains = fidelity.local_gains(net, points, iterations=100)
+        name, (a, b) = list(fidelity._pairs(net).items())[-1]
+        with gradients.derivative(net, "surrogate"), fidelity._features(net) as kept:
+            net(points.requires_grad_())
+            out = kept[b].flatten()
+            rows = [torch.autograd.grad(out[k], kept[a], retain_graph=True)[0].flatten() for k in range(len(out))]
+        exact = float(torch.linalg.matrix_norm(torch.stack(rows), ord=2))
+        assert gains[name][0] <= exact * (1 + 1e-9)
+        assert gains[name][0] == pytest.approx(exact, rel=0.02)
+
+    def test_stays_below_the_product_bound_of_its_block(self) -> None:
+        net = built("irnet", "resnet20")
+        points = torch.from_numpy(grey(3, 16, low=0, high=1)).permute(0, 3, 1, 2)
+        gains = fidelity.local_gains(net, points)
+        parts = fidelity.part_bounds(net, (3, 16, 16))
+        assert len(parts) == 18
+        assert [p.stage for p in parts] == [1] * 6 + [2] * 6 + [3] * 6
+        for part in parts[:-1]:
+            assert (gains[f"{part.name}.conv"] <= part.bound * (1 + 1e-5)).all(), part.name
+        for stage in (2, 3):
+            bound = np.prod([p.bound for p in parts if p.stage == stage])
+            assert (gains[f"stage {stage}"] <= bound * (1 + 1e-5)).all()
+
+
+def test_proxy_by_stage_is_that_of_the_stages_outputs() -> None:
+    net = built("irnet", "resnet20")
+    points = torch.from_numpy(grey(2, 16)).permute(0, 3, 1, 2)
+    outputs = []
+    for stage in net.body.stages():
+        stage.register_forward_hook(lambda m, i, o: outputs.append(o.double()))
+    found = fidelity.retention(net, points)
+    torch.testing.assert_close(found["stage 2"], retention_matrix(outputs[0], outputs[1]))
+    assert [name for name in found if name.startswith("stage")] == ["stage 2", "stage 3"]
+    assert len(found) == 17 + 2
 
 
 def test_networks_without_binary_layers_are_refused() -> None:

@@ -27,7 +27,7 @@ from lcrbench.bench.schema import (
     Seconds,
 )
 from lcrbench.bench.spec import DataId, Evaluation, MethodId, RunSpec
-from lcrbench.bench.store import Store, pack_outcomes
+from lcrbench.bench.store import Store, pack, pack_outcomes
 from lcrbench.reports.comparison import COMMON
 
 N = 200
@@ -109,6 +109,7 @@ def measurements(outcomes: dict[str, np.ndarray], corruptions: tuple[str, ...], 
                 corruption=name,
             )
         )
+<<<<<<< HEAD
     rng = np.random.default_rng(seed)
     for k, radius in enumerate((4 * PIXEL, 16 * PIXEL, 64 * PIXEL)):
         gains = rng.lognormal(2.0 - k * 0.6, 0.3, 64)
@@ -138,7 +139,63 @@ def measurements(outcomes: dict[str, np.ndarray], corruptions: tuple[str, ...], 
             )
         )
     found.append(Measurement(metric="calibration_error", value=0.05 + 0.01 * seed, n=n, interval=""))
+=======
+    found.append(Measurement(metric="ece", value=0.05 + 0.01 * seed, n=n, interval=""))
+>>>>>>> b30c3a6 (Test the Lipschitz part of the report)
     return found
+
+
+EFFORTS = ("5 random candidates and 2 x 5 steps an image and radius", "60 random candidates and 2 x 60 steps")
+RADII = (4, 16, 64)
+LAYERS = 9
+IMAGES = 64
+# Median kappa at the first radius: the last two are alike, and the order of the first two depends on the effort.
+KAPPA = {"full_precision": (0.030, 0.040), "bnn": (0.032, 0.036), "irnet": (0.1, 0.11), "irnet+lcr": (0.1, 0.11)}
+
+
+def lipschitz(label: str, seed: int, efforts: int) -> tuple[list[Measurement], dict[str, np.ndarray]]:
+    """Return Lipschitz figures by `efforts` searches; those of an image differ between methods by a factor alone."""
+    spread = np.random.default_rng(7).lognormal(0, 0.3, IMAGES) * (1 + 0.002 * seed)
+    found: list[Measurement] = []
+    by_image: dict[str, np.ndarray] = {"lipschitz/images": np.arange(IMAGES)}
+    for effort, text in enumerate(EFFORTS[:efforts]):
+        for k, radius in enumerate(RADII):
+            kappa = KAPPA.get(label, (0.2, 0.2))[effort] * 3**k * spread
+            by_image[f"lipschitz/{text}/kappa/l2/{radius}"] = kappa.astype(np.float32)
+            by_image[f"lipschitz/{text}/relative_gain/l2/{radius}"] = (10 * kappa).astype(np.float32)
+            if effort + 1 < efforts:
+                continue
+            where = {"norm": "l2", "radius": radius * PIXEL}
+            found.append(Measurement.of("lipschitz_kappa", stats.quantile(kappa, 0.5), statistic="q50", **where))
+            flipped = stats.proportion(int((kappa >= 1).sum()), IMAGES)
+            found.append(Measurement.of("lipschitz_kappa", flipped, statistic="flipped", **where))
+            gain = stats.quantile(10 * kappa, 0.5)
+            found.append(Measurement.of("lipschitz_relative_gain", gain, statistic="q50", **where))
+            found.append(Measurement.of("lipschitz_modulus", gain, statistic="q50", **where))
+            if k:
+                span = f"{RADII[k - 1]}-{radius}"
+                slope = stats.Interval(float(np.log(3) / np.log(4)), 0.7, 0.9, IMAGES, "bootstrap")
+                found.append(Measurement.of("lipschitz_slope", slope, statistic=span, **where))
+    signs = label != "full_precision"
+    what = "surrogate" if signs else "network"
+    found.append(Measurement(metric="lipschitz_product", value=1234.5, n=1, statistic=what, norm="l2"))
+    for k in range(LAYERS):
+        name, norm = f"body.blocks.{k}.conv", 2.0 + k * (1 + 0.1 * seed)
+        found.append(
+            Measurement(
+                metric="lipschitz_norms", value=norm, low=0.99 * norm, n=1, statistic="upper", layer=name, norm="l2"
+            )
+        )
+        if signs:
+            # sigma 1 follows the norm, p1 falls with it.
+            for proxy, value in (("p1", 50 - norm), ("sigma_1", norm**2)):
+                found.append(Measurement(metric="lipschitz_proxy", value=value, n=16, statistic=proxy, layer=name))
+            found.append(Measurement(metric="lipschitz_layer_gain", value=norm / 2, n=16, layer=name, norm="l2"))
+    if signs:
+        for probe, ratio, passed in (("batch-norm gain, p1", 1.1, 0.0), ("channel sign flip, sigma_1", 1.0, 1.0)):
+            found.append(Measurement(metric="lipschitz_probes", value=ratio, n=16, statistic=probe))
+            found.append(Measurement(metric="lipschitz_probes", value=passed, n=16, statistic=f"{probe}, passed"))
+    return found, by_image
 
 
 METRICS = {
@@ -146,12 +203,17 @@ METRICS = {
     "corruption_error": MetricInfo(
         unit="fraction", higher_is_better=False, bound="exact", summary="mean error over severities"
     ),
+<<<<<<< HEAD
     "lipschitz_secant": MetricInfo(
         unit="logits per pixel-unit", higher_is_better=None, bound="lower", summary="finite-difference secant"
     ),
     "calibration_error": MetricInfo(
         unit="fraction", higher_is_better=False, bound="estimate", summary="calibration error"
     ),
+=======
+    "lipschitz_kappa": MetricInfo(unit="margins", higher_is_better=False, bound="lower", summary="margin change"),
+    "ece": MetricInfo(unit="fraction", higher_is_better=False, bound="estimate", summary="calibration error"),
+>>>>>>> b30c3a6 (Test the Lipschitz part of the report)
 }
 
 
@@ -173,10 +235,14 @@ def make(
     size: int = 32,
     constants: str = "cifar",
     source: str = "5" * 64,
+<<<<<<< HEAD
     backbone: str = "vgg_tiny",
     topology: dict[str, object] | None = None,
     train: int = 10_000,
     audited: str = "passed",
+=======
+    efforts: int = 1,
+>>>>>>> b30c3a6 (Test the Lipschitz part of the report)
 ) -> tuple[Record, dict[str, bytes]]:
     name, _, regularizer = label.partition("+")
     binary = name != "full_precision"
@@ -196,7 +262,7 @@ def make(
         seed=seed,
         budget=budget,
         evaluation=Evaluation(corruptions=corruptions),
-        metrics={"accuracy": {}, "corruption_error": {}, "lipschitz_secant": {}},
+        metrics={"accuracy": {}, "corruption_error": {}, "lipschitz_kappa": {}},
     )
     provenance = Provenance(
         source=source,
@@ -266,6 +332,7 @@ def make(
         if binary and audited != "none"
         else None,
     )
+    figures, by_image = lipschitz(label, seed, efforts)
     record = Record(
         run_id=spec.run_id,
         status="finished",
@@ -273,10 +340,10 @@ def make(
         model=model,
         ledger=ledger,
         metrics=METRICS,
-        measurements=tuple(measurements(outcomes, corruptions, seed)),
+        measurements=(*measurements(outcomes, corruptions, seed), *figures),
         provenance=provenance,
     )
-    return record, files | {"outcomes.npz": pack_outcomes(outcomes)}
+    return record, files | {"outcomes.npz": pack_outcomes(outcomes), "by_image.npz": pack(by_image)}
 
 
 def add(store: Store, label: str, seed: int, **options: object) -> Record:

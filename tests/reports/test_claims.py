@@ -17,6 +17,7 @@ def verdicts(store: Store) -> dict[str, claims.Judged]:
 
 def test_two_seeds_decide_nothing(store: Store) -> None:
     found = verdicts(store)
+    assert found.pop("The retention matrix tracks the spectral norm").verdict == "supported", "layers are its unit"
     assert {j.verdict for j in found.values()} == {"not enough data"}
     assert (
         "irnet+lcr − irnet: +2.00 points [−1.04, +5.04], 2 against 2 seeds"
@@ -34,7 +35,6 @@ def test_a_gain_of_every_seed_is_supported_and_unequal_budgets_are_not(tmp_path:
     found = verdicts(good)
     assert found["LCR raises clean accuracy"].verdict == "supported"
     assert found["LCR lowers corruption error"].verdict == "supported"
-    assert found["The retention matrix tracks the spectral norm"].verdict == "not enough data"
     assert verdicts(bad)["LCR raises clean accuracy"].verdict == "not enough data"
 
 

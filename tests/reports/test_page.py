@@ -15,7 +15,8 @@ import pytest
 from lcrbench.bench.schema import Failure
 from lcrbench.bench.store import Store
 from lcrbench.reports import comparison, figures, report
-from lcrbench.reports.pictures import accuracy_operations, corruption_curves, heatmap, lipschitz, lipschitz_error
+from lcrbench.reports import lipschitz as lipschitz_part
+from lcrbench.reports.pictures import accuracy_operations, corruption_curves, heatmap, lipschitz
 
 from . import make_store
 
@@ -58,7 +59,8 @@ def test_the_page_says_what_it_must(page: str) -> None:
     assert (
         "5 of the fifteen common corruptions (gaussian_noise, shot_noise, defocus_blur, fog, jpeg_compression)" in text
     )
-    assert "nothing is ranked by it" in text
+    assert "The change of the logits itself ranks nothing" in text
+    assert "∞ (signs jump)" in text
 
 
 @pytest.mark.filterwarnings("error")
@@ -74,7 +76,9 @@ def test_figures_of_a_small_comparison_have_room(tmp_path: Path) -> None:
         )
         store.write(record.model_copy(update={"measurements": measured}), files)
     setting = comparison.read(store).settings[0]
-    for picture in (corruption_curves.picture(setting, None), heatmap.picture(setting), lipschitz.picture(setting)):
+    moduli = lipschitz_part.read(setting, store)
+    assert moduli is not None
+    for picture in (corruption_curves.picture(setting, None), heatmap.picture(setting), lipschitz.picture(moduli)):
         assert picture is not None
         figures.save(picture, tmp_path, ["svg"])
         for svg in figures.inline(picture, "x"):
@@ -93,7 +97,7 @@ def test_labels_in_figures_are_untrusted(tmp_path: Path) -> None:
     make_store.add(store, EVIL, 0)
     make_store.add(store, "irnet", 0)
     setting = comparison.read(store).settings[0]
-    picture = lipschitz_error.picture(setting) or accuracy_operations.picture(setting)
+    picture = accuracy_operations.picture(setting)
     assert picture is not None
     svg = "".join(figures.inline(picture, "x"))
     assert "<script" not in svg

@@ -1,0 +1,182 @@
+"""The Lipschitz part of a report: which orders are told, what is refused, and what a store's second records add."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lcrbench.bench.store import Store
+from lcrbench.reports import claims, comparison, lipschitz, lipschitz_fidelity, writers
+from lcrbench.reports.lipschitz import Figure, Lipschitz
+
+from . import make_store
+
+METHODS = ("full_precision", "bnn", "irnet", "irnet+lcr")
+
+
+def found_in(root: Path, efforts: int = 1, seeds: int = 1, methods: tuple[str, ...] = METHODS) -> Lipschitz:
+    store = Store(root, create=True)
+    for label in methods:
+        for seed in range(seeds):
+            make_store.add(store, label, seed, efforts=efforts)
+    found = lipschitz.read(comparison.read(store).settings[0], store)
+    assert found is not None
+    return found
+
+
+def verdicts(found: Lipschitz) -> dict[tuple[str, str], lipschitz.Verdict]:
+    figure = Figure("kappa", "l2", 16.0)
+    return {(v.first.label, v.second.label): v for v in found.verdicts if v.figure == figure}
+
+
+def test_what_the_search_can_tell_is_told(tmp_path: Path) -> None:
+    found = found_in(tmp_path)
+    told = verdicts(found)
+    assert told["full_precision", "irnet"].separated
+    assert told["full_precision", "irnet"].better.label == "full_precision"
+    assert told["full_precision", "bnn"].separated, "0.030 against 0.032 for every image, by the only effort"
+    alike = told["irnet", "irnet+lcr"]
+    assert not alike.separated
+    assert alike.why == "the interval of the difference holds 0"
+    ranks = {r.label: found.rank(r, Figure("kappa", "l2", 16.0)) for r in found.rows}
+    assert ranks == {"full_precision": "1", "bnn": "2", "irnet": "3–4", "irnet+lcr": "3–4"}
+
+
+def test_an_order_that_a_longer_search_turns_is_not_separated(tmp_path: Path) -> None:
+    found = found_in(tmp_path, efforts=2)
+    told = verdicts(found)
+    turned = told["full_precision", "bnn"]
+    assert not turned.separated
+    assert turned.why == "the quick and the longer search disagree on the order"
+    assert told["bnn", "irnet"].separated
+    ranks = {r.label: found.rank(r, Figure("kappa", "l2", 16.0)) for r in found.rows}
+    assert ranks == {"full_precision": "1–2", "bnn": "1–2", "irnet": "3–4", "irnet+lcr": "3–4"}
+    assert "orders are checked against the quick search" in lipschitz.effort_note(found)
+
+
+def test_seeds_are_the_unit_between_methods(tmp_path: Path) -> None:
+    found = found_in(tmp_path, seeds=3)
+    v = verdicts(found)["full_precision", "irnet"]
+    assert v.gap.n == 6
+    assert "seeds" in v.gap.how
+    assert v.separated
+    lonely = found_in(tmp_path / "b", seeds=3, methods=("full_precision", "bnn"))
+    lonely.by_image[1] = lonely.by_image[1][:1]
+    (v,) = verdicts(lonely).values()
+    assert not v.separated
+    assert "single seed" in v.why
+
+
+def test_many_pairs_are_corrected(tmp_path: Path) -> None:
+    """A p-value that would do for one pair does not for six."""
+    found = found_in(tmp_path)
+    rng = np.random.default_rng(3)
+    for index, row in enumerate(found.rows):
+        noise = rng.normal(0.034 * (index == 0), 0.1, make_store.IMAGES)
+        for seeds in found.by_image[row.index]:
+            for k in seeds:
+                if "/kappa/" in k:
+                    seeds[k] = 1 + noise
+    by_pair = verdicts(dataclasses.replace(found))
+    assert any("after Holm over 6 pairs" in v.why or v.separated for v in by_pair.values())
+    raw = {pair: v.p for pair, v in by_pair.items()}
+    alone = found_in(tmp_path / "b", methods=("full_precision", "bnn"))
+    for i, row in enumerate(alone.rows):
+        alone.by_image[row.index] = found.by_image[found.rows[i].index]
+    (v,) = verdicts(alone).values()
+    assert v.p <= raw["full_precision", "bnn"]
+
+
+def test_tables_say_what_they_must(tmp_path: Path) -> None:
+    found = found_in(tmp_path, efforts=2)
+    text = "\n".join(map(writers.markdown, [*lipschitz.tables(found), *lipschitz_fidelity.tables(found)]))
+    for said in (
+        "not separated: the quick and the longer search disagree on the order",
+        "∞ (signs jump)",
+        "≤ 1.23e+03",
+        "product bound of the surrogate",
+        "rank by kappa",
+        "rank by relative gain",
+        "60 random candidates",
+        "kappa below 1 proves nothing",
+        "No correlation from fewer than 8 points",
+        "fail (× 1.10)",
+        "pass (× 1.00)",
+    ):
+        assert writers.escape_markdown(said) in text, said
+    assert "omega" not in " ".join(r.label for r in lipschitz.figure_table(found).rows if "rank" in r.label)
+
+
+def test_correlations_over_layers_seeds_and_methods(tmp_path: Path) -> None:
+    few = {c.points: c for c in lipschitz_fidelity.correlations(found_in(tmp_path, seeds=2))}
+    assert few["layers of irnet"].found is not None
+    assert few["seeds of irnet, by layer"].refused == "refused: 2 of at least 8 points"
+    found = found_in(tmp_path / "b", seeds=8, methods=("bnn", "irnet"))
+    by = {(c.points, c.proxy, c.truth): c for c in lipschitz_fidelity.correlations(found)}
+    norm = "operator norm (upper bound)"
+    everything = "networks of all methods and seeds, by layer"
+    for points, n in (("layers of irnet", 9), ("seeds of irnet, by layer", 8), (everything, 16)):
+        exact, released = (by[points, proxy, norm].found for proxy in ("sigma 1, exact", "p1, as released"))
+        assert exact is not None
+        assert released is not None
+        assert exact.n == n
+        assert exact.value == pytest.approx(1)
+        assert released.value == pytest.approx(-1)
+    assert ("seeds of irnet, by layer", "sigma 1, exact", "omega, ℓ2, radius 16/255") in by
+
+
+def test_the_claim_is_judged_by_the_layers(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    for label in METHODS:
+        make_store.add(store, label, 0)
+    judged = {j.claim: j for j in claims.judge(comparison.read(store).settings[0])}
+    claim = judged["The retention matrix tracks the spectral norm"]
+    assert claim.verdict == "supported"
+    assert "n=9" in claim.measured
+
+
+def test_records_of_the_command_stand_in_for_the_runs_own(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    extra = Store(tmp_path / lipschitz.FOLDER, create=True)
+    for label in ("full_precision", "bnn"):
+        record, files = make_store.make(label, 0)
+        store.write(record, files)
+        longer, files = make_store.make(label, 0, efforts=2)
+        spec = longer.spec.model_copy(update={"metrics": {"lipschitz_kappa": {"steps": 60}}})
+        extra.write(longer.model_copy(update={"spec": spec, "run_id": spec.run_id}), files)
+    setting = comparison.read(store).settings[0]
+    found = lipschitz.read(setting, store)
+    assert found is not None
+    assert found.efforts == list(make_store.EFFORTS)
+    assert not found.notes
+    # A run that was made again is another network: what was found of the first one is not shown for it.
+    record, files = make_store.make("bnn", 0)
+    assert record.ledger is not None
+    again = record.ledger.model_copy(update={"seconds": {}})
+    store.write(record.model_copy(update={"ledger": again}), files)
+    found = lipschitz.read(comparison.read(Store(tmp_path)).settings[0], Store(tmp_path))
+    assert found is not None
+    assert found.efforts == list(make_store.EFFORTS[:1])
+
+
+def test_a_damaged_file_costs_its_network_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    for label in METHODS:
+        damaged = make_store.add(store, label, 0)
+    (tmp_path / damaged.run_id / "by_image.npz").write_bytes(b"no")
+    found = lipschitz.read(comparison.read(store).settings[0], store)
+    assert found is not None
+    assert "damaged" in " ".join(found.notes)
+    assert len(verdicts(found)) == 3
+
+
+def test_nothing_measured_is_nothing_shown(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    record, files = make_store.make("irnet", 0)
+    plain = tuple(m for m in record.measurements if not m.metric.startswith("lipschitz_"))
+    del files["by_image.npz"]
+    store.write(record.model_copy(update={"measurements": plain}), files)
+    assert lipschitz.read(comparison.read(store).settings[0], store) is None
