@@ -109,39 +109,7 @@ def measurements(outcomes: dict[str, np.ndarray], corruptions: tuple[str, ...], 
                 corruption=name,
             )
         )
-<<<<<<< HEAD
-    rng = np.random.default_rng(seed)
-    for k, radius in enumerate((4 * PIXEL, 16 * PIXEL, 64 * PIXEL)):
-        gains = rng.lognormal(2.0 - k * 0.6, 0.3, 64)
-        for statistic, q in (("q50", 0.5), ("q95", 0.95)):
-            i = stats.quantile(gains, q)
-            found.append(
-                Measurement(
-                    metric="lipschitz_secant",
-                    value=i.value,
-                    low=i.low,
-                    high=i.high,
-                    n=64,
-                    interval=i.how,
-                    statistic=statistic,
-                    norm="l2",
-                    radius=radius,
-                )
-            )
-        found.append(
-            Measurement(
-                metric="lipschitz_secant",
-                value=float(gains.max()),
-                n=64,
-                statistic="max",
-                norm="l2",
-                radius=radius,
-            )
-        )
     found.append(Measurement(metric="calibration_error", value=0.05 + 0.01 * seed, n=n, interval=""))
-=======
-    found.append(Measurement(metric="ece", value=0.05 + 0.01 * seed, n=n, interval=""))
->>>>>>> b30c3a6 (Test the Lipschitz part of the report)
     return found
 
 
@@ -203,17 +171,10 @@ METRICS = {
     "corruption_error": MetricInfo(
         unit="fraction", higher_is_better=False, bound="exact", summary="mean error over severities"
     ),
-<<<<<<< HEAD
-    "lipschitz_secant": MetricInfo(
-        unit="logits per pixel-unit", higher_is_better=None, bound="lower", summary="finite-difference secant"
-    ),
+    "lipschitz_kappa": MetricInfo(unit="margins", higher_is_better=False, bound="lower", summary="margin change"),
     "calibration_error": MetricInfo(
         unit="fraction", higher_is_better=False, bound="estimate", summary="calibration error"
     ),
-=======
-    "lipschitz_kappa": MetricInfo(unit="margins", higher_is_better=False, bound="lower", summary="margin change"),
-    "ece": MetricInfo(unit="fraction", higher_is_better=False, bound="estimate", summary="calibration error"),
->>>>>>> b30c3a6 (Test the Lipschitz part of the report)
 }
 
 
@@ -235,14 +196,11 @@ def make(
     size: int = 32,
     constants: str = "cifar",
     source: str = "5" * 64,
-<<<<<<< HEAD
     backbone: str = "vgg_tiny",
     topology: dict[str, object] | None = None,
     train: int = 10_000,
     audited: str = "passed",
-=======
     efforts: int = 1,
->>>>>>> b30c3a6 (Test the Lipschitz part of the report)
 ) -> tuple[Record, dict[str, bytes]]:
     name, _, regularizer = label.partition("+")
     binary = name != "full_precision"
