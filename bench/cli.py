@@ -207,6 +207,7 @@ def doctor(store: str) -> None:
 app.add_command(corrupt)
 app.add_command(lipschitz)
 app.add_command(cli_check.check)
+app.add_command(cli_check.check_speed)
 app.add_command(cli_check.reference)
 
 

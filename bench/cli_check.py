@@ -1,4 +1,4 @@
-"""`lcrbench check` and `lcrbench reference update`: the regression gate, for somebody's own continuous integration."""
+"""`lcrbench check`, `check-speed` and `reference`: the regression gates, for somebody's own continuous integration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = click.Path(path_type=Path)
     "--metric",
     default="corruption_accuracy",
     show_default=True,
-    help="What is compared: clean_accuracy, corruption_error:fog, ece, ...",
+    help="What is compared: clean_accuracy, corruption_error:fog, calibration_error, ...",
 )
 @click.option("--method", "methods", multiple=True, help="Only this method; give it several times.")
 @click.option("--commit", help="Refuse runs that were not made from this commit, without changes.")
@@ -59,9 +59,27 @@ def check(
     ctx.exit(gate.exit_code(verdicts))
 
 
-@click.group(short_help="Write the reference that `check` compares with.")
+@click.command("check-speed", short_help="Has a benchmark become slower than in a reference?")
+@click.argument("run", type=FILE)
+@click.option("--against", required=True, type=FILE, help="The reference file, as `reference speed` wrote it.")
+@click.option("--margin", default=25.0, show_default=True, metavar="PERCENT", help="How much slower is not slower.")
+@click.pass_context
+def check_speed(ctx: click.Context, run: Path, against: Path, margin: float) -> None:
+    """Compare the benchmarks in RUN, a file of `pytest --benchmark-json`, with a reference: as ratios within one run.
+
+    Exit codes: 0 no slower, 1 a regression, 2 bad input or another set of benchmarks: a renamed one never passes.
+    """
+    from lcrbench.reports import gate, speed_gate
+
+    verdicts = speed_gate.check(run, speed_gate.load(against), margin=margin / 100)
+    click.echo(speed_gate.text(verdicts), nl=False)
+    codes = {gate.EXIT_CODES[v.outcome] for v in verdicts}
+    ctx.exit(next((c for c in (1, 2) if c in codes), 0))
+
+
+@click.group(short_help="Write the references that `check` and `check-speed` compare with.")
 def reference() -> None:
-    """Write the reference that `lcrbench check` compares with."""
+    """Write the references that `lcrbench check` and `lcrbench check-speed` compare with."""
 
 
 @reference.command(short_help="Write a reference from a store's runs, with a reason.")
@@ -80,3 +98,16 @@ def update(store: Path, out: Path, reason: str, methods: tuple[str, ...]) -> Non
         advice = f": {gate.GOOD_REFERENCE} or more are advised" if seeds < gate.GOOD_REFERENCE else ""
         click.echo(f"{name}: {seeds} seed{'' if seeds == 1 else 's'}{advice}")
     click.echo(f"reference: {out}")
+
+
+@reference.command(short_help="Write a reference from a run of benchmarks, with a reason.")
+@click.argument("run", type=FILE)
+@click.option("--out", required=True, type=FILE, help="The reference file; its history of reasons is kept.")
+@click.option("--reason", required=True, help="What changed, and why that is right; kept in the file's history.")
+@click.option("--base", default="", help="The benchmark that ratios are to, where benchmarks measured none themselves.")
+def speed(run: Path, out: Path, reason: str, base: str) -> None:
+    """Write a reference from RUN, a file of `pytest --benchmark-json`: each benchmark's ratio. Nothing else writes one."""
+    from lcrbench.reports import speed_gate
+
+    written = speed_gate.update(out, run, reason, base=base)
+    click.echo(f"{len(written.ratios)} benchmarks\nreference: {out}")
