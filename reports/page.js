@@ -84,5 +84,55 @@
   document.addEventListener("pointerdown", show);
   document.addEventListener("scroll", () => tip.classList.remove("on"), { passive: true });
 
+  // Downloads: a figure as one SVG in the page's colours, its data as CSV. Both are in the page, and no file need be beside it.
+  const resolved = (text) => text.replace(/var\((--[\w-]+)\)/g, (_, name) =>
+    getComputedStyle(root).getPropertyValue(name).trim().replace(/"/g, "'"));
+  const standalone = (figure) => {
+    const parts = [], width = 1000;
+    const text = (x, y, size, words) => {
+      const e = document.createElementNS("http://www.w3.org/2000/svg", "text");
+      e.setAttribute("style", `font: ${size}px var(--sans); fill: var(--ink)`);
+      e.setAttribute("x", x);
+      e.setAttribute("y", y);
+      e.textContent = words;
+      parts.push(new XMLSerializer().serializeToString(e));
+    };
+    const place = (svg, x, y, w, h) => {
+      const copy = svg.cloneNode(true);
+      $$(".hit, .hide", copy).forEach((e) => e.remove());
+      for (const [name, v] of Object.entries({ x, y, width: w, height: h })) copy.setAttribute(name, v);
+      parts.push(new XMLSerializer().serializeToString(copy));
+    };
+    text(4, 18, 15, figure.querySelector("h3").textContent);
+    let x = 4, y = 36;
+    for (const entry of $$(".legend span:not(.hide)", figure)) {
+      const wide = 30 + 7.5 * entry.textContent.trim().length + 18;
+      if (x > 4 && x + wide > width) { x = 4; y += 18; }
+      place(entry.querySelector("svg"), x, y - 9, 24, 10);
+      text(x + 29, y, 12, entry.textContent.trim());
+      x += wide;
+    }
+    x = 0;
+    y += 12;
+    let lowest = 0;
+    for (const svg of $$(".panel:not(.hide) svg", figure)) {
+      const { width: w, height: h } = svg.viewBox.baseVal;
+      if (x > 0 && x + w > width) { x = 0; y += lowest + 10; lowest = 0; }
+      place(svg, x, y, w, h);
+      x += w + 12;
+      lowest = Math.max(lowest, h);
+    }
+    const size = `width="${width}" height="${Math.ceil(y + lowest + 8)}"`;
+    return resolved(`<svg xmlns="http://www.w3.org/2000/svg" ${size}><rect width="100%" height="100%" fill="var(--paper)"/>`
+      + parts.join("\n") + "</svg>\n");
+  };
+  const data = JSON.parse(document.getElementById("data").textContent);
+  $$("a[data-give]").forEach((a) => a.addEventListener("click", () => {
+    const figure = a.closest("figure"), svg = a.dataset.give === "svg";
+    const content = svg ? standalone(figure) : data[figure.id];
+    if (content === undefined) return;
+    a.href = URL.createObjectURL(new Blob([content], { type: svg ? "image/svg+xml" : "text/csv" }));
+  }));
+
   root.dataset.ready = "yes";
 })();

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,8 +22,8 @@ from lcrbench.reports.tables import Cell, Column, Table, bounds, number, part
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from lcrbench.reports.figures import Picture
 
-# Data embedded in the page for download; larger ones are only beside it.
-EMBED = 60_000
+# Of the figures' data so many characters are in the page for download; what is more lies only beside it.
+EMBED = 1_200_000
 MOST_RUNS = 200
 
 
@@ -108,7 +107,22 @@ def render(
         ],
         runs_left_out=len(all_runs) - len(shown),
         run_count=len(all_runs),
+        data=_json(_embedded(sections)),
     )
+
+
+def _embedded(sections: Sequence[Section]) -> dict[str, str]:
+    """Return the figures' data as CSV by the figure's id in the page, the first ones that there is room for."""
+    found: dict[str, str] = {}
+    room = EMBED
+    for section in sections:
+        for picture, *_ in section.pictures:
+            csv = picture.data.to_csv(index=False)
+            room -= len(csv)
+            if room < 0:
+                return found
+            found[f"s{section.setting.index}-{picture.name}"] = csv
+    return found
 
 
 def _json(value: object) -> Markup:
@@ -208,13 +222,12 @@ def _cell(cell: Cell, column: Column) -> dict[str, Any]:
 def _picture(
     picture: Picture, panels: list[str], folder: str, names: list[str], index: dict[str, int]
 ) -> dict[str, Any]:
-    links = [{"kind": n.rpartition(".")[2].upper(), "name": n, "href": quote(folder + n)} for n in names]
-    csv = picture.data.to_csv(index=False)
-    name = f"{picture.name}.csv"
-    href = quote(folder + name)
-    if len(csv) <= EMBED:
-        href = "data:text/csv;base64," + base64.b64encode(csv.encode()).decode()
-    links.append({"kind": "CSV", "name": name, "href": href})
+    links = []
+    for name in (*names, f"{picture.name}.csv"):
+        kind = name.rpartition(".")[2]
+        # The script makes these two from what is in the page; without it they are the files beside the page.
+        give = kind if kind in ("svg", "csv") else ""
+        links.append({"kind": kind.upper(), "name": name, "href": quote(folder + name), "give": give})
     return {
         "name": picture.name,
         "title": picture.title,

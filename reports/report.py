@@ -96,15 +96,18 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
         lipschitz_fidelity as fidelity_picture,
     )
 
-    outcomes = Outcomes(store) if len(compared.runs) <= MAX_OUTCOME_RUNS else None
+    every, room = Outcomes(store), MAX_OUTCOME_RUNS
     most_drawn = DRAWN if len(compared.runs) <= MANY_RUNS else 1
     sections, found_in = [], []
     written: set[str] = {"index.html", MANIFEST}
     for setting in compared.settings:
         folder = "" if setting.index == 0 else f"setting-{setting.index + 1}/"
         (out / folder).mkdir(exist_ok=True)
+        count = sum(len(row.runs) for row in setting.rows)
+        outcomes = every if count <= room else None
+        room -= count if outcomes else 0
         found = {
-            (family, endpoint): differences(setting, _readable(setting, outcomes), pairs, endpoint)
+            (family, endpoint): differences(setting, outcomes, pairs, endpoint)
             for family, pairs in (("reference", against_reference(setting)), ("base", against_base(setting)))
             for endpoint in ("common", "clean")
         }
@@ -121,8 +124,8 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
         )
         if outcomes is None:
             section.problems.append(
-                f"Differences over images are left out, because the store has {len(compared.runs):,} runs: name a few "
-                "methods to compare to have them."
+                "Intervals and differences over images are left out here, because outcomes are read of "
+                f"{MAX_OUTCOME_RUNS} runs of a store and this one has {len(compared.runs):,}: name a few methods to compare to have them."
             )
         moduli = lipschitz_part.read(setting, store)
         if moduli is not None:
@@ -158,8 +161,8 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
                 section.pictures.append((picture, panels, folder, names))
         sections.append(section)
         written |= {folder + name for name in _write_tables(section, out / folder)}
-    if outcomes is not None and sections:
-        sections[0].problems += sorted(set(outcomes.problems))
+    if sections:
+        sections[0].problems += sorted(set(every.problems))
 
     written |= set(measured.write(compared, out))
     html = page.render(
@@ -210,10 +213,6 @@ def _clear(out: Path, written: set[str]) -> None:
         if path.parent != out and not any(path.parent.iterdir()):
             path.parent.rmdir()
     manifest.write_text(json.dumps({"files": sorted(written)}, indent=1) + "\n", encoding="utf-8")
-
-
-def _readable(setting: Setting, outcomes: Outcomes | None) -> Outcomes | None:
-    return outcomes if sum(len(r.runs) for r in setting.ranked) <= MAX_OUTCOME_RUNS else None
 
 
 def _write_tables(section: Section, folder: Path) -> list[str]:

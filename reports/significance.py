@@ -27,8 +27,9 @@ from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, Row, Settin
 
 POWER = 0.8
 ALPHA = 1 - stats.LEVEL
-# Reading every bit of a very large store would take minutes; the seeds answer the question about methods there.
-MAX_OUTCOME_RUNS = 120
+# Reading a run's bits takes several milliseconds, so of a very large store only as many are read; the seeds answer the
+# question about methods there.
+MAX_OUTCOME_RUNS = 300
 
 
 class Difference(NamedTuple):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -119,10 +120,11 @@ def test_records_are_untrusted(tmp_path: Path, undrawn: None) -> None:
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert page.count("<script") == 2
+    assert page.count("<script") == 3
     assert "<b>data" not in page
-    assert len(re.findall("</script", page)) == 2
-    json.loads(re.search(r'id="labels">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert len(re.findall("</script", page)) == 3
+    for name in ("labels", "data"):
+        json.loads(re.search(rf'id="{name}">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
 
     markdown = "".join((f).read_text(encoding="utf-8") for f in sorted(out.rglob("table.md")))
     assert "<script" not in markdown
@@ -220,6 +222,13 @@ hit.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
 out.tip = document.getElementById("tip").className + ": " + document.getElementById("tip").textContent;
 document.getElementById("theme").click();
 out.theme = document.documentElement.dataset.theme;
+out.downloads = {};
+const RealBlob = window.Blob;
+document.addEventListener("click", e => e.preventDefault());
+for (const a of document.querySelectorAll("a[data-give]")) {
+  window.Blob = function (parts, kind) { out.downloads[a.download] = parts.join(""); return new RealBlob(parts, kind); };
+  a.click();
+}
 const table = document.getElementById("s0-main").parentElement;
 out.cut = table.scrollWidth - table.clientWidth;
 out.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
@@ -269,6 +278,15 @@ def test_a_browser_opens_it(folder: Path, tmp_path: Path) -> None:
     assert (seen["panels"], seen["quieter"]) == (7, 5)
     assert seen["tip"].startswith("on: full_precision, mean of the common corruptions: clean: 84.5 %")
     assert seen["theme"] in ("dark", "light")
+    figures_ = {f.stem for f in folder.glob("*.pdf")}
+    assert {name.partition(".")[0] for name in seen["downloads"]} == figures_
+    for name in figures_:
+        assert seen["downloads"][f"{name}.csv"] == (folder / f"{name}.csv").read_text(encoding="utf-8")
+        svg = seen["downloads"][f"{name}.svg"]
+        assert "var(" not in svg
+        assert 'class="hit' not in svg
+        assert len(ElementTree.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}path")) > 5
+    assert "irnet+lcr" in seen["downloads"]["training.svg"]
     assert seen["fetched"] == []
     assert seen["images"] == 0
     assert seen["overflow"] == 0
