@@ -125,7 +125,8 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
         if outcomes is None:
             section.problems.append(
                 "Intervals and differences over images are left out here, because outcomes are read of "
-                f"{MAX_OUTCOME_RUNS} runs of a store and this one has {len(compared.runs):,}: name a few methods to compare to have them."
+                f"{MAX_OUTCOME_RUNS} runs of a store and this one has {len(compared.runs):,}: name a few methods to compare "
+                "to have them."
             )
         moduli = lipschitz_part.read(setting, store)
         if moduli is not None:

@@ -128,6 +128,6 @@ def test_it_reads_what_pytest_benchmark_writes(tmp_path: Path) -> None:
 def test_our_own_reference_has_our_own_benchmarks() -> None:
     root = Path(__file__).parents[1] / "speed"
     held = speed_gate.load(root / "reference.json").ratios
-    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "tests/speed/test_methods.py"]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "tests/speed/test_methods.py"]
     done = subprocess.run(command, cwd=root.parents[1], capture_output=True, text=True, check=True)
     assert set(held) == {line for line in done.stdout.splitlines() if "::" in line}
