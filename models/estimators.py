@@ -205,6 +205,14 @@ class SignPower(nn.Module):
         return out
 
 
+def without_scale(signs: Tensor, scale: Tensor) -> Tensor:
+    """Return the signs, with their gradient divided by a scale (that broadcasts) which multiplies after the convolution.
+
+    The gradient of scale * signs is then the estimator's alone.
+    """
+    return signs.detach() + (signs - signs.detach()) / scale
+
+
 def set_progress(network: nn.Module, progress: float) -> None:
     """Tell every part of the network that follows a schedule how far training is, from 0 to 1."""
     for module in network.modules():

@@ -20,7 +20,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import SignIdentity, SignPolynomial
+from lcrbench.models.estimators import SignClip, SignPolynomial, without_scale
 
 
 class Binarizer(nn.Module):
@@ -28,13 +28,12 @@ class Binarizer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.estimator = SignIdentity()
+        self.estimator = SignClip()
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs (C_out, C_in, k, k) and the scale (C_out)."""
         scale = weight.detach().abs().mean(dim=(1, 2, 3)).clamp_min(1e-12)
-        # The scale multiplies after the convolution: dividing by it here leaves the mask alone as the gradient.
-        return self.estimator(weight.clamp(-1, 1) / scale.view(-1, 1, 1, 1)), scale
+        return without_scale(self.estimator(weight), scale.view(-1, 1, 1, 1)), scale
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import SignClip, SignIdentity
+from lcrbench.models.estimators import SignClip, SignIdentity, without_scale
 
 
 class Binarizer(nn.Module):
@@ -32,8 +32,7 @@ class Binarizer(nn.Module):
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs (C_out, C_in, k, k) and the scale E (1)."""
         scale = weight.detach().abs().mean().clamp_min(1e-12)
-        # The scale multiplies after the convolution: dividing by it here makes the gradient of E sign(w / E) one.
-        return self.estimator(weight / scale), scale.view(1)
+        return without_scale(self.estimator(weight), scale), scale.view(1)
 
 
 class UnitSign(nn.Module):

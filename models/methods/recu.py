@@ -27,13 +27,12 @@ from lcrbench.models.binary import BinaryConv2d
 from lcrbench.models.estimators import SignIdentity, SignPolynomial, set_progress
 
 
-class Binarizer(nn.Module):
-    """w to (sign(clip(w1, -Q, Q)), alpha)."""
+class ClampedSign(nn.Module):
+    """w1 to sign(clip(w1, -Q, Q)), dS/dw1 = 1 if |w1| <= Q else 0; Q follows from mean|w1| and the progress."""
 
-    def __init__(self, channels: int, tau_min: float, tau_max: float) -> None:
+    def __init__(self, tau_min: float, tau_max: float) -> None:
         super().__init__()
-        self.estimator = SignIdentity()
-        self.alpha = nn.Parameter(torch.full((channels,), 0.5))
+        self.identity = SignIdentity()
         self.tau_min, self.tau_max = tau_min, tau_max
         self.set_progress(0.0)
 
@@ -42,12 +41,24 @@ class Binarizer(nn.Module):
         a = (self.tau_max - self.tau_min) / (math.e - 1)
         self.tau = a * math.exp(progress) + self.tau_min - a
 
+    def forward(self, w1: Tensor) -> Tensor:
+        """Return the signs."""
+        bound = w1.detach().abs().mean() * -math.log(2 - 2 * self.tau)
+        return self.identity(torch.clamp(w1, -bound, bound))  # type: ignore[no-any-return]
+
+
+class Binarizer(nn.Module):
+    """w to (sign(clip(w1, -Q, Q)), alpha)."""
+
+    def __init__(self, channels: int, tau_min: float, tau_max: float) -> None:
+        super().__init__()
+        self.estimator = ClampedSign(tau_min, tau_max)
+        self.alpha = nn.Parameter(torch.full((channels,), 0.5))
+
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs (C_out, C_in, k, k) and the scale (C_out)."""
         var, mean = torch.var_mean(weight, dim=(1, 2, 3), keepdim=True)
-        w1 = (weight - mean) / ((var + 1e-5).sqrt() / (2 * math.sqrt(2)))
-        bound = w1.detach().abs().mean() * -math.log(2 - 2 * self.tau)
-        return self.estimator(torch.clamp(w1, -bound, bound)), self.alpha
+        return self.estimator((weight - mean) / ((var + 1e-5).sqrt() / (2 * math.sqrt(2)))), self.alpha
 
 
 class ScaledSign(nn.Module):

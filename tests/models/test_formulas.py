@@ -159,7 +159,7 @@ def test_reactnet() -> None:
 
 def test_recu() -> None:
     made = filled("recu", [1.0, -1.0, 3.0, -3.0])
-    assert made.binarizer.tau == pytest.approx(0.85)
+    assert made.binarizer.estimator.tau == pytest.approx(0.85)
     # mean 0, unbiased variance 20/3: w1 = w 2 sqrt(2) / sqrt(6.66668), mean|w1| = 2.19089, Q = -2.19089 ln .3 = 2.6378;
     # the third and fourth, at 3.286, are clamped and get no gradient of their own.
     assert deployed_weight(made).flatten().tolist() == [0.5, -0.5, 0.5, -0.5]
@@ -172,11 +172,11 @@ def test_recu() -> None:
 
 
 def test_recu_schedule() -> None:
-    binarizer = layer("recu").binarizer
+    estimator = layer("recu").binarizer.estimator
     taus = []
     for p in (0.0, 0.5, 1.0):
-        binarizer.set_progress(p)
-        taus.append(binarizer.tau)
+        estimator.set_progress(p)
+        taus.append(estimator.tau)
     assert taus == pytest.approx([0.85, 0.903, 0.99], abs=5e-4)
 
 

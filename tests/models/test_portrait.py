@@ -38,6 +38,10 @@ def test_known_curves() -> None:
     assert list(weight.slope) == [0.0, 0.5, 1.0]
     assert portrait.curves("dorefa", points=5)[0].value == (0, 0, 0, 1, 1)
     assert list(portrait.curves("bi_real", points=5)[0].slope) == [0.0]
+    assert portrait.curves("bi_real", points=5)[1].slope[0.0] == (0, 1, 1, 1, 0), "1 if |w| <= 1 else 0"
+    # Q = mean|x| * 1.204 at first and 3.91 at the end, of a grid whose mean magnitude is 1.2.
+    clamp = portrait.curves("recu", points=5)[1].slope
+    assert (clamp[0.0], clamp[1.0]) == ((0, 1, 1, 1, 0), (1, 1, 1, 1, 1))
 
 
 def test_the_page_is_up_to_date() -> None:
