@@ -42,9 +42,9 @@ class Budget(Frozen):
     lr: float = Field(0.05, gt=0, description="peak learning rate")
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0, description="applied as `decay` says")
-    decay: Literal["weights"] = Field(
+    decay: Literal["weights", "all"] = Field(
         "weights",
-        description="what decays: weights of convolutions and linear layers; never scales, thresholds or norms",
+        description="what decays: weights of convolutions and linear layers, and no scale, threshold, bias or norm; or all",
     )
     schedule: Literal["cosine"] = Field("cosine", description="cosine from the peak to 0, after the warm-up")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the training over which the rate rises linearly")

@@ -171,10 +171,12 @@ def show(kind: str, name: str, ledger: bool, store: str) -> None:
         if name not in registry.names(kind) and "." not in name:
             raise unknown(kind, name, registry.names(kind))
         click.echo(registry.docstring(kind, name))
-        if kind == "method":
+        if kind in ("method", "regularizer"):
             from lcrbench.models import portrait
 
-            click.echo("\n" + portrait.text(name))
+            click.echo("\n" + portrait.options(kind, name))
+            if kind == "method" and (drawn := portrait.text(name)):
+                click.echo("\n" + drawn)
 
 
 @app.command(short_help="Write the comparison report of a store.")

@@ -280,8 +280,8 @@ def _restore(
 
 
 def make_optimizer(network: nn.Module, budget: Budget) -> torch.optim.Optimizer:
-    """Return SGD with weight decay on the latent weights alone, as the budget's `decay` says."""
-    decayed = list(latent_weights(network).values())
+    """Return SGD with weight decay on the latent weights alone, or on all parameters, as the budget's `decay` says."""
+    decayed = list(latent_weights(network).values() if budget.decay == "weights" else network.parameters())
     ids = {id(p) for p in decayed}
     rest = [p for p in network.parameters() if id(p) not in ids]
     groups = [{"params": decayed, "weight_decay": budget.weight_decay}, {"params": rest, "weight_decay": 0.0}]

@@ -1,9 +1,10 @@
-"""What a method's estimators look like: the value each puts in the place of x, and the slope that trains through it."""
+"""What a method looks like: its options, and of each estimator the value and the slope that trains through it."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -30,13 +31,21 @@ def curves(method: str, end: float = 2.0, points: int = 401) -> list[Curve]:
     """Return the curves of a method's activations and weights; none for a method without binary layers.
 
     Of what a layer does to its input beforehand, levels are shown; thresholds are at their first values, and standardized
-    inputs are taken as they are. A weight's curve is that of the standardized weight, without its scale.
+    inputs are taken as they are. A weight's curve is that of the standardized weight, without its scale; what follows from
+    the weights' distribution follows from that of the points.
     """
     layer = registry.load("method", method).Method().conv(2, 2, 3, 1, 1)
     if not isinstance(layer, BinaryConv2d):
         return []
     sign: Any = layer.sign if hasattr(layer.sign, "levels") else getattr(layer.sign, "estimator", layer.sign)
     return [_curve("activation", sign, end, points), _curve("weight", layer.binarizer.estimator, end, points)]
+
+
+def options(kind: str, name: str) -> str:
+    """Return what a method's or regularizer's options mean, and their defaults."""
+    cls = getattr(registry.load(kind, name), kind.capitalize())
+    defaults = ", ".join(f"{f.name}={f.default}" for f in fields(cls))
+    return f"{inspect.getdoc(cls)}" + (f"\nDefaults: {defaults}." if defaults else "")
 
 
 def _curve(of: str, estimator: Any, end: float, points: int) -> Curve:

@@ -11,6 +11,7 @@ a cheap stand-in for the spectral norm of the map between the two. It is a proxy
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -41,15 +42,7 @@ def retention_matrix(a_in: Tensor, a_out: Tensor) -> Tensor:
     Raises `ValueError` if the output's map is larger than the input's.
     """
     size = a_out.shape[-2:]
-    if a_in.shape[-2:] != size:
-        if a_in.shape[-2] < size[0] or a_in.shape[-1] < size[1]:
-            raise ValueError(
-                f"activations grow from {tuple(a_in.shape[-2:])} to {tuple(size)}; a retention matrix pools"
-            )
-        if a_in.shape[-2] % size[0] == 0 and a_in.shape[-1] % size[1] == 0:
-            a_in = F.avg_pool2d(a_in, (a_in.shape[-2] // size[0], a_in.shape[-1] // size[1]))
-        else:
-            a_in = F.adaptive_avg_pool2d(a_in, (size[0], size[1]))
+    a_in = _pooled(a_in, size)
     positions = size[0] * size[1]
     if a_in.is_contiguous(memory_format=torch.channels_last):
         # The same product on the layout at hand: neither operand is copied.
@@ -59,16 +52,72 @@ def retention_matrix(a_in: Tensor, a_out: Tensor) -> Tensor:
     return torch.bmm(a_in.flatten(2), a_out.flatten(2).transpose(1, 2)) / positions
 
 
-def top_singular_values(matrices: Sequence[Tensor], iterations: int = 5) -> list[Tensor]:
-    """Return `top_singular_value` of several batches (N, p, q); those of one shape go through one iteration together."""
+def _pooled(a: Tensor, size: tuple[int, ...]) -> Tensor:
+    if a.shape[-2:] == size:
+        return a
+    if a.shape[-2] < size[0] or a.shape[-1] < size[1]:
+        raise ValueError(f"activations grow from {tuple(a.shape[-2:])} to {tuple(size)}; a retention matrix pools")
+    if a.shape[-2] % size[0] == 0 and a.shape[-1] % size[1] == 0:
+        return F.avg_pool2d(a, (a.shape[-2] // size[0], a.shape[-1] // size[1]))
+    return F.adaptive_avg_pool2d(a, (size[0], size[1]))
+
+
+def retained(chains: Sequence[Sequence[Tensor]], iterations: int = 5) -> list[list[Tensor]]:
+    """Return for each chain of activations the largest singular value (N,) of each consecutive pair's retention matrix.
+
+    The value and its gradient are those of `top_singular_value` of the matrices, u^T R v with u and v held fixed. They are
+    computed as the mean over positions of (pool(A_in)^T u) (A_out^T v), so that no gradient passes through a matrix product
+    of full size: each activation is projected once, on the vectors of both of its pairs.
+    """
+    with torch.no_grad():
+        matrices = [retention_matrix(a, b) for chain in chains for a, b in pairwise(chain)]
+        vectors = iter(_vectors_of_each(matrices, iterations))
+    found = []
+    for chain in chains:
+        pairs = [next(vectors) for _ in pairwise(chain)]
+        maps = []
+        for k, a in enumerate(chain):
+            columns = [v for _, v in pairs[max(k - 1, 0) : k]] + [u for u, _ in pairs[k : k + 1]]
+            maps.append(_projected(a, torch.cat(columns, dim=2)))
+        found.append(
+            [(_pooled(a[:, -1:], b.shape[-2:]) * b[:, :1]).mean((1, 2, 3)) for a, b in pairwise(maps)],
+        )
+    return found
+
+
+def _projected(a: Tensor, columns: Tensor) -> Tensor:
+    """Return (N, m, H, W), the products of each position's channels with the columns (N, C, m)."""
+    if a.is_contiguous(memory_format=torch.channels_last):
+        product = torch.bmm(a.permute(0, 2, 3, 1).flatten(1, 2), columns).transpose(1, 2)
+    else:
+        product = torch.bmm(columns.transpose(1, 2), a.flatten(2))
+    return product.reshape(*product.shape[:2], *a.shape[-2:])
+
+
+def _vectors_of_each(matrices: Sequence[Tensor], iterations: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the singular vectors of several batches; those of one shape go through one iteration together."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for k, m in enumerate(matrices):
         groups.setdefault(tuple(m.shape), []).append(k)
-    found: dict[int, Tensor] = {}
+    found: dict[int, tuple[Tensor, Tensor]] = {}
     for indices in groups.values():
-        sigmas = top_singular_value(torch.cat([matrices[k] for k in indices]), iterations)
-        found |= dict(zip(indices, sigmas.chunk(len(indices)), strict=True))
+        u, v = _vectors(torch.cat([matrices[k] for k in indices]), iterations)
+        parts = zip(u.chunk(len(indices)), v.chunk(len(indices)), strict=True)
+        found |= dict(zip(indices, parts, strict=True))
     return [found[k] for k in range(len(matrices))]
+
+
+@torch.no_grad()
+def _vectors(matrices: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """Return u (N, p, 1) and v (N, q, 1), by power iteration from each matrix's longest row."""
+    longest = torch.linalg.vector_norm(matrices, dim=2).argmax(1)
+    v = matrices[torch.arange(len(matrices), device=matrices.device), longest].unsqueeze(2)
+    v = F.normalize(v, dim=1, eps=1e-30)
+    transposed = matrices.transpose(1, 2)
+    for _ in range(iterations):
+        u = F.normalize(torch.bmm(matrices, v), dim=1, eps=1e-30)
+        v = F.normalize(torch.bmm(transposed, u), dim=1, eps=1e-30)
+    return F.normalize(torch.bmm(matrices, v), dim=1, eps=1e-30), v
 
 
 def top_singular_value(matrices: Tensor, iterations: int = 5) -> Tensor:
@@ -79,13 +128,5 @@ def top_singular_value(matrices: Tensor, iterations: int = 5) -> Tensor:
     differentiated with u and v held fixed, which is the exact gradient at convergence. The value never exceeds the true
     one (beyond rounding).
     """
-    with torch.no_grad():
-        longest = matrices.square().sum(2).argmax(1)
-        v = matrices[torch.arange(len(matrices), device=matrices.device), longest].unsqueeze(2)
-        v = F.normalize(v, dim=1, eps=1e-30)
-        transposed = matrices.transpose(1, 2)
-        for _ in range(iterations):
-            u = F.normalize(torch.bmm(matrices, v), dim=1, eps=1e-30)
-            v = F.normalize(torch.bmm(transposed, u), dim=1, eps=1e-30)
-        u = F.normalize(torch.bmm(matrices, v), dim=1, eps=1e-30)
+    u, v = _vectors(matrices, iterations)
     return torch.bmm(u.transpose(1, 2), torch.bmm(matrices, v)).flatten()

@@ -1,60 +1,104 @@
 """Writes docs/methods.md and its figures from the methods, regularizers and backbones themselves.
 
 python tools/make_methods_page.py
+
+The prices of steps are read from docs/step_prices.csv, which tests/speed/test_methods.py writes.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
+import torch
 
 mpl.use("svg")
 
 from matplotlib import pyplot as plt
 
 from lcrbench import registry
+from lcrbench.models import network as networks
 from lcrbench.models import portrait
 from lcrbench.reports import published
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-SHADES = {0.0: "#9ecae1", 0.5: "#4292c6", 1.0: "#084594"}
+SHADES = {0.0: ("#9ecae1", 3.5), 0.5: ("#4292c6", 2.0), 1.0: ("#084594", 1.0)}
+HIGHEST = 5.0
+TOPOLOGIES = (
+    ("resnet18:shortcut=real", 224, 1000),
+    ("resnet18:shortcut=binary", 224, 1000),
+    ("resnet34:shortcut=real", 224, 1000),
+    ("resnet18:shortcut=real", 32, 10),
+    ("resnet18:shortcut=binary", 32, 10),
+    ("resnet18:shortcut=pool-pad", 32, 10),
+    ("resnet20", 32, 10),
+    ("vgg_small", 32, 10),
+    ("vgg_tiny", 32, 10),
+)
 
 
-def figure(method: str) -> str | None:
-    """Draw a method's estimators; return the figure's path inside docs, or None for a method without any."""
+def picture(method: str) -> Path:
+    """Return where the figure of a method lies."""
+    return DOCS / "img" / f"method_{method}.svg"
+
+
+def mark(curves: Sequence[portrait.Curve]) -> str:
+    """Return a digest of what a figure shows, which the file carries as its title: a test can tell an old figure."""
+    rounded = [
+        (c.of, [round(v, 4) for v in c.value], {p: [round(v, 4) for v in s] for p, s in c.slope.items()})
+        for c in curves
+    ]
+    return hashlib.sha256(repr(rounded).encode()).hexdigest()[:16]
+
+
+def draw(method: str) -> None:
+    """Draw a method's estimators: the values above, the slopes that train through them below."""
     found = portrait.curves(method)
     if not found:
-        return None
-    with mpl.rc_context({"svg.hashsalt": "lcrbench", "font.size": 9}):
-        fig, axes = plt.subplots(1, 2, figsize=(7, 2.4), layout="constrained", sharex=True)
-        for axis, curve in zip(axes, found, strict=True):
-            axis.step(curve.x, curve.value, color="black", linewidth=1.5, where="mid", label="value")
+        return
+    with mpl.rc_context({"svg.hashsalt": "lcrbench", "font.size": 9, "axes.titlesize": 10}):
+        fig, axes = plt.subplots(
+            2, 2, figsize=(7, 3.2), layout="constrained", sharex=True, sharey="row", height_ratios=(1, 1.6)
+        )
+        for (value, slopes), curve in zip(axes.T, found, strict=True):
+            value.step(curve.x, curve.value, color="black", linewidth=1.5, where="mid")
+            value.set_title(curve.of, loc="left")
+            value.set_yticks(sorted({*curve.value, 0.0}))
+            value.margins(y=0.2)
             for progress, slope in curve.slope.items():
-                label = f"slope at {progress:.0%}" if len(curve.slope) > 1 else "slope"
-                axis.plot(curve.x, slope, color=SHADES[progress if len(curve.slope) > 1 else 0.5], label=label)
-            axis.set_title(curve.of, loc="left")
-            axis.set_xlabel("x")
-            axis.spines[["top", "right"]].set_visible(False)
-            # A slope that grows with the training is cut off: its start would be a flat line below it.
-            axis.set_ylim(min(curve.value) - 0.2, max(2.5, min(5, max(map(max, curve.slope.values()))) + 0.2))
-            axis.legend(frameon=False, fontsize=7)
-        path = DOCS / "img" / f"method_{method}.svg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fig.savefig(path, metadata={"Date": None, "Creator": None})
+                color, width = SHADES[progress] if len(curve.slope) > 1 else ("#084594", 1.5)
+                # A slope that grows with the training is cut off: what it starts from would be a flat line below it.
+                peak = f", up to {max(slope):.3g}" if max(slope) > HIGHEST else ""
+                slopes.plot(curve.x, slope, color=color, linewidth=width, label=f"at {progress:.0%}{peak}")
+            if len(curve.slope) > 1:
+                slopes.legend(frameon=False, fontsize=7, loc="upper right", title_fontsize=7)
+            slopes.set_xlabel("x" if curve.of == "activation" else "w")
+            for axis in (value, slopes):
+                axis.spines[["top", "right"]].set_visible(False)
+        peak = max(max(s) for curve in found for s in curve.slope.values())
+        axes[1, 0].set_ylim(-0.1, min(HIGHEST, 1.15 * peak))
+        axes[0, 0].set_ylabel("value")
+        axes[1, 0].set_ylabel("slope")
+        picture(method).parent.mkdir(parents=True, exist_ok=True)
+        fig.savefig(picture(method), metadata={"Date": None, "Creator": None, "Title": mark(found)})
         plt.close(fig)
-    return f"img/{path.name}"
 
 
 def section(kind: str, name: str) -> str:
     """Return one entry: its name, its figure, and its own words."""
     summary, _, rest = registry.docstring(kind, name).partition("\n")
-    picture = figure(name) if kind == "method" else None
     parts = [f"### `{name}`", summary]
-    if picture:
-        parts.append(f"![{name}: values and pseudo-gradients]({picture})")
+    if kind == "method" and portrait.curves(name, points=2):
+        parts.append(f"![{name}: values and pseudo-gradients]({picture(name).relative_to(DOCS)})")
     if rest.strip():
-        parts.append(f"```text\n{rest.strip()}\n```")
+        # Only the blank lines go: the first line may be indented.
+        text = rest.strip("\n")
+        parts.append(f"```text\n{text}\n```")
+    if kind != "backbone":
+        parts.append(portrait.options(kind, name))
     return "\n\n".join(parts)
 
 
@@ -72,6 +116,66 @@ def published_numbers() -> str:
     return "\n".join(lines)
 
 
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, numbers to the right."""
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def costs() -> str:
+    """Return the cost of each method in one topology, and of one method in each topology."""
+    methods = []
+    for name in registry.files("method"):
+        net = networks.build(
+            networks.choose(name), "resnet20", 10, 32, [0.5] * 3, [0.5] * 3, lambda name: torch.Generator()
+        )
+        cost = networks.cost(net, 32)
+        row = [cost.macs - cost.binary_macs, cost.binary_macs, cost.ops, networks.memory_bits(net) / 1e6]
+        methods.append([f"`{name}`", *(f"{v:.3e}" for v in row[:3]), f"{row[3]:.3f}"])
+    topologies = []
+    for backbone, size, classes in TOPOLOGIES:
+        with torch.device("meta"):
+            body = networks.body(networks.choose("bnn"), backbone, classes, size)
+        cost = networks.cost(networks.Network(body, [0.0] * 3, [1.0] * 3).to("meta"), size)
+        row = [cost.macs - cost.binary_macs, cost.binary_macs, cost.ops]
+        topologies.append([f"`{backbone}`", f"{size}", f"{classes}", *(f"{v:.3e}" for v in row)])
+    return "\n\n".join(
+        [
+            "Multiply-accumulates of convolutions and linear layers for one image; operations are the real ones and 1/64 of "
+            "the binary ones. Memory: one bit a binary weight, 32 bits each other number that inference needs (batch norm's "
+            "four a channel, scales, offsets, thresholds). ResNet-20, 10 classes, 32 px:",
+            table(("method", "real", "binary", "operations", "memory, Mbit"), methods),
+            "The same for BNN by topology; the forms of one ResNet-18 differ by 1.6 in operations:",
+            table(("backbone", "px", "classes", "real", "binary", "operations"), topologies),
+        ]
+    )
+
+
+def prices() -> str:
+    """Return the price of a training step of each method and regularizer, as last measured."""
+    path = DOCS / "step_prices.csv"
+    found = pd.read_csv(path, comment="#")
+    command = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+
+    def cell(row: pd.Series, base: str) -> str:
+        return "" if pd.isna(row[base]) else f"{row[base]:.2f} [{row[f'{base}_low']:.2f}, {row[f'{base}_high']:.2f}]"
+
+    rows = [
+        [f"`{r['method']}`", cell(r, "full_precision"), cell(r, "own_base"), "" if pd.isna(r.limit) else f"{r.limit}"]
+        for _, r in found.iterrows()
+    ]
+    return "\n\n".join(
+        [
+            "CPU time of one training step over that of the full-precision step of the same backbone, and over that of the "
+            "method without the regularizer: median and quartiles over interleaved rounds. ResNet-20, 32 px, batch 128, "
+            "channels last, float32, one thread. `lcr_fixed:cache=true` is priced with its cache full; what fills "
+            "it is in the ledger. `lcr_released` runs the student twice and a teacher once, as the released code does.",
+            f"{command}.",
+            table(("method", "over full precision", "over its method", "at most"), rows),
+        ]
+    )
+
+
 def page() -> str:
     """Return the whole page."""
     parts = [
@@ -79,12 +183,14 @@ def page() -> str:
         "Written by `python tools/make_methods_page.py` from the docstrings and the code; change those. "
         "`lcrbench show method NAME` shows the same on a terminal.",
         "Notation: x is a layer's input (N, C_in, H, W), w its latent weight (C_out, C_in, k, k), sign(0) = +1, S the sign "
-        "as training sees it and dS/dx what stands for its derivative, g an upstream gradient. In the figures the black "
-        "line is the value and the blue ones are the slopes that train through it, by progress of the training.",
+        "as training sees it and dS/dx what stands for its derivative, g an upstream gradient. In the figures, values are "
+        "above and the slopes that train through them below, by progress of the training where they follow a schedule; w is "
+        "standardized where the method does so, and without its scale.",
     ]
     for kind, title in (("method", "Methods"), ("regularizer", "Regularizers"), ("backbone", "Backbones")):
         parts.append(f"## {title}")
         parts += [section(kind, name) for name in registry.files(kind)]
+    parts += ["## Costs", costs(), "## What a training step costs", prices()]
     secondary = sum(not p.printable for p in published.numbers())
     parts += [
         "## Published numbers",
@@ -98,4 +204,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
+    for name in registry.files("method"):
+        draw(name)
     (DOCS / "methods.md").write_text(page(), encoding="utf-8")

@@ -23,6 +23,7 @@ shows it. With it, a large weight drives features toward rank one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -30,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from lcrbench.models.binary import path_layers
-from lcrbench.models.retention import retention_matrix, top_singular_values
+from lcrbench.models.retention import retained
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,11 @@ class Term:
             return None
         optimized = self.options.weight > 0
         with torch.set_grad_enabled(optimized):
-            full = self.full
+            self.sigma_full, self.sigma_sign = retained([self.full, self.signs], self.options.iterations)
             if self.options.normalize == "rms":
-                full = [a / a.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12) for a in full]
-            matrices = [retention_matrix(a, b) for kept in (full, self.signs) for a, b in pairwise(kept)]
-            sigmas = top_singular_values(matrices, self.options.iterations)
-            self.sigma_full, self.sigma_sign = sigmas[: len(self.layers)], sigmas[len(self.layers) :]
+                # Dividing an activation divides its matrices.
+                sizes = [_root_mean_square(a) for a in self.full]
+                self.sigma_full = [f / (a * b) for f, (a, b) in zip(self.sigma_full, pairwise(sizes), strict=True)]
             if self.options.gradient == "sign":
                 self.sigma_full = [f.detach() for f in self.sigma_full]
             last = len(self.layers)
@@ -132,3 +132,9 @@ class Term:
         """Remove the hooks."""
         for handle in self.handles:
             handle.remove()
+
+
+def _root_mean_square(a: Tensor) -> Tensor:
+    """Return (N,), one for each image."""
+    norm: Tensor = torch.linalg.vector_norm(a, dim=(1, 2, 3))
+    return (norm / math.sqrt(a[0].numel())).clamp_min(1e-12)

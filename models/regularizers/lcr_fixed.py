@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lcrbench.models.regularizers._stages import Features
-from lcrbench.models.retention import retention_matrix, top_singular_values
+from lcrbench.models.retention import retained
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Term:
         assert self.features.images is not None
         targets = self._targets(self.features.images)
         with torch.set_grad_enabled(optimized):
-            sigmas = top_singular_values(_matrices(self.features.kept), self.options.iterations)
+            (sigmas,) = retained([self.features.kept], self.options.iterations)
             self.ratios = [s / t.clamp_min(1e-12) for s, t in zip(sigmas, targets.unbind(1), strict=True)]
             last = len(self.ratios)
             terms = [
@@ -111,7 +110,7 @@ class Term:
         assert self.guide is not None
         self.guide.on = True
         self.teacher(images)
-        values = top_singular_values(_matrices(self.guide.kept), self.options.iterations)
+        (values,) = retained([self.guide.kept], self.options.iterations)
         self.guide.kept, self.guide.images = [], None
         return torch.stack(values, dim=1)
 
@@ -141,7 +140,3 @@ class Term:
         self.features.detach()
         if self.guide is not None:
             self.guide.detach()
-
-
-def _matrices(features: list[Tensor]) -> list[Tensor]:
-    return [retention_matrix(a, b) for a, b in pairwise(features)]

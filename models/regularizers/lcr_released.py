@@ -13,9 +13,9 @@ without sign it is too large by C^(1/4)); the mean over images is divided by the
 alone and gets no gradient from the cross-entropy; the student runs twice a step, so that its batch norms' statistics move
 twice; the teacher normalizes with batch statistics, in training mode.
 
-Deviations: with weight 0 nothing of this happens, where the code still runs the student twice; gamma does not decay, as no
-scale does here; the teacher is trained by this suite instead of downloaded, and runs outside the graph, which changes no
-number; the validation loss has no such term.
+Deviations: with weight 0 nothing of this happens, where the code still runs the student twice; gamma decays only where the
+budget says that all does; the teacher is trained by this suite instead of downloaded, and runs outside the graph, which
+changes no number; the validation loss has no such term.
 """
 
 from __future__ import annotations

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,16 +47,39 @@ def test_known_curves() -> None:
     assert (clamp[0.0], clamp[1.0]) == ((0, 1, 1, 1, 0), (1, 1, 1, 1, 1))
 
 
-def test_the_page_is_up_to_date() -> None:
+@pytest.fixture(scope="module")
+def tool() -> Iterator[Any]:
     sys.path.insert(0, str(ROOT / "tools"))
     try:
         import make_methods_page
+
+        yield make_methods_page
     finally:
         sys.path.pop(0)
-    words = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+
+
+def test_the_page_is_up_to_date(tool: Any) -> None:
+    written = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert written == tool.page(), "run python tools/make_methods_page.py"
     for kind in ("method", "regularizer", "backbone"):
         for name in registry.files(kind):
-            assert f"### `{name}`" in words
-            _, _, rest = registry.docstring(kind, name).partition("\n")
-            assert rest.strip() in words, f"run python tools/make_methods_page.py: {name} changed"
-    assert make_methods_page.DOCS == ROOT / "docs"
+            assert f"### `{name}`" in written
+
+
+@pytest.mark.parametrize("name", registry.files("method"))
+def test_the_figures_are_up_to_date(tool: Any, name: str) -> None:
+    found = portrait.curves(name)
+    assert tool.picture(name).exists() == bool(found)
+    if found:
+        svg = tool.picture(name).read_text(encoding="utf-8")
+        assert f"<dc:title>{tool.mark(found)}</dc:title>" in svg, "run python tools/make_methods_page.py"
+
+
+@pytest.mark.parametrize("kind", ["method", "regularizer"])
+def test_options_are_listed(kind: str) -> None:
+    for name in registry.files(kind):
+        cls = getattr(registry.load(kind, name), kind.capitalize())
+        text = portrait.options(kind, name)
+        for field in dataclasses.fields(cls):
+            assert f"`{field.name}`" in text, f"{name} says nothing of its option {field.name}"
+            assert f"{field.name}={field.default}" in text

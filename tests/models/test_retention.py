@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
-from lcrbench.models.retention import retention_matrix, top_singular_value
+from lcrbench.models.retention import retained, retention_matrix, top_singular_value
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -64,3 +66,31 @@ def test_channel_signs_and_order_do_not_matter() -> None:
 
 def test_zero_matrix_gives_zero() -> None:
     assert top_singular_value(torch.zeros(2, 3, 4)).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_chains_have_the_values_and_gradients_of_their_matrices(channels_last: bool) -> None:
+    """Two chains with maps that shrink, by a whole factor and by none, against the matrices written out."""
+    shapes = [(3, 9, 9), (5, 9, 9), (4, 3, 3), (6, 2, 2)]
+    chains = [[randn(7, *s, seed=10 * j + i) for i, s in enumerate(shapes)] for j in range(2)]
+    if channels_last:
+        chains = [[a.contiguous(memory_format=torch.channels_last) for a in chain] for chain in chains]
+    for chain in chains:
+        for a in chain:
+            a.requires_grad_()
+    weights = randn(2, 3, 7, seed=99)
+
+    def gradients(sigmas: list[list[torch.Tensor]]) -> list[torch.Tensor]:
+        total = sum(
+            (w * s).sum() for row, ws in zip(sigmas, weights, strict=True) for s, w in zip(row, ws, strict=True)
+        )
+        return list(torch.autograd.grad(total, [a for chain in chains for a in chain]))
+
+    ours = retained(chains, 3)
+    theirs = [[top_singular_value(retention_matrix(a, b), 3) for a, b in pairwise(chain)] for chain in chains]
+    for mine, other in zip(ours, theirs, strict=True):
+        for a, b in zip(mine, other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
+    for a, b in zip(gradients(ours), gradients(theirs), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-14)
+        assert not channels_last or a.is_contiguous(memory_format=torch.channels_last)

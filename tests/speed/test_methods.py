@@ -1,17 +1,21 @@
-"""Training steps, priced in one run: ratios of interleaved pairs, so that the machine's load falls on both alike.
+"""Training steps, priced in one run: ratios of interleaved rounds, so that the machine's load falls on all alike.
 
     tox run -e speed -- tests/speed/test_methods.py -s
 
-ResNet-20 at 32 px, batch 128, channels last, float32, one thread, CPU time of the process; the median of the pairs' ratios,
-with the quartiles.
+Each method's and each regularizer's step against the full-precision step of the same backbone, and a regularizer's against
+its method's. ResNet-20 at 32 px, batch 128, channels last, float32, one thread, CPU time of the process; the median of the
+rounds' ratios, with the quartiles. With LCRBENCH_PRICES=docs/step_prices.csv the table of the page of methods is written.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
@@ -19,8 +23,21 @@ from torch.nn import functional as F
 from lcrbench import registry
 from lcrbench.models import network as networks
 
-PAIRS = 7
+ROUNDS = 9
+COMMAND = "LCRBENCH_PRICES=docs/step_prices.csv tox run -e speed -- tests/speed/test_methods.py"
 Step = Callable[[], None]
+Quartiles = tuple[float, float, float]
+
+
+@pytest.fixture(scope="module")
+def prices() -> Iterator[list[dict[str, object]]]:
+    """Collect the rows, and write them where LCRBENCH_PRICES says."""
+    rows: list[dict[str, object]] = []
+    yield rows
+    if path := os.environ.get("LCRBENCH_PRICES"):
+        header = f"# Measured {datetime.now(UTC):%Y-%m-%d} by `{COMMAND}`, {ROUNDS} rounds\n"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(header + pd.DataFrame(rows).to_csv(index=False, float_format="%.3f"))
 
 
 def stepper(method: str, backbone: str = "resnet20", batch: int = 128) -> Step:
@@ -56,53 +73,66 @@ def stepper(method: str, backbone: str = "resnet20", batch: int = 128) -> Step:
     return step
 
 
-def ratio(step: Step, base: Step) -> tuple[float, float, float]:
-    """Return the quartiles of step's time over base's, in pairs whose order alternates."""
+def ratios(step: Step, *bases: Step) -> list[Quartiles]:
+    """Return the quartiles of step's time over that of each base, in rounds whose order turns."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    steps = [step, *bases]
+    found: list[list[float]] = [[] for _ in bases]
     try:
-        base(), step()
-        found = []
-        for k in range(PAIRS):
+        for f in steps:
+            f()
+        for k in range(ROUNDS):
             seconds = {}
-            for f in (base, step) if k % 2 else (step, base):
+            for i in [(k + j) % len(steps) for j in range(len(steps))]:
                 began = time.process_time()
-                f()
-                seconds[f] = time.process_time() - began
-            found.append(seconds[step] / seconds[base])
+                steps[i]()
+                seconds[i] = time.process_time() - began
+            for i, row in enumerate(found, start=1):
+                row.append(seconds[0] / seconds[i])
     finally:
         torch.set_num_threads(threads)
-    low, middle, high = statistics.quantiles(found, n=4)
-    return low, middle, high
+    return [tuple(statistics.quantiles(row, n=4)) for row in found]  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
-    ("method", "base", "limit"),
-    [
-        ("irnet+lcr", "irnet", 1.5),
-        ("irnet+lcr_fixed", "irnet", 1.5),
-        ("irnet+lcr_fixed:cache=true", "irnet", 1.2),
-        ("irnet+lcr_released", "irnet", None),
-        ("irnet+jacobian_penalty", "irnet", None),
-        ("irnet+spectral_norm", "irnet", None),
-        ("irnet+spectral_penalty", "irnet", None),
-        ("irnet+parseval", "irnet", None),
-    ],
-)
-def test_a_regularizers_step(benchmark, method: str, base: str, limit: float | None) -> None:
-    priced(benchmark, method, base, limit)
+def test_a_step_takes_as_long_as_itself(benchmark) -> None:
+    """What is measured is the step and not its place in the round."""
+    ((_, middle, _),) = ratios(stepper("irnet", batch=32), stepper("irnet", batch=32))
+    benchmark.pedantic(lambda: None, rounds=1)
+    assert 0.85 < middle < 1.18
 
 
 @pytest.mark.parametrize("method", [m for m in registry.names("method") if m != "full_precision"])
-def test_a_methods_step_against_full_precision(benchmark, method: str) -> None:
-    priced(benchmark, method, "full_precision", None)
+def test_a_methods_step(benchmark, prices: list[dict[str, object]], method: str) -> None:
+    price(benchmark, prices, method, None, None)
 
 
-def priced(benchmark, method: str, base: str, limit: float | None) -> None:
+LIMITS = {"lcr": 1.5, "lcr_fixed": 1.5, "lcr_fixed:cache=true": 1.2}
+
+
+@pytest.mark.parametrize(
+    ("base", "regularizer"),
+    [
+        *(("irnet", r) for r in [*registry.names("regularizer"), "lcr_fixed:cache=true"]),
+        ("bnn", "lcr"),
+        ("recu", "lcr"),
+    ],
+)
+def test_a_regularizers_step(benchmark, prices: list[dict[str, object]], base: str, regularizer: str) -> None:
+    price(benchmark, prices, f"{base}+{regularizer}", base, LIMITS.get(regularizer))
+
+
+def price(benchmark, prices: list[dict[str, object]], method: str, base: str | None, limit: float | None) -> None:
     step = stepper(method)
-    low, middle, high = ratio(step, stepper(base))
-    print(f"\n{method:32} {middle:.2f} x {base} (quartiles {low:.2f} to {high:.2f}, {PAIRS} pairs)")
-    benchmark.extra_info |= {"ratio": middle, "quartiles": [low, high], "base": base}
+    names = ["full_precision", *([base] if base else [])]
+    found = ratios(step, *(stepper(name) for name in names))
+    row: dict[str, object] = {"method": method}
+    for column, quartiles in zip(("full_precision", "own_base"), [*found, (None,) * 3], strict=False):
+        row |= dict(zip((f"{column}_low", column, f"{column}_high"), quartiles, strict=True))
+    prices.append(row | {"limit": limit})
+    for name, (low, middle, high) in zip(names, found, strict=True):
+        print(f"\n{method:28} {middle:.2f} x {name} (quartiles {low:.2f} to {high:.2f}, {ROUNDS} rounds)", end="")
+    benchmark.extra_info |= row
     benchmark.pedantic(step, rounds=1)
     if limit is not None:
-        assert middle <= limit
+        assert found[-1][1] <= limit
