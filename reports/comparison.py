@@ -240,7 +240,8 @@ def within(interval: Interval, key: Key) -> Interval:
     """Return an interval over few seeds cut to where the quantity can lie: an accuracy between 0 and 1, a gain above 0."""
     if key.metric.startswith("lipschitz_") and key.metric != "lipschitz_slope" and interval.low is not None:
         return interval._replace(low=max(0.0, interval.low))
-    if key.metric not in (CLEAN.metric, COMMON_ERROR.metric) or interval.low is None or interval.high is None:
+    fractions = (CLEAN.metric, COMMON_ERROR.metric, "calibration_error")
+    if key.metric not in fractions or interval.low is None or interval.high is None:
         return interval
     return interval._replace(low=max(0.0, interval.low), high=min(1.0, interval.high))
 

@@ -93,7 +93,11 @@ def findings(compared: Comparison, found_in: list[dict[tuple[str, str], list[Dif
                 )
             )
         for family in ("base", "reference"):
-            wanted = [d for d in found[family, "common"] if d.interval and (family == "base" or d.row is best)]
+            wanted = [
+                d
+                for d in found[family, "common"]
+                if d.interval and d.holm is not None and (family == "base" or d.row is best)
+            ]
             said += [_difference_finding(d, where) for d in wanted[:3]]
         detectable = [
             d.detectable for d in found["base", "common"] or found["reference", "common"] if d.detectable is not None

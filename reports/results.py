@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from lcrbench.bench import stats
 from lcrbench.bench.schema import Record
-from lcrbench.bench.stats import Interval
 from lcrbench.reports import mce, published
 from lcrbench.reports.comparison import (
     CLEAN,
@@ -19,6 +18,7 @@ from lcrbench.reports.comparison import (
     Row,
     Setting,
     chosen,
+    flipped,
 )
 from lcrbench.reports.significance import Difference, Outcomes
 from lcrbench.reports.tables import Cell, Column, Table, TableRow, marked, without
@@ -274,14 +274,7 @@ def corruption_table(setting: Setting, most: int = MOST_COLUMNS) -> Table:
         for r in shown
     )
     clean = [r.estimate(CLEAN) for r in shown]
-    flipped = [
-        c
-        and Interval(
-            1 - c.value, None if c.high is None else 1 - c.high, None if c.low is None else 1 - c.low, c.n, c.how
-        )
-        for c in clean
-    ]
-    rows = [TableRow("clean", tuple(Cell.of(c) for c in flipped))]
+    rows = [TableRow("clean", tuple(Cell.of(c and flipped(c)) for c in clean))]
     groups = {name: g for g, names in GROUPS.items() for name in names}
     for name in setting.corruptions:
         cells = [Cell.of(r.estimate(Key("corruption_error", corruption=name))) for r in shown]
@@ -339,7 +332,10 @@ def difference_table(families: Sequence[tuple[str, Sequence[Difference]]], name:
         "images?"
     )
     if "seeds" in units:
-        notes.append(f"Over seeds (Welch): is the method better? {question} The p-values are those over seeds.")
+        notes.append(
+            f"Over seeds (Welch): is the method better? {question} The p-values are those over seeds; a pair without two "
+            "seeds a side has none."
+        )
     else:
         notes.append(f"{question} With one seed a method nothing can be said about the methods themselves.")
     notes.append(f"Holm's correction runs within each family of tests: {'; '.join(tests)}.")

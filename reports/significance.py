@@ -41,7 +41,7 @@ class Difference(NamedTuple):
     seeds: Interval | None
     images: Interval | None
     p: float | None
-    """Of the question about methods if there are seeds for it, else of the question about these networks."""
+    """Of the question about methods if any pair of the family has seeds for it, else of that about these networks."""
     unit: str
     holm: float | None
     detectable: float | None
@@ -179,7 +179,7 @@ ENDPOINTS = {"common": COMMON_ERROR, "clean": CLEAN}
 def differences(
     setting: Setting, outcomes: Outcomes | None, pairs: Sequence[tuple[Row, Row]], endpoint: str
 ) -> list[Difference]:
-    """Return (method - reference) in an accuracy for every pair, Holm's correction running over the pairs.
+    """Return (method - reference) in an accuracy for every pair, Holm's correction running over the pairs tested.
 
     `endpoint` is "common" (mean accuracy over the common corruptions, the primary one) or "clean".
     """
@@ -200,6 +200,9 @@ def differences(
         else:
             unit, p = "images", p_images
         found.append(Difference(row, reference, endpoint, seeds and seeds[0], images, p, unit, None, detectable))
+    if any(d.unit == "seeds" for d in found):
+        # One family asks one question: what only one trained network a side can answer has no p-value beside the others.
+        found = [d if d.unit == "seeds" else d._replace(p=None) for d in found]
     tested = [i for i, d in enumerate(found) if d.p is not None and not np.isnan(d.p)]
     for i, adjusted in zip(tested, holm([found[i].p or 0.0 for i in tested]), strict=True):
         found[i] = found[i]._replace(holm=adjusted)

@@ -33,19 +33,28 @@ def picture(setting: Setting) -> Picture | None:
         if r.index in found
     ]
 
+    # Methods with the same operations would hide each other: they stand side by side, a few per cent apart.
+    million = {r.index: (operations(r.runs[0]) or 0) * 1e-6 for r in rows}
+    place = {}
+    for x in set(million.values()):
+        alike = [i for i, value in million.items() if value == x]
+        place |= {i: x * 1.035 ** (k - (len(alike) - 1) / 2) for k, i in enumerate(alike)}
+
     def panel(title: str, found: dict[int, Interval]) -> Panel:
         def draw(ax: Axes, hits: Hits) -> None:
             points = []
             for row in rows:
                 if row.index not in found:
                     continue
-                s, i, x = look(row), found[row.index], (operations(row.runs[0]) or 0) * 1e-6
+                s, i, x = look(row), found[row.index], place[row.index]
                 if i.low is not None and i.high is not None:
                     ax.plot([x, x], [i.low * 100, i.high * 100], color=s.colour, linewidth=2, alpha=0.3, gid=gid(row))
                 ax.plot([x], [i.value * 100], s.marker, color=s.colour, markersize=5, gid=gid(row))
-                hits.point(ax, x, i.value * 100, f"{row.label}: {x:.3g} million OPs, {tell(i)}", row.index)
+                hits.point(
+                    ax, x, i.value * 100, f"{row.label}: {million[row.index]:.3g} million OPs, {tell(i)}", row.index
+                )
                 if not row.aside:
-                    points.append((x, i.value * 100))
+                    points.append((million[row.index], i.value * 100))
             front = pareto(points)
             ax.plot(
                 [p[0] for p in front],
@@ -66,7 +75,10 @@ def picture(setting: Setting) -> Picture | None:
 
         return Panel(draw, f"accuracy against operations, {title}", size=(4.4, 3.1))
 
-    caption = "Accuracy against operations an image (binary ones count 1/64); grey: the Pareto front."
+    caption = (
+        "Accuracy against operations an image (binary ones count 1/64); methods with the same number stand side by side. "
+        "Grey: the Pareto front."
+    )
     return Picture(
         "accuracy_operations",
         "Accuracy against operations",

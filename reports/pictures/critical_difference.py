@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -54,7 +55,7 @@ def picture(setting: Setting) -> Picture | None:
                 textcoords="offset points",
                 ha="right" if left else "left",
                 va="center",
-                fontsize=7,
+                fontsize=0.93 * mpl.rcParams["font.size"],
             )
             hits.point(ax, rank, top, f"{row.label}: mean rank {rank:.2f} over {len(errors)} corruptions", row.index)
         for level, (i, j) in enumerate(groups):
@@ -72,7 +73,7 @@ def picture(setting: Setting) -> Picture | None:
             (1 + distance / 2, top + 0.82),
             ha="center",
             va="bottom",
-            fontsize=7,
+            fontsize=0.93 * mpl.rcParams["font.size"],
             color=MUTED,
         )
         ax.set_xlim(1 - 0.35 * n, n + 0.35 * n)

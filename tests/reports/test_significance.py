@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,6 +113,44 @@ def test_the_difference_of_methods_is_over_seeds(store: Store) -> None:
         assert d.images is None
     p = [d.p or 0.0 for d in found]
     assert [d.holm for d in found] == pytest.approx([max(2 * min(p), max(p))] * 2)
+
+
+def test_one_family_asks_one_question(tmp_path: Path) -> None:
+    mixed = make_store.small_store(tmp_path)
+    make_store.add(mixed, "dorefa", 0)
+    setting = comparison.read(mixed).settings[0]
+    found = significance.differences(
+        setting, significance.Outcomes(mixed), significance.against_reference(setting), "common"
+    )
+    by_name = {d.row.label: d for d in found}
+    # One seed of dorefa says nothing about the method, so it has no p-value and takes no part in Holm's correction.
+    alone = by_name["dorefa"]
+    assert (alone.unit, alone.p, alone.holm, alone.seeds) == ("images", None, None, None)
+    assert alone.images is not None
+    p = [d.p for d in found if d.row.label != "dorefa"]
+    assert [d.holm for d in found if d.row.label != "dorefa"] == pytest.approx(significance.holm([x or 0.0 for x in p]))
+
+
+def test_statistics_agree_with_statsmodels() -> None:
+    pytest.importorskip("statsmodels")
+    from statsmodels.stats.multitest import multipletests
+    from statsmodels.stats.power import TTestIndPower, TTestPower
+    from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
+
+    rng = np.random.default_rng(3)
+    for n, m in ((3, 3), (5, 5), (10, 4)):
+        x, y = rng.normal(1, 2, n), rng.normal(0, 1, m)
+        interval, p = significance.welch(x, y) or pytest.fail("no interval")
+        compared = CompareMeans(DescrStatsW(x), DescrStatsW(y))
+        assert (interval.low, interval.high) == pytest.approx(compared.tconfint_diff(0.05, usevar="unequal"))
+        assert p == pytest.approx(compared.ttest_ind(usevar="unequal")[1])
+        pooled = math.sqrt(((n - 1) * x.var(ddof=1) + (m - 1) * y.var(ddof=1)) / (n + m - 2))
+        effect = (significance.detectable_between(x, y) or 0.0) / pooled
+        assert TTestIndPower().power(effect, n, 0.05, ratio=m / n) == pytest.approx(0.8, abs=1e-3)
+        effect = (significance.detectable_paired(x) or 0.0) / x.std(ddof=1)
+        assert TTestPower().power(effect, n, 0.05) == pytest.approx(0.8, abs=1e-3)
+        p_values = list(rng.random(7) ** 3)
+        assert significance.holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
 
 
 def test_critical_difference_is_demsars() -> None:
