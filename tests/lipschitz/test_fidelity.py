@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lcrbench.bench.lipschitz import fidelity, gradients
+from lcrbench.bench.lipschitz import fidelity, gradients, search
 from lcrbench.errors import UserError
 from lcrbench.models.retention import retention_matrix
 
-from .nets import built, grey
+from .nets import built, grey, subject
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -51,12 +51,14 @@ def test_probes_on_a_network() -> None:
 
 
 def test_a_real_flip_of_signs_leaves_the_network_and_sigma_1() -> None:
-    """The probe's claim on a network: a channel's filters and batch norm turned, and the next layer's weights with them."""
-    net = built("bnn", "vgg_small")
+    """T11, and the probe's claim on a network: filters and batch norms turned, and the next layer's weights."""
+    net = built("bnn", "vgg_tiny")
     points = torch.from_numpy(grey(4, 16, low=0, high=1)).permute(0, 3, 1, 2)
     logits, before = net(points), fidelity.retention(net, points)
-    conv, norm, _ = net.body.blocks[1]
-    following = net.body.blocks[2][0]
+    options = search.Options(l2=(16,), images=2, random=2, steps=2)
+    omega = search.modulus(subject(net, grey(4, 16, low=0, high=1)), options).found[0].omega
+    conv, norm, _ = net.body.blocks[0]
+    following = net.body.blocks[1][0]
     turned = torch.arange(conv.out_channels) % 3 == 0
     with torch.no_grad():
         conv.weight[turned] *= -1
@@ -64,8 +66,10 @@ def test_a_real_flip_of_signs_leaves_the_network_and_sigma_1() -> None:
         norm.bias[turned] *= -1
         following.weight[:, turned] *= -1
     torch.testing.assert_close(net(points), logits, rtol=1e-5, atol=1e-5)
+    again = search.modulus(subject(net, grey(4, 16, low=0, high=1)), options).found[0].omega
+    np.testing.assert_allclose(again, omega, rtol=1e-5)
     after = fidelity.retention(net, points)
-    name = "body.blocks.2.0"
+    name = "body.blocks.1.0"
     torch.testing.assert_close(fidelity.sigma_1(after[name]), fidelity.sigma_1(before[name]), rtol=1e-5, atol=1e-6)
     assert (fidelity.p1(after[name]) / fidelity.p1(before[name]) - 1).abs().max() > 0.01
 

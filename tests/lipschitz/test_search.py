@@ -153,6 +153,41 @@ def test_curves_are_monotone_and_linf_is_above_l2(binary: tuple[nn.Module, np.nd
         assert (found.omega >= l2[found.ball.eps].omega).all()
 
 
+def test_l2_ball_around_the_linf_ball_finds_no_less() -> None:
+    """T8: a linf ball lies in the l2 ball of sqrt(d) times its radius; for a linear map both maxima are reached."""
+    s = subject(Linear(rng(8).standard_normal((6, D))), grey(4))
+    eps = 4.0
+    result = search.modulus(s, Options(l2=(eps * D**0.5,), linf=(eps,), images=4, steps=50))
+    wide, narrow = result.of("l2")[0], result.of("linf")[0]
+    assert (wide.omega >= 0.99 * narrow.omega).all()
+
+
+def test_random_and_pair_secants_are_never_above(binary: tuple[nn.Module, np.ndarray]) -> None:
+    """T17: what is known of a smaller ball, such as other images of the data, is a candidate of a larger one."""
+    net, images = binary
+    s = subject(net, images)
+    options = Options(l2=(3200.0, 3800.0), images=12, random=2, steps=2)
+    oracle, start = search.begin(s, options)
+    x = oracle.images[start.indices]
+    logits = start.logits
+    distance = np.linalg.norm((x[:, None] - x[None]).reshape(12, 12, -1).astype(np.float64), axis=2)
+    change = np.linalg.norm(logits[:, None] - logits[None], axis=2)
+    small, large = options.balls()
+    change[distance > small.eps] = 0
+    partner = change.argmax(1)
+    pairs = np.take_along_axis(change, partner[:, None], 1)[:, 0]
+    assert (pairs > 0).all()
+    by = np.full(12, search.FOUND_BY.index("warm"), np.int8)
+    known = search.Found(small, pairs, np.zeros(12), x[partner], x.copy(), by, by)
+    (_, _), (found, _) = search.balls(oracle, start, options, [(known, (float(pairs.mean()),))])
+    assert found.ball == large
+    assert (found.omega >= pairs).all()
+    # A search with candidates alone finds no more than the same search with steps as well.
+    few, more = (search.modulus(s, Options(l2=(64,), images=12, random=4, steps=k)).found[0] for k in (0, 4))
+    assert (few.omega > 0).all()
+    assert (more.omega >= few.omega).all()
+
+
 def test_scale_and_shift_of_the_logits() -> None:
     """T9: under f -> 4 f + 3 gains scale by 4; kappa, the flips and who found them stay."""
     w = orthonormal(6)
