@@ -264,8 +264,8 @@ def effort_note(found: Lipschitz) -> str:
     if len(found.efforts) > 1:
         return f"{note}; orders are checked against the quick search ({found.efforts[0]})."
     return (
-        f"{note}. It is the only effort, so no longer search checks the orders: `lcrbench lipschitz RUN ... --preset "
-        "full` does, and the next report of the store shows it."
+        f"{note}. No longer search checks the orders: `lcrbench lipschitz RUN ... --preset full` does, and the next report "
+        "of the store shows it."
     )
 
 

@@ -73,9 +73,9 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for ball in self.balls():
-            if not 0 < ball.eps < float("inf"):
-                raise UserError(f"a radius is a positive number, not {ball.eps * 255:g}/255")
+        for radius in (*self.l2, *self.linf):
+            if not 0 < radius < float("inf"):
+                raise UserError(f"a radius is a positive number of 1/255, not {radius:g}")
         if not (self.l2 or self.linf):
             raise UserError("name at least one radius")
         if min(self.images, self.random, self.restarts, self.searches) < 1 or self.steps < 0:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from lcrbench.bench import data, worker
 from lcrbench.bench.evaluate import Subject
@@ -81,5 +81,15 @@ def of_model(path: str, source: str, size: int, device: str = "cpu") -> Subject:
         raise UserError(f"--model {path}: {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):
         raise UserError(f"--model takes MODULE:FUNCTION, a function that returns a torch module; '{path}' is not one")
+    shape = (2, 3, size, size)
+    try:
+        with torch.no_grad():
+            out = made.to(device)(torch.zeros(shape, device=device))
+    except Exception as error:  # likewise
+        first = str(error).partition("\n")[0]
+        raise UserError(f"--model {path} does not take images {shape}: {type(error).__name__}: {first}") from error
+    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != 2 or out.shape[1] < 2:
+        what = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise UserError(f"--model {path} gives {what} for two images, not logits (2, classes)")
     spec: Any = _Bare()
     return Subject(made.to(device), data.load(source, size=size).test, {}, spec, device)

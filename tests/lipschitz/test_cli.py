@@ -58,6 +58,14 @@ def mixed() -> nn.Module:
     return Mixed().eval()
 
 
+def narrow() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(5, 3)).eval()
+
+
+def features() -> nn.Module:
+    return nn.Identity().eval()
+
+
 def broken() -> nn.Module:
     raise ZeroDivisionError("division by zero")
 
@@ -149,6 +157,8 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
         (["--model", "somebodys:noisy", *SMALL], "not deterministic"),
         (["--model", "somebodys:mixed", *SMALL], "other images in the batch"),
         (["--model", "somebodys:broken", *SMALL], "ZeroDivisionError"),
+        (["--model", "somebodys:narrow", *SMALL], r"does not take images \(2, 3, 16, 16\): RuntimeError"),
+        (["--model", "somebodys:features", *SMALL], r"gives \(2, 3, 16, 16\) for two images, not logits"),
         (["abc", "--store", "nowhere"], "no store"),
     ],
 )
