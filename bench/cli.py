@@ -182,13 +182,17 @@ def show(kind: str, name: str, ledger: bool, store: str) -> None:
 @app.command(short_help="Write the comparison report of a store.")
 @click.argument("store", default=STORE)
 @click.option("--out", help="Folder to write.  [default: STORE/reports/all]")
-@click.option("--compare", multiple=True, metavar="METHOD", help="Only this method; give it several times.")
-def report(store: str, out: str | None, compare: tuple[str, ...]) -> None:
+@click.option("--compare", multiple=True, metavar="METHOD...", help="Only these methods; the first is the reference.")
+@click.argument("more", nargs=-1, metavar="")
+def report(store: str, out: str | None, compare: tuple[str, ...], more: tuple[str, ...]) -> None:
     """Write the comparison report of the runs in STORE: a page, tables and figures."""
     from lcrbench.bench.store import Store
     from lcrbench.reports import report as reports
 
-    page = reports.write(Store(store), Path(out or str(Path(store, "reports", "all"))), compare=compare or None)
+    if more and not compare:
+        raise UserError(f"unexpected '{more[0]}': one STORE, and methods after --compare")
+    methods = [name for words in (*compare, *more) for name in words.split()]
+    page = reports.write(Store(store), Path(out or str(Path(store, "reports", "all"))), compare=methods or None)
     click.echo(page)
 
 

@@ -35,7 +35,7 @@ def picture(setting: Setting) -> Picture | None:
 
     # Methods with the same operations would hide each other: they stand side by side, a few per cent apart.
     million = {r.index: (operations(r.runs[0]) or 0) * 1e-6 for r in rows}
-    place = {}
+    place: dict[int, float] = {}
     for x in set(million.values()):
         alike = [i for i, value in million.items() if value == x]
         place |= {i: x * 1.035 ** (k - (len(alike) - 1) / 2) for k, i in enumerate(alike)}
