@@ -248,7 +248,9 @@ def main() -> None:
 
 
 def _stop(message: str, code: int) -> None:
-    click.echo("lcrbench: " + " ".join(message.split()), err=True)
+    line = " ".join(message.split())
+    # What was typed or read must not steer the terminal.
+    click.echo("lcrbench: " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), err=True)
     sys.exit(code)
 
 

@@ -6,6 +6,7 @@ What a process does with its cell is in worker.py.
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import signal
@@ -25,7 +26,7 @@ from lcrbench.bench.checkpoint import unseal
 from lcrbench.bench.data import Dataset
 from lcrbench.bench.progress import Progress
 from lcrbench.bench.schema import Failure, Record
-from lcrbench.bench.spec import DataId, Grid, MethodId, Options, RunSpec
+from lcrbench.bench.spec import DataId, Grid, MethodId, Option, Options, RunSpec
 from lcrbench.bench.store import Damaged, Store
 from lcrbench.bench.worker import Job
 from lcrbench.errors import UserError, unknown
@@ -248,6 +249,8 @@ def _record_of(target: Store, cell: _Cell) -> Record:
         message = f"the process was killed by {signal.Signals(-code).name} (out of memory?): run again to go on"
     elif code == worker.STOPPED:
         message = "the process was asked to stop, and saved: run again to go on"
+    elif code == worker.UNWRITABLE:
+        message = "the store took no record: make room, and run again to go on"
     else:
         message = f"the process ended with exit code {code}: its error stands above"
     with target.lock(cell.job.spec.run_id):
@@ -267,11 +270,26 @@ def _expand(named: Sequence[str]) -> tuple[str, ...]:
 
 def _metric_options(name: str, given: Options) -> Options:
     metric = registry.load("metric", name)
-    known = [f.name for f in dataclasses.fields(metric.Options)]
-    for key in given:
-        if key not in known:
-            raise unknown(f"option of {name}", key, known)
+    defaults: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(metric.Options)}
+    for key, value in given.items():
+        if key not in defaults:
+            raise unknown(f"option of {name}", key, defaults)
+        if not _alike(value, defaults[key]):
+            raise UserError(f"metrics.{name}.{key}: give a value such as {_shown(defaults[key])}, not {_shown(value)}")
     try:
         return dataclasses.asdict(metric.Options(**given))
     except (TypeError, ValueError) as error:
-        raise UserError(f"metric {name}: {error}") from error
+        raise UserError(f"metrics.{name}: {error}") from error
+
+
+def _alike(value: Option, default: Option) -> bool:
+    """Tell whether an option's value is of its default's kind; a whole number will do for any other."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_alike(v, default[0] if default else 0.0) for v in value)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    return default is None or isinstance(value, (int, float) if isinstance(default, float) else type(default))
+
+
+def _shown(value: Option) -> str:
+    return json.dumps(value)

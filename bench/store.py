@@ -8,7 +8,7 @@
                    weights.safetensors  the selected weights
     STORE/.unfinished/<id>              the last save of an unfinished training (checkpoint.py)
     STORE/.teachers/<id>                a trained teacher, shared by the runs that need it (teacher.py)
-    STORE/.locks/<run id>               held by the process that works on a run
+    STORE/.locks/<id>                   held by the process that works on a run or teacher (lock.py)
     STORE/.damaged/                     what was set aside because its hash did not match
 
 A run is written into a hidden folder beside its place, flushed to the disk, and moved there in one rename, so that an
@@ -23,16 +23,16 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from lcrbench.bench.lock import Lock
 from lcrbench.bench.schema import Record, upgrade
 from lcrbench.errors import UserError
 
@@ -154,8 +154,8 @@ class Store:
             rows += [axes | m.model_dump() for m in record.measurements]
         return pd.DataFrame(rows)
 
-    def write(self, record: Record, files: Mapping[str, Callable[[Path], None] | bytes]) -> Record:
-        """Write a run whole: the `files` beside it (bytes, or a function that writes a path), then its record.
+    def write(self, record: Record, files: Mapping[str, bytes]) -> Record:
+        """Write a run whole: the `files` beside it, then its record; raises `UserError` if the disk does not take it.
 
         Returns the record with the files' hashes filled in. A run of the same id that is there already is replaced.
         """
@@ -166,12 +166,8 @@ class Store:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
             for name, content in files.items():
-                path = draft / name
-                if isinstance(content, bytes):
-                    path.write_bytes(content)
-                else:
-                    content(path)
-                hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+                (draft / name).write_bytes(content)
+                hashes[name] = hashlib.sha256(content).hexdigest()
             record = record.model_copy(update={"files": hashes})
             text = record.model_dump_json(indent=1) + "\n"
             (draft / RECORD).write_text(text, encoding="utf-8")
@@ -187,7 +183,8 @@ class Store:
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
             if old.exists() and not final.exists():
-                old.rename(final)
+                with contextlib.suppress(OSError):
+                    old.rename(final)
             raise UserError(f"cannot write run {record.run_id} to {self.root}: {error.strerror or error}") from error
         return record
 
@@ -199,11 +196,14 @@ class Store:
         """Return where a trained teacher lies."""
         return self.root / ".teachers" / name
 
-    def lock(self, run_id: str) -> FileLock:
-        """Return the lock of a run, not yet taken. The operating system frees it when its process ends, however it ends."""
+    def lock(self, run_id: str) -> Lock:
+        """Return the lock of a run or teacher, not yet taken; raises `UserError` if the store cannot hold it."""
         folder = self.root / ".locks"
-        folder.mkdir(exist_ok=True)
-        return FileLock(folder / run_id)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to the store {self.root}: {error.strerror}") from error
+        return Lock(folder / run_id)
 
     def set_aside(self, run_id: str) -> None:
         """Move a run or teacher and its save out of the way, into `.damaged`, where nothing reads them."""

@@ -86,35 +86,43 @@ def taught(
     network = network.to(memory_format=torch.channels_last)
     path = checkpoint.store.teacher(name)
     while (kept := unseal(path)) is None:
+        lock = checkpoint.store.lock(name)
         try:
-            with checkpoint.store.lock(name).acquire(timeout=0):
-                if path.exists():
-                    continue
-                own = checkpoint.of(name)
-                spent = train(
-                    network,
-                    dataset.train,
-                    budget,
-                    derive(spec.seed, "teacher's training", text),
-                    on_progress=getattr(choice.method, "on_progress", None),
-                    device=device,
-                    watch=lambda row, done: watch(int(row["step"]), round(row["step"] / done), {"loss": row["loss"]}),
-                    checkpoint=own,
-                )
-                took = Taught(
-                    method=text,
-                    id=name,
-                    images=spent.images,
-                    steps=spent.steps,
-                    weights_sha256=networks.weights_hash(network),
-                )
-                seconds = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
-                rest = {"facts": facts, "took": took.model_dump(), "seconds": seconds.model_dump()}
-                seal(path, network.state_dict(), rest)
-                own.remove()
+            lock.acquire(timeout=0)
         except Timeout:
             watch(0, 0, {})
             time.sleep(0.2)
+            continue
+        try:
+            if path.exists():
+                continue
+            own = checkpoint.of(name)
+            spent = train(
+                network,
+                dataset.train,
+                budget,
+                derive(spec.seed, "teacher's training", text),
+                on_progress=getattr(choice.method, "on_progress", None),
+                device=device,
+                watch=lambda row, done: watch(int(row["step"]), round(row["step"] / done), {"loss": row["loss"]}),
+                checkpoint=own,
+            )
+            took = Taught(
+                method=text,
+                id=name,
+                images=spent.images,
+                steps=spent.steps,
+                weights_sha256=networks.weights_hash(network),
+            )
+            seconds = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
+            seal(
+                path,
+                network.state_dict(),
+                {"facts": facts, "took": took.model_dump(), "seconds": seconds.model_dump()},
+            )
+            own.remove()
+        finally:
+            lock.release()
     tensors, rest = kept
     network.load_state_dict(tensors)
     return network.to(device).eval(), Taught(**rest["took"]), Seconds(**rest["seconds"])

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import safetensors.torch
 import torch
 from filelock import Timeout
-from safetensors.torch import save_file
 
 from lcrbench import registry
 from lcrbench.bench import data, device, evaluate, store, teacher
@@ -33,7 +33,7 @@ from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 from lcrbench.models import packed
 
-BUSY, STOPPED = 75, 76
+BUSY, STOPPED, UNWRITABLE = 75, 76, 74
 # Beside the other files of a run with binary layers: one bit a weight, scales, and all else that inference needs.
 PACKED = "packed.safetensors"
 
@@ -73,17 +73,19 @@ def failed(job: Job, failure: Failure) -> Record:
 
 
 def work(job: Job, events: Any) -> None:
-    """Run one job in its own process, and end with the exit code 0, BUSY or STOPPED.
+    """Run one job in its own process, and end with the exit code 0, BUSY, STOPPED or UNWRITABLE.
 
     The parent handles Ctrl-C, and asks by SIGTERM for a save and an end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     target = Store(job.root)
-    lock = target.lock(job.spec.run_id)
     try:
+        lock = target.lock(job.spec.run_id)
         lock.acquire(timeout=0)
     except Timeout:
         sys.exit(BUSY)
+    except UserError:
+        sys.exit(UNWRITABLE)
 
     def tell(phase: str, done: int, total: int, **figures: float) -> None:
         # If nobody listens any more, the run still goes on to its record.
@@ -96,12 +98,17 @@ def work(job: Job, events: Any) -> None:
         run_one(job, tell)
     except Stopped:
         sys.exit(STOPPED)
-    except UserError as error:
-        target.write(failed(job, Failure(reason="error", step=0, message=str(error))), {})
     except Exception as error:
-        traceback.print_exc()
-        message = f"{type(error).__name__}: {error}".partition("\n")[0]
-        target.write(failed(job, Failure(reason="error", step=0, message=message)), {})
+        if isinstance(error, UserError):
+            message = str(error)
+        else:
+            traceback.print_exc()
+            message = f"{type(error).__name__}: {error}".partition("\n")[0]
+        try:
+            target.write(failed(job, Failure(reason="error", step=0, message=message)), {})
+        except UserError:
+            # A store that takes no record: the parent, which can tell somebody, will find so too.
+            sys.exit(UNWRITABLE)
     finally:
         lock.release()
 
@@ -253,19 +260,20 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         measurements=tuple(measurements),
         provenance=job.provenance,
     )
-    files: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
     if model.binary_layers:
-        files[PACKED] = lambda path: save_file(packed.export(network), path)
+        files[PACKED] = safetensors.torch.save(packed.export(network))
     if subject.by_image:
         files[store.BY_IMAGE] = store.pack(subject.by_image)
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     log = pd.DataFrame(spent.log).to_json(orient="records", lines=True, double_precision=15)
+    tell("storing", 0, 1)
     record = target.write(
         record,
         {
             store.OUTCOMES: store.pack_outcomes(outcomes),
             store.LOG: log.encode(),
-            store.WEIGHTS: lambda path: save_file(weights, path),
+            store.WEIGHTS: safetensors.torch.save(weights),
             **files,
         },
     )

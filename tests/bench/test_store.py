@@ -78,15 +78,17 @@ def test_ids_hash_the_whole_spec() -> None:
     assert changed.run_id != spec().run_id
 
 
-def test_an_interrupted_write_leaves_no_run(tmp_path: Path) -> None:
+def test_an_interrupted_write_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     s = Store(tmp_path, create=True)
 
-    def fails(path: Path) -> None:
-        path.write_bytes(b"half")
+    def fails(path: Path, content: str, **rest: object) -> None:
+        path.write_bytes(content.encode()[:10])
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        s.write(record(), {stores.WEIGHTS: fails})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", fails)
+        with pytest.raises(KeyboardInterrupt):
+            s.write(record(), {stores.WEIGHTS: b"weights"})
     assert s.ids() == []
     assert list(s.records()) == []
     s.write(record(), {})
