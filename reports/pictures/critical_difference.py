@@ -95,6 +95,8 @@ def ranks_over(errors: NDArray[np.float64]) -> tuple[NDArray[np.float64], float,
     """Return mean ranks of the columns of (block, method) errors, Friedman's p, and Nemenyi's critical difference at .05."""
     blocks, k = errors.shape
     ranks = distributions.rankdata(errors, axis=1).mean(axis=0)
-    p = float(distributions.friedmanchisquare(*errors.T).pvalue) if k > 2 else float("nan")
+    p = float("nan")
+    if k > 2:  # where all methods tie in every block the statistic is 0 / 0
+        p = float(distributions.friedmanchisquare(*errors.T).pvalue) if np.ptp(errors, axis=1).any() else 1.0
     q = float(distributions.studentized_range.ppf(stats.LEVEL, k, np.inf)) / math.sqrt(2)
     return ranks, p, q * math.sqrt(k * (k + 1) / (6 * blocks))

@@ -48,6 +48,14 @@ SEVERITIES = (1, 2, 3, 4, 5)
 PIXEL = 1 / 255
 
 
+# Names that a report must survive: markup, mathematics, other scripts, and no place to break a line.
+HOSTILE = (
+    'x"><script>alert(1)</script>&amp;$_%#|`{\\*',
+    "méthode Ω 漢字 🙂 \u202e",
+    "w" * 300,
+    "\\input{/etc/passwd}^^41",
+    "=1+1",
+)
 CREATED = "2026-01-02T03:04:05Z"
 
 

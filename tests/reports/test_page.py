@@ -90,7 +90,7 @@ def test_figures_of_a_small_comparison_have_room(tmp_path: Path) -> None:
                 assert 0 < float(y) < height
 
 
-EVIL = 'x"><script>alert(1)</script>&amp;$_%#|`{\\*'
+EVIL = make_store.HOSTILE[0]
 
 
 def test_labels_in_figures_are_untrusted(tmp_path: Path) -> None:
@@ -302,6 +302,19 @@ def test_the_main_table_of_all_corruptions_fits_a_laptop(tmp_path: Path, undrawn
     probe = PROBE[: PROBE.index("const cells")] + PROBE[PROBE.index("const table") :]
     seen, _ = opened(page, tmp_path, 1280, probe)
     assert (seen["cut"], seen["overflow"]) == (0, 0)
+
+
+@browser
+@pytest.mark.parametrize("width", [500, 1280])
+def test_hostile_names_break_nothing(tmp_path: Path, undrawn: None, width: int) -> None:
+    store = Store(tmp_path / "store", create=True)
+    for label in make_store.HOSTILE:
+        make_store.add(store, label, 0, data="d" * 200)
+    page = report.write(store, tmp_path / "report")
+    probe = PROBE[: PROBE.index("const cells")] + PROBE[PROBE.index("const table") :]
+    seen, console = opened(page, tmp_path, width, probe)
+    assert "CONSOLE" not in console
+    assert seen["overflow"] == 0
 
 
 @browser

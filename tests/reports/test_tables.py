@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lcrbench.bench.schema import Failure
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
-from lcrbench.reports import budget_proof, comparison, results, significance, tables, writers
+from lcrbench.reports import budget_proof, comparison, report, results, significance, tables, writers
 
 from . import make_store
 
@@ -104,16 +105,32 @@ def test_latex_parses(folder: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a TeX")
 def test_latex_compiles(folder: Path, tmp_path: Path) -> None:
-    text = (folder / "table.tex").read_text(encoding="utf-8")
+    done = compiled((folder / "table.tex").read_text(encoding="utf-8"), tmp_path)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a TeX")
+def test_latex_of_hostile_names_compiles(tmp_path: Path, undrawn: None) -> None:
+    store = Store(tmp_path / "store", create=True)
+    for label in make_store.HOSTILE:
+        make_store.add(store, label, 0)
+    make_store.add(store, "irnet", 0, failure=Failure(reason="error", step=1, message="\\end{document} %$#_&{}~^ \x07"))
+    folder = report.write(store, tmp_path / "report").parent
+    done = compiled((folder / "table.tex").read_text(encoding="utf-8"), tmp_path)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def compiled(text: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     # The preamble is what the file itself says it needs.
     preamble = [line.lstrip("% ") for line in text.splitlines() if re.match(r"%\s+\\(documentclass|usepackage)", line)]
     (tmp_path / "table.tex").write_text(text, encoding="utf-8")
     document = "\n".join([*preamble, r"\begin{document}", r"\input{table}", r"\end{document}"])
     (tmp_path / "paper.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-draftmode", "paper"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert "Overfull" not in done.stdout
+    return subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120, check=False
+    )
 
 
 def test_small_p_values_are_not_printed_as_zero() -> None:
@@ -141,6 +158,26 @@ def test_measurements_are_tidy(folder: Path, store: Store) -> None:
     expected = make_store.count("irnet", 1, "fog", 3) / make_store.N
     assert float(one[one.method == "irnet"].value.iloc[0]) == pytest.approx(expected)
     assert set(tidy.columns) >= {"run_id", "method", "seed", "metric", "value", "low", "high", "n", "unit", "bound"}
+
+
+def test_parquet_holds_the_same(tmp_path: Path, undrawn: None) -> None:
+    pytest.importorskip("pyarrow")
+    store = make_store.small_store(tmp_path / "store")
+    for label in make_store.HOSTILE:
+        make_store.add(store, label, 0, data='a, "quoted"\nname')
+    folder = report.write(store, tmp_path / "report").parent
+    text = pd.read_csv(
+        folder / "measurements.csv", keep_default_na=False, na_values={"low": [""], "high": [""], "radius": [""]}
+    )
+    packed = pd.read_parquet(folder / "measurements.parquet")
+    assert list(packed.columns) == list(text.columns)
+    assert len(packed) == len(text) == sum(len(r.measurements) for r in store.records())
+    assert set(packed["method"]) == set(text["method"]) >= set(make_store.HOSTILE)
+    assert packed["low"].isna().any()
+    assert packed["value"].dtype == "float64"
+    assert packed["seed"].dtype == "int64"
+    for column in text:
+        assert packed[column].equals(text[column].astype(packed[column].dtype)), column
 
 
 def test_budgets_are_called_identical_only_if_they_are(tmp_path: Path, store: Store) -> None:
