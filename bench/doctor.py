@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import requires
@@ -24,15 +25,21 @@ def checks(store: str) -> Iterator[Check]:
     from lcrbench.bench import env
 
     yield Check(True, ", ".join(f"{k} {v}" for k, v in env.versions().items()))
-    missing = []
+    missing, optional = [], []
     for requirement in requires("lcrbench") or []:
         name, _, condition = requirement.partition(";")
         name = name.replace(">", "=").replace("<", "=").partition("=")[0].strip()
-        if "extra" not in condition and installed(name) is None:
-            missing.append(name)
+        if installed(name) is None:
+            extra = condition.partition("extra ==")[2].strip(" \"'")
+            if extra:
+                optional.append(f"{name} (pip install 'lcrbench[{extra}]')")
+            else:
+                missing.append(name)
     yield Check(
         not missing, f"missing packages: pip install {' '.join(missing)}" if missing else "all packages are there"
     )
+    if optional:
+        yield Check(True, f"optional and not installed: {', '.join(optional)}")
 
     import torch
 
@@ -70,13 +77,18 @@ def _corruptions() -> Check:
 
 def _store(store: str) -> Iterator[Check]:
     from lcrbench.bench import env
+    from lcrbench.bench.checkpoint import unseal
     from lcrbench.bench.store import Store
 
     path = Path(store)
     if not path.exists():
         yield Check(True, f"no store at {store} yet: `lcrbench run` makes it")
         return
-    found = Store(path)
+    try:
+        found = Store(path)
+    except UserError as error:
+        yield Check(False, str(error))
+        return
     counts = {"finished": 0, "failed": 0, "stale": 0}
     for run_id in found.ids():
         try:
@@ -86,9 +98,31 @@ def _store(store: str) -> Iterator[Check]:
             counts["stale"] += record.provenance.source != env.source_hash()
         except UserError as error:
             yield Check(False, str(error))
-    unfinished = len([p for p in (path / ".unfinished").glob("*") if p.suffix != ".new"])
+    sealed = {k: [p for p in (path / k).glob("*") if p.suffix != ".new"] for k in (".unfinished", ".teachers")}
+    for file in [p for files in sealed.values() for p in files]:
+        try:
+            unseal(file)
+        except UserError as error:
+            yield Check(False, str(error))
+    unfinished = len(sealed[".unfinished"])
     told = ", ".join(f"{n} {what}" for what, n in counts.items())
     yield Check(True, f"store {store}: {told}; {unfinished} unfinished, which the same `lcrbench run` goes on with")
+    if counts["failed"]:
+        yield Check(
+            True, "failed runs are tried again by the same `lcrbench run`; `lcrbench show run ID` says why they failed"
+        )
+    if sealed[".teachers"]:
+        size = sum(p.stat().st_size for p in sealed[".teachers"]) / 1e6
+        yield Check(
+            True,
+            f"{len(sealed['.teachers'])} trained teachers kept, {size:.1f} MB; {path / '.teachers'} may be deleted",
+        )
+    if aside := len(list((path / ".damaged").glob("*"))):
+        yield Check(
+            True, f"{aside} damaged runs were set aside: nothing reads {path / '.damaged'}, delete it when you like"
+        )
+    if not os.access(path, os.W_OK):
+        yield Check(False, f"the store {store} cannot be written: change its permissions, or name another with --store")
     if counts["stale"]:
         yield Check(True, "stale runs were made by other source: `lcrbench run --stale redo` runs them again")
     free = shutil.disk_usage(path).free / 1e9

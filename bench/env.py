@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib.resources
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -66,8 +67,17 @@ def source_hash() -> str:
 
 def command_line() -> str:
     """Return the command as typed, with absolute paths cut down to their last part."""
-    words = ["lcrbench", *sys.argv[1:]]
-    return shlex.join(f".../{Path(w).name}" if Path(w).is_absolute() else w for w in words)
+    words = ["lcrbench"]
+    for word in sys.argv[1:]:
+        option, equals, value = word.rpartition("=")
+        # As one word or after an equals sign, a path may hold spaces; a text that holds paths is cut at them.
+        words.append(option + equals + (f".../{Path(value).name}" if Path(value).is_absolute() else pathless(value)))
+    return shlex.join(words)
+
+
+def pathless(text: str) -> str:
+    """Return a text with the absolute paths in it cut down to their last part."""
+    return re.sub(r"(?<![\w.~-])~?(?:/[^\s/:;,'\"()]+)*/([^\s/:;,'\"()]+)", r".../\1", text)
 
 
 def _commit() -> tuple[str | None, bool | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -24,13 +25,62 @@ class Event(NamedTuple):
     figures: dict[str, float]
 
 
+class Estimate:
+    """The time that a grid still takes, from the images its runs have been through and have yet to go through.
+
+    A training image costs a forward and a backward pass, 3; a test image its corruption and a forward pass, 2. What metrics
+    take beyond that is not foreseen, and shows as slowness. What earlier sessions have done does not count as speed.
+    """
+
+    def __init__(self, specs: Sequence[RunSpec], clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._began = clock, clock()
+        self._training = {s.run_id: 3.0 * s.budget.images for s in specs}
+        cells = {s.run_id: 1 + len(s.evaluation.corruptions) * len(s.evaluation.severities) for s in specs}
+        self._evaluation = {s.run_id: 2.0 * cells[s.run_id] * s.data.test for s in specs}
+        self._teaching = dict.fromkeys(self._training, 0.0)
+        self._done = dict.fromkeys(self._training, 0.0)
+        self._before: dict[str, float] = {}
+
+    def _total(self, run_id: str) -> float:
+        return self._teaching[run_id] + self._training[run_id] + self._evaluation[run_id]
+
+    def update(self, event: Event) -> None:
+        """Note how far a run is."""
+        run_id, part = event.run_id, event.done / event.total if event.total else 0.0
+        if event.phase == "teacher" and event.total:
+            # A teacher sees as many images as its student; one that is kept already costs nothing, and says nothing.
+            self._teaching[run_id] = self._training[run_id]
+            done = part * self._teaching[run_id]
+        elif event.phase == "training":
+            done = self._teaching[run_id] + part * self._training[run_id]
+        elif event.phase == "evaluation":
+            done = self._total(run_id) - (1 - part) * self._evaluation[run_id]
+        else:
+            return
+        self._before.setdefault(run_id, done if event.done > 1 else 0.0)
+        self._done[run_id] = done
+
+    def finish(self, run_id: str) -> None:
+        """Note that a run has ended."""
+        self._before.setdefault(run_id, 0.0)
+        self._done[run_id] = self._total(run_id)
+
+    def left(self) -> float | None:
+        """Return the seconds left, None until something has been done."""
+        done = sum(self._done[k] - before for k, before in self._before.items())
+        spent = self._clock() - self._began
+        if done <= 0 or spent <= 0:
+            return None
+        return spent / done * sum(self._total(k) - self._done[k] for k in self._done)
+
+
 class Progress:
     """Shows each running cell (method, phase, step, loss, accuracy, time left in its phase) and the whole grid."""
 
-    def __init__(self, cells: int, finished: int, *, quiet: bool = False) -> None:
+    def __init__(self, specs: Sequence[RunSpec], finished: int, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
-        self.cells, self.finished = cells, finished
-        self.began = time.monotonic()
+        self.cells, self.finished = len(specs) + finished, finished
+        self.estimate = Estimate(specs)
         self.tasks: dict[str, TaskID] = {}
         self.phases: dict[str, tuple[str, float]] = {}
         self.live = RichProgress(
@@ -70,6 +120,8 @@ class Progress:
         """Show how far a run is."""
         if event.run_id not in self.tasks:
             return
+        self.estimate.update(event)
+        self._tell_left()
         phase, began = self.phases.get(event.run_id, ("", 0.0))
         if phase != event.phase:
             began = time.monotonic()
@@ -94,9 +146,10 @@ class Progress:
         """Show a run that has ended, and how much of the grid is left."""
         self.wait(record.spec)
         self.finished += 1
-        spec, spent = record.spec, time.monotonic() - self.began
-        left = spent / self.finished * (self.cells - self.finished)
-        self.live.update(self.grid, completed=self.finished, left=f"about {_clock(left)} left" if left else "")
+        spec = record.spec
+        self.estimate.finish(record.run_id)
+        left = self._tell_left()
+        self.live.update(self.grid, completed=self.finished)
         if record.failure:
             text = f"failed: {record.failure.message}"
         else:
@@ -104,11 +157,18 @@ class Progress:
             seconds = sum(s.cpu for s in record.ledger.seconds.values()) if record.ledger else 0
             text = (f"clean accuracy {clean:.1%}, " if clean is not None else "") + f"{seconds:.0f} CPU seconds"
         self.console.print(
-            f"[{self.finished}/{self.cells}] {spec.label} seed {spec.seed}: {text}",
+            f"[{self.finished}/{self.cells}] {spec.label} seed {spec.seed}: {text}{left and '; ' + left}",
             highlight=False,
             markup=False,
             soft_wrap=True,
         )
+
+    def _tell_left(self) -> str:
+        """Show and return how long the whole grid still takes, nothing where it is over or not known."""
+        left = self.estimate.left()
+        text = f"about {_clock(left)} left" if left else ""
+        self.live.update(self.grid, left=text)
+        return text
 
 
 def _clock(seconds: float) -> str:

@@ -123,7 +123,7 @@ def run(
     provenance = env.provenance(device, 1, command, kinds, deterministic=True)
     done = set() if fresh else _finished(target, [s.run_id for s in specs], provenance.source, stale, redo)
     jobs = [Job(s, grid.data, root, device, provenance, fresh, save_every) for s in specs if s.run_id not in done]
-    with Progress(len(specs), len(specs) - len(jobs), quiet=quiet) as progress:
+    with Progress([j.spec for j in jobs], len(specs) - len(jobs), quiet=quiet) as progress:
         _schedule(jobs, max(1, workers), target, progress)
     return [s.run_id for s in specs]
 

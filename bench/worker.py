@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 import sys
 import traceback
@@ -18,7 +19,7 @@ import torch
 from filelock import Timeout
 
 from lcrbench import registry
-from lcrbench.bench import data, device, evaluate, store, teacher
+from lcrbench.bench import data, device, env, evaluate, store, teacher
 from lcrbench.bench.budget import Budget
 from lcrbench.bench.checkpoint import Checkpoint
 from lcrbench.bench.clock import Clocks
@@ -68,7 +69,13 @@ def finished(store: Store, job: Job) -> bool:
 
 
 def failed(job: Job, failure: Failure) -> Record:
-    """Return the record of a run that did not finish."""
+    """Return the record of a run that did not finish; whose machine it was on is cut out of the message."""
+    message = failure.message
+    places = [os.path.expanduser(job.source.source), str(job.root), str(job.root.resolve()), os.path.expanduser("~")]
+    for place in places:
+        if Path(place).is_absolute() and len(Path(place).parts) > 1:
+            message = message.replace(place, f".../{Path(place).name}")
+    failure = failure.model_copy(update={"message": env.pathless(message)})
     return Record(run_id=job.spec.run_id, status="failed", spec=job.spec, failure=failure, provenance=job.provenance)
 
 

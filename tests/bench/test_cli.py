@@ -116,3 +116,42 @@ def test_doctor(capsys, monkeypatch, tmp_path: Path) -> None:
     assert code == 1
     assert "BAD" in out
     assert "damaged" in out
+
+
+def test_doctor_says_what_to_do_about_a_store(capsys, monkeypatch, tmp_path: Path) -> None:
+    """A damaged save and teacher, a stale and a failed run, something set aside; then a store that is a file."""
+    from lcrbench.bench import doctor
+    from lcrbench.bench.schema import Failure
+    from tests.bench.test_store import record
+
+    # The rest is checked above, and takes its time.
+    monkeypatch.setattr(doctor, "_corruptions", lambda: doctor.Check(True, "corruptions"))
+    monkeypatch.chdir(tmp_path)
+    store = Store("s", create=True)
+    failed = record(1).model_copy(update={"status": "failed", "failure": Failure(reason="error", step=0, message="m")})
+    store.write(record(), {})
+    store.write(failed, {})
+    for folder in (".unfinished", ".teachers", ".damaged"):
+        (tmp_path / "s" / folder).mkdir()
+        (tmp_path / "s" / folder / "0123456789abcdef").write_bytes(b"0" * 64 + b"\n{}\n")
+    code, out, err = call(capsys, monkeypatch, "doctor", "--store", "s")
+    assert code == 1
+    assert err.count("\n") == 1
+    for said in (
+        ".unfinished/0123456789abcdef is damaged: `lcrbench run` with --redo",
+        ".teachers/0123456789abcdef is damaged: `lcrbench run` with --redo",
+        "1 finished, 1 failed, 2 stale; 1 unfinished",
+        "`lcrbench show run ID` says why",
+        "--stale redo",
+        "1 damaged runs were set aside",
+    ):
+        assert said in out, said
+    (tmp_path / "file").write_text("")
+    code, out, _ = call(capsys, monkeypatch, "doctor", "--store", "file")
+    assert code == 1
+    assert "BAD  there is no store at file" in out
+    monkeypatch.setattr(doctor, "installed", lambda name: None if name in ("pyarrow", "rich") else "1")
+    code, out, _ = call(capsys, monkeypatch, "doctor", "--store", "none")
+    assert code == 1
+    assert "missing packages: pip install rich" in out
+    assert "pyarrow (pip install 'lcrbench[parquet]')" in out

@@ -7,19 +7,16 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from lcrbench import registry
-from lcrbench.bench import data, device, env, evaluate, runner, spec, worker
+from lcrbench.bench import device, env, runner, spec, worker
 from lcrbench.bench.checkpoint import Checkpoint
 from lcrbench.bench.schema import Record
 from lcrbench.bench.store import Store
 from lcrbench.bench.train import Stopped
 from lcrbench.errors import UserError
-from lcrbench.models import network as networks
-from lcrbench.models.binary import BinaryConv2d
 
 THERE = torch.cuda.is_available()
 on_cuda = pytest.mark.skipif(not THERE, reason="torch finds no CUDA device")
@@ -141,51 +138,6 @@ def test_every_method_trains_and_is_audited_there(tmp_path: Path, method: str) -
 def test_every_regularizer_trains_there(tmp_path: Path, regularizer: str) -> None:
     record = worker.run_one(job(tmp_path, f"irnet+{regularizer}", budget=TABLES["budget"] | {"images": 100}))
     assert record.status == "finished", record.failure
-
-
-def net(method: str, backbone: str) -> networks.Network:
-    def generator(name: str) -> torch.Generator:
-        return torch.Generator().manual_seed(sum(map(ord, name)))
-
-    built = networks.build(networks.choose(method), backbone, 10, 32, [0.3] * 3, [0.4] * 3, generator)
-    return built.to(memory_format=torch.channels_last).eval()
-
-
-@on_cuda
-def test_float32_is_float32_there() -> None:
-    """TensorFloat-32 would be wrong in the fourth digit; the processor is the witness."""
-    device.prepare("cuda")
-    images = data.load().test.images[:50]
-    here = net("full_precision", "resnet20")
-    expected = evaluate.logits(here, images, 50)
-    found = evaluate.logits(here.to("cuda"), images, 50, "cuda")
-    assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
-
-
-@on_cuda
-@pytest.mark.parametrize("backbone", ["vgg_tiny", "resnet20"])
-def test_sums_of_signs_are_whole_numbers_there(backbone: str) -> None:
-    device.prepare("cuda")
-    network = net("bnn", backbone).to("cuda")
-    sums: list[torch.Tensor] = []
-    for layer in network.modules():
-        if isinstance(layer, BinaryConv2d):
-            layer.register_forward_hook(lambda module, inputs, output: sums.append(output))
-    evaluate.logits(network, data.load().test.images[:50], 50, "cuda")
-    assert sums
-    assert all(torch.equal(s, s.round()) for s in sums)
-
-
-@on_cuda
-@pytest.mark.parametrize("backbone", ["vgg_tiny", "resnet20"])
-def test_neighbours_do_not_matter_there(backbone: str) -> None:
-    device.prepare("cuda")
-    network, images = net("irnet", backbone).to("cuda"), data.load().test.images[:130]
-    whole = evaluate.logits(network, images, 50, "cuda")
-    order = np.random.default_rng(0).permutation(len(images))
-    assert np.array_equal(evaluate.logits(network, images[order], 50, "cuda"), whole[order])
-    for part in (slice(0, 1), slice(3, 10), slice(49, 52), slice(100, 130)):
-        assert np.array_equal(evaluate.logits(network, images[part], 50, "cuda"), whole[part])
 
 
 def test_processes_are_started_before_any_device_is() -> None:

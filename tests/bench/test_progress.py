@@ -1,0 +1,83 @@
+"""The time left: foreseen from images, from the first events on."""
+
+from __future__ import annotations
+
+import pytest
+
+from lcrbench.bench.budget import Budget
+from lcrbench.bench.progress import Estimate, Event
+from lcrbench.bench.spec import Evaluation, RunSpec
+from tests.bench.test_store import spec
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def grid(n: int) -> list[RunSpec]:
+    """Runs of 1000 training images (3000) and of 2 x 5 cells and the clean ones on 100 test images (2200)."""
+    return [
+        spec(seed).model_copy(
+            update={
+                "budget": Budget(images=1000),
+                "evaluation": Evaluation(corruptions=("fog", "contrast")),
+                "data": spec().data.model_copy(update={"test": 100}),
+            }
+        )
+        for seed in range(n)
+    ]
+
+
+def event(run: RunSpec, phase: str, done: int, total: int) -> Event:
+    return Event(run.run_id, phase, done, total, {})
+
+
+def test_it_is_right_from_the_first_event_of_a_steady_grid() -> None:
+    """Two processes, four runs, 100 units a second each: 4 x 5200 units take 104 s."""
+    clock, runs = Clock(), grid(4)
+    estimate = Estimate(runs, clock)
+    assert estimate.left() is None
+    for pair in (runs[:2], runs[2:]):
+        began = clock.now
+        for step in range(1, 11):
+            clock.now = began + 3 * step
+            for run in pair:
+                estimate.update(event(run, "training", step, 10))
+            assert estimate.left() == pytest.approx(104 - clock.now)
+        for cell in range(1, 12):
+            clock.now = began + 30 + 2 * cell
+            for run in pair:
+                estimate.update(event(run, "evaluation", cell, 11))
+            assert estimate.left() == pytest.approx(104 - clock.now)
+        for run in pair:
+            estimate.finish(run.run_id)
+    assert estimate.left() == 0
+
+
+def test_what_was_done_before_is_no_speed() -> None:
+    """Resumed at 900 of 1000 images: 300 units and 2200 are left, and 100 units took a second."""
+    clock, (run,) = Clock(), grid(1)
+    estimate = Estimate([run], clock)
+    estimate.update(event(run, "training", 90, 100))
+    assert estimate.left() is None
+    clock.now = 0.3
+    estimate.update(event(run, "training", 91, 100))
+    assert estimate.left() == pytest.approx((270 + 2200) / 100)
+
+
+def test_a_teacher_counts_where_it_is_trained() -> None:
+    clock, (run,) = Clock(), grid(1)
+    estimate = Estimate([run], clock)
+    clock.now = 15.0
+    estimate.update(event(run, "teacher", 0, 0))
+    assert estimate.left() is None
+    estimate.update(event(run, "teacher", 1, 2))
+    assert estimate.left() == pytest.approx(15 + 30 + 22)
+    clock.now = 30.0
+    estimate.update(event(run, "teacher", 2, 2))
+    clock.now = 60.0
+    estimate.update(event(run, "training", 10, 10))
+    assert estimate.left() == pytest.approx(22)
