@@ -97,9 +97,29 @@ def lipschitz(
             if record is not None and source is None:
                 _keep(record, subject, options, measurements, infos, Path(store, reports.FOLDER), device)
             networks.append((name, measurements, subject.by_image, infos))
-    found = reports.of_networks([n[:3] for n in networks])
+    labels = _labels(named)
+    found = reports.of_networks([(labels[n[0]], n[1], n[2]) for n in networks])
     for line in [*_lines(found), *_write(found, networks, folder)]:
         click.echo(line)
+
+
+def _labels(named: Sequence[tuple[str, Record | None, Subject]]) -> dict[str, str]:
+    """Return what each network is compared under: runs that differ in the seed alone are one method, by its label."""
+    apart: dict[str, set[str]] = {}
+    seeds: dict[str, list[int]] = {}
+    for _, record, _ in named:
+        if record is not None:
+            spec = record.spec
+            apart.setdefault(spec.label, set()).add(spec.model_dump_json(exclude={"seed", "metrics"}))
+            seeds.setdefault(spec.label, []).append(spec.seed)
+    labels = {}
+    for name, record, _ in named:
+        labels[name] = name
+        if record is not None:
+            label = record.spec.label
+            alone = len(apart[label]) == 1 and len(set(seeds[label])) == len(seeds[label])
+            labels[name] = label if alone else f"{label} (seed {record.spec.seed}, {record.run_id[:8]})"
+    return labels
 
 
 def _measure(

@@ -101,6 +101,10 @@ class Lipschitz:
             dict.fromkeys(k.split("/")[1] for seeds in self.by_image.values() for s in seeds for k in _named(s))
         )
 
+    def seeds(self, rows: Sequence[Row]) -> list[int]:
+        """Return how many networks each row has."""
+        return [max(1, len(self.by_image[row.index])) for row in rows]
+
     def keys(self, metric: str) -> list[Key]:
         """Return all cells of a metric that any row has."""
         return list(dict.fromkeys(k for row in self.rows for k in row.values if k.metric == metric))
@@ -191,12 +195,15 @@ def _apart(spec: RunSpec) -> str:
 
 
 def of_networks(networks: Sequence[tuple[str, Sequence[Measurement], dict[str, np.ndarray]]]) -> Lipschitz:
-    """Return the figures of networks that no store holds: their names, what was measured, and figures by image."""
-    rows, by_image = [], {}
-    for i, (name, measurements, figures) in enumerate(networks):
-        rows.append(Row(i, name, (), values={Key.of(m): [m] for m in measurements}))
-        by_image[i] = [figures]
-    return Lipschitz(rows, by_image)
+    """Return the figures of networks apart from a store: names, measurements, figures by image; one name, several seeds."""
+    rows: dict[str, Row] = {}
+    by_image: dict[int, list[dict[str, np.ndarray]]] = defaultdict(list)
+    for name, measurements, figures in networks:
+        row = rows.setdefault(name, Row(len(rows), name, ()))
+        for m in measurements:
+            row.values.setdefault(Key.of(m), []).append(m)
+        by_image[row.index].append(figures)
+    return Lipschitz(list(rows.values()), dict(by_image))
 
 
 def _judge(found: Lipschitz, figure: Figure) -> list[Verdict]:
@@ -220,8 +227,11 @@ def _judge(found: Lipschitz, figure: Figure) -> list[Verdict]:
     verdicts = []
     for (a, b), by_effort, p in zip(pairs, gaps, holm([g[-1].p for g in gaps]), strict=True):
         gap = by_effort[-1].interval
-        if len({np.sign(g.interval.value) for g in by_effort}) > 1:
+        orders = {np.sign(g.interval.value) for g in by_effort}
+        if {-1.0, 1.0} <= orders:
             why = "the quick and the longer search disagree on the order"
+        elif 0.0 in orders:
+            why = "a search finds no difference"
         elif min(len(found.by_image[r.index]) for r in (a, b)) == 1 < max(len(found.by_image[r.index]) for r in (a, b)):
             why = "one of them has a single seed, which says nothing about its method"
         elif gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:

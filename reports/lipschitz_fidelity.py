@@ -86,7 +86,8 @@ Values = dict[Key, float]
 def _networks(row: Row) -> Iterator[Values]:
     """Yield what was measured of each of a row's networks, one a seed."""
     if not row.runs:
-        yield {k: v[0].value for k, v in row.values.items()}
+        for seed in range(max((len(v) for v in row.values.values()), default=0)):
+            yield {k: v[seed].value for k, v in row.values.items() if len(v) > seed}
     for run in row.runs:
         yield {Key.of(m): m.value for m in _of_lipschitz(run)}
 

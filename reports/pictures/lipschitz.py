@@ -7,14 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from lcrbench.reports.comparison import Key, Row
-from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, Point, band_words, line, logarithmic, tell
+from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, Point, band_words, gid, line, logarithmic, look, tell
 from lcrbench.reports.lipschitz import Lipschitz, drawn, effort_note
 from lcrbench.reports.words import norm_text, radius_text
 
 CURVES = (
-    ("lipschitz_kappa", "q50", "median kappa (margins)", 1.0),
-    ("lipschitz_kappa", "flipped", "images with a found flip, %", 100.0),
-    ("lipschitz_relative_gain", "q50", "median relative gain, per pixel unit", 1.0),
+    ("lipschitz_kappa", "q50", "median kappa, margins", 1.0),
+    ("lipschitz_kappa", "flipped", "found flips, % of images", 100.0),
+    ("lipschitz_relative_gain", "q50", "median relative gain, 1/pixel", 1.0),
 )
 
 
@@ -44,7 +44,7 @@ def picture(found: Lipschitz) -> Picture | None:
     caption = (
         f"What a search found within each radius: lower bounds. Kappa is the largest margin change over the margin, "
         f"from 1 on (dashed) a flip; the relative gain is the change of the logits over the radius and over their "
-        f"size. {effort_note(found)} " + band_words([len(r.runs) or 1 for r in rows])
+        f"size. {effort_note(found)} " + band_words(found.seeds(rows))
     )
     columns = len(norms) if len(norms) > 1 else len(panels)
     return Picture(
@@ -72,8 +72,16 @@ def _curve(rows: list[Row], keys: list[Key], label: str, scale: float) -> Panel:
                     text = f"{row.label}, {norm_text(norm)}, {radius_text(key.radius)}: {label} {tell(i, scale, '', 3)}"
                     points.append((radius, i, text, row.per_seed(key)))
                     values += [v * scale for v in (i.value, i.low, i.high) if v is not None]
+            if len(radii) == 1:
+                # A band over one point has no width: an upright line, and the methods side by side.
+                points = [(x * 1.04 ** (rows.index(row) - len(rows) // 2), i, t, s) for x, i, t, s in points]
+                for x, i, _, _ in points:
+                    ends = [(i.value if v is None else v) * scale for v in (i.low, i.high)]
+                    ax.plot([x, x], ends, color=look(row).colour, linewidth=2, alpha=0.3, gid=gid(row))
             line(ax, hits, row, points, scale)
         ax.set_xscale("log")
+        if len(radii) == 1:
+            ax.set_xlim(radii[0] / 2, radii[0] * 2)
         ax.set_xticks(radii, [f"{r:g}" for r in radii])
         ax.xaxis.set_minor_locator(NullLocator())
         if scale == 1:

@@ -52,8 +52,7 @@ def picture(found: Lipschitz) -> Picture | None:
     caption = (
         "Discontinuity index: how the largest found change of the logits, omega, grows with the radius. 1 (dashed): in "
         "proportion, as a Lipschitz network's; 0 (dashed): not at all, as after a jump. It does not depend on the "
-        "scale of the logits. An estimate, since both ends are lower bounds. "
-        + band_words([len(r.runs) or 1 for r in rows])
+        "scale of the logits. An estimate, since both ends are lower bounds. " + band_words(found.seeds(rows))
     )
     return Picture(
         "lipschitz_slope",

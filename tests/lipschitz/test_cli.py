@@ -130,7 +130,7 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
     assert before.efforts == [search.preset("quick").effort]
     words = ["--store", str(tmp_path), "--preset", "full", "--l2", "8", "--linf", "", "--images", "20", "--quiet"]
     done = call(*(r[:6] for r in runs), *words)
-    assert "irnet seed 0" in done.output
+    assert "irnet: Lipschitz constant ∞" in done.output
     assert done.stderr == ""
     # The store's next report shows the longer search, and both efforts.
     found = lipschitz_part.read(comparison.read(store).settings[0], store)
