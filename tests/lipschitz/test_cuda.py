@@ -1,4 +1,4 @@
-"""Every Lipschitz metric on a CUDA device: it runs there, and finds what the CPU finds, as far as no sign hangs on rounding."""
+"""Every Lipschitz metric on a CUDA device: it runs there, and agrees with the CPU as far as no sign hangs on rounding."""
 
 from __future__ import annotations
 
