@@ -40,7 +40,7 @@ def test_what_the_search_can_tell_is_told(tmp_path: Path) -> None:
     assert told["full_precision", "bnn"].separated, "0.030 against 0.032 for every image, by the only effort"
     alike = told["irnet", "irnet+lcr"]
     assert not alike.separated
-    assert alike.why == "the interval of the difference holds 0"
+    assert alike.why == "a search finds no difference"
     ranks = {r.label: found.rank(r, Figure("kappa", "l2", 16.0)) for r in found.rows}
     assert ranks == {"full_precision": "1", "bnn": "2", "irnet": "3–4", "irnet+lcr": "3–4"}
 
