@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -61,13 +62,16 @@ def choose(text: str) -> Choice:
     Raises `UserError` for an unknown name or option, or a value of the wrong type.
     """
     parts = text.split("+")
+    for part in parts:
+        if not (name := part.partition(":")[0]) or "=" in name:
+            raise UserError(f"'{text}' is no method: write METHOD:OPTION=VALUE,...+REGULARIZER:OPTION=VALUE,...")
     head = parts[0].partition(":")[0]
     if head in registry.files("regularizer"):
         parts.insert(0, "irnet")
-    method_name, method = _instance("method", "Method", parts[0])
+    method_name, method = _instance("method", parts[0])
     regularizers = {}
     for part in parts[1:]:
-        name, instance = _instance("regularizer", "Regularizer", part)
+        name, instance = _instance("regularizer", part)
         if name in regularizers:
             raise UserError(f"'{text}' names the regularizer '{name}' twice")
         regularizers[name] = instance
@@ -206,11 +210,17 @@ def cost(network: nn.Module, size: int) -> Cost:
     return Cost(counts[True] + counts[False], counts[True])
 
 
-def _instance(kind: str, attribute: str, text: str) -> tuple[str, Any]:
-    name = text.partition(":")[0]
-    cls = getattr(registry.load(kind, name), attribute, None)
+def definition(kind: str, name: str) -> Any:
+    """Return the class `Method` or `Regularizer` of a method or regularizer; raises `UserError` if there is none."""
+    cls = getattr(registry.load(kind, name), kind.capitalize(), None)
     if cls is None:
-        raise UserError(f"the {kind} '{name}' defines no class '{attribute}'")
+        raise UserError(f"the {kind} '{name}' defines no class '{kind.capitalize()}'")
+    return cls
+
+
+def _instance(kind: str, text: str) -> tuple[str, Any]:
+    name = text.partition(":")[0]
+    cls = definition(kind, name)
     options = _options(text, {f.name: f.default for f in fields(cls)})
     try:
         return name, cls(**options)
@@ -238,11 +248,14 @@ def _convert(name: str, key: str, value: str, default: Any) -> Any:
             return value.lower() == "true"
         raise UserError(f"option '{key}' of {name} is true or false, not '{value}'")
     if isinstance(default, (int, float)):
+        what = "a whole number" if isinstance(default, int) else "a number"
         try:
-            return type(default)(value)
+            number = type(default)(value)
         except ValueError as error:
-            what = "a whole number" if isinstance(default, int) else "a number"
             raise UserError(f"option '{key}' of {name} is {what}, not '{value}'") from error
+        if not math.isfinite(number):
+            raise UserError(f"option '{key}' of {name} is {what}, not '{value}'")
+        return number
     return value
 
 

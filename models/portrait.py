@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lcrbench import registry
 from lcrbench.models.binary import BinaryConv2d
 from lcrbench.models.estimators import set_progress
+from lcrbench.models.network import definition
 
 PROGRESS = (0.0, 0.5, 1.0)
 
@@ -34,7 +34,7 @@ def curves(method: str, end: float = 2.0, points: int = 401) -> list[Curve]:
     inputs are taken as they are. A weight's curve is that of the standardized weight, without its scale; what follows from
     the weights' distribution follows from that of the points.
     """
-    layer = registry.load("method", method).Method().conv(2, 2, 3, 1, 1)
+    layer = definition("method", method)().conv(2, 2, 3, 1, 1)
     if not isinstance(layer, BinaryConv2d):
         return []
     sign: Any = layer.sign if hasattr(layer.sign, "levels") else getattr(layer.sign, "estimator", layer.sign)
@@ -43,7 +43,7 @@ def curves(method: str, end: float = 2.0, points: int = 401) -> list[Curve]:
 
 def options(kind: str, name: str) -> str:
     """Return what a method's or regularizer's options mean, and their defaults."""
-    cls = getattr(registry.load(kind, name), kind.capitalize())
+    cls = definition(kind, name)
     defaults = ", ".join(f"{f.name}={f.default}" for f in fields(cls))
     return f"{inspect.getdoc(cls)}" + (f"\nDefaults: {defaults}." if defaults else "")
 

@@ -42,14 +42,15 @@ def retention_matrix(a_in: Tensor, a_out: Tensor) -> Tensor:
     Raises `ValueError` if the output's map is larger than the input's.
     """
     size = a_out.shape[-2:]
-    a_in = _pooled(a_in, size)
-    positions = size[0] * size[1]
-    if a_in.is_contiguous(memory_format=torch.channels_last):
-        # The same product on the layout at hand: neither operand is copied.
-        by_position = a_in.permute(0, 2, 3, 1).flatten(1, 2)
-        product: Tensor = _Product.apply(by_position, a_out.permute(0, 2, 3, 1).flatten(1, 2))
-        return product / positions
-    return torch.bmm(a_in.flatten(2), a_out.flatten(2).transpose(1, 2)) / positions
+    product: Tensor = _Product.apply(_by_position(_pooled(a_in, size)), _by_position(a_out))
+    return product / (size[0] * size[1])
+
+
+def _by_position(a: Tensor) -> Tensor:
+    """Return (N, H W, C) of (N, C, H, W), a view in either memory layout."""
+    if a.is_contiguous(memory_format=torch.channels_last):
+        return a.permute(0, 2, 3, 1).flatten(1, 2)
+    return a.flatten(2).transpose(1, 2)
 
 
 def _pooled(a: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -67,11 +68,17 @@ def retained(chains: Sequence[Sequence[Tensor]], iterations: int = 5) -> list[li
 
     The value and its gradient are those of `top_singular_value` of the matrices, u^T R v with u and v held fixed. They are
     computed as the mean over positions of (pool(A_in)^T u) (A_out^T v), so that no gradient passes through a matrix product
-    of full size: each activation is projected once, on the vectors of both of its pairs.
+    of full size: each activation is projected once, on the vectors of both of its pairs. In float32 at least, under autocast
+    as well.
     """
-    with torch.no_grad():
-        matrices = [retention_matrix(a, b) for chain in chains for a, b in pairwise(chain)]
-        vectors = iter(_vectors_of_each(matrices, iterations))
+    with torch.autocast(chains[0][0].device.type, enabled=False):
+        return _retained(
+            [[a if a.dtype == torch.float64 else a.float() for a in chain] for chain in chains], iterations
+        )
+
+
+def _retained(chains: Sequence[Sequence[Tensor]], iterations: int) -> list[list[Tensor]]:
+    vectors = iter(_vectors_of_pairs([pair for chain in chains for pair in pairwise(chain)], iterations))
     found = []
     for chain in chains:
         pairs = [next(vectors) for _ in pairwise(chain)]
@@ -79,32 +86,40 @@ def retained(chains: Sequence[Sequence[Tensor]], iterations: int = 5) -> list[li
         for k, a in enumerate(chain):
             columns = [v for _, v in pairs[max(k - 1, 0) : k]] + [u for u, _ in pairs[k : k + 1]]
             maps.append(_projected(a, torch.cat(columns, dim=2)))
-        found.append(
-            [(_pooled(a[:, -1:], b.shape[-2:]) * b[:, :1]).mean((1, 2, 3)) for a, b in pairwise(maps)],
-        )
+        sigmas = []
+        for into, out in pairwise(maps):
+            pooled = _pooled(into[-1].unsqueeze(1), out[0].shape[-2:]).squeeze(1)
+            sigmas.append(torch.linalg.vecdot(pooled.flatten(1), out[0].flatten(1)) / out[0][0].numel())
+        found.append(sigmas)
     return found
 
 
-def _projected(a: Tensor, columns: Tensor) -> Tensor:
-    """Return (N, m, H, W), the products of each position's channels with the columns (N, C, m)."""
+def _projected(a: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
+    """Return m maps (N, H, W), the products of each position's channels with the columns (N, C, m)."""
     if a.is_contiguous(memory_format=torch.channels_last):
-        product = torch.bmm(a.permute(0, 2, 3, 1).flatten(1, 2), columns).transpose(1, 2)
+        maps = torch.bmm(_by_position(a), columns).unbind(2)
     else:
-        product = torch.bmm(columns.transpose(1, 2), a.flatten(2))
-    return product.reshape(*product.shape[:2], *a.shape[-2:])
+        maps = torch.bmm(columns.transpose(1, 2), a.flatten(2)).unbind(1)
+    return tuple(m.reshape(len(a), *a.shape[-2:]) for m in maps)
 
 
-def _vectors_of_each(matrices: Sequence[Tensor], iterations: int) -> list[tuple[Tensor, Tensor]]:
-    """Return the singular vectors of several batches; those of one shape go through one iteration together."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for k, m in enumerate(matrices):
-        groups.setdefault(tuple(m.shape), []).append(k)
+@torch.no_grad()
+def _vectors_of_pairs(pairs: Sequence[tuple[Tensor, Tensor]], iterations: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the singular vectors of each pair's retention matrix; matrices of one shape go through one iteration."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for k, (a, b) in enumerate(pairs):
+        groups.setdefault((a.shape[1], b.shape[1]), []).append(k)
     found: dict[int, tuple[Tensor, Tensor]] = {}
-    for indices in groups.values():
-        u, v = _vectors(torch.cat([matrices[k] for k in indices]), iterations)
-        parts = zip(u.chunk(len(indices)), v.chunk(len(indices)), strict=True)
-        found |= dict(zip(indices, parts, strict=True))
-    return [found[k] for k in range(len(matrices))]
+    for shape, indices in groups.items():
+        n = len(pairs[0][0])
+        products = pairs[0][0].new_empty((len(indices), n, *shape))
+        for product, k in zip(products, indices, strict=True):
+            a, b = pairs[k]
+            # Without the number of positions, which no singular vector depends on.
+            torch.bmm(_by_position(_pooled(a, b.shape[-2:])).transpose(1, 2), _by_position(b), out=product)
+        u, v = _vectors(products.flatten(0, 1), iterations)
+        found |= dict(zip(indices, zip(u.chunk(len(indices)), v.chunk(len(indices)), strict=True), strict=True))
+    return [found[k] for k in range(len(pairs))]
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ class Regularizer:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
+        if not self.weight >= 0:
             raise ValueError("needs weight >= 0")
 
     def attach(self, network: nn.Module) -> Term:

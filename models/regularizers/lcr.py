@@ -45,7 +45,7 @@ class Regularizer:
     normalize: str = "none"
 
     def __post_init__(self) -> None:
-        if self.weight < 0 or self.beta <= 0 or self.iterations < 1:
+        if not (self.weight >= 0 and self.beta > 0 and self.iterations >= 1):
             raise ValueError("needs weight >= 0, beta > 0 and iterations >= 1")
         if self.gradient not in ("both", "sign"):
             raise ValueError(f"gradient is 'both' or 'sign', not '{self.gradient}'")

@@ -40,7 +40,7 @@ class Regularizer:
     teacher: ClassVar[str] = "full_precision"
 
     def __post_init__(self) -> None:
-        if self.weight < 0 or self.beta <= 0 or self.iterations < 5:
+        if not (self.weight >= 0 and self.beta > 0 and self.iterations >= 5):
             raise ValueError("needs weight >= 0, beta > 0 and iterations >= 5")
 
     def attach(self, network: nn.Module, teacher: nn.Module | None = None) -> Term:

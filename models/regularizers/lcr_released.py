@@ -42,7 +42,7 @@ class Regularizer:
     teacher: ClassVar[str] = "full_precision"
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
+        if not self.weight >= 0:
             raise ValueError("needs weight >= 0")
 
     def prepare(self, body: nn.Module) -> None:

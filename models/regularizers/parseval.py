@@ -28,7 +28,7 @@ class Regularizer:
     of: str = "binary"
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
+        if not self.weight >= 0:
             raise ValueError("needs weight >= 0")
         if self.of not in ("binary", "latent"):
             raise ValueError(f"of is 'binary' or 'latent', not '{self.of}'")

@@ -30,7 +30,7 @@ class Regularizer:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
+        if not self.weight >= 0:
             raise ValueError("needs weight >= 0")
 
     def prepare(self, body: nn.Module) -> None:

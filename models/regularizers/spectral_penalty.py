@@ -32,7 +32,7 @@ class Regularizer:
     iterations: int = 5
 
     def __post_init__(self) -> None:
-        if self.weight < 0 or self.iterations < 1:
+        if not (self.weight >= 0 and self.iterations >= 1):
             raise ValueError("needs weight >= 0 and iterations >= 1")
         if self.of not in ("binary", "latent"):
             raise ValueError(f"of is 'binary' or 'latent', not '{self.of}'")

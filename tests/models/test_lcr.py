@@ -11,6 +11,7 @@ from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 from lcrbench.models.binary import binary_layers
 from lcrbench.models.regularizers.lcr import Regularizer
+from lcrbench.models.retention import retained
 
 
 def make(method: str = "irnet", backbone: str = "vgg_tiny") -> networks.Network:
@@ -139,6 +140,29 @@ def test_options_by_hand(gradient: str, normalize: str, loss: float, slope: floa
     assert float(found.detach()) == pytest.approx(0.5 * loss, rel=1e-5)
     found.backward()
     assert float(net.factor.grad) == pytest.approx(0.5 * slope, rel=1e-4, abs=1e-8)
+
+
+@pytest.mark.parametrize("method", ["irnet", "bnn"])
+def test_autocast_computes_the_loss_in_float32(method: str) -> None:
+    """On the activations as they are under bf16, the loss is that of float32, and not of bf16's products."""
+    net = make(method)
+    term = Regularizer(weight=1.0).attach(net)
+    kept: list[tuple[Tensor, ...]] = []
+    with torch.autocast("cpu", torch.bfloat16):
+        term.begin(False)
+        net(images())
+        assert any(a.dtype == torch.bfloat16 for a in term.full)
+        kept = [tuple(a.detach().double() for a in chain) for chain in (term.full, term.signs)]
+        loss = term.loss()
+    loss.backward()
+    full, sign = retained(kept, 5)
+    last = len(full)
+    expected = sum(
+        2.0 ** (k - last) * (s / f - 1).square().mean() for k, (f, s) in enumerate(zip(full, sign, strict=True), 1)
+    )
+    assert loss.dtype == torch.float32
+    assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-4)
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
 
 
 def test_gradient_reaches_every_latent_weight_through_both_sides() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from lcrbench import registry
+from lcrbench.bench import runner, spec, worker
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 from lcrbench.models.binary import BinaryConv2d, binary_layers, deployed_weight, input_levels
@@ -256,11 +257,38 @@ def test_counted_operations() -> None:
         ("irnet+lcr+lcr", "twice"),
         ("full_precision:nonlinearity=gelu", "relu"),
         ("no_such.module", "import path"),
+        ("lcrbench.models.binary", "defines no class 'Method'"),
+        ("irnet+lcr:weight=nan", "is a number"),
+        ("irnet+lcr:weight=inf", "is a number"),
+        ("rbnn:rotations=2.5", "whole number"),
+        ("reactnet:two_step=yes", "true or false"),
+        ("irnet+", "is no method"),
+        ("+lcr", "is no method"),
+        ("irnet+lcr=0.5", "is no method: write METHOD:OPTION=VALUE"),
+        ("irnet:lcr", "unknown option of irnet"),
+        ("", "is no method"),
     ],
 )
 def test_bad_choices(text: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as error:
         networks.choose(text)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "backbone", "size", "says"),
+    [
+        ("full_precision+lcr", "vgg_tiny", 32, "needs binary convolutions"),
+        ("full_precision+spectral_norm", "vgg_tiny", 32, "needs binary convolutions"),
+        ("irnet", "vgg_tiny", 30, "8 divides"),
+        ("irnet", "resnet20:convs=3", 32, "1 or 2"),
+        ("irnet", "resnet18:stem=none", 32, "auto, cifar or imagenet"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_training(text: str, backbone: str, size: int, says: str) -> None:
+    grid = spec.make_grid({"methods": [text], "backbone": backbone, "data": {"size": size, "train": 20, "test": 10}})
+    with pytest.raises(UserError, match=says) as error:
+        runner.plan(grid, worker.load_data(grid.data))
     assert "\n" not in str(error.value)
 
 
