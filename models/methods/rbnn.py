@@ -3,7 +3,8 @@
 Lin, Ji, Xu, Zhang, Wang, Wu, Huang, Lin 2020, "Rotated Binary Neural Network", arXiv 2009.13055, as in its code
 (lmbxmu/RBNN).
 
-    forward:   w^ = (w - mean(w)) / std(w)                 per output channel, unbiased, over (C_in, k, k)
+    forward:   w^ = (w - mean(w)) / std(w)                 per output channel, unbiased, over (C_in, k, k);
+                                                           x (N, C_in, H, W), w (C_out, C_in, k, k)
                W  = w^ as a matrix (a, b) for each filter, a b = C_in k^2, a <= b as near to one another as they can be
                w3 = w^ + |sin theta| (R1^T W R2 - W)       theta (C_out), the difference held fixed for w
                y  = alpha conv(sign((x - mean(x)) / std(x)), sign(w3))       mean and std of each image over (C, H, W),

@@ -3,7 +3,8 @@
 Xu, Lin, Liu, Chen, Shen, Ji, Huang 2021, "ReCU: Reviving the Dead Weights in Binary Neural Networks", arXiv 2103.12369,
 as in its code (z-hXu/ReCU).
 
-    forward:   w1 = 2 sqrt(2) (w - mean(w)) / sqrt(var(w) + 1e-5)            per output channel, unbiased, over (C_in, k, k)
+    forward:   w1 = 2 sqrt(2) (w - mean(w)) / sqrt(var(w) + 1e-5)            per output channel, unbiased, over (C_in, k, k);
+                                                           x (N, C_in, H, W), w (C_out, C_in, k, k)
                Q  = -mean|w1| ln(2 - 2 tau)                one number a layer, held fixed in the gradient
                y  = alpha conv(sign(x), sign(clip(w1, -Q, Q)))               alpha (C_out) learnable
     gradient:  dS/dx = max(0, 2 - 2 |x / std(x)|) / std(x) in training, std of each image over (C, H, W), differentiated;

@@ -7,6 +7,7 @@ image x in [0, 1]^(3 H W) and v uniform on the unit sphere of R^C, one for each 
 
 A sign has no derivative: what is penalized is the surrogate that training uses, its slopes held fixed in the second
 derivative. The directions come from a generator of their own, seeded by `seed`. The extra backward pass is charged.
+Deviation: pixels are taken before the normalization, in [0, 1].
 """
 
 from __future__ import annotations

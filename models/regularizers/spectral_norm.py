@@ -8,7 +8,8 @@ a layer with deployed weights W = alpha b + beta as a matrix (C_out, C_in k k),
 weight is the exponent: 1 is spectral normalization, 0 leaves the method as it is. Signs stay signs, since only alpha and
 beta change; sigma is differentiated with u and v held fixed. On the latent weights the same division would change no sign
 at all. A batch norm after the layer takes the division back: what remains is an effect on its epsilon and on gradients,
-which is one way in which such a regularizer collapses on binary networks. It is here as an honest comparator.
+which is one way in which such a regularizer collapses on binary networks. It is here as an honest comparator. Deviation: the
+paper divides the latent weights of real layers, by the first power of sigma.
 """
 
 from __future__ import annotations

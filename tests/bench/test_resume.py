@@ -108,6 +108,26 @@ def test_each_training_of_a_run_resumes(
     assert record.files == staged.files
 
 
+SLOWER = ["irnet", "reste", "adabin+spectral_norm", "bnn+jacobian_penalty", "irnet+lcr_fixed:cache=true"]
+
+
+@pytest.mark.parametrize(
+    "method", ["recu", "rbnn:rotations=4", *(pytest.param(m, marks=pytest.mark.slow) for m in SLOWER)]
+)
+def test_schedules_and_their_state_survive_a_stop(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EDE's t, ReCU's tau, ReSTE's o, RBNN's rotations on both sides of it, an iteration's vectors, a generator, a cache."""
+    (tmp_path / "a").mkdir()
+    whole = worker.run_one(job(tmp_path / "a", methods=[method]))
+    todo = [7]
+    stop_after(monkeypatch, todo)
+    with pytest.raises(Stopped):
+        worker.run_one(job(tmp_path / "b", methods=[method]))
+    todo.clear()
+    record = worker.run_one(job(tmp_path / "b", methods=[method]))
+    assert record.files == whole.files
+    assert record.timeless() == whole.timeless()
+
+
 def test_a_stop_during_evaluation_keeps_the_trained_network(tmp_path: Path, whole: Any, monkeypatch) -> None:
     stop_after(monkeypatch, [13])
     with pytest.raises(Stopped):

@@ -13,6 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from lcrbench import registry
+from lcrbench.bench import data, spec
+from lcrbench.bench.budget import Budget
+from lcrbench.bench.describe import describe
 from lcrbench.models import network as networks
 from lcrbench.models import packed
 from lcrbench.models.audit import audit, freeze
@@ -158,6 +161,34 @@ def test_what_is_not_binary_fails(change: Any, says: str) -> None:
     assert not found.passed
     assert any(says in fault for fault in found.faults), found.faults
     assert not found.faults[0].startswith("blocks.0")
+
+
+def test_a_record_of_a_network_that_fails_does_not_call_it_binary() -> None:
+    """A real product planted in one layer: the record has 32 bits, and says which layer was at fault."""
+    test = data.take(data.load(size=16), 10, 10, seed=0).test
+    identity = spec.DataId(name="", sha256="", size=16, classes=(), train=1, test=1)
+    planned = spec.RunSpec(
+        data=identity,
+        backbone="vgg_tiny",
+        method=spec.MethodId(name="irnet", options={}),
+        label="irnet",
+        seed=0,
+        budget=Budget(),
+        evaluation=spec.Evaluation(),
+        metrics={},
+    )
+    method = networks.choose("irnet").method
+    net = make("irnet")
+    found = describe(net, method, planned, test)
+    assert (found.weight_bits, found.activation_bits) == (1, 1)
+    assert found.audit is not None
+    assert found.audit.passed
+    name, layer = list(binary_layers(net).items())[2]
+    _turn(layer, Leak)
+    found = describe(net, method, planned, test)
+    assert (found.weight_bits, found.activation_bits) == (32, 32)
+    assert not found.audit.passed
+    assert any(name in fault for fault in found.audit.faults)
 
 
 def test_the_network_is_left_as_it_was() -> None:
