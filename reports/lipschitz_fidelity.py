@@ -23,7 +23,7 @@ from lcrbench.bench.schema import Measurement, Record
 from lcrbench.bench.stats import Interval
 from lcrbench.errors import UserError
 from lcrbench.reports.comparison import Key, Row
-from lcrbench.reports.lipschitz import LAYER_FIGURES, Lipschitz, layer_value, layers
+from lcrbench.reports.lipschitz import LAYER_FIGURES, Lipschitz, drawn, layer_value, layers
 from lcrbench.reports.tables import Cell, Column, Table, TableRow
 from lcrbench.reports.words import norm_text, radius_text
 
@@ -58,21 +58,24 @@ def over_layers(row: Row, proxy: str, truth: str) -> tuple[list[float], list[flo
 def correlations(found: Lipschitz) -> list[Correlation]:
     """Return every correlation that the records could have, computed or refused."""
     rows = [r for r in found.rows if any(k.metric == "lipschitz_proxy" for k in r.values)]
+    shown = {r.index for r in drawn(found)}
+    alone = [r for r in rows if r.index in shown]
     made = []
-    for row in rows:
+    for row in alone:
         made += [
             _correlate(f"layers of {row.label}", proxy, TRUTHS[truth], *over_layers(row, proxy, truth))
             for proxy in PROXIES
             for truth in ("upper", "gain")
         ]
-    groups = [(f"seeds of {row.label}", [row]) for row in rows] + [("networks of all methods and seeds", rows)]
+    networks_of = {row.index: [_summary(values) for values in _networks(row)] for row in rows}
+    groups = [(f"seeds of {row.label}", [row]) for row in alone] + [("networks of all methods and seeds", rows)]
     for points, members in groups:
-        networks = [values for row in members for values in _networks(row)]
+        networks = [network for row in members for network in networks_of[row.index]]
         for proxy in PROXIES:
             for stage in (False, True):
                 where = "by stage" if stage else "by layer"
                 for truth, of in _truths(found, stage).items():
-                    pairs = [(_log_mean(n, LAYER_FIGURES[proxy], stage), of(n)) for n in networks]
+                    pairs = [(n.means.get((LAYER_FIGURES[proxy], stage)), of(n)) for n in networks]
                     known = [(p, t) for p, t in pairs if p is not None and t is not None]
                     if known:
                         x, y = [p for p, _ in known], [t for _, t in known]
@@ -96,24 +99,30 @@ def _of_lipschitz(run: Record) -> list[Measurement]:
     return [m for m in run.measurements if m.metric.startswith("lipschitz_")]
 
 
-def _log_mean(values: Values, key: Key, stage: bool) -> float | None:
-    """Return the mean of the logarithm of a figure over layers or over stages; None where there is none above 0."""
-    found = [
-        v
-        for k, v in values.items()
-        if k.layer and k.layer.startswith("stage ") == stage and k._replace(layer="") == key and v > 0
-    ]
-    return float(np.mean(np.log(found))) if found else None
+class Network(NamedTuple):
+    """What was measured of a network, and by (figure, whether over stages) the means of the logarithms over its layers."""
+
+    values: Values
+    means: dict[tuple[Key, bool], float]
 
 
-def _truths(found: Lipschitz, stage: bool) -> dict[str, Callable[[Values], float | None]]:
+def _summary(values: Values) -> Network:
+    """Return a network with its means, of the figures above 0."""
+    found: dict[tuple[Key, bool], list[float]] = {}
+    for k, v in values.items():
+        if k.layer and v > 0:
+            found.setdefault((k._replace(layer=""), k.layer.startswith("stage ")), []).append(v)
+    return Network(values, {k: float(np.mean(np.log(v))) for k, v in found.items()})
+
+
+def _truths(found: Lipschitz, stage: bool) -> dict[str, Callable[[Network], float | None]]:
     """Return what a network's proxy is compared with, by its words."""
 
-    def layered(figure: str) -> Callable[[Values], float | None]:
-        return lambda values: _log_mean(values, LAYER_FIGURES[figure], stage)
+    def layered(figure: str) -> Callable[[Network], float | None]:
+        return lambda network: network.means.get((LAYER_FIGURES[figure], stage))
 
-    def single(key: Key) -> Callable[[Values], float | None]:
-        return lambda values: values.get(key)
+    def single(key: Key) -> Callable[[Network], float | None]:
+        return lambda network: network.values.get(key)
 
     truths = {TRUTHS[t]: layered(t) for t in (("block", "gain") if stage else ("upper", "gain"))}
     for metric, word in (("lipschitz_modulus", "omega"), ("lipschitz_kappa", "kappa")):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # matplotlib takes a second to import
 # Of the figures' data so many characters are in the page for download; what is more lies only beside it.
 EMBED = 1_200_000
 MOST_RUNS = 200
+# Of a long table of layers or correlations, which is one of several that open on demand.
+MOST_ROWS = 40
 
 
 @dataclass
@@ -155,7 +157,7 @@ def _section(section: Section, index: dict[str, int], many: bool) -> dict[str, A
         "generic": section.generic and view(section.generic, f"{prefix}-generic", index),
         "published": section.published and view(section.published, f"{prefix}-published", index),
         "problems": section.problems,
-        "lipschitz": [view(t, f"{prefix}-{t.name}-table", index) for t in section.lipschitz],
+        "lipschitz": [view(_first(t), f"{prefix}-{t.name}-table", index) for t in section.lipschitz],
         "pictures": [_picture(*p, index) for p in section.pictures],
         "proof": {
             "identical": section.proof.identical,
@@ -169,6 +171,14 @@ def _section(section: Section, index: dict[str, int], many: bool) -> dict[str, A
             "seconds": [{"name": name, "cells": values[:MOST_COLUMNS]} for name, values in section.proof.seconds],
         },
     }
+
+
+def _first(table: Table) -> Table:
+    """Return a table with as many rows as the page has room for, and where the others are."""
+    if len(table.rows) <= MOST_ROWS:
+        return table
+    said = f"The first {MOST_ROWS} of {len(table.rows):,} rows; {table.name}-table.csv holds all."
+    return replace(table, rows=table.rows[:MOST_ROWS], notes=(*table.notes, said))
 
 
 def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
