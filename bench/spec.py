@@ -21,6 +21,14 @@ from lcrbench.errors import UserError, unknown
 Option = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | None
 Options = dict[str, Option]
 
+METRICS = (
+    "accuracy",
+    "corruption_error",
+    *(f"lipschitz_{name}" for name in ("modulus", "kappa", "relative_gain", "flip_radius", "slope")),
+    *(f"lipschitz_{name}" for name in ("norms", "product", "agreement", "proxy", "layer_gain", "probes")),
+)
+"""What is measured where a spec names no metrics: Lipschitz figures by the quick search take at most half a minute."""
+
 
 class Data(Frozen):
     """Which images: a built-in name or a path, how large, and how many of them."""
@@ -58,7 +66,7 @@ class Grid(Frozen):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     budget: Budget = Budget()
     evaluation: Evaluation = Evaluation()
-    metrics: dict[str, Options] = Field({"accuracy": {}, "corruption_error": {}})
+    metrics: dict[str, Options] = Field({name: {} for name in METRICS})
 
 
 class DataId(Frozen):

@@ -20,6 +20,7 @@ where branches meet, and so bounds the surrogate's Lipschitz constant from above
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ SIGNS = (
 SMALL = 20
 """Torus side up to which the shifted grid is tried: above, the gap is below a percent."""
 
+REMEMBERED = 500
+"""How many brackets are remembered: a layer is asked for alone, by its block and by the whole network."""
+
 ROUNDING = 1e-10
 """Relative amount by which an upper bound is raised, for the rounding of its own computation in float64."""
 
@@ -59,6 +63,9 @@ class Bracket:
     def gap(self) -> float:
         """Return upper / lower - 1."""
         return self.upper / self.lower - 1 if self.lower else 0.0
+
+
+known_brackets: dict[tuple[object, ...], Bracket] = {}
 
 
 def lanczos(
@@ -145,11 +152,18 @@ def _torus_norm(kernel: Tensor, torus: list[int], shift: float) -> float:
 
 def conv_bracket(weight: Tensor, stride: int, padding: int, size: tuple[int, int], groups: int = 1) -> Bracket:
     """Return both bounds; of a grouped convolution, which is block-diagonal, the largest of its groups' bounds."""
-    parts = [
-        Bracket(conv_lower(w, stride, padding, size), conv_upper(w, stride, padding, size))
-        for w in weight.chunk(groups)
-    ]
-    return Bracket(max(p.lower for p in parts), max(p.upper for p in parts))
+    weight = weight.detach().double().cpu().contiguous()
+    digest = hashlib.sha256(weight.numpy().tobytes()).digest()
+    key = (digest, tuple(weight.shape), stride, padding, size, groups)
+    if key not in known_brackets:
+        parts = [
+            Bracket(conv_lower(w, stride, padding, size), conv_upper(w, stride, padding, size))
+            for w in weight.chunk(groups)
+        ]
+        if len(known_brackets) >= REMEMBERED:
+            known_brackets.clear()
+        known_brackets[key] = Bracket(max(p.lower for p in parts), max(p.upper for p in parts))
+    return known_brackets[key]
 
 
 def matrix_bracket(weight: Tensor) -> Bracket:

@@ -195,7 +195,8 @@ def _apart(spec: RunSpec) -> str:
 
 
 def of_networks(networks: Sequence[tuple[str, Sequence[Measurement], dict[str, np.ndarray]]]) -> Lipschitz:
-    """Return the figures of networks apart from a store: names, measurements, figures by image; one name, several seeds."""
+    """Return the figures of networks apart from a store: names, measurements, figures by image; one name, several "
+    "seeds."""
     rows: dict[str, Row] = {}
     by_image: dict[int, list[dict[str, np.ndarray]]] = defaultdict(list)
     for name, measurements, figures in networks:
@@ -274,8 +275,8 @@ def effort_note(found: Lipschitz) -> str:
     if len(found.efforts) > 1:
         return f"{note}; orders are checked against the quick search ({found.efforts[0]})."
     return (
-        f"{note}. No longer search checks the orders: `lcrbench lipschitz RUN ... --preset full` does, and the next report "
-        "of the store shows it."
+        f"{note}. No longer search checks the orders: `lcrbench lipschitz RUN ... --preset full` does, and the next "
+        "report of the store shows it."
     )
 
 
@@ -328,12 +329,20 @@ def figure_table(found: Lipschitz) -> Table:
     for key in found.keys("lipschitz_slope"):
         span = key.statistic.replace("-", "/255 to ")
         add(f"slope of log omega on log radius, {norm_text(key.norm)}, {span}/255", estimates(key))
+    for norm, radius in balls:
+        key = Key("lipschitz_modulus", "found by random", norm=norm, radius=radius)
+        add(
+            f"largest change found by random candidates, % of images, {norm_text(norm)}, {radius_text(radius)}",
+            estimates(key, 100),
+        )
     add("Lipschitz constant of the deployed network", [constant(row) for row in found.rows])
     surrogate = Key("lipschitz_product", "surrogate", norm="l2")
     add("product bound of the surrogate (hardtanh for sign), logits per pixel unit", estimates(surrogate))
     add("surrogate predicts the same class, % of images", estimates(Key("lipschitz_agreement"), 100))
     notes = (
         effort_note(found),
+        "The larger the share of images whose largest change random candidates found, the less the gradients are worth "
+        "that the search follows.",
         WHY,
         SCALE,
         "Slope: 1 where a network is Lipschitz, 0 where it jumps. A network of signs jumps, so its Lipschitz constant "

@@ -8,8 +8,10 @@ is searched as bench/lipschitz/search.py says, so each number is a lower bound. 
 bound as the radius shrinks, and one radius can order two networks either way. Read the curve; and since logits have no
 natural scale, rank by `lipschitz_kappa` instead.
 
-Statistics over images: mean, q50 and q95 with intervals, and the maximum without one. Where several searches with other
-seeds were made, "mean of search k" is what the k-th found alone: how much the search's seed matters.
+Statistics over images: mean, q50 and q95 with intervals, and the maximum without one; "found by random" (or warm,
+frank-wolfe, projected), the share of images whose largest change that part of the search found: the more by random
+candidates, the less the gradients are worth. Where several searches with other seeds were made, "mean of search k" is what
+the k-th found alone: how much the search's seed matters.
 """
 
 from __future__ import annotations
@@ -39,6 +41,11 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
             "q50": stats.quantile(gain, 0.5),
             "q95": stats.quantile(gain, 0.95),
             "max": stats.Interval(float(np.max(gain)), None, None, len(gain), ""),
+            **{
+                f"found by {who}": stats.proportion(int((found.omega_by == k).sum()), len(gain))
+                for k, who in enumerate(search.FOUND_BY)
+                if k
+            },
             **{name: stats.Interval(value, None, None, len(gain), "") for name, value in alone.items()},
         }.items():
             yield Measurement.of(
