@@ -27,7 +27,7 @@ PHASE: Phase = "lipschitz"
 class Options(Images):
     """`images`: number of test images, evenly spaced over the classes."""
 
-    images: int = 16
+    images: int = 12
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
