@@ -97,7 +97,10 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
     )
 
     every, room = Outcomes(store), MAX_OUTCOME_RUNS
-    most_drawn = DRAWN if len(compared.runs) <= MANY_RUNS else 1
+    many = len(compared.runs) > MANY_RUNS
+    most_drawn = 1 if many else DRAWN
+    # A page over very many runs leaves out the pixels: SVG and PDF scale, and each format takes seconds.
+    formats = ("svg", "pdf") if many else figures.FORMATS
     sections, found_in = [], []
     written: set[str] = {"index.html", MANIFEST}
     for setting in compared.settings:
@@ -128,10 +131,12 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
                 f"{MAX_OUTCOME_RUNS} runs of a store and this one has {len(compared.runs):,}: name a few methods to compare "
                 "to have them."
             )
+        drawn = setting.index < most_drawn
         moduli = lipschitz_part.read(setting, store)
         if moduli is not None:
-            section.lipschitz = [*lipschitz_part.tables(moduli), *lipschitz_fidelity.tables(moduli)]
-        drawn = setting.index < most_drawn
+            section.lipschitz = lipschitz_part.tables(moduli)
+            if drawn:  # hundreds of bootstraps
+                section.lipschitz += lipschitz_fidelity.tables(moduli)
         drawings = [
             corruption_curves.picture(setting, outcomes),
             heatmap.picture(setting),
@@ -145,16 +150,21 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
             performance_profile.picture(setting),
             training.picture(setting, store) if drawn else None,
         ]
+        if drawn and many:
+            section.problems.append(
+                "The figures are written as SVG and PDF, not as PNG, because the store has "
+                f"{plural(len(compared.runs), 'run')}."
+            )
         if not drawn:
             section.problems.append(
-                "The figures of this setting are not drawn, because the store has "
+                "The figures of this setting are not drawn, nor is the retention proxy judged, because the store has "
                 f"{plural(len(compared.settings), 'setting')} and {plural(len(compared.runs), 'run')}: their data are "
                 f"in the folder {folder.rstrip('/')}. Name a few methods to compare to have fewer."
             )
         for picture in drawings:
             if picture is None:
                 continue
-            names = figures.save(picture, out / folder) if drawn else []
+            names = figures.save(picture, out / folder, formats) if drawn else []
             panels = figures.inline(picture, f"s{setting.index}-{picture.name}") if drawn else []
             picture.data.to_csv(out / folder / f"{picture.name}.csv", index=False)
             written |= {folder + name for name in (*names, f"{picture.name}.csv")}
