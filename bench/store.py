@@ -6,6 +6,7 @@
                    by_image.npz         what metrics found for single images, arrays by name; where a metric did
                    training.jsonl       the training log, one JSON object a line
                    weights.safetensors  the selected weights
+    STORE/lipschitz/<id>/               a record of what `lcrbench lipschitz` measured of a run, in the same form
     STORE/.unfinished/<id>              the last save of an unfinished training (checkpoint.py)
     STORE/.teachers/<id>                a trained teacher, shared by the runs that need it (teacher.py)
     STORE/.locks/<id>                   held by the process that works on a run or teacher (lock.py)
