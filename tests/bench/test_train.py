@@ -49,7 +49,7 @@ def same_bits(a: networks.Network, b: networks.Network) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("base", ["irnet", "bnn"])
+@pytest.mark.parametrize("base", ["irnet", "bnn", "recu"])
 def test_lcr_with_weight_zero_is_its_base_to_the_bit(fashion: data.Dataset, base: str) -> None:
     plain, first = run(fashion, base)
     zero, second = run(fashion, f"{base}+lcr:weight=0")

@@ -11,13 +11,34 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lcrbench.models.estimators import SignClip, SignEde, SignIdentity, sign
+from lcrbench.models import estimators, spectral
+from lcrbench.models.estimators import (
+    SignClip,
+    SignEde,
+    SignIdentity,
+    SignPolynomial,
+    SignPower,
+    SignTent,
+    set_progress,
+    sign,
+    without_scale,
+)
 
+# How each is made, and its slope where that follows no schedule (the others' slopes: below and in test_formulas.py).
 ESTIMATORS = {
     "identity": (SignIdentity, lambda x: torch.ones_like(x)),
     "clip": (SignClip, lambda x: (x.abs() <= 1).to(x.dtype)),
+    "polynomial": (SignPolynomial, lambda x: (2 - 2 * x.abs()).clamp_min(0)),
     "ede": (lambda: SignEde(1e-3, 10.0), None),
+    "tent": (lambda: SignTent(1e-2, 10.0), None),
+    "power": (lambda: SignPower(3.0), None),
 }
+
+
+def test_every_estimator_is_here() -> None:
+    made = {type(make()) for make, _ in ESTIMATORS.values()}
+    classes = {c for n, c in vars(estimators).items() if n.startswith("Sign") and isinstance(c, type)}
+    assert made == classes == set(spectral.SIGNS)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -42,7 +63,31 @@ def gradient(estimator: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     return x.grad
 
 
-@pytest.mark.parametrize("name", ["identity", "clip"])
+@pytest.mark.parametrize("progress", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_idempotent_and_symmetric(name: str, progress: float) -> None:
+    """A binarized input is its own image at any progress; slopes are even and never negative."""
+    estimator = ESTIMATORS[name][0]()
+    set_progress(estimator, progress)
+    x = torch.linspace(-2, 2, 401, dtype=torch.float64)
+    once = estimator(x)
+    assert torch.equal(estimator(once), once)
+    assert torch.equal(once, sign(x))
+    slope = gradient(estimator, x)
+    assert (slope >= 0).all()
+    torch.testing.assert_close(slope, slope.flip(0), rtol=1e-9, atol=1e-12)
+
+
+def test_without_scale() -> None:
+    """The value is the signs to the bit; times the scale, the gradient is the estimator's."""
+    x, scale = torch.tensor([0.3, -2.0, 0.0], requires_grad=True), torch.tensor([0.1, 0.7, 3.0])
+    bits = without_scale(SignClip()(x), scale)
+    assert bits.tolist() == [1, -1, 1]
+    (bits * scale).backward(torch.tensor([1.0, 2.0, 3.0]))
+    assert x.grad.tolist() == pytest.approx([1, 0, 3])
+
+
+@pytest.mark.parametrize("name", ["identity", "clip", "polynomial"])
 def test_gradient(name: str) -> None:
     make, formula = ESTIMATORS[name]
     x = torch.linspace(-3, 3, 601, dtype=torch.float64)
