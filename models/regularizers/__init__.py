@@ -6,7 +6,8 @@ it raises `ValueError` for a network that it does not fit. Optionally it has
 
 - `teacher` (class attribute): the method of a frozen network of the same topology that it needs, trained beforehand under
   the same budget; then it is `attach(network, teacher=None)`, where None is for finding out whether it fits;
-- `prepare(body)`, called once when the network is built: for what is part of the network itself.
+- `prepare(body)`, called once when the network is built: for what is part of the network itself; parameters that only the
+  training uses go into a `packed.TrainingOnly`, and are neither exported nor counted.
 
 A `Term` is used at each step:
 
