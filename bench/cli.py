@@ -362,7 +362,11 @@ def _show_run(store: str, prefix: str, ledger: bool) -> None:
         raise UserError(f"run {record.run_id} has no ledger: it failed ({record.failure and record.failure.message})")
     rows: dict[str, object] = {}
     for key, value in record.ledger.model_dump().items():
-        rows |= {f"{key} {k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+        if isinstance(value, tuple):
+            # Stages and teachers, each on a line of its own.
+            rows |= {f"{key[:-1]} {i}": ", ".join(f"{k} {v}" for k, v in one.items()) for i, one in enumerate(value, 1)}
+        else:
+            rows |= {f"{key} {k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
     rows |= {f"budget {k}": v for k, v in record.spec.budget.model_dump().items()}
     for key, value in rows.items():
         if isinstance(value, dict):

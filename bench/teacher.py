@@ -27,7 +27,7 @@ from lcrbench.bench.data import Dataset
 from lcrbench.bench.schema import Seconds, Taught
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.spec import RunSpec
-from lcrbench.bench.train import train
+from lcrbench.bench.train import Diverged, train
 from lcrbench.models import network as networks
 
 
@@ -93,10 +93,10 @@ def taught(
             watch(0, 0, {})
             time.sleep(0.2)
             continue
+        own = checkpoint.of(name)
         try:
             if path.exists():
                 continue
-            own = checkpoint.of(name)
             spent = train(
                 network,
                 dataset.train,
@@ -121,6 +121,9 @@ def taught(
                 {"facts": facts, "took": took.model_dump(), "seconds": seconds.model_dump()},
             )
             own.remove()
+        except Diverged:
+            own.remove()
+            raise
         finally:
             lock.release()
     tensors, rest = kept

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
-from lcrbench.bench import env, runner, spec, worker
+from lcrbench.bench import cli, env, runner, spec, worker
 from lcrbench.bench.budget import Budget
 from lcrbench.bench.schema import Record
 from lcrbench.bench.store import Damaged, Store
@@ -129,6 +130,9 @@ def test_two_stages_share_the_images_and_say_so(tmp_path: Path) -> None:
     # The second stage goes on with the stream of the first: all methods see the same data in the same order.
     for field in ("images", "data_order_sha256", "augmentation_sha256", "initial_weights_sha256"):
         assert getattr(ledger, field) == getattr(plain, field), field
+    said = CliRunner().invoke(cli.app, ["show", "run", record.run_id, "--ledger", "--store", str(tmp_path)]).output
+    for line in ("stage 1", "name binary weights, images 600, steps 12", "teacher 1", "2 stages", "data_order_sha256"):
+        assert line in said
     assert record.model.weight_bits == record.model.activation_bits == 1
     assert record.model.audit.passed
 
@@ -257,3 +261,11 @@ def test_two_processes_train_a_shared_teacher_once(tmp_path: Path) -> None:
 def test_teachers_are_named_once() -> None:
     choice = networks.choose("irnet+distill:weight=0.5+lcr_fixed+lcr")
     assert needed(choice.regularizers.values()) == ["full_precision"]
+
+
+def test_a_teacher_that_diverges_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    record = worker.run_one(job(tmp_path, "irnet+distill", unit="images", images=2000, lr=1e20))
+    assert record.status == "failed"
+    assert record.failure.reason == "diverged"
+    assert not list((tmp_path / ".unfinished").glob("*"))
+    assert not list((tmp_path / ".teachers").glob("*"))

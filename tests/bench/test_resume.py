@@ -151,8 +151,11 @@ def test_surrogate_gradients_are_those_of_the_training_s_end(tmp_path: Path, met
     assert worker.run_one(job(tmp_path / "stopped", **search)).timeless() == first.timeless()
 
 
+@pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize("where", [0, 70, 3000, -1])
-def test_a_damaged_save_is_named_and_never_used(tmp_path: Path, whole: Any, where: int, monkeypatch) -> None:
+def test_a_damaged_save_is_named_and_never_used(
+    tmp_path: Path, whole: Any, where: int, cut: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stop_after(monkeypatch, [5])
     with pytest.raises(Stopped):
         worker.run_one(job(tmp_path))
@@ -160,7 +163,7 @@ def test_a_damaged_save_is_named_and_never_used(tmp_path: Path, whole: Any, wher
     path = Store(tmp_path).unfinished(whole.run_id)
     content = bytearray(path.read_bytes())
     content[where] ^= 4
-    path.write_bytes(content)
+    path.write_bytes(content[:where] if cut else content)
     with pytest.raises(UserError, match="damaged"):
         worker.run_one(job(tmp_path))
     Store(tmp_path).set_aside(whole.run_id)

@@ -22,7 +22,7 @@ FULL = bool(os.environ.get("LCRBENCH_FAULTS"))
 TABLES: dict[str, Any] = {
     "data": {"train": 100, "test": 20},
     "methods": ["reactnet:two_step=true+distill"],
-    "budget": {"images": 200, "batch": 50, "lr": 0.05},
+    "budget": {"images": 100, "batch": 50, "lr": 0.05},
     "evaluation": {"corruptions": ["contrast"], "severities": [1], "block": 20},
     "metrics": {"accuracy": {}},
 }
@@ -168,7 +168,7 @@ def small_disk(tmp_path: Path, size: str) -> Path:
     return place
 
 
-@pytest.mark.parametrize("size", range(0, 2400, 100) if FULL else (300, 1100))
+@pytest.mark.parametrize("size", range(0, 2400, 200) if FULL else (300, 1100))
 def test_a_small_disk(tmp_path: Path, expected: dict[str, str], size: int) -> None:
     """A real file system of so many KiB, which is full somewhere in the run; then there is room, and it goes on."""
     place = small_disk(tmp_path, f"{size + 16}k")
