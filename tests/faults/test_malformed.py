@@ -83,8 +83,8 @@ FIELDS = [
     "budget.unit", "budget.images", "budget.seconds", "budget.batch", "budget.optimizer", "budget.lr", "budget.momentum",
     "budget.weight_decay", "budget.decay", "budget.schedule", "budget.warmup", "budget.augmentation",
     "budget.selection", "evaluation", "evaluation.corruptions", "evaluation.severities", "evaluation.seed",
-    "evaluation.block", "metrics", "metrics.accuracy", "metrics.lipschitz_kappa", "metrics.lipschitz_kappa.l2",
-    "metrics.lipschitz_kappa.images", "nothing", "budget.nothing",
+    "evaluation.block", "metrics", "metrics.accuracy", "metrics.lipschitz_modulus", "metrics.lipschitz_modulus.l2",
+    "metrics.lipschitz_modulus.images", "nothing", "budget.nothing",
 ]  # fmt: skip
 WORDS = st.one_of(
     st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12),
