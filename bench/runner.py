@@ -186,9 +186,7 @@ def _schedule(jobs: Sequence[Job], workers: int, target: Store, progress: Progre
     before = [signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)] if listening else []
     try:
         while waiting or running:
-            if asked:
-                raise KeyboardInterrupt
-            while waiting and len(running) < workers:
+            while waiting and len(running) < workers and not asked:
                 job = waiting.popleft()
                 reader, writer = context.Pipe(duplex=False)
                 process = context.Process(target=worker.work, args=(job, writer), daemon=True)
@@ -197,6 +195,9 @@ def _schedule(jobs: Sequence[Job], workers: int, target: Store, progress: Progre
                 running[job.spec.run_id] = _Cell(process, job, reader)
                 progress.start(job.spec)
             ready = wait([c.events for c in running.values()] + [c.process.sentinel for c in running.values()], 0.5)
+            if asked:
+                # Who sent the signal may have sent it to all: those that have stopped did not fail.
+                raise KeyboardInterrupt
             for run_id, cell in list(running.items()):
                 if cell.events in ready:
                     try:
@@ -217,10 +218,11 @@ def _schedule(jobs: Sequence[Job], workers: int, target: Store, progress: Progre
                 else:
                     progress.finish(_record_of(target, cell))
     finally:
-        for cell in running.values():
-            cell.process.terminate()
-        for cell in running.values():
-            cell.process.join()
+        while alive := [cell.process for cell in running.values() if cell.process.is_alive()]:
+            for process in alive:
+                process.terminate()
+            # And again: a process that has just been forked does not hear it yet.
+            wait([process.sentinel for process in alive], 2)
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=False):
             signal.signal(number, handler)
 
@@ -232,11 +234,13 @@ def _process_context() -> Any:
         return multiprocessing.get_context("spawn")
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lcrbench.bench.worker"])
-    # The server and what it forks must not see Ctrl-C, not even while it imports: the parent decides what ends when.
-    ours = threading.current_thread() is threading.main_thread() and signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The server must outlive Ctrl-C and a SIGTERM to all, as batch systems send it, also while it imports: the parent
+    # decides what ends when, and learns from the server how its processes ended.
+    ends = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    ours = {number: signal.signal(number, signal.SIG_IGN) for number in ends}
     forkserver.ensure_running()
-    if ours:
-        signal.signal(signal.SIGINT, ours)
+    for number, handler in ours.items():
+        signal.signal(number, handler)
     return context
 
 

@@ -85,6 +85,8 @@ def work(job: Job, events: Any) -> None:
     The parent handles Ctrl-C, and asks by SIGTERM for a save and an end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Until the training listens there is nothing to save. (The server that forked this process ignores it.)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     target = Store(job.root)
     try:
         lock = target.lock(job.spec.run_id)

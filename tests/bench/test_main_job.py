@@ -176,14 +176,16 @@ def test_a_killed_run_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: 
     assert Path(done.stdout.strip()).exists()
 
 
-def test_ctrl_c_saves_and_names_the_command_that_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_of_all_saves_and_names_the_command_that_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, and a batch system's SIGTERM, go to every process of the command, the server of processes too."""
     command = [sys.executable, "-m", "lcrbench.bench.cli", "run", _spec(tmp_path), "--store", "s", "--workers", "1"]
     command += ["--methods", "bnn", "--images", "20000", "--save-every", "0.5"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while not (saved := list((tmp_path / "s" / ".unfinished").glob("*"))) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "to go on: lcrbench run" in err

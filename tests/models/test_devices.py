@@ -49,11 +49,14 @@ def set_progress(text: str, net: nn.Module, t: float) -> None:
 
 
 def gradients(text: str, device: str, seed: int = 0) -> tuple[networks.Network, dict[str, Tensor], float]:
-    """Take one training step's forward and backward pass with all of the text's regularizers, in float64."""
-    net = make(text, seed=seed).double()
+    """Take one training step's forward and backward pass with all of the text's regularizers, in float64.
+
+    A residual network: max pooling would choose between equal sums of signs by rounding.
+    """
+    net = make(text, "resnet20", seed).double()
     choice = networks.choose(text)
     terms = [
-        r.attach(net, make(r.teacher, seed=3).double().to(device)) if hasattr(r, "teacher") else r.attach(net)
+        r.attach(net, make(r.teacher, "resnet20", 3).double().to(device)) if hasattr(r, "teacher") else r.attach(net)
         for r in choice.regularizers.values()
     ]
     net.train().to(device)

@@ -167,7 +167,10 @@ def test_parquet_holds_the_same(tmp_path: Path, undrawn: None) -> None:
         make_store.add(store, label, 0, data='a, "quoted"\nname')
     folder = report.write(store, tmp_path / "report").parent
     text = pd.read_csv(
-        folder / "measurements.csv", keep_default_na=False, na_values={"low": [""], "high": [""], "radius": [""]}
+        folder / "measurements.csv",
+        keep_default_na=False,
+        na_values={"low": [""], "high": [""], "radius": [""]},
+        float_precision="round_trip",
     )
     packed = pd.read_parquet(folder / "measurements.parquet")
     assert list(packed.columns) == list(text.columns)
