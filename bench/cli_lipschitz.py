@@ -261,7 +261,7 @@ def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], folder: Path) 
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "lipschitz.md").write_text("\n".join(map(writers.markdown, made)), encoding="utf-8")
         for table in made:
-            writers.frame(table).to_csv(folder / f"{table.name}-table.csv", index=False)
+            writers.frame(table).to_csv(folder / f"{table.name}_table.csv", index=False)
         for picture in pictures:
             if picture is not None:
                 figures.save(picture, folder)

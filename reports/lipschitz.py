@@ -269,7 +269,7 @@ SCALE = (
 def effort_note(found: Lipschitz) -> str:
     """Say how hard the search looked, on how many images, and whether a second effort checks the orders."""
     if not found.efforts:
-        return "No search was made."
+        return "No search's figures by image are at hand, so no order is checked."
     images = {len(s["lipschitz/images"]) for seeds in found.by_image.values() for s in seeds if s}
     note = f"Search effort on {' or '.join(map(str, sorted(images)))} images: {found.efforts[-1]}"
     if len(found.efforts) > 1:
@@ -351,7 +351,7 @@ def figure_table(found: Lipschitz) -> Table:
         "found flip count as larger than every searched radius.",
         *found.notes,
     )
-    columns = tuple(Column(r.label + " †" * bool(r.aside), digits=3, note=r.aside) for r in found.rows)
+    columns = tuple(Column(r.label + " †" * bool(r.aside), digits=None, note=r.aside) for r in found.rows)
     return Table(
         "lipschitz",
         "Lipschitz figures of the deployed networks, in pixel units",
@@ -368,6 +368,8 @@ def _cell(i: Interval | None, scale: float = 1.0) -> Cell:
     if i is None:
         return Cell()
     ends = [None if v is None else v * scale for v in (i.low, i.high)]
+    if scale == 100:  # a share of images: an interval over few seeds may reach beyond what there is
+        ends = [None if v is None else min(100.0, max(0.0, v)) for v in ends]
     return Cell(i.value * scale, ends[0], ends[1], i.n, i.how)
 
 
@@ -405,7 +407,7 @@ def separation_table(found: Lipschitz) -> Table:
     notes = [f"Intervals: 95 % bootstrap over {unit}. Flip radii in 1/255 pixel units.", effort_note(found)]
     if len(rows) > MOST_PAIRS:
         notes.append(f"The first {MOST_PAIRS} of {len(rows)} pairs; the CSV file holds all.")
-    return Table("lipschitz-separation", "Which orders the search can tell", columns, tuple(rows), tuple(notes), "Pair")
+    return Table("lipschitz_separation", "Which orders the search can tell", columns, tuple(rows), tuple(notes), "Pair")
 
 
 LAYER_FIGURES = {
@@ -466,7 +468,7 @@ def layer_table(found: Lipschitz) -> Table:
         "same pair is no bound of anything.",
         "Means over the seeds.",
     )
-    return Table("lipschitz-layers", "Layers, blocks and stages", columns, tuple(rows), notes, "Layer")
+    return Table("lipschitz_layers", "Layers, blocks and stages", columns, tuple(rows), notes, "Layer")
 
 
 def drawn(found: Lipschitz) -> list[Row]:

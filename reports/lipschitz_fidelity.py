@@ -163,7 +163,7 @@ def tables(found: Lipschitz) -> list[Table]:
             rows = [TableRow("none", (Cell(text=f"every group has fewer than {stats.LEAST} points"),), ranked=False)]
         columns = (Column("rank correlation", digits=2),)
         caption = "Fidelity of the retention-matrix proxy"
-        made.append(Table("lipschitz-fidelity", caption, columns, tuple(rows), tuple(notes), "Points"))
+        made.append(Table("lipschitz_fidelity", caption, columns, tuple(rows), tuple(notes), "Points"))
     return made + probe_tables(found)
 
 
@@ -193,4 +193,4 @@ def probe_tables(found: Lipschitz) -> list[Table]:
     )
     columns = tuple(Column(r.label, note=r.aside) for r in found.rows)
     labels = tuple(r.label for r in found.rows)
-    return [Table("lipschitz-probes", "Probes of the proxy", columns, tuple(rows), notes, "Probe", labels=labels)]
+    return [Table("lipschitz_probes", "Probes of the proxy", columns, tuple(rows), notes, "Probe", labels=labels)]

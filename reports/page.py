@@ -177,7 +177,7 @@ def _first(table: Table) -> Table:
     """Return a table with as many rows as the page has room for, and where the others are."""
     if len(table.rows) <= MOST_ROWS:
         return table
-    said = f"The first {MOST_ROWS} of {len(table.rows):,} rows; {table.name}-table.csv holds all."
+    said = f"The first {MOST_ROWS} of {len(table.rows):,} rows; {table.name}_table.csv holds all."
     return replace(table, rows=table.rows[:MOST_ROWS], notes=(*table.notes, said))
 
 

@@ -255,7 +255,7 @@ def _write_tables(section: Section, folder: Path) -> list[str]:
         pd.concat(frames, ignore_index=True).to_csv(folder / "differences.csv", index=False)
         names.append("differences.csv")
     for table in section.lipschitz:
-        names.append(f"{table.name}-table.csv")
+        names.append(f"{table.name}_table.csv")
         writers.frame(table).to_csv(folder / names[-1], index=False)
     proof = section.proof
     rows = [

@@ -22,7 +22,8 @@ class Column:
     unit: str = ""
     head: str = ""
     better: bool | None = None
-    digits: int = 1
+    digits: int | None = 1
+    """Decimal places; None: three significant digits, and at most three places."""
     scale: float = 1.0
     group: str = ""
     note: str = ""
@@ -81,11 +82,19 @@ def number(value: float | None, column: Column) -> str:
     """Return a value as it is printed in a column; an en dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    text = f"{value * column.scale:,.{column.digits}f}"
-    if column.least and 0 <= value * column.scale < 10**-column.digits:
-        return f"<{10**-column.digits:.{column.digits}f}"
+    places = _places(value, column)
+    text = f"{value * column.scale:,.{places}f}"
+    if column.least and 0 <= value * column.scale < 10**-places:
+        return f"<{10**-places:.{places}f}"
     # A rounded minus nothing is nothing.
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")
+
+
+def _places(value: float, column: Column) -> int:
+    if column.digits is not None:
+        return column.digits
+    size = abs(value * column.scale)
+    return min(3, max(0, 2 - math.floor(math.log10(size)))) if size else 0
 
 
 def bounds(cell: Cell, column: Column) -> str:
@@ -125,7 +134,7 @@ def marked(table: Table) -> Table:
 
 
 def _printed(value: float | None, column: Column) -> float:
-    return round((value or 0.0) * column.scale, column.digits)
+    return round((value or 0.0) * column.scale, _places(value or 0.0, column))
 
 
 def part(table: Table, heads: Sequence[str]) -> Table:
