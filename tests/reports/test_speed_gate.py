@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -115,11 +116,14 @@ def test_it_reads_what_pytest_benchmark_writes(tmp_path: Path) -> None:
         "def test_ours(benchmark):\n    benchmark(sum, range(60_000))\n"
     )
     command = [sys.executable, "-m", "pytest", "-q", "--benchmark-json=run.json", "--benchmark-max-time=0.2"]
-    subprocess.run([*command, "test_speed.py"], cwd=tmp_path, check=True, capture_output=True)
+    # Beside other test processes pytest-benchmark would measure nothing.
+    alone = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    subprocess.run([*command, "test_speed.py"], cwd=tmp_path, check=True, capture_output=True, env=alone)
     found = speed_gate.ratios(tmp_path / "run.json", "test_base")
     assert found["test_speed.py::test_base"] == 1
     assert found["test_speed.py::test_ours"] == pytest.approx(3, rel=0.5)
     (tmp_path / "run.json").unlink()  # pytest-benchmark would leave the older file as it is
-    subprocess.run([*command, "--benchmark-disable", "test_speed.py"], cwd=tmp_path, check=True, capture_output=True)
+    disabled = [*command, "--benchmark-disable", "test_speed.py"]
+    subprocess.run(disabled, cwd=tmp_path, check=True, capture_output=True, env=alone)
     with pytest.raises(UserError):
         speed_gate.ratios(tmp_path / "run.json", "test_base")
