@@ -57,6 +57,9 @@ class Key(NamedTuple):
         return cls(m.metric, m.statistic, m.corruption, m.severity, m.norm, m.radius, m.layer)
 
 
+OPEN = ("lipschitz_kappa", "lipschitz_flip_radius")
+"""Metrics whose quantiles over images (q5, q50, q95) may be infinite, and are then not recorded."""
+
 CLEAN = Key("accuracy")
 COMMON_ERROR = Key("corruption_error", corruption="common")
 
@@ -110,8 +113,24 @@ class Row:
         """Return the values of one cell, one a finished run that measured it, in the order of the seeds."""
         return [m.value for m in self.values.get(key, ())]
 
+    def measured(self, key: Key) -> int:
+        """Return how many networks an open quantile was sought in: records leave it out where it is infinite; else 0."""
+        if key.metric not in OPEN or not key.statistic.startswith("q"):
+            return 0
+        # What every search of the same ball, or of the norm for a flip radius, records of a network.
+        searched = [
+            len(found)
+            for k, found in self.values.items()
+            if (k.metric, k.statistic, k.norm) == ("lipschitz_kappa", "flipped", key.norm)
+            and key.radius in (None, k.radius)
+        ]
+        return max(searched, default=0)
+
     def estimate(self, key: Key) -> Interval | None:
-        """Return the cell's number: with several seeds the mean over seeds, else the run's own interval over images."""
+        """Return the cell's number: with several seeds the mean over seeds, else the run's own interval over images.
+
+        Where an open quantile is infinite in some seeds: their median, without an interval; None if that is infinite.
+        """
         if key not in self._estimates:  # a table and several figures ask for the same cells
             self._estimates[key] = self._estimate(key)
         return self._estimates[key]
@@ -120,6 +139,12 @@ class Row:
         found = self.values.get(key)
         if not found:
             return None
+        if censored := max(0, self.measured(key) - len(found)):
+            # A mean over the seeds that have the quantile would leave out the very seeds where it is largest.
+            middle = float(np.median([m.value for m in found] + [math.inf] * censored))
+            n = len(found) + censored
+            how = f"median over seeds, {censored} of them beyond every finite value"
+            return Interval(middle, None, None, n, how) if math.isfinite(middle) else None
         if len(found) > 1:
             return within(stats.mean([m.value for m in found], "seeds"), key)
         m = found[0]

@@ -12,7 +12,8 @@ a found flip; never by the change of the logits itself. An order of two methods 
 - p < .05 after Holm's correction over the pairs of a figure: that bootstrap's p with one seed, with several Welch's over
   seeds.
 
-Otherwise the two are *not separated*, and share their ranks.
+Otherwise the two are *not separated*, and share their ranks. Nothing corrects across figures: one of them, kappa at the
+middle radius, is the primary one, and the others describe.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from decimal import ROUND_CEILING, Decimal, localcontext
 from functools import cached_property
 from typing import NamedTuple
 
@@ -116,15 +118,20 @@ class Lipschitz:
         figures = [Figure(name, norm, float(radius)) for name, norm, radius in found]
         return sorted(figures, key=lambda f: (FIGURES.index(f.name), f.norm != "l2", f.radius_255))
 
+    @property
+    def primary(self) -> Figure | None:
+        """Return the figure whose verdicts count: kappa at the middle radius of the first norm; None without kappa."""
+        kappa = [f for f in self.figures if f.name == "kappa"]
+        same = [f for f in kappa if f.norm == kappa[0].norm]
+        return same[len(same) // 2] if same else None
+
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        """Return the verdict on each pair of methods in each figure; Holm's correction runs over the pairs of a "
-        "figure."""
+        """Return the verdict on each pair of methods in each figure; Holm's correction runs over the pairs of one."""
         return [v for figure in self.figures for v in _judge(self, figure)]
 
     def rank(self, row: Row, figure: Figure) -> str:
-        """Return a method's place in a figure; a range where others are not separated from it; empty if not "
-        "measured."""
+        """Return a method's place in a figure: a range where others are not separated from it, "" if not measured."""
         about = [v for v in self.verdicts if v.figure == figure and row in (v.first, v.second)]
         if not about:
             return ""
@@ -195,8 +202,7 @@ def _apart(spec: RunSpec) -> str:
 
 
 def of_networks(networks: Sequence[tuple[str, Sequence[Measurement], dict[str, np.ndarray]]]) -> Lipschitz:
-    """Return the figures of networks apart from a store: names, measurements, figures by image; one name, several "
-    "seeds."""
+    """Return the figures of networks apart from a store: names, measurements, figures by image; equal names are seeds."""
     rows: dict[str, Row] = {}
     by_image: dict[int, list[dict[str, np.ndarray]]] = defaultdict(list)
     for name, measurements, figures in networks:
@@ -297,6 +303,9 @@ def figure_table(found: Lipschitz) -> Table:
     def estimates(key: Key, scale: float = 1.0) -> list[Cell]:
         return [_cell(row.estimate(key), scale) for row in found.rows]
 
+    def opened(key: Key, beyond: str, scale: float = 1.0) -> list[Cell]:
+        return [_open_cell(row, key, beyond, scale) for row in found.rows]
+
     balls = sorted(
         {(k.norm, k.radius or 0.0) for k in found.keys("lipschitz_kappa")}, key=lambda b: (b[0] != "l2", b[1])
     )
@@ -304,7 +313,7 @@ def figure_table(found: Lipschitz) -> Table:
     for norm, radius in balls:
         where = f"{norm_text(norm)}, {radius_text(radius)}"
         figure = Figure("kappa", norm, round(radius * 255, 6))
-        add(f"kappa, median, {where}", estimates(Key("lipschitz_kappa", "q50", norm=norm, radius=radius)))
+        add(f"kappa, median, {where}", opened(Key("lipschitz_kappa", "q50", norm=norm, radius=radius), "∞"))
         add("rank by kappa", [Cell(text=found.rank(row, figure)) for row in found.rows])
         add(
             f"flip found, % of images, {where}",
@@ -321,7 +330,7 @@ def figure_table(found: Lipschitz) -> Table:
     for norm in dict.fromkeys(b[0] for b in balls):
         largest = max(r for n, r in balls if n == norm) * 255
         key = Key("lipschitz_flip_radius", "q50", norm=norm)
-        cells = [c if c.value is not None else Cell(text=f"> {largest:g}") for c in estimates(key, 255)]
+        cells = opened(key, f"> {largest:g}", 255)
         if found.keys("lipschitz_flip_radius"):
             add(f"smallest radius with a found flip, median, {norm_text(norm)}, 1/255 pixel units", cells)
             figure = Figure("flip_radius", norm, round(largest, 6))
@@ -348,7 +357,10 @@ def figure_table(found: Lipschitz) -> Table:
         "Slope: 1 where a network is Lipschitz, 0 where it jumps. A network of signs jumps, so its Lipschitz constant "
         "is infinite; the product bound is about another function, the surrogate with hardtanh in place of each sign, "
         "and says little where the surrogate does not predict what the network does. Flip radii: images without a "
-        "found flip count as larger than every searched radius.",
+        "found flip count as larger than every searched radius. Where the median over images of some seeds is larger "
+        "than that, the median over the seeds stands in place of their mean, with no interval.",
+        "Bounds: a Lipschitz constant is the largest upper bound of the seeds, rounded up; a product bound is the mean "
+        "over the seeds of each network's own.",
         *found.notes,
     )
     columns = tuple(Column(r.label + " †" * bool(r.aside), digits=None, note=r.aside) for r in found.rows)
@@ -373,12 +385,35 @@ def _cell(i: Interval | None, scale: float = 1.0) -> Cell:
     return Cell(i.value * scale, ends[0], ends[1], i.n, i.how)
 
 
+def _open_cell(row: Row, key: Key, beyond: str, scale: float) -> Cell:
+    """Return the cell of an open quantile; `beyond` where it lies among the images that have no finite value."""
+    cell, measured = _cell(row.estimate(key), scale), row.measured(key)
+    if cell.value is not None or not measured:
+        return cell
+    censored = measured - len(row.per_seed(key))
+    return Cell(text=beyond + (f" ({censored} of {measured} seeds)" if measured > 1 else ""))
+
+
 def constant(row: Row) -> Cell:
-    """Return what is known of the Lipschitz constant of the deployed networks: infinite with signs, else bounded."""
+    """Return what is known of the Lipschitz constant of the deployed networks: infinite with signs, else bounded.
+
+    The bound holds for every seed: the largest of theirs, rounded up.
+    """
     if _signs(row):
         return Cell(text="∞ (signs jump)")
-    bound = row.estimate(Key("lipschitz_product", "network", norm="l2"))
-    return Cell(text=f"≤ {bound.value:.3g}") if bound else Cell()
+    bounds = row.per_seed(Key("lipschitz_product", "network", norm="l2"))
+    return Cell(text=f"≤ {_upward(max(bounds))}") if bounds else Cell()
+
+
+def _upward(value: float) -> str:
+    """Return a number in three significant digits, never less than it.
+
+    >>> _upward(1230.5), _upward(0.5)
+    ('1.24e+03', '0.5')
+    """
+    with localcontext() as context:
+        context.prec, context.rounding = 3, ROUND_CEILING
+        return f"{float(+Decimal(value)):.3g}"
 
 
 def _signs(row: Row) -> bool:
@@ -399,12 +434,17 @@ def separation_table(found: Lipschitz) -> Table:
         scale = 255 if v.figure.name == "flip_radius" else 1
         worse = v.second if v.better is v.first else v.first
         said = f"{v.better.label} is better than {worse.label}" if v.separated else f"not separated: {v.why}"
-        label = f"{v.first.label} − {v.second.label}: {v.figure.words}"
+        label = f"{v.first.label} − {v.second.label}: {v.figure.words}" + " (primary)" * (v.figure == found.primary)
         rows.append(TableRow(label, (_cell(v.gap, scale), Cell(v.p), Cell(text=said)), ranked=False, group=""))
     unit = "images: this is about the trained networks"
     if any(len(s) > 1 for s in found.by_image.values()):
         unit = "seeds and images where there are several seeds (p: Welch's over seeds), else over images alone"
     notes = [f"Intervals: 95 % bootstrap over {unit}. Flip radii in 1/255 pixel units.", effort_note(found)]
+    if found.primary and any(v.figure != found.primary for v in found.verdicts):
+        notes.append(
+            f"The primary figure is {found.primary.words}. Holm's correction runs over the pairs of one figure and not "
+            "across figures, so the verdicts of all others are descriptive."
+        )
     if len(rows) > MOST_PAIRS:
         notes.append(f"The first {MOST_PAIRS} of {len(rows)} pairs; the CSV file holds all.")
     return Table("lipschitz_separation", "Which orders the search can tell", columns, tuple(rows), tuple(notes), "Pair")
@@ -443,8 +483,8 @@ def layer_value(row: Row, name: str, figure: str) -> float | None:
 def layer_table(found: Lipschitz) -> Table:
     """Return each layer's bracket, its block's product bound, both proxies and the local gain, method by method."""
     columns = (
-        Column("at least", "l2 to l2", "Operator norm", digits=3),
-        Column("at most", "l2 to l2", "Operator norm", digits=3),
+        Column("lower bound, mean", "l2 to l2", "Operator norm", digits=3),
+        Column("upper bound, mean", "l2 to l2", "Operator norm", digits=3),
         Column("gap", "%", "Operator norm", digits=2),
         Column("product bound", "l2 to l2", "Surrogate", digits=3),
         Column("local gain", "l2 to l2", "Surrogate", digits=3),
@@ -466,7 +506,7 @@ def layer_table(found: Lipschitz) -> Table:
         "sign; that of a network of signs itself is infinite. Local gain: of the surrogate at the images, from a "
         "binary layer's input to that of the next one, or from one stage's output to the next one's. The proxy of the "
         "same pair is no bound of anything.",
-        "Means over the seeds.",
+        "Means over the seeds of each network's own figure: the mean of upper bounds holds for no single seed.",
     )
     return Table("lipschitz_layers", "Layers, blocks and stages", columns, tuple(rows), notes, "Layer")
 

@@ -107,12 +107,15 @@ class Network(NamedTuple):
 
 
 def _summary(values: Values) -> Network:
-    """Return a network with its means, of the figures above 0."""
+    """Return a network with its means; a figure that is not above 0 in every layer has none.
+
+    Means over the other layers would be of other layers than those of another network.
+    """
     found: dict[tuple[Key, bool], list[float]] = {}
     for k, v in values.items():
-        if k.layer and v > 0:
+        if k.layer:
             found.setdefault((k._replace(layer=""), k.layer.startswith("stage ")), []).append(v)
-    return Network(values, {k: float(np.mean(np.log(v))) for k, v in found.items()})
+    return Network(values, {k: float(np.mean(np.log(v))) for k, v in found.items() if min(v) > 0})
 
 
 def _truths(found: Lipschitz, stage: bool) -> dict[str, Callable[[Network], float | None]]:

@@ -22,6 +22,7 @@ MAY_IMPORT = {
         "lcrbench.reports",
         "lcrbench.bench.store",
         "lcrbench.bench.budget",
+        "lcrbench.bench.env",
         "lcrbench.bench.schema",
         "lcrbench.bench.spec",
         "lcrbench.bench.stats",

@@ -50,6 +50,60 @@ def test_collapse_is_counted(tmp_path: Path) -> None:
     assert "4 of 5 runs collapsed" in judged.measured
 
 
+COLLAPSE = "Usual Lipschitz regularizers collapse on binary networks"
+
+
+def collapsed(store: Store, regularizers: str, options: dict[str, object] | None = None, **how: object) -> None:
+    """Add five collapsed runs of irnet with these regularizers."""
+    for seed in range(5):
+        record, files = make_store.make("irnet+spectral_norm", seed, shift=-140, **how)  # type: ignore[arg-type]
+        names = {name: {} for name in regularizers.split("+")}
+        method = record.spec.method.model_copy(update={"regularizers": names, "options": options or {}})
+        spec = record.spec.model_copy(update={"method": method, "label": f"irnet+{regularizers}"})
+        store.write(record.model_copy(update={"spec": spec, "run_id": spec.run_id}), files)
+
+
+@pytest.mark.parametrize("regularizers", ["spectral_norm", "spectral_penalty", "jacobian_penalty", "parseval"])
+def test_each_usual_regularizer_counts(tmp_path: Path, regularizers: str) -> None:
+    store = Store(tmp_path, create=True)
+    make_store.add(store, "irnet", 0)
+    make_store.add(store, "irnet+lcr", 0)
+    collapsed(store, regularizers)
+    judged = verdicts(store)[COLLAPSE]
+    assert (judged.verdict, judged.measured) == ("supported", f"irnet+{regularizers}: 5 of 5 runs collapsed")
+
+
+@pytest.mark.parametrize("why", ["combined", "other options", "another budget", "distilled", "base not binary"])
+def test_what_says_nothing_of_usual_regularizers_is_not_judged(tmp_path: Path, why: str) -> None:
+    store = Store(tmp_path, create=True)
+    make_store.add(store, "irnet", 0, audited="none" if why == "base not binary" else "passed")
+    make_store.add(store, "irnet+lcr", 0)
+    names = {"combined": "spectral_norm+lcr", "distilled": "distill"}.get(why, "spectral_norm")
+    how = {"images": 30_000} if why == "another budget" else {}
+    collapsed(store, names, {"a": 1} if why == "other options" else None, **how)
+    judged = verdicts(store)[COLLAPSE]
+    assert (judged.verdict, judged.measured) == (
+        "not enough data",
+        "no binary network with another Lipschitz regularizer was trained",
+    )
+
+
+def test_names_of_regularizers_exist() -> None:
+    folder = Path(__file__).parents[2] / "models" / "regularizers"
+    for name in (*claims.LIPSCHITZ_REGULARIZERS, *claims.VARIANTS):
+        assert (folder / f"{name}.py").exists(), name
+
+
+def test_each_variant_of_lcr_has_its_own_verdict(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    for seed in range(5):
+        make_store.add(store, "irnet", seed, spread=0.2)
+        make_store.add(store, "irnet+lcr_released", seed, spread=0.2, shift=40)
+    found = verdicts(store)
+    assert found["LCR as released raises clean accuracy"].verdict == "supported"
+    assert "LCR raises clean accuracy" not in found
+
+
 def test_no_lcr_no_verdicts(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
     make_store.add(store, "irnet", 0)

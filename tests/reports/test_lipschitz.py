@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from lcrbench.bench import stats
+from lcrbench.bench.schema import Measurement
 from lcrbench.bench.store import Store
 from lcrbench.reports import claims, comparison, lipschitz, lipschitz_fidelity, writers
+from lcrbench.reports.comparison import Key
 from lcrbench.reports.lipschitz import Figure, Lipschitz
 from lcrbench.reports.significance import holm
+from lcrbench.reports.tables import Cell
 
 from . import make_store
 
@@ -96,7 +99,7 @@ def test_tables_say_what_they_must(tmp_path: Path) -> None:
     for said in (
         "not separated: the quick and the longer search disagree on the order",
         "∞ (signs jump)",
-        "≤ 1.23e+03",
+        "≤ 1.24e+03",
         "product bound of the surrogate",
         "rank by kappa",
         "rank by relative gain",
@@ -108,6 +111,79 @@ def test_tables_say_what_they_must(tmp_path: Path) -> None:
     ):
         assert writers.escape_markdown(said) in text, said
     assert "omega" not in " ".join(r.label for r in lipschitz.figure_table(found).rows if "rank" in r.label)
+
+
+def several(figures: list[dict[Key, float]]) -> Lipschitz:
+    """Return one method with these measurements in each seed, and a search of each."""
+    networks = []
+    for values in figures:
+        ms = [Measurement(value=v, n=64, **k._asdict()) for k, v in values.items()]
+        networks.append(("method", ms, {}))
+    return lipschitz.of_networks(networks)
+
+
+SEARCHED = Key("lipschitz_kappa", "flipped", norm="l2", radius=128 / 255)
+FLIP = Key("lipschitz_flip_radius", "q50", norm="l2")
+KAPPA = SEARCHED._replace(statistic="q50")
+
+
+def cell(found: Lipschitz, label: str) -> Cell:
+    return next(r for r in lipschitz.figure_table(found).rows if r.label.startswith(label)).cells[0]
+
+
+@pytest.mark.parametrize(
+    ("radii", "value", "text"),
+    [
+        ((50, 150), None, "> 128 (6 of 8 seeds)"),
+        ((10, 20, 30, 40), None, "> 128 (4 of 8 seeds)"),
+        ((10, 20, 30, 40, 50), 45.0, ""),
+        ((10, 20, 30, 40, 50, 60, 70), 45.0, ""),
+        ((10, 20, 30, 40, 50, 60, 70, 80), 45.0, ""),
+    ],
+)
+def test_a_seed_without_a_median_counts_as_larger_than_all(
+    radii: tuple[int, ...], value: float | None, text: str
+) -> None:
+    """Without it the mean over the other seeds would be that of the networks that are easiest to flip."""
+    flips = [*radii, *[None] * (8 - len(radii))]
+    found = several([{SEARCHED: 0.4} | ({FLIP: r / 255} if r is not None else {}) for r in flips])
+    shown = cell(found, "smallest radius")
+    assert shown.text == text
+    assert shown.value == (None if value is None else pytest.approx(value))
+    if value:
+        assert shown.n == 8
+        assert (shown.low is None) == (len(radii) < 8), "a t interval has no place where a seed is infinite"
+
+
+def test_an_infinite_median_kappa_is_not_passed_over() -> None:
+    found = several([{SEARCHED: 0.4, KAPPA: 0.3}, {SEARCHED: 0.4, KAPPA: 0.5}, {SEARCHED: 0.4}])
+    shown = cell(found, "kappa, median")
+    assert (shown.value, shown.low, shown.n) == (0.5, None, 3)
+    found = several([{SEARCHED: 0.4, KAPPA: 0.3}, {SEARCHED: 0.4}])
+    assert cell(found, "kappa, median").text == "∞ (1 of 2 seeds)"
+
+
+def test_a_bound_holds_for_every_seed() -> None:
+    product = Key("lipschitz_product", "network", norm="l2")
+    found = several([{product: 100.0}, {product: 123.01}, {product: 90.0}])
+    assert cell(found, "Lipschitz constant").text == "≤ 124"
+    assert cell(several([{product: 123.0}]), "Lipschitz constant").text == "≤ 123"
+
+
+def test_one_figure_is_primary(tmp_path: Path) -> None:
+    found = found_in(tmp_path)
+    assert found.primary == Figure("kappa", "l2", 16.0)
+    table = lipschitz.separation_table(found)
+    assert sum("(primary)" in r.label for r in table.rows) == 6
+    assert "verdicts of all others are descriptive" in " ".join(table.notes)
+
+
+def test_a_proxy_of_0_in_one_layer_has_no_mean() -> None:
+    keys = [Key("lipschitz_proxy", "p1", layer=str(k)) for k in range(3)]
+    mean = (keys[0]._replace(layer=""), False)
+    whole = lipschitz_fidelity._summary(dict.fromkeys(keys, 2.0))
+    assert whole.means[mean] == pytest.approx(np.log(2))
+    assert mean not in lipschitz_fidelity._summary(dict.fromkeys(keys, 2.0) | {keys[1]: 0.0}).means
 
 
 def test_correlations_over_layers_seeds_and_methods(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lcrbench.bench import env
 from lcrbench.bench.store import Store
 from lcrbench.reports import gate
 
@@ -18,22 +19,28 @@ TESTS = """
 import pytest
 
 def test_good(lcrbench_check):
-    lcrbench_check("good", "reference.json")
+    lcrbench_check("good", "reference.json", any_source=True)
 
 def test_bad(lcrbench_check):
-    lcrbench_check("bad", "reference.json")
+    lcrbench_check("bad", "reference.json", any_source=True)
 
 def test_wide(lcrbench_check):
-    lcrbench_check("wide", "reference.json")
+    lcrbench_check("wide", "reference.json", any_source=True)
 
 def test_wide_passes(lcrbench_check):
-    lcrbench_check("wide", "reference.json", inconclusive="pass")
+    lcrbench_check("wide", "reference.json", any_source=True, inconclusive="pass")
 
 def test_wide_skips(lcrbench_check):
-    lcrbench_check("wide", "reference.json", inconclusive="skip")
+    lcrbench_check("wide", "reference.json", any_source=True, inconclusive="skip")
 
 def test_stale(lcrbench_check):
     lcrbench_check("good", "reference.json", source="6" * 64)
+
+def test_not_the_installed_source(lcrbench_check):
+    lcrbench_check("good", "reference.json")
+
+def test_the_source_that_made_them(lcrbench_check):
+    lcrbench_check("good", "reference.json", source="5" * 64)
 """
 
 
@@ -54,12 +61,13 @@ def test_in_somebodys_own_tests(pytester: pytest.Pytester) -> None:
     candidate(here / "wide", 3, spread=6.0)
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_inprocess("-p", PLUGIN, "-p", "no:benchmark", "-rA")
-    result.assert_outcomes(passed=2, failed=3, skipped=1)
+    result.assert_outcomes(passed=3, failed=4, skipped=1)
     result.stdout.fnmatch_lines_random(
         [
             "*REGRESSION*irnet: corruption_accuracy*worse by more than 1 points",
             "*INCONCLUSIVE*more seeds",
-            "*made by other source*",
+            "*made by other source (555555555555, not 666666666666)*",
+            f"*made by other source (555555555555, not {env.source_hash()[:12]})*",
         ]
     )
 
