@@ -142,6 +142,8 @@ def _measure(
         metric = registry.load("metric", metric_name)
         measurements += list(metric.measure(subject, _of(metric, metric_name, options)))
         infos[metric_name] = metric.INFO
+    for metric_name, reason in subject.left_out.items():
+        tell(f"{name}: {metric_name} is left out or incomplete: {reason}")
     return measurements, infos
 
 
@@ -175,6 +177,7 @@ def _keep(
         "spec": spec,
         "metrics": infos,
         "measurements": tuple(measurements),
+        "left_out": subject.left_out,
         "provenance": devices.describe(device, planned),
     }
     files = {store.BY_IMAGE: store.pack(subject.by_image)}
@@ -271,8 +274,8 @@ def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], folder: Path) 
             rows.writerow(("network", *what, "unit", "bound"))
             for name, measurements, _, infos in networks:
                 for m in measurements:
-                    info = infos[m.metric]
-                    rows.writerow((name, *(getattr(m, field) for field in what), info.unit, info.bound))
+                    kind = infos[m.metric].kind(m.statistic)
+                    rows.writerow((name, *(getattr(m, field) for field in what), kind.unit, kind.bound))
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
     return [str(folder / "lipschitz.md")]

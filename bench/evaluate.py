@@ -23,7 +23,8 @@ class Subject:
     """What a metric may look at: the deployed network, the test images, and which of them it got right.
 
     `outcomes` has a boolean array (N,) for "clean" and for each "corruption/severity" that was run. `by_image` takes what a
-    metric found for single images, arrays by name: the run keeps it beside its record.
+    metric found for single images, arrays by name: the run keeps it beside its record. `left_out` takes why a metric has
+    nothing to say about this network, or not all, by the metric's name: the record keeps it.
     """
 
     network: nn.Module
@@ -33,6 +34,7 @@ class Subject:
     device: str = "cpu"
     passes: int = 0
     by_image: dict[str, np.ndarray] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return logits (N, classes) float32 for images (N, H, W, 3), uint8 or float in [0, 1]; counts the passes."""

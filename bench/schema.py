@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue
@@ -78,15 +79,30 @@ class Ledger(Frozen):
     clock: str = Field("", description="what the seconds of a budget in seconds are, of the process or of the device")
 
 
+Bound = Literal["exact", "lower", "upper", "estimate"]
+
+
+class Kind(Frozen):
+    """What a number is: its unit and what kind of bound."""
+
+    unit: str
+    bound: Bound
+
+
 class MetricInfo(Frozen):
     """What a metric's numbers mean: unit, direction (None: neither), and what kind of bound they are."""
 
     unit: str
     higher_is_better: bool | None
-    bound: Literal["exact", "lower", "upper", "estimate"] = Field(
+    bound: Bound = Field(
         description="exact on the images named, or a lower or upper bound or an estimate of the quantity"
     )
     summary: str
+    other: dict[str, Kind] = Field({}, description="the statistics of another unit or bound than the metric's, by name")
+
+    def kind(self, statistic: str) -> Kind:
+        """Return unit and bound of one of the metric's statistics."""
+        return self.other.get(statistic) or Kind(unit=self.unit, bound=self.bound)
 
     @classmethod
     def about(
@@ -94,12 +110,17 @@ class MetricInfo(Frozen):
         doc: str | None,
         unit: str,
         *,
-        bound: Literal["exact", "lower", "upper", "estimate"],
+        bound: Bound,
         higher_is_better: bool | None = None,
+        other: Mapping[str, tuple[str, Bound]] | None = None,
     ) -> MetricInfo:
-        """Return the information of a metric whose module says in the first line of its docstring what it is."""
+        """Return the information of a metric whose module says in the first line of its docstring what it is.
+
+        `other` has (unit, bound) of the statistics for which they are not the metric's, by name.
+        """
         summary = (doc or "").partition("\n")[0]
-        return cls(unit=unit, higher_is_better=higher_is_better, bound=bound, summary=summary)
+        kinds = {name: Kind(unit=u, bound=b) for name, (u, b) in (other or {}).items()}
+        return cls(unit=unit, higher_is_better=higher_is_better, bound=bound, summary=summary, other=kinds)
 
 
 class Measurement(Frozen):
@@ -232,6 +253,7 @@ class Record(Frozen):
     ledger: Ledger | None = None
     metrics: dict[str, MetricInfo] = Field({})
     measurements: tuple[Measurement, ...] = ()
+    left_out: dict[str, str] = Field({}, description="why a metric, or a part of it, has no number here, by metric")
     files: dict[str, str] = Field({}, description="sha256 of each file beside the record")
     provenance: Provenance
 

@@ -266,6 +266,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
             clock=device.clock_of(job.device) if spec.budget.unit == "seconds" else "",
         ),
         metrics=infos,
+        left_out=subject.left_out,
         measurements=tuple(measurements),
         provenance=job.provenance,
     )

@@ -45,6 +45,20 @@ SIGNS = (
 SMALL = 20
 """Torus side up to which the shifted grid is tried: above, the gap is below a percent."""
 
+ARGUMENTS = {
+    "max_pool2d": ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
+    "avg_pool2d": (
+        "input",
+        "kernel_size",
+        "stride",
+        "padding",
+        "ceil_mode",
+        "count_include_pad",
+        "divisor_override",
+    ),
+}
+"""What the functions of pools take, in order."""
+
 REMEMBERED = 500
 """How many brackets are remembered: a layer is asked for alone, by its block and by the whole network."""
 
@@ -271,10 +285,16 @@ class _Walk(fx.Interpreter):
         shape = tuple(result.shape) if isinstance(result, Tensor) else ()
         if n.op == "placeholder":
             self.values[n] = _Value(1.0, shape)
-        elif known := [a for a in n.all_input_nodes if a in self.values]:
+        elif known := self._operands(n):
             self.values[n] = self._rule(n, [self.values[a] for a in known], result)
             self.values[n].shape = shape
         return result
+
+    def _operands(self, n: fx.Node) -> list[fx.Node]:
+        """Return the arguments of a node that depend on the image, one as often as it is given: x + x has two."""
+        given: list[fx.Node] = []
+        fx.node.map_arg((n.args, n.kwargs), given.append)
+        return [a for a in given if a in self.values]
 
     def _rule(self, n: fx.Node, inputs: list[_Value], result: Any) -> _Value:
         """Return the bound of a node from those of the inputs that depend on the image."""
@@ -284,6 +304,12 @@ class _Walk(fx.Interpreter):
         name = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))
         constants = [self.env[a] for a in n.all_input_nodes if a not in self.values]
         constants += [a for a in n.args if isinstance(a, (int, float))]
+        # A map that is spread over positions or channels counts as often as it is repeated.
+        if name in ("add", "sub", "iadd", "mul", "truediv", "div", "prelu"):
+            if any(v.shape != tuple(result.shape) for v in inputs):
+                raise UserError(f"no bound is known for the operation '{name}' that broadcasts its input")
+            if "alpha" in n.kwargs:
+                raise UserError(f"no bound is known for the operation '{name}' with alpha: multiply before it")
         if name in ("add", "sub", "iadd"):
             return _Value(sum(v.bound for v in inputs), ()) if len(inputs) > 1 else _slope(x, 1.0)
         if name in ("mul", "truediv", "div") and len(inputs) == 1 and constants and n.args[0] in self.values:
@@ -298,13 +324,14 @@ class _Walk(fx.Interpreter):
             return _Value(math.sqrt(sum(v.bound**2 for v in inputs)), ())
         if name in ("relu", "hardtanh", "neg", "tanh", "abs", "clamp", "to", "float", "double", "contiguous"):
             return _slope(x, 1.0)
+        if name == "pad" and ({*n.args[2:], *n.kwargs.values()} & {"reflect", "replicate", "circular"}):
+            raise UserError("no bound is known for padding with anything but a constant")
         if name in ("pad", "getitem", "flatten", "view", "reshape", "permute"):
             return _Value(x.bound, ())
         if name in ("avg_pool2d", "max_pool2d"):
-            given = dict(zip(("input", "kernel_size", "stride"), n.args, strict=False)) | n.kwargs
-            kernel = _one(given["kernel_size"])
-            stride = _one(given.get("stride") or kernel)
-            return _slope(x, -(-kernel // stride) / (kernel if name == "avg_pool2d" else 1))
+            given: dict[str, Any] = dict(zip(ARGUMENTS[name], n.args, strict=False)) | n.kwargs
+            given.pop("input")
+            return _slope(x, _pool_slope(name, average=name == "avg_pool2d", **given))
         return self._unbounded(f"no bound is known for the operation '{name}'")
 
     def _unbounded(self, reason: str) -> _Value:
@@ -334,12 +361,10 @@ class _Walk(fx.Interpreter):
         if isinstance(module, nn.PReLU):
             return _Value(x.bound * max(1.0, float(module.weight.detach().abs().max())), ())
         if isinstance(module, nn.MaxPool2d):
-            kernel, stride = _one(module.kernel_size), _one(module.stride)
-            # An input enters ceil(k / s)^2 windows, and an output moves no more than its whole window.
-            return _slope(x, float(-(-kernel // stride)))
+            return _slope(x, _pool_slope(name, module.kernel_size, module.stride, dilation=module.dilation))
         if isinstance(module, nn.AvgPool2d):
-            kernel, stride = _one(module.kernel_size), _one(module.stride)
-            return _slope(x, -(-kernel // stride) / kernel)
+            given = {key: getattr(module, key) for key in ARGUMENTS["avg_pool2d"][1:]}
+            return _slope(x, _pool_slope(name, average=True, **given))
         if isinstance(module, nn.AdaptiveAvgPool2d):
             side = _one(module.output_size)
             height, width = x.shape[2:]
@@ -358,8 +383,12 @@ class _Walk(fx.Interpreter):
         if isinstance(module, nn.Conv2d):
             if module.dilation != (1, 1):
                 raise UserError(f"no bound is known for the dilated convolution '{name}'")
+            if module.padding_mode != "zeros":
+                raise UserError(f"no bound is known for the convolution '{name}' with {module.padding_mode} padding")
             if not isinstance(module.padding, tuple):
                 raise UserError(f"no bound is known for padding '{module.padding}' of '{name}': give it as a number")
+            if len({*module.stride}) > 1 or len({*module.padding}) > 1:
+                raise UserError(f"no bound is known for the convolution '{name}' with unequal strides or paddings")
             bracket = conv_bracket(weight, module.stride[0], module.padding[0], (shape[2], shape[3]), module.groups)
         else:
             bracket = matrix_bracket(weight)
@@ -389,6 +418,30 @@ def _slope(x: _Value, slope: float) -> _Value:
     if x.known is None:
         return _Value(None, (), x.layer, x.before, x.after * slope, x.norm)
     return _Value(x.bound * slope, ())
+
+
+def _pool_slope(
+    name: str,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    dilation: Any = 1,
+    average: bool = False,
+    return_indices: bool = False,
+) -> float:
+    """Return the Lipschitz constant of a pool, largest or average, from above; refuses those for which that is wrong.
+
+    An input enters ceil(k / s)^2 windows, and an output moves no more than its whole window, or the mean of it.
+    """
+    if _one(dilation) != 1:
+        raise UserError(f"no bound is known for the dilated pool '{name}'")
+    if average and (ceil_mode or divisor_override is not None or (_one(padding) and not count_include_pad)):
+        raise UserError(f"no bound is known for the average pool '{name}', which does not divide by its whole window")
+    kernel = _one(kernel_size)
+    return -(-kernel // _one(stride or kernel)) / (kernel if average else 1)
 
 
 def _one(size: Any) -> int:

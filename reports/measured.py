@@ -33,7 +33,11 @@ def write(compared: Comparison, folder: Path) -> list[str]:
                     spec = run.spec
                     axes = (run.run_id, setting.index + 1, spec.data.name, spec.backbone, spec.label, spec.seed)
                     start = _line((*axes, spec.budget.images))
-                    ends = {name: _line((info.unit, info.bound)) for name, info in run.metrics.items()}
+                    ends = {
+                        (name, statistic): _line((info.kind(statistic).unit, info.kind(statistic).bound))
+                        for name, info in run.metrics.items()
+                        for statistic in ("", *info.other)
+                    }
                     lines = []
                     for m in run.measurements:
                         what = (m.metric, m.statistic, m.corruption, m.severity, m.layer, m.norm, m.radius)
@@ -41,7 +45,7 @@ def write(compared: Comparison, folder: Path) -> list[str]:
                         how = words.get(m.interval) or words.setdefault(m.interval, _line((m.interval, "")))
                         low = "" if m.low is None else repr(m.low)
                         high = "" if m.high is None else repr(m.high)
-                        end = ends.get(m.metric, ",")
+                        end = ends.get((m.metric, m.statistic)) or ends.get((m.metric, ""), ",")
                         lines.append(f"{start},{cell},{m.value!r},{low},{high},{m.n},{how}{end}\n")
                     file.writelines(lines)
     if not importlib.util.find_spec("pyarrow"):

@@ -61,6 +61,7 @@ def sigma_1(matrices: Tensor) -> Tensor:
 
 
 PROXIES: dict[str, Callable[[Tensor], Tensor]] = {"p1": p1, "sigma_1": sigma_1}
+PROBES = ("batch-norm gain", "channel sign flip")
 
 
 @contextmanager

@@ -55,12 +55,22 @@ def distances(network: nn.Module, points: Tensor) -> FirstLayer:
     ):
         raise UserError("first-layer distances need a stem of convolution, batch norm and hardtanh before plain signs")
     conv, norm = stem[0], stem[1]
-    weight = conv.weight.double() * norm_scale(norm).to(conv.weight.device).view(-1, 1, 1, 1)
+    plain = conv.dilation == (1, 1) and conv.groups == 1 and conv.padding_mode == "zeros"
+    if not plain or isinstance(conv.padding, str):
+        raise UserError(
+            "first-layer distances need a stem's convolution with zero padding given as numbers, no dilation and one group"
+        )
+    scale = norm_scale(norm).to(conv.weight.device)
+    weight = conv.weight.double() * scale.view(-1, 1, 1, 1)
     # A module from elsewhere may normalize nothing.
     mean, std = (getattr(network, k, torch.full((1, 1, 1, 1), d)).to(weight) for k, d in (("mean", 0.0), ("std", 1.0)))
     weight = weight / std
     x = points.double().to(weight.device)
-    bias = norm.bias.double() - norm.running_mean.double() * norm_scale(norm).to(weight.device)
+    bias = -norm.running_mean.double() * scale
+    if conv.bias is not None:
+        bias = bias + conv.bias.double() * scale
+    if norm.bias is not None:
+        bias = bias + norm.bias.double()
     # Zero padding comes after the normalization: beyond the border stands the mean image.
     z = nn.functional.conv2d(x - mean, weight, None, conv.stride, conv.padding) + bias.view(1, -1, 1, 1)
     # At the border a unit sees fewer pixels: the norm of its gradient is that of the taps inside.

@@ -20,7 +20,12 @@ from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
-INFO = MetricInfo.about(__doc__, "pixel units", bound="estimate")
+INFO = MetricInfo.about(
+    __doc__,
+    "pixel units",
+    bound="estimate",
+    other={"good": ("fraction of images", "exact"), "capped": ("fraction of images", "exact")},
+)
 PHASE: Phase = "lipschitz"
 
 

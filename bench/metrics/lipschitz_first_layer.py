@@ -1,10 +1,11 @@
-"""Distance of an image to the nearest flip among the first layer's signs: the exact stable radius of that layer.
+"""Distance of an image to the nearest flip among the first layer's signs: the stable radius of that layer. A lower bound.
 
     R_stable(x) = min_i |z_i(x)| / ||grad z_i||_q,      z the input of the first signs, affine in the image
 
 in pixel units, for l2 (q = 2) and linf (q = 1). Inside it no first sign changes; in a network without shortcuts f is then
-constant there. The walls of the box may forbid the nearest flip: within the box it is a lower bound. See
-bench/lipschitz/first_layer.py; nothing is reported where the first signs see more than an affine function of the image.
+constant there. The walls of the box may forbid the nearest flip: within the box [0, 1] it is a lower bound, exact
+without. See bench/lipschitz/first_layer.py; nothing is reported where the first signs see more than an affine function of
+the image.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
-INFO = MetricInfo.about(__doc__, "pixel units", bound="exact")
+INFO = MetricInfo.about(__doc__, "pixel units", bound="lower")
 PHASE: Phase = "lipschitz"
 Options = Images
 
@@ -28,7 +29,8 @@ def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
     points = Oracle.of(subject, options.images).points()
     try:
         found = distances(subject.network, points)
-    except UserError:
+    except UserError as error:
+        subject.left_out["lipschitz_first_layer"] = str(error)
         return
     for norm, t in (("l2", found.l2), ("linf", found.linf)):
         for statistic, q in (("q5", 0.05), ("q50", 0.5), ("q95", 0.95)):

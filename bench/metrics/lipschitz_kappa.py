@@ -20,7 +20,13 @@ from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 
-INFO = MetricInfo.about(__doc__, "margins", bound="lower", higher_is_better=False)
+INFO = MetricInfo.about(
+    __doc__,
+    "margins",
+    bound="lower",
+    higher_is_better=False,
+    other={"flipped": ("fraction of images", "lower")},
+)
 PHASE: Phase = "lipschitz"
 Options = search.Options
 

@@ -25,7 +25,12 @@ from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 
-INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="lower")
+INFO = MetricInfo.about(
+    __doc__,
+    "logits per pixel unit",
+    bound="lower",
+    other={f"found by {who}": ("fraction of images", "exact") for who in search.FOUND_BY[1:]},
+)
 PHASE: Phase = "lipschitz"
 Options = search.Options
 

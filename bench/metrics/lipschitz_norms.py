@@ -31,7 +31,8 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     height, width = subject.test.images.shape[1:3]
     try:
         layers = product_bound(subject.network, (3, height, width)).layers
-    except UserError:
+    except UserError as error:
+        subject.left_out["lipschitz_norms"] = str(error)
         return
     for layer in layers:
         yield Measurement(

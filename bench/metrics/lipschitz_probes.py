@@ -15,12 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lcrbench.bench.evaluate import Subject
-from lcrbench.bench.lipschitz.fidelity import probes
+from lcrbench.bench.lipschitz.fidelity import PROBES, PROXIES, probes
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import path_layers
 
-INFO = MetricInfo.about(__doc__, "ratio", bound="exact")
+INFO = MetricInfo.about(
+    __doc__,
+    "ratio",
+    bound="exact",
+    other={f"{name}, {proxy}, passed": ("1 passed, 0 failed", "exact") for name in PROBES for proxy in PROXIES},
+)
 PHASE: Phase = "lipschitz"
 
 

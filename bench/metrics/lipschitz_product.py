@@ -34,12 +34,16 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the bounds that are finite: of the whole, of each block and of each stage."""
     shape = (3, *subject.test.images.shape[1:3])
     try:
-        bounds = {"": product_bound(subject.network, shape).surrogate}
+        whole = product_bound(subject.network, shape)
+        bounds = {"": whole.surrogate}
         for part in part_bounds(subject.network, shape):
             stage = f"stage {part.stage}"
             bounds |= {part.name: part.bound, stage: bounds.get(stage, 1.0) * part.bound}
-    except UserError:
+    except UserError as error:
+        subject.left_out["lipschitz_product"] = str(error)
         return
+    if whole.reason:
+        subject.left_out["lipschitz_product"] = whole.reason
     statistic = "surrogate" if binary_layers(subject.network) else "network"
     for name, bound in bounds.items():
         if math.isfinite(bound):

@@ -26,7 +26,13 @@ from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.bench.seeds import generator
 from lcrbench.errors import UserError
 
-INFO = MetricInfo.about(__doc__, "pixel units", bound="lower", higher_is_better=True)
+INFO = MetricInfo.about(
+    __doc__,
+    "pixel units",
+    bound="lower",
+    higher_is_better=True,
+    other={"abstained": ("fraction of images", "exact")},
+)
 PHASE: Phase = "lipschitz"
 BLOCK = 1000
 

@@ -91,6 +91,11 @@ def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:
     assert set(rows["network"]) == {"somebodys:dull", "somebodys:sharp"}
     assert {round(r * 255) for r in rows["radius"].dropna()} >= {8, 64}
     assert {"lipschitz_norms", "lipschitz_product", "lipschitz_proxy", "lipschitz_probes"} <= set(rows["metric"])
+    kinds = rows.set_index(["metric", "statistic"])[["unit", "bound"]].apply(tuple, axis=1).to_dict()
+    assert kinds["lipschitz_kappa", "q50"] == ("margins", "lower")
+    assert kinds["lipschitz_kappa", "flipped"] == ("fraction of images", "lower")
+    assert kinds["lipschitz_modulus", "found by random"] == ("fraction of images", "exact")
+    assert "lipschitz_first_layer is left out or incomplete: first-layer distances need a stem" in first.stderr
     text = (tmp_path / "lipschitz.md").read_text()
     for said in ("rank by kappa", "Operator norm", "Probes of the proxy", "fewer than 8 points", "infinite"):
         assert said in text
@@ -138,6 +143,10 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
     assert found.efforts == [how.effort for how in search.preset("full").efforts()]
     assert len([v for v in found.verdicts if v.figure.name == "kappa"]) == 1
     report.write(store, tmp_path / "report")
+    rows = pd.read_csv(tmp_path / "report" / "measurements.csv")
+    kinds = rows.set_index(["metric", "statistic"])[["unit", "bound"]].apply(tuple, axis=1).to_dict()
+    assert kinds["lipschitz_kappa", "q50"] == ("margins", "lower")
+    assert kinds["lipschitz_kappa", "flipped"] == ("fraction of images", "lower")
     assert "orders are checked against the quick search" in (tmp_path / "report" / "index.html").read_text()
 
 

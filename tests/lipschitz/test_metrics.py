@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from torch import nn
 
 from lcrbench import registry
 from lcrbench.bench.schema import Measurement
@@ -20,14 +21,31 @@ SMALL = {
     "linf": (2,),
     "random": 2,
     "steps": 2,
-    "radii": (8,),
-    "directions": 2,
     "batches": 3,
     "batch": 4,
     "pool_factor": 2,
     "first": 10,
     "draws": 20,
 }
+OPTIONS = {f for name in NAMES for f in registry.load("metric", name).Options.__dataclass_fields__}
+KINDS = {
+    **{
+        ("lipschitz_modulus", f"found by {who}"): ("fraction of images", "exact")
+        for who in ("random", "warm", "frank-wolfe", "projected")
+    },
+    ("lipschitz_kappa", "flipped"): ("fraction of images", "lower"),
+    ("lipschitz_clever", "good"): ("fraction of images", "exact"),
+    ("lipschitz_clever", "capped"): ("fraction of images", "exact"),
+    ("lipschitz_smoothing", "abstained"): ("fraction of images", "exact"),
+    **{
+        ("lipschitz_probes", f"{probe}, {proxy}, passed"): ("1 passed, 0 failed", "exact")
+        for probe in ("batch-norm gain", "channel sign flip")
+        for proxy in ("p1", "sigma_1")
+    },
+}
+"""Unit and bound of the statistics whose metric has others."""
+
+SAYS_WHY = ("lipschitz_first_layer", "lipschitz_first_flips", "lipschitz_product", "lipschitz_norms")
 SILENT = {
     ("full_precision", "vgg_tiny"): {"first_layer", "first_flips", "agreement", "proxy", "layer_gain", "probes"},
     ("irnet", "vgg_tiny"): {"first_layer", "first_flips"},
@@ -43,12 +61,15 @@ def test_measurements_are_named_finite_and_inside_their_intervals(name: str, met
     labels = np.arange(8) % 4
     s = subject(built(method, backbone), grey(8, 16, low=0, high=1), labels)
     fields = metric.Options.__dataclass_fields__
+    assert set(SMALL) <= OPTIONS
     options = metric.Options(**{k: v for k, v in SMALL.items() if k in fields})
     found: list[Measurement] = list(metric.measure(s, options))
     silent = {f"lipschitz_{short}" for short in SILENT[method, backbone]}
     if name in silent:
         assert not found
+        assert name not in SAYS_WHY or s.left_out[name]
         return
+    assert name not in s.left_out
     if name not in ("lipschitz_slope", "lipschitz_flip_radius"):
         assert found
     for m in found:
@@ -61,6 +82,10 @@ def test_measurements_are_named_finite_and_inside_their_intervals(name: str, met
             assert m.low is None
             assert m.high is None
         json.loads(m.model_dump_json())
+        assert (metric.INFO.kind(m.statistic).unit, metric.INFO.kind(m.statistic).bound) == KINDS.get(
+            (name, m.statistic), (metric.INFO.unit, metric.INFO.bound)
+        )
+    assert set(metric.INFO.other) == {statistic for key, statistic in KINDS if key == name}
     keys = [(m.statistic, m.layer, m.norm, m.radius) for m in found]
     assert len(set(keys)) == len(keys)
     assert metric.INFO.summary
@@ -85,3 +110,17 @@ def test_quick_metrics_share_one_search() -> None:
     for name in ("lipschitz_kappa", "lipschitz_relative_gain", "lipschitz_slope"):
         list(registry.load("metric", name).measure(s, options))
     assert s.passes == before
+
+
+def test_first_layer_figures_are_bounds_within_the_box() -> None:
+    assert registry.load("metric", "lipschitz_first_layer").INFO.bound == "lower"
+    assert registry.load("metric", "lipschitz_first_flips").INFO.bound == "upper"
+
+
+def test_a_layer_without_a_bound_is_left_out_with_its_reason() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2), nn.Flatten(), nn.Linear(4 * 4 * 4, 3))
+    s = subject(net, grey(4, 8))
+    for name in ("lipschitz_norms", "lipschitz_product"):
+        metric = registry.load("metric", name)
+        assert not list(metric.measure(s, metric.Options()))
+        assert s.left_out[name] == "no bound is known for the dilated convolution '0'"

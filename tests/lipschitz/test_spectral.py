@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,6 +203,49 @@ def test_what_has_no_rule_is_named() -> None:
     assert [layer.name for layer in bounds.layers] == ["0"]
 
 
+class Function(nn.Module):
+    """A function as a module, for the walk to see through."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.Conv2d(3, 4, 3, dilation=2), "dilated convolution"),
+        (nn.Conv2d(3, 4, 3, stride=(1, 2)), "unequal strides or paddings"),
+        (nn.Conv2d(3, 4, 3, padding=(0, 1)), "unequal strides or paddings"),
+        (nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), "circular padding"),
+        (nn.MaxPool2d(2, dilation=2), "dilated pool"),
+        (nn.AvgPool2d(3, 2, padding=1, count_include_pad=False), "whole window"),
+        (nn.AvgPool2d(2, divisor_override=1), "whole window"),
+        (nn.AvgPool2d(3, 2, ceil_mode=True), "whole window"),
+        (Function(lambda x: F.max_pool2d(x, 2, dilation=2)), "dilated pool"),
+        (Function(lambda x: F.avg_pool2d(x, 2, divisor_override=1)), "whole window"),
+        (Function(lambda x: F.avg_pool2d(x, 3, 2, 1, False, False)), "whole window"),
+        (Function(lambda x: x + F.adaptive_avg_pool2d(x, 1)), "broadcasts"),
+        (Function(lambda x: x + x.flatten(1).view(-1, 3, 8, 8)[:, :1]), "broadcasts"),
+        (Function(lambda x: x[:, :1] * torch.ones(1, 3, 1, 1)), "broadcasts"),
+        (Function(lambda x: torch.add(x, x, alpha=3)), "alpha"),
+        (Function(lambda x: F.pad(x, (1, 1, 1, 1), "reflect")), "constant"),
+    ],
+)
+def test_what_would_not_be_a_bound_is_refused(layer: nn.Module, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        spectral.product_bound(nn.Sequential(layer, nn.ReLU()).eval(), (3, 8, 8))
+    assert "\n" not in str(error.value)
+
+
+def test_an_input_used_twice_counts_twice() -> None:
+    assert spectral.product_bound(Function(lambda x: x + x), (3, 8, 8)).surrogate == 2
+    assert spectral.product_bound(Function(lambda x: torch.cat([x, x], 1)), (3, 8, 8)).surrogate == math.sqrt(2)
+
+
 def test_a_path_that_depends_on_the_image_is_refused() -> None:
     class Branch(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -255,3 +300,28 @@ class TestFirstLayer:
     def test_a_pool_in_the_stem_is_refused(self) -> None:
         with pytest.raises(UserError, match="stem"):
             distances(built("irnet", "vgg_tiny"), torch.zeros(1, 3, 16, 16))
+
+    def test_a_stem_with_a_bias_and_a_norm_without(self) -> None:
+        """The bias is part of what the first signs take; a batch norm may have neither scale nor shift."""
+        net = built("irnet", "resnet20").double()
+        conv, norm = net.body.stem[0], net.body.stem[1]
+        x = torch.from_numpy(grey(2, 16)).permute(0, 3, 1, 2).double()
+        for plain in (False, True):
+            conv.bias = nn.Parameter(randn(16))
+            if plain:
+                net.body.stem[1] = nn.BatchNorm2d(16, affine=False).double().eval()
+                net.body.stem[1].load_state_dict(norm.state_dict(), strict=False)
+            image = x.clone().requires_grad_()
+            z = net.body.stem[1](conv((image - net.mean) / net.std)).flatten(1)
+            found = distances(net, x)
+            for unit in (0, 100, 2000):
+                (g,) = torch.autograd.grad(z[0, unit], image, retain_graph=True)
+                expected = float(z[0, unit].detach().abs() / g.norm())
+                assert found.l2[0, unit] == pytest.approx(expected, rel=1e-9)
+
+    @pytest.mark.parametrize("change", [{"dilation": 2}, {"padding_mode": "reflect"}, {"padding": "same"}])
+    def test_another_stem_is_refused(self, change: dict[str, Any]) -> None:
+        net = built("irnet", "resnet20")
+        net.body.stem[0] = nn.Conv2d(3, 16, 3, **({"padding": 1} | change))
+        with pytest.raises(UserError, match="zero padding given as numbers"):
+            distances(net, torch.zeros(1, 3, 16, 16))

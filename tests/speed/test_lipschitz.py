@@ -137,7 +137,7 @@ def test_clever_against_the_toolbox(benchmark) -> None:
         print(f"\nours {spent[ours] / IMAGES:.2f} s an image, toolbox {spent[theirs] / IMAGES:.2f} s", end="")
     print(f"\nratios {[round(r, 2) for r in ratios]}, median {np.median(ratios):.2f}")
     once(benchmark, ours)
-    benchmark.extra_info |= {"ratios": ratios}
+    benchmark.extra_info |= {"ratios": ratios, "ratio": float(np.median(ratios))}
     assert np.median(ratios) >= 5
     assert min(ratios) >= 4
 
@@ -148,7 +148,8 @@ DEFAULT = ("norms", "product", "gradients", "modulus", "kappa", "relative_gain",
 def test_default_report_within_four_cpu_minutes(benchmark) -> None:
     """All of it by the metrics themselves: 6 radii, brackets, block and product bounds, Jacobians three ways, 500 images.
 
-    The toolbox's time is measured on 2 images and multiplied; it computes another quantity, CLEVER.
+    Left out is what the preset does not set: the proxy, local gains and probes, agreement, first-layer distances. The
+    toolbox's time is measured on the 8 images of the CLEVER benchmark and multiplied; it computes another quantity, CLEVER.
     """
     network = resnet20()
     s = subject(network, 500)
@@ -168,7 +169,7 @@ def test_default_report_within_four_cpu_minutes(benchmark) -> None:
     assert spent <= 240
     pytest.importorskip("art.metrics")
     theirs = toolbox(network)
-    images = s.test.images[:2].astype(np.float32) / np.float32(255)
+    images = s.test.images[:IMAGES].astype(np.float32) / np.float32(255)
     each = cpu(lambda: [theirs(image) for image in images]) / len(images)
     print(
         f"toolbox: {each:.1f} s an image, extrapolated to 500: {500 * each / 60:.0f} min, {500 * each / spent:.0f} times"
