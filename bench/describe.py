@@ -23,7 +23,7 @@ def describe(network: nn.Module, method: Any, spec: RunSpec, test: Split) -> Mod
     binary = binary_layers(network)
     cost = networks.cost(network, spec.data.size)
     found = _audit(network, test) if binary else None
-    passed = found is None or found.passed
+    passed = found is not None and found.passed
     return ModelInfo(
         parameters=sum(p.numel() for p in network.parameters()),
         binary_weights=sum(m.weight.numel() for m in binary.values()),

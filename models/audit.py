@@ -8,6 +8,9 @@ and matrix product passes, whatever calls it. For each layer that is called bina
 2. the values these stand for are an affine image of them, a s + c for the input and alpha b + beta for a filter: two each;
 3. exclusive or and population count on the packed export give the same whole numbers, on the same input.
 
+Beside these layers there may be no convolution or other product, but for the first of the pass and those of the parts
+called `stem`, `shortcut` and `head`, which a backbone may leave real.
+
 Then the packed network's logits must equal the network's to 1e-9 in float64. In float32 they may differ: rounding differs,
 and can flip a sign. A network that fails cannot be reported as 1/1 bit.
 """
@@ -26,6 +29,9 @@ from lcrbench.models import packed
 from lcrbench.models.binary import BinaryConv2d, binary_layers, input_levels
 
 TOLERANCE = 1e-9
+REAL = {"stem", "shortcut", "head"}
+CONVOLUTIONS = ("convolution", "_convolution", "mkldnn_convolution")
+PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "mv", "dot", "linear", "matmul")
 
 
 @dataclass(frozen=True)
@@ -125,12 +131,26 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.tensors = tensors
         self.inside: tuple[str, BinaryConv2d] | None = None
+        self.path: list[str] = []  # the modules whose forward pass is under way
+        self.started = False
         self.seen: set[str] = set()
         self.faults: list[str] = []
         self.handles = []
+        for name, module in network.named_modules():
+            self.handles.append(module.register_forward_pre_hook(self._push(name)))
+            self.handles.append(module.register_forward_hook(self._pop))
         for name, layer in binary_layers(network).items():
             self.handles.append(layer.register_forward_pre_hook(self._enter(name)))
             self.handles.append(layer.register_forward_hook(self._leave))
+
+    def _push(self, name: str) -> Any:
+        def push(module: nn.Module, inputs: Any) -> None:
+            self.path.append(name)
+
+        return push
+
+    def _pop(self, *_: Any) -> None:
+        self.path.pop()
 
     def _enter(self, name: str) -> Any:
         def enter(layer: nn.Module, inputs: Any) -> None:
@@ -148,14 +168,20 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if self.inside is None:
-            return out
-        name, layer = self.inside
         kind = func.overloadpacket.__name__
-        if kind in ("convolution", "_convolution", "mkldnn_convolution"):
-            self._check(name, layer, args[0], args[1], out)
-        elif kind in ("mm", "bmm", "addmm", "baddbmm", "mv", "dot", "linear", "matmul", "_linalg_det"):
-            self.faults.append(f"{name} makes a product of another kind ({kind})")
+        if kind not in (*CONVOLUTIONS, *PRODUCTS):
+            return out
+        if self.inside is None:
+            where = self.path[-1] if self.path else ""
+            if self.started and not REAL.intersection(where.split(".")):
+                self.faults.append(
+                    f"{where or 'the network'} makes a real product ({kind}) outside stem, shortcut and head"
+                )
+        elif kind in CONVOLUTIONS:
+            self._check(*self.inside, args[0], args[1], out)
+        else:
+            self.faults.append(f"{self.inside[0]} makes a product of another kind ({kind})")
+        self.started = True
         return out
 
     def _check(self, name: str, layer: BinaryConv2d, inputs: Tensor, weight: Tensor, out: Tensor) -> None:

@@ -6,5 +6,6 @@ one. `build` raises `ValueError` for a size that the topology cannot take, or an
 
 The module it returns calls its last part, from the last block's output to the logits, `head`; a binary convolution beside
 the main path lies in a part called `shortcut`; and `stages()` returns the parts whose outputs are its intermediate features,
-in the order of use.
+in the order of use. Real convolutions and products lie in parts called `stem`, `shortcut` or `head`, or else the audit does
+not call the network binary; the first convolution may be called anything.
 """

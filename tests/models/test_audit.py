@@ -163,8 +163,63 @@ def test_what_is_not_binary_fails(change: Any, says: str) -> None:
     assert not found.faults[0].startswith("blocks.0")
 
 
-def test_a_record_of_a_network_that_fails_does_not_call_it_binary() -> None:
-    """A real product planted in one layer: the record has 32 bits, and says which layer was at fault."""
+@pytest.mark.parametrize("backbone", [b for b in registry.names("backbone") if b not in ("vgg_tiny", "resnet34")])
+def test_every_backbone_passes(backbone: str) -> None:
+    assert audit(make("irnet", backbone, 8), images(2, 8)).passed
+
+
+class Mixed:
+    """A method of somebody else, whose every second convolution is real, or all of them, and which claims one bit."""
+
+    weight_bits = activation_bits = 1
+
+    def __init__(self, every: int) -> None:
+        self.every, self.made, self.binary = every, 0, networks.choose("irnet").method
+
+    def conv(self, *shape: int) -> nn.Module:
+        self.made += 1
+        return nn.Conv2d(*shape, bias=False) if self.made % self.every == 0 else self.binary.conv(*shape)
+
+    def activation(self, channels: int) -> nn.Module:
+        return nn.Hardtanh()
+
+
+def mixed(every: int) -> nn.Module:
+    body = registry.load("backbone", "vgg_tiny").build(Mixed(every), 10, 16)
+    return networks.Network(body, [0.3] * 3, [0.4] * 3).eval()
+
+
+def test_a_real_convolution_beside_the_binary_ones_fails() -> None:
+    net = mixed(2)
+    found = audit(net, images())
+    real = [k for k, m in net.named_modules() if type(m) is nn.Conv2d and "stem" not in k]
+    assert len(real) == len(binary_layers(net)) == 2
+    assert [fault.split()[0] for fault in found.faults] == real
+
+
+class Behind(nn.Module):
+    """A product that no layer shows, after the blocks."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.transpose(1, 3) @ torch.eye(x.shape[1], dtype=x.dtype)).transpose(1, 3)
+
+
+def test_a_product_beside_the_binary_layers_fails() -> None:
+    net = make("irnet")
+    net.body.blocks.append(Behind())
+    assert audit(net, images()).faults == ("body.blocks.4 makes a real product (bmm) outside stem, shortcut and head",)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_bits_without_a_passed_audit_are_not_claimed(every: int) -> None:
+    """Nothing binary to audit, and every second layer real."""
+    planned, test = a_spec()
+    found = describe(mixed(every), Mixed(every), planned, test)
+    assert (found.weight_bits, found.activation_bits) == (32, 32)
+    assert (found.audit is None) == (every == 1)
+
+
+def a_spec() -> tuple[spec.RunSpec, data.Split]:
     test = data.take(data.load(size=16), 10, 10, seed=0).test
     identity = spec.DataId(name="", sha256="", size=16, classes=(), train=1, test=1)
     planned = spec.RunSpec(
@@ -177,6 +232,12 @@ def test_a_record_of_a_network_that_fails_does_not_call_it_binary() -> None:
         evaluation=spec.Evaluation(),
         metrics={},
     )
+    return planned, test
+
+
+def test_a_record_of_a_network_that_fails_does_not_call_it_binary() -> None:
+    """A real product planted in one layer: the record has 32 bits, and says which layer was at fault."""
+    planned, test = a_spec()
     method = networks.choose("irnet").method
     net = make("irnet")
     found = describe(net, method, planned, test)

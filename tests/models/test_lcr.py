@@ -233,4 +233,9 @@ def test_dead_activations_give_a_finite_loss() -> None:
     term = Regularizer(weight=1.0).attach(net)
     term.begin(True)
     net(images())
-    assert term.loss() is not None
+    loss = term.loss()
+    assert torch.isfinite(loss)
+    loss.backward()
+    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+    assert gradients
+    assert all(torch.isfinite(g).all() for g in gradients)
