@@ -21,7 +21,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal, localcontext
 from functools import cached_property
@@ -258,6 +258,21 @@ def _of(figures: dict[str, np.ndarray], figure: Figure) -> dict[str, np.ndarray]
     return {k.split("/")[1]: np.minimum(figures[k], most) for k in _named(figures) if k.split("/")[2:] == ending}
 
 
+def quantiles(found: Lipschitz, row: Row, figure: Figure, levels: Sequence[float]) -> np.ndarray:
+    """Return the quantiles over images of a figure by the longest search, (seeds, levels); infinite ones are inf.
+
+    A quantile is the smallest value that the share `level` of the images does not exceed: nothing is interpolated.
+    """
+    key = [figure.name, figure.norm, f"{figure.radius_255:g}"]
+    each = [
+        seed[k]
+        for seed in found.by_image[row.index]
+        for k in _named(seed)
+        if k.split("/")[1:] == [found.efforts[-1], *key]
+    ]
+    return np.array([np.quantile(v.astype(np.float64), levels, method="inverted_cdf") for v in each])
+
+
 WHY = (
     "All figures are lower bounds by search (a flip radius is an upper bound of the robust radius), in pixel space on "
     "logits, in evaluation mode: kappa below 1 proves nothing. A longer search raises them by different amounts in "
@@ -348,6 +363,9 @@ def figure_table(found: Lipschitz) -> Table:
     surrogate = Key("lipschitz_product", "surrogate", norm="l2")
     add("product bound of the surrogate (hardtanh for sign), logits per pixel unit", estimates(surrogate))
     add("surrogate predicts the same class, % of images", estimates(Key("lipschitz_agreement"), 100))
+    for metric in BESIDE:
+        for key in found.keys(metric):
+            add(*_beside(key, estimates))
     notes = (
         effort_note(found),
         "The larger the share of images whose largest change random candidates found, the less the gradients are worth "
@@ -374,6 +392,58 @@ def figure_table(found: Lipschitz) -> Table:
         "row",
         tuple(r.label for r in found.rows),
     )
+
+
+BESIDE = (
+    "lipschitz_gradients",
+    "lipschitz_clever",
+    "lipschitz_smoothing",
+    "lipschitz_first_layer",
+    "lipschitz_first_flips",
+)
+"""Metrics beside the search: shown where they were measured, and never ranked."""
+
+
+def _beside(key: Key, estimates: Callable[[Key, float], list[Cell]]) -> tuple[str, list[Cell]]:
+    """Return the line of such a metric: what it is, in which unit, and what it bounds."""
+    *kind, last = key.statistic.split(" ")
+    over = {"q5": "5 % quantile", "q50": "median", "q95": "95 % quantile"}.get(last, last)
+    ball = ", ".join(t for t in (norm_text(key.norm), radius_text(key.radius)) if t)
+    label, unit, scale, means = {
+        "lipschitz_gradients": (
+            f"gradient norm by the {' '.join(kind)} derivative, {over}",
+            "logits per pixel unit",
+            1.0,
+            "estimate, bounds nothing",
+        ),
+        "lipschitz_clever": (
+            f"CLEVER{' without the fit' * bool(kind)}, {over}",
+            "pixel units",
+            1.0,
+            "estimate, bounds nothing",
+        ),
+        "lipschitz_smoothing": (
+            f"certified radius, {over}",
+            "1/255 pixel units",
+            255.0,
+            "certified for the smoothed classifier, not for the network",
+        ),
+        "lipschitz_first_layer": (
+            f"distance to the first layer's nearest flip, {over}",
+            "1/255 pixel units",
+            255.0,
+            "exact without the walls of the box, within it a lower bound",
+        ),
+        "lipschitz_first_flips": (
+            "first layer's signs that can each flip",
+            "% of units",
+            100.0,
+            "exact without the walls of the box, within it an upper bound",
+        ),
+    }[key.metric]
+    if share := {"good": "good fits", "capped": "scores capped at the radius", "abstained": "abstained"}.get(last):
+        label, unit, scale = f"{label.split(',')[0]}: {share}", "% of images", 100.0
+    return f"{label}, {ball}, {unit} ({means})", estimates(key, scale)
 
 
 def _cell(i: Interval | None, scale: float = 1.0) -> Cell:

@@ -88,6 +88,7 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
         lipschitz,
         lipschitz_error,
         lipschitz_layers,
+        lipschitz_quantiles,
         lipschitz_slope,
         performance_profile,
         training,
@@ -142,7 +143,14 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
             heatmap.picture(setting),
             *(
                 drawing.picture(moduli)
-                for drawing in (lipschitz, lipschitz_slope, lipschitz_layers, fidelity_picture, lipschitz_error)
+                for drawing in (
+                    lipschitz,
+                    lipschitz_quantiles,
+                    lipschitz_slope,
+                    lipschitz_layers,
+                    fidelity_picture,
+                    lipschitz_error,
+                )
                 if moduli is not None
             ),
             accuracy_operations.picture(setting),

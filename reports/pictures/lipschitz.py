@@ -44,7 +44,8 @@ def picture(found: Lipschitz) -> Picture | None:
     caption = (
         f"What a search found within each radius: lower bounds. Kappa is the largest margin change over the margin, "
         f"from 1 on (dashed) a flip; the relative gain is the change of the logits over the radius and over their "
-        f"size. {effort_note(found)} " + band_words(found.seeds(rows))
+        f"size (the gain curve, omega / eps against eps, without the scale of the logits). {effort_note(found)} "
+        + band_words(found.seeds(rows))
     )
     columns = len(norms) if len(norms) > 1 else len(panels)
     return Picture(

@@ -11,9 +11,10 @@ import pytest
 from lcrbench.bench import stats
 from lcrbench.bench.schema import Measurement
 from lcrbench.bench.store import Store
-from lcrbench.reports import claims, comparison, lipschitz, lipschitz_fidelity, writers
+from lcrbench.reports import claims, comparison, figures, lipschitz, lipschitz_fidelity, writers
 from lcrbench.reports.comparison import Key
 from lcrbench.reports.lipschitz import Figure, Lipschitz
+from lcrbench.reports.pictures import lipschitz_quantiles
 from lcrbench.reports.significance import holm
 from lcrbench.reports.tables import Cell
 
@@ -168,6 +169,57 @@ def test_a_bound_holds_for_every_seed() -> None:
     found = several([{product: 100.0}, {product: 123.01}, {product: 90.0}])
     assert cell(found, "Lipschitz constant").text == "≤ 124"
     assert cell(several([{product: 123.0}]), "Lipschitz constant").text == "≤ 123"
+
+
+def test_what_stands_beside_the_search_says_what_it_bounds() -> None:
+    clever = Key("lipschitz_clever", "q50", norm="l2", radius=0.5)
+    found = several(
+        [
+            {
+                Key("lipschitz_gradients", "straight q95", norm="l2"): 3.0,
+                clever: 0.25,
+                clever._replace(statistic="plain q50"): 0.125,
+                clever._replace(statistic="good"): 0.25,
+                clever._replace(statistic="capped"): 0.75,
+                Key("lipschitz_smoothing", "mean", norm="l2"): 8 / 255,
+                Key("lipschitz_smoothing", "abstained", norm="l2"): 0.1,
+                Key("lipschitz_first_layer", "q5", norm="linf", layer="1"): 1 / 255,
+                Key("lipschitz_first_flips", norm="l2", radius=8 / 255, layer="1"): 0.5,
+            }
+        ]
+    )
+    shown = {r.label: r.cells[0].value for r in lipschitz.figure_table(found).rows}
+    bounds = ("estimate, bounds nothing", "certified for the smoothed classifier, not for the network")
+    box = "exact without the walls of the box, within it"
+    assert shown == {
+        f"gradient norm by the straight derivative, 95 % quantile, ℓ2, logits per pixel unit ({bounds[0]})": 3.0,
+        f"CLEVER, median, ℓ2, radius 0.5, pixel units ({bounds[0]})": 0.25,
+        f"CLEVER without the fit, median, ℓ2, radius 0.5, pixel units ({bounds[0]})": 0.125,
+        f"CLEVER: good fits, ℓ2, radius 0.5, % of images ({bounds[0]})": 25.0,
+        f"CLEVER: scores capped at the radius, ℓ2, radius 0.5, % of images ({bounds[0]})": 75.0,
+        f"certified radius, mean, ℓ2, 1/255 pixel units ({bounds[1]})": pytest.approx(8),
+        f"certified radius: abstained, ℓ2, % of images ({bounds[1]})": 10.0,
+        f"distance to the first layer's nearest flip, 5 % quantile, ℓ∞, 1/255 pixel units ({box} a lower bound)": 1.0,
+        f"first layer's signs that can each flip, ℓ2, radius 8/255, % of units ({box} an upper bound)": 50.0,
+    }
+
+
+def test_quantiles_over_images_are_drawn_by_seed(tmp_path: Path) -> None:
+    found = found_in(tmp_path, seeds=2)
+    picture = lipschitz_quantiles.picture(found)
+    assert picture is not None
+    assert [p.title for p in picture.panels] == ["kappa, ℓ2 16/255", "relative gain, ℓ2 16/255"]
+    data = picture.data.set_index(["method", "name", "level", "seed"])["value"]
+    key = f"lipschitz/{make_store.EFFORTS[0]}/kappa/l2/16"
+    for seed in (0, 1):
+        ordered = np.sort(found.by_image[0][seed][key])
+        assert data["full_precision", "kappa", 0.5, seed] == pytest.approx(ordered[31]), "the 32nd of 64 images"
+        assert data["full_precision", "kappa", 0.95, seed] == pytest.approx(ordered[60]), "the 61st"
+    figures.save(picture, tmp_path, ["svg"])
+    for seeds in found.by_image.values():
+        for seed_ in seeds:
+            seed_[key] = np.full(64, np.inf, np.float32)
+    assert "nan" not in "".join(figures.inline(lipschitz_quantiles.picture(found), "x"))  # type: ignore[arg-type]
 
 
 def test_one_figure_is_primary(tmp_path: Path) -> None:
