@@ -19,8 +19,10 @@ whatever the weights do. The two probes show it, pass or fail:
 
     batch-norm gain     all layers' scale and shift times 4: the operator norms grow fourfold; a proxy that grows by less
                         than twofold is blind to them
-    channel sign flip   the signs of channels turned, with what they feed turned too: the network's function and its
-                        operator norms are the same; a proxy that moves by more than 1 % measures the signs' pattern
+    channel sign flip   the signs of channels turned by their batch norms, with the weights that take them turned too:
+                        the network's function and its operator norms are the same; a proxy that moves by more than
+                        1 % measures the signs' pattern. Not made where the logits are not the same: with activations
+                        that are not odd, shifted signs, or signs that stand for other values than -1 and +1
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ from torch import Tensor, nn
 from lcrbench.bench.lipschitz.gradients import derivative
 from lcrbench.bench.seeds import generator
 from lcrbench.errors import UserError
-from lcrbench.models.binary import path_layers
+from lcrbench.models.backbones._resnet import Pad, ResNet
+from lcrbench.models.backbones._vgg import Vgg
+from lcrbench.models.binary import BinaryConv2d, path_layers
 from lcrbench.models.retention import retention_matrix
 from lcrbench.models.spectral import product_bound
 
@@ -179,6 +183,90 @@ def part_bounds(network: nn.Module, shape: tuple[int, ...]) -> list[PartBound]:
     return found
 
 
+class _Turned(nn.Module):
+    """A binarizer whose signs are turned for some input channels."""
+
+    def __init__(self, binarizer: nn.Module, flips: Tensor) -> None:
+        super().__init__()
+        self.binarizer, self.flips = binarizer, flips
+
+    def forward(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+        bits, scale = self.binarizer(weight)
+        return bits * self.flips.view(1, -1, 1, 1), scale
+
+
+@torch.no_grad()
+def turned(network: nn.Module) -> nn.Module | None:
+    """Return a copy with the signs of random channels turned by the batch norms, and of the weights that take them.
+
+    It computes the same logits if activations and signs are odd, as hardtanh and sign are, and signs stand for -1 and +1:
+    the caller checks. None for a network that is not one of models/backbones.
+    """
+    network = copy.deepcopy(network)
+    body: Any = getattr(network, "body", network)
+    if not isinstance(body, (ResNet, Vgg)):
+        return None
+    draw = generator(0, "sign flip")
+
+    def flips(n: int) -> Tensor:
+        return torch.from_numpy(draw.choice([-1.0, 1.0], n)).float()
+
+    def give(norm: Any, f: Tensor) -> None:
+        norm.weight.mul_(f.to(norm.weight))
+        norm.bias.mul_(f.to(norm.bias))
+
+    def take(conv: Any, f: Tensor) -> None:
+        if isinstance(conv, BinaryConv2d):
+            conv.binarizer = _Turned(conv.binarizer, f.to(conv.weight))
+        else:
+            conv.weight.mul_(f.to(conv.weight).view(1, -1, 1, 1))
+
+    def through(parts: Any, f: Tensor | None, out: Tensor | None = None) -> Tensor:
+        """Turn what a sequence takes by f, and what it gives by `out` or at random; return the latter."""
+        for k, part in enumerate(parts):
+            if isinstance(part, nn.Conv2d) and f is not None:
+                take(part, f)
+            elif isinstance(part, nn.BatchNorm2d):
+                # The largest of turned numbers is another one: none are turned before a pool.
+                pooled = any(isinstance(m, nn.MaxPool2d) for m in parts[k:])
+                out = torch.ones(part.num_features) if pooled else flips(part.num_features) if out is None else out
+                give(part, out)
+            elif isinstance(part, Pad) and f is not None:
+                half = part.new_channels // 2
+                out = torch.cat([flips(half), f, flips(part.new_channels - half)])
+        assert out is not None
+        return out
+
+    f = through(body.stem, None)
+    block: Any
+    for k, block in enumerate(body.blocks):
+        if isinstance(block, nn.Sequential):
+            last = k + 1 == len(body.blocks)
+            norm = next(m for m in block if isinstance(m, nn.BatchNorm2d))
+            f = through(block, f, torch.ones(norm.num_features) if last else None)
+            continue
+        take(block.conv, f)
+        out = f if isinstance(block.shortcut, nn.Identity) else through(block.shortcut, f)
+        if block.second is None:
+            give(block.norm, out)
+        else:
+            inner = flips(block.norm.num_features)
+            give(block.norm, inner)
+            through(block.second, inner, out)
+        f = out
+    for part in body.head.modules():
+        if isinstance(part, nn.BatchNorm1d) and part.num_features == len(f):
+            assert part.running_mean is not None
+            part.running_mean.mul_(f.to(part.running_mean))
+            part.weight.mul_(f.to(part.weight))
+            break
+    return network
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() <= 1e-5 * a.abs().max())
+
+
 @dataclass(frozen=True)
 class Probe:
     """What a change of the network does to a proxy: the ratio after to before, and the verdict."""
@@ -191,7 +279,10 @@ class Probe:
 
 @torch.no_grad()
 def probes(network: nn.Module, points: Tensor, gain: float = 4.0) -> list[Probe]:
-    """Return both probes for both proxies, each as the layer that moved least (gain) or most (sign flip)."""
+    """Return both probes for both proxies, each as the layer that moved least (gain) or most (sign flip).
+
+    The sign flip is not among them where the turned network's logits are not those of the network.
+    """
     before = retention(network, points)
     louder = copy.deepcopy(network)
     for module in louder.modules():
@@ -204,13 +295,12 @@ def probes(network: nn.Module, points: Tensor, gain: float = 4.0) -> list[Probe]
         ratios = [float(proxy(after[k]).mean() / proxy(before[k]).mean()) for k in before]
         least = min(ratios)
         found.append(Probe("batch-norm gain", name, least, least >= gain / 2))
+    other = turned(network)
+    if other is None or not _same(network(points), other(points)):
+        return found
+    after = retention(other, points)
     for name, proxy in PROXIES.items():
-        turned = []
-        for k, (layer, m) in enumerate(before.items()):
-            flips = generator(0, "sign flip", k).choice([-1.0, 1.0], m.shape[1])
-            # Sign and hardtanh are odd: turned channels with turned weights leave the function, and turn rows of R.
-            other = m * torch.from_numpy(flips).to(m).view(1, -1, 1)
-            turned.append(float(proxy(other).mean() / proxy(before[layer]).mean()))
-        worst = max(turned, key=lambda r: abs(np.log(r)))
+        ratios = [float(proxy(after[k]).mean() / proxy(before[k]).mean()) for k in before]
+        worst = max(ratios, key=lambda r: abs(np.log(r)))
         found.append(Probe("channel sign flip", name, worst, abs(worst - 1) <= 0.01))
     return found

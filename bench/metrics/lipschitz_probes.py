@@ -3,7 +3,8 @@
     batch-norm gain     every batch norm's scale and shift times 4: operator norms grow fourfold; passed if the proxy grows
                         at least twofold in every layer and stage
     channel sign flip   channels' signs turned in a way that leaves function and norms alone; passed if the proxy moves by
-                        at most 1 % everywhere
+                        at most 1 % everywhere; left out where no such turn leaves the network's logits (activations or
+                        signs that are not odd)
 
 For the proxies p1 and sigma_1 (`lipschitz_proxy`): the ratio of the proxy after the change to that before, where it is
 worst; and with the statistic's name ending in "passed", 1 or 0. See bench/lipschitz/fidelity.py.
@@ -41,8 +42,13 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     if len(path_layers(subject.network)) < 2:
         return
     points = Oracle.of(subject, options.images).points().to(subject.device)
-    subject.passes += 2 * len(points)
-    for probe in probes(subject.network, points):
+    subject.passes += 5 * len(points)
+    found = probes(subject.network, points)
+    if PROBES[1] not in {probe.name for probe in found}:
+        subject.left_out["lipschitz_probes"] = (
+            "no channel sign flip: with turned signs of channels this network is another function"
+        )
+    for probe in found:
         for statistic, value in (("", probe.ratio), (", passed", float(probe.passed))):
             yield Measurement(
                 metric="lipschitz_probes",

@@ -74,6 +74,42 @@ def test_a_real_flip_of_signs_leaves_the_network_and_sigma_1() -> None:
     assert (fidelity.p1(after[name]) / fidelity.p1(before[name]) - 1).abs().max() > 0.01
 
 
+@pytest.mark.parametrize(
+    ("method", "backbone", "same"),
+    [
+        ("bnn", "vgg_tiny", True),
+        ("irnet", "vgg_tiny", True),
+        ("irnet", "resnet20", True),
+        ("recu", "resnet20", True),
+        ("bnn", "resnet18", True),
+        ("adabin", "resnet20", False),
+        ("dorefa", "vgg_tiny", False),
+        ("reactnet", "resnet20", False),
+        ("rbnn", "vgg_tiny", False),
+    ],
+)
+def test_channel_sign_flip_is_of_the_network_where_there_is_one(method: str, backbone: str, same: bool) -> None:
+    net = built(method, backbone)
+    points = torch.from_numpy(grey(4, 16, low=0, high=1)).permute(0, 3, 1, 2)
+    other = fidelity.turned(net)
+    a, b = fidelity.retention(net, points), fidelity.retention(other, points)
+    assert any(not torch.equal(a[k], b[k]) for k in a)
+    found = {p.proxy: p for p in fidelity.probes(net, points) if p.name == "channel sign flip"}
+    assert bool(found) == same
+    if same:
+        torch.testing.assert_close(net(points), other(points), rtol=1e-5, atol=1e-5)
+        assert found["sigma_1"].passed
+        assert not found["p1"].passed
+
+
+def test_the_sign_flip_can_fail_any_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy is computed anew from the turned network, so one that sees the signs' pattern is caught."""
+    monkeypatch.setitem(fidelity.PROXIES, "sigma_1", lambda m: m.sum((1, 2)).abs())
+    points = torch.from_numpy(grey(4, 16, low=0, high=1)).permute(0, 3, 1, 2)
+    found = {(p.name, p.proxy): p for p in fidelity.probes(built("irnet", "resnet20"), points)}
+    assert not found["channel sign flip", "sigma_1"].passed
+
+
 class TestLocalGains:
     @pytest.mark.parametrize(("method", "backbone"), [("irnet", "resnet20"), ("bnn", "vgg_tiny")])
     def test_against_the_whole_jacobian(self, method: str, backbone: str) -> None:
