@@ -180,6 +180,10 @@ class LayerAudit(Frozen):
     input_scale: float
     input_offset: float
     padded: bool
+    padded_taps: float | None = Field(
+        None,
+        description="share of the taps that fall on zeros of the padding; null in records from before it was counted",
+    )
 
 
 class Audit(Frozen):

@@ -4,7 +4,7 @@ A forward pass of the network with its weights as deployed is watched below the 
 and matrix product passes, whatever calls it. For each layer that is called binary, it is checked that
 
 1. it makes convolutions and no other product, and each is given -1 and +1 alone, in its input and in every filter (zeros
-   of the padding are apart: `padded` says whether there are any);
+   of the padding are apart: `padded` says whether there are any, `padded_taps` how many of the taps fall on them);
 2. the values these stand for are an affine image of them, a s + c for the input and alpha b + beta for a filter: two each;
 3. exclusive or and population count on the packed export give the same whole numbers, on the same input.
 
@@ -36,12 +36,16 @@ PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "mv", "dot", "linear", "matmul")
 
 @dataclass(frozen=True)
 class Layer:
-    """One binary layer: what its inputs' signs stand for (scale s + offset), and whether zeros pad its input."""
+    """One binary layer: what its inputs' signs stand for (scale s + offset), and whether zeros pad its input.
+
+    `padded_taps` is the share of an image's taps, H' W' k k for each channel, that fall on zeros of the padding.
+    """
 
     name: str
     input_scale: float
     input_offset: float
     padded: bool
+    padded_taps: float
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def audit(network: nn.Module, images: Tensor) -> Audit:
     layers = []
     for name, layer in binary_layers(network).items():
         a, c = (float(v) for v in input_levels(layer) or (1.0, 0.0))
-        layers.append(Layer(name, a, c, int(layer.padding[0]) > 0))
+        layers.append(Layer(name, a, c, int(layer.padding[0]) > 0, watch.padded_taps.get(name, 0.0)))
         if name not in watch.seen:
             faults.append(f"{name} was never used")
     return Audit(tuple(layers), distance, tuple(faults))
@@ -134,6 +138,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.path: list[str] = []  # the modules whose forward pass is under way
         self.started = False
         self.seen: set[str] = set()
+        self.padded_taps: dict[str, float] = {}
         self.faults: list[str] = []
         self.handles = []
         for name, module in network.named_modules():
@@ -197,4 +202,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         counted = packed.count(inputs, filters.numpy(), weight.shape[-1], int(layer.stride[0]), int(layer.padding[0]))
         if not torch.equal(counted.to(out.dtype), out):
             self.faults.append(f"{name}: the packed filters give other sums than its convolution")
+        window = torch.ones_like(weight[:1, :1])
+        inside = torch.conv2d(torch.ones_like(inputs[:1, :1]), window, None, layer.stride, layer.padding)
+        self.padded_taps[name] = 1 - float(inside.double().mean()) / window.numel()
         self.seen.add(name)

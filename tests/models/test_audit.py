@@ -168,6 +168,16 @@ def test_every_backbone_passes(backbone: str) -> None:
     assert audit(make("irnet", backbone, 8), images(2, 8)).passed
 
 
+def test_taps_on_the_padding_by_hand() -> None:
+    """A 3x3 window with padding 1 on 8x8 positions: 3 n - 2 of an axis' 3 n taps lie inside; with stride 2 all but one."""
+    found = {layer.name: layer.padded_taps for layer in audit(make("adabin"), images()).layers}
+    assert list(found.values()) == pytest.approx([1 - (n * 3 - 2) ** 2 / (n * 3) ** 2 for n in (8, 8, 4, 4)])
+    found = {x.name: x.padded_taps for x in audit(make("irnet", "resnet20:shortcut=binary", 8), images(2, 8)).layers}
+    # The first block that shrinks: 4x4 positions with stride 2 on 8x8, so that only the first tap of an axis is outside.
+    assert found["body.blocks.6.conv"] == pytest.approx(1 - 11**2 / 12**2)
+    assert all(share == 0 for name, share in found.items() if "shortcut" in name)
+
+
 class Mixed:
     """A method of somebody else, whose every second convolution is real, or all of them, and which claims one bit."""
 
