@@ -89,7 +89,8 @@ def run(
             click.echo(f"{planned.run_id}  {planned.label} seed {planned.seed}")
         return
     chosen = devices.choose(device)
-    command = shlex.join(["lcrbench", *sys.argv[1:]])
+    # Without --fresh, which would make again what is finished by then.
+    command = shlex.join(["lcrbench", *(a for a in sys.argv[1:] if a != "--fresh")])
     try:
         ids = runner.run(
             grid,
@@ -103,8 +104,13 @@ def run(
             save_every=save_every,
             quiet=quiet,
         )
+    except runner.Kept as error:
+        raise Failed(str(error)) from None
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted: what is finished or saved is kept in {store}; to go on: {command}") from None
+        rest = " (with --fresh, to make every run again)" if fresh else ""
+        raise Interrupted(
+            f"interrupted: what is finished or saved is kept in {store}; to go on: {command}{rest}"
+        ) from None
     _report(store, out or str(Path(store, "reports", Path(preset).stem)), ids, quiet)
     from lcrbench.bench.store import Store
 

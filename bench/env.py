@@ -1,4 +1,4 @@
-"""Where a record comes from: versions, commit, device; and the checks of `lcrbench doctor`."""
+"""Where a record comes from: versions, commit, device, corruption kernels."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ What a process does with its cell is in worker.py.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -13,12 +14,15 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+from filelock import Timeout
 
 from lcrbench import corruptions, registry
 from lcrbench.bench import env, worker
@@ -36,6 +40,10 @@ Stale = Literal["refuse", "redo", "keep"]
 
 # One thread a process: two processes of one thread do twice the work of one process of two.
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class Kept(UserError):
+    """Finished runs were to be made again, and that failed: the store keeps them as they were."""
 
 
 def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
@@ -112,7 +120,8 @@ def run(
     A finished run is skipped (unless `fresh`), a failed one is tried again, an unfinished one goes on from its last save,
     made every `save_every` seconds. A cell that fails, diverges or is killed is recorded as failed with its reason, and the
     others go on. Runs that other source made are `stale`: refused with a `UserError`, run again ("redo") or left as they are
-    ("keep"). Damaged ones are refused too, or set aside and run again with `redo`.
+    ("keep"). A failure never replaces a finished run: where one is made again (`fresh` or stale) and that fails, the older
+    one stays, and `Kept` is raised at the end. Damaged ones are refused too, or set aside and run again with `redo`.
 
     Several processes may work on one store: a run is locked by the process that works on it, and never trained twice.
     """
@@ -124,7 +133,10 @@ def run(
     done = set() if fresh else _finished(target, [s.run_id for s in specs], provenance.source, stale, redo)
     jobs = [Job(s, grid.data, root, device, provenance, fresh, save_every) for s in specs if s.run_id not in done]
     with Progress([j.spec for j in jobs], len(specs) - len(jobs), quiet=quiet) as progress:
-        _schedule(jobs, max(1, workers), target, progress)
+        ended = _schedule(jobs, max(1, workers), target, progress)
+    if kept := [r for r in ended if r.failure and target.record(r.run_id).status == "finished"]:
+        first = f"{kept[0].spec.label} seed {kept[0].spec.seed}: {kept[0].failure.message}" if kept[0].failure else ""
+        raise Kept(f"{len(kept)} of {len(specs)} runs failed when made again; {root} keeps the older ones ({first})")
     return [s.run_id for s in specs]
 
 
@@ -132,13 +144,22 @@ def _finished(target: Store, wanted: Sequence[str], source: str, stale: Stale, r
     """Return the runs that need not be run; refuse what is stale or damaged unless told what to do with it."""
     done, old = set(), []
     for run_id in set(target.ids()) & set(wanted):
+        if target.folder(run_id).name != run_id:
+            with contextlib.suppress(Timeout), _held(target, run_id):
+                target.restore(run_id)
+
+    def check(run_id: str) -> Record:
+        record = target.record(run_id)
+        target.verify(run_id)
+        return record
+
+    for run_id in set(target.ids()) & set(wanted):
         try:
-            record = target.record(run_id)
-            target.verify(run_id)
+            record = check(run_id)
         except Damaged:
             if not redo:
                 raise
-            target.set_aside(run_id)
+            _set_aside(target, run_id, partial(check, run_id))
             continue
         if record.status == "finished":
             done.add(run_id)
@@ -146,10 +167,9 @@ def _finished(target: Store, wanted: Sequence[str], source: str, stale: Stale, r
                 old.append(run_id)
     if redo:
         for path in sorted([*target.unfinished("").glob("*"), *target.teacher("").glob("*")]):
-            try:
-                unseal(path)
-            except Damaged:
-                target.set_aside(path.name)
+            # A draft is a live process's, or nobody's: nothing reads it.
+            if path.suffix != ".new":
+                _set_aside(target, path.name, partial(unseal, path))
     if old and stale == "refuse":
         raise UserError(
             f"{len(old)} finished runs in {target.root} were made by other source than the present one: run them again with"
@@ -158,14 +178,34 @@ def _finished(target: Store, wanted: Sequence[str], source: str, stale: Stale, r
     return done - set(old) if stale == "redo" else done
 
 
+def _set_aside(target: Store, name: str, check: Callable[[], Any]) -> None:
+    """Set aside what `check` finds damaged, under its lock; what another process holds, that process sees to."""
+    with contextlib.suppress(Timeout), _held(target, name):
+        try:
+            check()
+        except Damaged:
+            target.set_aside(name)
+
+
+@contextlib.contextmanager
+def _held(target: Store, name: str) -> Iterator[None]:
+    """Hold a lock that is free; raises `Timeout` at once if another process holds it."""
+    lock = target.lock(name)
+    lock.acquire(timeout=0)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class _Cell(NamedTuple):
     process: BaseProcess
     job: Job
     events: Connection
 
 
-def _schedule(jobs: Sequence[Job], workers: int, target: Store, progress: Progress) -> None:
-    """Keep `workers` processes busy until every job has a record.
+def _schedule(jobs: Sequence[Job], workers: int, target: Store, progress: Progress) -> list[Record]:
+    """Keep `workers` processes busy until every job has ended; return what each came to, in the order they ended.
 
     Ctrl-C (or SIGTERM) asks them all to save and end, a second one ends them at once; what is stored stays.
     """
@@ -174,6 +214,7 @@ def _schedule(jobs: Sequence[Job], workers: int, target: Store, progress: Progre
     # A pipe each: a process that is killed while it writes can block no other.
     running: dict[str, _Cell] = {}
     asked: list[int] = []
+    ended: list[Record] = []
 
     def ask(number: int, _: Any) -> None:
         # Only noted, and seen to between two steps of the loop: raised inside `start`, it would leave an orphan behind.
@@ -216,7 +257,8 @@ def _schedule(jobs: Sequence[Job], workers: int, target: Store, progress: Progre
                     waiting.append(cell.job)
                     time.sleep(0.5)
                 else:
-                    progress.finish(_record_of(target, cell))
+                    ended.append(_record_of(target, cell))
+                    progress.finish(ended[-1])
     finally:
         while alive := [cell.process for cell in running.values() if cell.process.is_alive()]:
             for process in alive:
@@ -225,6 +267,7 @@ def _schedule(jobs: Sequence[Job], workers: int, target: Store, progress: Progre
             wait([process.sentinel for process in alive], 2)
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=False):
             signal.signal(number, handler)
+    return ended
 
 
 def _process_context() -> Any:
@@ -245,10 +288,13 @@ def _process_context() -> Any:
 
 
 def _record_of(target: Store, cell: _Cell) -> Record:
-    """Return the record that a process left, or store one that says why it left none."""
-    code = cell.process.exitcode
+    """Return what a process's attempt came to: the record it left, or one that says why it left none (`worker.fail`)."""
+    code, job = cell.process.exitcode, cell.job
     if code == 0:
-        return target.record(cell.job.spec.run_id)
+        record = target.record(job.spec.run_id)
+        if record.status == "failed" or worker.answers(record, job):
+            return record
+        return worker.failed(job, Failure(reason="error", step=0, message="its error stands above"))
     if code is not None and code < 0:
         message = f"the process was killed by {signal.Signals(-code).name} (out of memory?): run again to go on"
     elif code == worker.STOPPED:
@@ -257,8 +303,8 @@ def _record_of(target: Store, cell: _Cell) -> Record:
         message = "the store took no record: make room, and run again to go on"
     else:
         message = f"the process ended with exit code {code}: its error stands above"
-    with target.lock(cell.job.spec.run_id):
-        return target.write(worker.failed(cell.job, Failure(reason="killed", step=0, message=message)), {})
+    with target.lock(job.spec.run_id):
+        return worker.fail(target, job, Failure(reason="killed", step=0, message=message))
 
 
 def _expand(named: Sequence[str]) -> tuple[str, ...]:

@@ -11,9 +11,11 @@
     STORE/.teachers/<id>                a trained teacher, shared by the runs that need it (teacher.py)
     STORE/.locks/<id>                   held by the process that works on a run or teacher (lock.py)
     STORE/.damaged/                     what was set aside because its hash did not match
+    STORE/.<run id>.new, .old           a run that is being written, and the one that it replaces
 
 A run is written into a hidden folder beside its place, flushed to the disk, and moved there in one rename, so that an
-interrupted run leaves nothing that could be taken for a result.
+interrupted run leaves nothing that could be taken for a result. One that it replaces is moved to `.old` first: where the
+place is empty, that one is the run, for readers as for the next write.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from lcrbench.bench.lock import Lock
-from lcrbench.bench.schema import Record, upgrade
+from lcrbench.bench.schema import SCHEMA_VERSION, Record, upgrade
 from lcrbench.errors import UserError
 
 RECORD, OUTCOMES, LOG, WEIGHTS = "record.json", "outcomes.npz", "training.jsonl", "weights.safetensors"
@@ -64,7 +66,20 @@ class Store:
 
     def ids(self) -> list[str]:
         """Return the ids of the runs that are recorded, sorted."""
-        return sorted(f.parent.name for f in self.root.glob(f"[!.]*/{RECORD}"))
+        found = {f.parent.name for f in self.root.glob(f"[!.]*/{RECORD}")}
+        found |= {f.parent.name[1 : -len(".old")] for f in self.root.glob(f".*.old/{RECORD}")}
+        # And again: a run that was being replaced may have got back to its place between the two.
+        return sorted(found | {f.parent.name for f in self.root.glob(f"[!.]*/{RECORD}")})
+
+    def folder(self, run_id: str) -> Path:
+        """Return where a run lies: in its place, or at `.old` if a write that replaces it stands, or was killed, midway."""
+        final, old = self.root / run_id, self.root / f".{run_id}.old"
+        return old if old.exists() and not final.exists() else final
+
+    def restore(self, run_id: str) -> None:
+        """Move a run that a killed write left at `.old` back to its place. Whoever calls this holds the run's lock."""
+        if self.folder(run_id) != self.root / run_id:
+            self.folder(run_id).rename(self.root / run_id)
 
     def find(self, prefix: str) -> str:
         """Return the one run whose id starts with `prefix`; raises `UserError` if there is none, or more than one."""
@@ -79,27 +94,40 @@ class Store:
 
         A record of an older schema is upgraded in memory.
         """
-        path = self.root / run_id / RECORD
+        with contextlib.suppress(Damaged):
+            return self._record(run_id)
+        # Damaged twice is damaged: once may be a run that was replaced between two reads.
+        return self._record(run_id)
+
+    def _record(self, run_id: str) -> Record:
+        folder = self.folder(run_id)
+        path = folder / RECORD
         try:
             stat = path.stat()
             state = (stat.st_mtime_ns, stat.st_size)
             if run_id in self._read and self._read[run_id][0] == state:
                 return self._read[run_id][1]
             content = path.read_bytes()
-            checksum = (self.root / run_id / CHECKSUM).read_text(encoding="utf-8").strip()
+            checksum = (folder / CHECKSUM).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise Damaged(f"{error.filename} is damaged or missing ({error.strerror}): {REDO}") from error
         except UnicodeDecodeError as error:
-            raise Damaged(f"{self.root / run_id / CHECKSUM} is damaged: {REDO}") from error
+            raise Damaged(f"{folder / CHECKSUM} is damaged: {REDO}") from error
         if hashlib.sha256(content).hexdigest() != checksum:
             raise Damaged(f"{path} is damaged: {REDO}")
         try:
-            self._read[run_id] = state, Record.model_validate(upgrade(from_json(content), str(path)))
-            return self._read[run_id][1]
+            data = from_json(content)
+            present = data["schema_version"] == SCHEMA_VERSION
+            record = Record.model_validate(upgrade(data, str(path)))
         except (ValidationError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, UserError):
                 raise
             raise Damaged(f"{path} is no record ({type(error).__name__}): {REDO}") from error
+        # What an older schema left out of the spec is not in its id.
+        if record.run_id != run_id or (present and record.spec.run_id != run_id):
+            raise Damaged(f"{path} is the record of another run: {REDO}")
+        self._read[run_id] = state, record
+        return record
 
     def records(self) -> Iterator[Record]:
         """Yield every record, in the order of their ids."""
@@ -108,7 +136,12 @@ class Store:
 
     def read(self, run_id: str, name: str) -> bytes:
         """Return a file beside a record; raises `Damaged` if it is missing or its hash is not the record's."""
-        path = self.root / run_id / name
+        with contextlib.suppress(Damaged):
+            return self._file(run_id, name)
+        return self._file(run_id, name)
+
+    def _file(self, run_id: str, name: str) -> bytes:
+        path = self.folder(run_id) / name
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -177,8 +210,8 @@ class Store:
             (draft / CHECKSUM).write_text(hashlib.sha256(text.encode()).hexdigest() + "\n", encoding="utf-8")
             for path in [*draft.iterdir(), draft]:
                 flush(path)
-            shutil.rmtree(old, ignore_errors=True)
             if final.exists():
+                shutil.rmtree(old, ignore_errors=True)
                 final.rename(old)
             draft.rename(final)
             flush(self.root)
@@ -211,7 +244,7 @@ class Store:
     def set_aside(self, run_id: str) -> None:
         """Move a run or teacher and its save out of the way, into `.damaged`, where nothing reads them."""
         aside = self.root / ".damaged"
-        for path in (self.root / run_id, self.unfinished(run_id), self.teacher(run_id)):
+        for path in (self.root / run_id, self.root / f".{run_id}.old", self.unfinished(run_id), self.teacher(run_id)):
             if path.exists():
                 aside.mkdir(exist_ok=True)
                 number = len(list(aside.iterdir()))

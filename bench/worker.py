@@ -28,7 +28,7 @@ from lcrbench.bench.progress import Event
 from lcrbench.bench.schema import Failure, Ledger, Phase, Provenance, Record, Seconds, Stage
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.spec import Data, Options, RunSpec
-from lcrbench.bench.store import Store
+from lcrbench.bench.store import Damaged, Store
 from lcrbench.bench.train import Diverged, Stopped, relative_cost, train
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
@@ -68,6 +68,30 @@ def finished(store: Store, job: Job) -> bool:
     return record.status == "finished" and record.provenance.source == job.provenance.source
 
 
+def answers(record: Record, job: Job) -> bool:
+    """Tell whether a record is what a job was to make: finished, by the present source, and with `fresh` not from before."""
+    made = record.provenance
+    late = not job.fresh or made.created >= job.provenance.created
+    return record.status == "finished" and made.source == job.provenance.source and late
+
+
+def fail(store: Store, job: Job, failure: Failure) -> Record:
+    """Record that an attempt at a run failed, unless the run is finished already; return what the attempt came to.
+
+    A failure never replaces a finished run. One that answers the job (this attempt's own, of a process killed after it had
+    stored, or another process's) is returned. One that does not (made before a `fresh` attempt, or by other source) stays
+    as it is, and the failure is returned but not stored. Whoever calls this holds the run's lock.
+    """
+    try:
+        stored = store.record(job.spec.run_id)
+    except Damaged:
+        # Also where there is none.
+        return store.write(failed(job, failure), {})
+    if stored.status == "failed":
+        return store.write(failed(job, failure), {})
+    return stored if answers(stored, job) else failed(job, failure)
+
+
 def failed(job: Job, failure: Failure) -> Record:
     """Return the record of a run that did not finish; whose machine it was on is cut out of the message."""
     message = failure.message
@@ -104,7 +128,7 @@ def work(job: Job, events: Any) -> None:
     try:
         if not job.fresh and finished(target, job):
             return
-        run_one(job, tell)
+        _tell_if_kept(run_one(job, tell), target)
     except Stopped:
         sys.exit(STOPPED)
     except Exception as error:
@@ -114,12 +138,18 @@ def work(job: Job, events: Any) -> None:
             traceback.print_exc()
             message = f"{type(error).__name__}: {error}".partition("\n")[0]
         try:
-            target.write(failed(job, Failure(reason="error", step=0, message=message)), {})
+            _tell_if_kept(fail(target, job, Failure(reason="error", step=0, message=message)), target)
         except UserError:
             # A store that takes no record: the parent, which can tell somebody, will find so too.
             sys.exit(UNWRITABLE)
     finally:
         lock.release()
+
+
+def _tell_if_kept(record: Record, target: Store) -> None:
+    """Say why an attempt failed where its record cannot: the store keeps the finished run of before."""
+    if record.failure and target.record(record.run_id).status == "finished":
+        print(f"{record.spec.label} seed {record.spec.seed}: {record.failure.message}", file=sys.stderr)
 
 
 def stages_of(method: Any) -> tuple[str, ...]:
@@ -140,7 +170,7 @@ def budget_class(stages: Sequence[str], teachers: Sequence[str]) -> str:
 
 
 def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
-    """Train, evaluate, measure and store one run in this process; a diverged training is stored as failed."""
+    """Train, evaluate, measure and store one run in this process; a diverged training is recorded as failed (`fail`)."""
     spec, clocks = job.spec, Clocks(lambda: device.wait(job.device))
     device.prepare(job.device)
     job = dataclasses.replace(job, provenance=device.describe(job.device, job.provenance))
@@ -214,7 +244,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     except Diverged as error:
         failure = Failure(reason="diverged", step=error.step, message=str(error))
         checkpoint.remove()
-        return target.write(failed(job, failure), {})
+        return fail(target, job, failure)
 
     for one in learned:
         spent.forward[f"training {one.method} as a teacher"] = one.images

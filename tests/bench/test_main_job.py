@@ -157,7 +157,7 @@ def test_a_killed_run_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: 
         "@dataclass(frozen=True)\n"
         "class Method(bnn.Method):\n"
         "    def on_progress(self, network, t):\n"
-        "        if t > 0.4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        if t > 0.4 and not os.path.exists('spare'): os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "__init__.py").write_text("")
@@ -174,6 +174,18 @@ def test_a_killed_run_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: 
     assert by["pack.killer"].failure.reason == "killed"
     assert "SIGKILL" in by["pack.killer"].failure.message
     assert Path(done.stdout.strip()).exists()
+    # Spared, it goes on; made again and killed, it leaves what was finished.
+    Path("spare").touch()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    Path("spare").unlink()
+    finished = {r.spec.label: r for r in Store("s").records()}["pack.killer"]
+    done = subprocess.run([*command, "--fresh"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert "1 of 2 runs failed when made again" in done.stderr
+    assert "SIGKILL" in done.stderr
+    assert Store("s").record(finished.run_id) == finished
+    Store("s").verify(finished.run_id)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -181,7 +193,9 @@ def test_a_stop_of_all_saves_and_names_the_command_that_goes_on(tmp_path: Path, 
     """Ctrl-C, and a batch system's SIGTERM, go to every process of the command, the server of processes too."""
     command = [sys.executable, "-m", "lcrbench.bench.cli", "run", _spec(tmp_path), "--store", "s", "--workers", "1"]
     command += ["--methods", "bnn", "--images", "20000", "--save-every", "0.5"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [*command, "--fresh"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while not (saved := list((tmp_path / "s" / ".unfinished").glob("*"))) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -189,6 +203,7 @@ def test_a_stop_of_all_saves_and_names_the_command_that_goes_on(tmp_path: Path, 
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "to go on: lcrbench run" in err
+    assert "--fresh" not in err.partition("to go on: ")[2].partition(" (with --fresh")[0]
     assert "Traceback" not in err
     assert err.count("\n") == 1
     assert Store(tmp_path / "s").ids() == []

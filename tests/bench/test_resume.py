@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ import torch
 from lcrbench.bench import env, runner, spec, worker
 from lcrbench.bench.checkpoint import Checkpoint
 from lcrbench.bench.store import Store
-from lcrbench.bench.train import Stopped
+from lcrbench.bench.train import Diverged, Stopped
 from lcrbench.errors import UserError
 
 TABLES: dict[str, Any] = {
@@ -36,8 +39,6 @@ def job(root: Path, **change: Any) -> worker.Job:
 @pytest.fixture(autouse=True)
 def signals():
     """`run_one` listens to SIGTERM: give it back afterwards."""
-    import signal
-
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -201,14 +202,30 @@ def test_two_processes_on_one_store_train_each_run_once(tmp_path: Path) -> None:
     ]
     lines += ["[evaluation]", 'corruptions = ["fog"]', "severities = [1]", "[metrics.accuracy]"]
     (tmp_path / "s.toml").write_text("\n".join(lines))
-    command = [sys.executable, "-m", "lcrbench.bench.cli", "run", "s.toml", "--store", "s", "--workers", "1"]
+    # Each command writes down which of its runs told that they were training.
+    code = (
+        "import sys; from lcrbench.bench import cli, runner\n"
+        "class Progress(runner.Progress):\n"
+        "    def update(self, event):\n"
+        "        if event.phase == 'training': print(event.run_id, file=open(sys.argv[0], 'a'))\n"
+        "runner.Progress, sys.argv = Progress, sys.argv[1:]\n"
+        "cli.main()"
+    )
+    rest = ["run", "s.toml", "--store", "s", "--workers", "1"]
     both = [
-        subprocess.Popen([*command, "--out", f"report{i}"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code, f"trained{i}", *rest, "--out", f"report{i}"],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for i in range(2)
     ]
     for process in both:
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
+    trained = [set(path.read_text().split()) for path in tmp_path.glob("trained*")]
+    assert sorted(run_id for ids in trained for run_id in ids) == Store(tmp_path / "s").ids()
     store = Store(tmp_path / "s")
     assert len(store.ids()) == 2
     assert [store.record(i).status for i in store.ids()] == ["finished"] * 2
@@ -216,9 +233,91 @@ def test_two_processes_on_one_store_train_each_run_once(tmp_path: Path) -> None:
         store.verify(i)
 
 
+def ended(one: worker.Job, code: int) -> Any:
+    """Return the parent's view of a process that worked on a job and has ended."""
+    return runner._Cell(SimpleNamespace(exitcode=code), one, None)  # type: ignore[arg-type]
+
+
+def later(one: worker.Job, **change: Any) -> worker.Job:
+    """Return a job that a later command would start."""
+    provenance = one.provenance.model_copy(update={"created": "9999"} | change)
+    return dataclasses.replace(one, provenance=provenance)
+
+
+def test_a_failure_never_replaces_a_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = job(tmp_path)
+    target = Store(tmp_path)
+    assert runner._record_of(target, ended(one, -9)).status == "failed"
+    assert target.record(one.spec.run_id).status == "failed"
+    whole = worker.run_one(one)
+    fresh = later(dataclasses.replace(one, fresh=True))
+    stale = later(one, source="other")
+
+    # Killed after it had stored; killed, and another command's process finished it before this parent looked.
+    own = dataclasses.replace(one, fresh=True)
+    assert runner._record_of(target, ended(own, -9)).status == "finished"
+    assert runner._record_of(target, ended(later(one), -9)).status == "finished"
+    # A run made again, or one of other source: the attempt failed, and says so.
+    for again in (fresh, stale):
+        for code in (-9, worker.STOPPED, 1, 0):
+            assert runner._record_of(target, ended(again, code)).status == "failed"
+    assert target.record(one.spec.run_id) == whole
+    target.verify(one.spec.run_id)
+
+
+@pytest.mark.parametrize("error", [ValueError("no such thing"), UserError("no such thing"), None])
+def test_a_failure_told_by_the_process_never_replaces_a_finished_run(
+    tmp_path: Path, error: Exception | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = job(tmp_path)
+    whole = worker.run_one(one)
+
+    def breaks(*_: Any, **__: Any) -> None:
+        raise error or Diverged(3, "the loss diverged")
+
+    monkeypatch.setattr(worker, "train", breaks)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    for again in (later(dataclasses.replace(one, fresh=True)), later(one, source="other")):
+        worker.work(again, SimpleNamespace(send=lambda _: None))
+        assert ("no such thing" if error else "diverged") in capsys.readouterr().err
+        assert Store(tmp_path).record(one.spec.run_id) == whole
+        assert runner._record_of(Store(tmp_path), ended(again, 0)).status == "failed"
+
+
+def test_a_run_left_between_two_renames_is_put_back_and_not_trained(tmp_path: Path) -> None:
+    run_id = worker.run_one(job(tmp_path)).run_id
+    (tmp_path / run_id).rename(tmp_path / f".{run_id}.old")
+    assert runner._finished(Store(tmp_path), [run_id], env.source_hash(), "refuse", False) == {run_id}
+    assert (tmp_path / run_id).is_dir()
+
+
+def test_redo_leaves_alone_what_a_live_process_works_on(tmp_path: Path) -> None:
+    target = Store(tmp_path, create=True)
+    damaged = {target.unfinished(n) for n in ("a", "b")} | {target.teacher(n) for n in ("c", "d")}
+    drafts = {target.unfinished("e.new"), target.teacher("f.new")}
+    for path in damaged | drafts:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    run_id = worker.run_one(job(tmp_path)).run_id
+    (tmp_path / run_id / "weights.safetensors").unlink()
+    with target.lock("a"), target.lock("c"), target.lock(run_id):
+        assert runner._finished(target, [run_id], "", "refuse", True) == set()
+    assert target.ids() == [run_id]
+    assert {p.name for p in (*target.unfinished("").iterdir(), *target.teacher("").iterdir())} == {
+        "a",
+        "c",
+        "e.new",
+        "f.new",
+    }
+    runner._finished(target, [run_id], "", "refuse", True)
+    assert target.ids() == []
+    assert all(path.exists() for path in drafts)
+    assert len(list((tmp_path / ".damaged").iterdir())) == 5
+
+
 def test_stale_runs_are_refused_redone_or_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(runner, "_schedule", lambda jobs, *a: calls.extend(j.spec.run_id for j in jobs))
+    monkeypatch.setattr(runner, "_schedule", lambda jobs, *a: calls.extend(j.spec.run_id for j in jobs) or [])
     one = job(tmp_path)
     worker.run_one(one)
     grid = spec.make_grid(TABLES)
@@ -240,7 +339,7 @@ def test_stale_runs_are_refused_redone_or_kept(tmp_path: Path, monkeypatch: pyte
 
 def test_damaged_runs_are_refused_or_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(runner, "_schedule", lambda jobs, *a: calls.extend(j.spec.run_id for j in jobs))
+    monkeypatch.setattr(runner, "_schedule", lambda jobs, *a: calls.extend(j.spec.run_id for j in jobs) or [])
     run_id = worker.run_one(job(tmp_path)).run_id
     path = tmp_path / run_id / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1])

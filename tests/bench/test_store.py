@@ -105,6 +105,48 @@ def test_a_rewrite_replaces(tmp_path: Path) -> None:
     assert not (tmp_path / failed.run_id / "x").exists()
 
 
+def test_a_write_killed_between_its_renames_leaves_the_run_that_it_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = Store(tmp_path, create=True)
+    first = s.write(record(), {"x": b"1"})
+    real = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if path.suffix == ".new":
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", killed)
+            with pytest.raises(KeyboardInterrupt):
+                s.write(record(), {"x": b"2"})
+        assert not (tmp_path / first.run_id).exists()
+        for reader in (s, Store(tmp_path)):
+            assert reader.ids() == [first.run_id]
+            assert reader.record(first.run_id) == first
+            assert reader.read(first.run_id, "x") == b"1"
+            reader.verify(first.run_id)
+    s.restore(first.run_id)
+    assert (tmp_path / first.run_id).is_dir()
+    s.restore(first.run_id)
+    s.write(record(), {"x": b"2"})
+    assert s.read(first.run_id, "x") == b"2"
+    assert [p.name for p in tmp_path.iterdir()] == [first.run_id]
+
+
+def test_a_record_in_another_run_s_place_is_damage(tmp_path: Path) -> None:
+    s = Store(tmp_path, create=True)
+    run_id = s.write(record(), {}).run_id
+    (tmp_path / run_id).rename(tmp_path / spec(1).run_id)
+    with pytest.raises(stores.Damaged, match="another run"):
+        s.record(spec(1).run_id)
+    s.write(record().model_copy(update={"spec": spec(1)}), {})
+    with pytest.raises(stores.Damaged, match="another run"):
+        s.record(run_id)
+
+
 @pytest.mark.parametrize("cut", [0, 1, 100, -2])
 def test_damage_is_named(tmp_path: Path, cut: int) -> None:
     s = Store(tmp_path, create=True)
