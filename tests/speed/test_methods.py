@@ -4,7 +4,8 @@
 
 Each method's and each regularizer's step against the full-precision step of the same backbone, and a regularizer's against
 its method's. ResNet-20 at 32 px, batch 128, channels last, float32, one thread, CPU time of the process; the median of the
-rounds' ratios, with the quartiles. With LCRBENCH_PRICES=docs/step_prices.csv the table of the page of methods is written.
+rounds' ratios, with the quartiles. What a cache saves is priced over the epochs of the quick preset, its filling included.
+With LCRBENCH_PRICES=docs/step_prices.csv the rows that are measured replace those in the table of the page of methods.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from lcrbench import registry
 from lcrbench.models import network as networks
 
 ROUNDS = 9
+EPOCHS = 6  # of the quick preset
 COMMAND = "LCRBENCH_PRICES=docs/step_prices.csv tox run -e speed -- tests/speed/test_methods.py"
 Step = Callable[[], None]
 Quartiles = tuple[float, float, float]
@@ -35,13 +37,15 @@ def prices() -> Iterator[list[dict[str, object]]]:
     rows: list[dict[str, object]] = []
     yield rows
     if path := os.environ.get("LCRBENCH_PRICES"):
-        header = f"# Measured {datetime.now(UTC):%Y-%m-%d} by `{COMMAND}`, {ROUNDS} rounds\n"
+        found = pd.DataFrame(rows).assign(measured=f"{datetime.now(UTC):%Y-%m-%d %H:%M}").set_index("method")
+        if os.path.exists(path):
+            found = found.combine_first(pd.read_csv(path, comment="#", index_col="method"))[found.columns]
         with open(path, "w", encoding="utf-8") as file:
-            file.write(header + pd.DataFrame(rows).to_csv(index=False, float_format="%.3f"))
+            file.write(f"# By `{COMMAND}`, {ROUNDS} rounds\n" + found.to_csv(float_format="%.3f"))
 
 
-def stepper(method: str, backbone: str = "resnet20", batch: int = 128) -> Step:
-    """Return a function that takes one training step on the same images each time."""
+def stepper(method: str, backbone: str = "resnet20", batch: int = 128, epochs: int = 1) -> Step:
+    """Return a function that trains on one batch once in each of some epochs; caches are empty before the first."""
 
     def generator(name: str) -> torch.Generator:
         return torch.Generator().manual_seed(sum(map(ord, name)))
@@ -59,6 +63,12 @@ def stepper(method: str, backbone: str = "resnet20", batch: int = 128) -> Step:
     images = torch.rand(batch, 3, 32, 32, generator=generator("images")).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch) % 10
 
+    def train() -> None:
+        for term in terms:
+            getattr(term, "known", {}).clear()
+        for _ in range(epochs):
+            step()
+
     def step() -> None:
         for term in terms:
             term.begin(False)
@@ -70,7 +80,7 @@ def stepper(method: str, backbone: str = "resnet20", batch: int = 128) -> Step:
         loss.backward()
         optimizer.step()
 
-    return step
+    return train
 
 
 def ratios(step: Step, *bases: Step) -> list[Quartiles]:
@@ -124,9 +134,10 @@ def test_a_regularizers_step(benchmark, prices: list[dict[str, object]], base: s
 
 
 def price(benchmark, prices: list[dict[str, object]], method: str, base: str | None, limit: float | None) -> None:
-    step = stepper(method)
+    epochs = EPOCHS if "cache" in method else 1
+    step = stepper(method, epochs=epochs)
     names = ["full_precision", *([base] if base else [])]
-    found = ratios(step, *(stepper(name) for name in names))
+    found = ratios(step, *(stepper(name, epochs=epochs) for name in names))
     row: dict[str, object] = {"method": method}
     for column, quartiles in zip(("full_precision", "own_base"), [*found, (None,) * 3], strict=False):
         row |= dict(zip((f"{column}_low", column, f"{column}_high"), quartiles, strict=True))
