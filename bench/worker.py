@@ -89,7 +89,11 @@ def fail(store: Store, job: Job, failure: Failure) -> Record:
         return store.write(failed(job, failure), {})
     if stored.status == "failed":
         return store.write(failed(job, failure), {})
-    return stored if answers(stored, job) else failed(job, failure)
+    if not answers(stored, job):
+        return failed(job, failure)
+    # Killed after it had stored the run, a process has not forgotten its save.
+    store.unfinished(job.spec.run_id).unlink(missing_ok=True)
+    return stored
 
 
 def failed(job: Job, failure: Failure) -> Record:
@@ -127,6 +131,7 @@ def work(job: Job, events: Any) -> None:
 
     try:
         if not job.fresh and finished(target, job):
+            target.unfinished(job.spec.run_id).unlink(missing_ok=True)
             return
         _tell_if_kept(run_one(job, tell), target)
     except Stopped:

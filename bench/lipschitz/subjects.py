@@ -49,7 +49,7 @@ def of_run(store: str, prefix: str, source: str | None = None, device: str = "cp
     mean, std = (list(map(float, v)) for v in (dataset.mean, dataset.std))
     classes = len(spec.data.classes)
     network = networks.build(choice, spec.backbone, classes, spec.data.size, mean, std, generator)
-    path = found.root / record.run_id / WEIGHTS
+    path = found.folder(record.run_id) / WEIGHTS
     try:
         network.load_state_dict(load_file(path))
     except (OSError, RuntimeError) as error:

@@ -255,8 +255,12 @@ def test_a_failure_never_replaces_a_finished_run(tmp_path: Path, capsys: pytest.
 
     # Killed after it had stored; killed, and another command's process finished it before this parent looked.
     own = dataclasses.replace(one, fresh=True)
-    assert runner._record_of(target, ended(own, -9)).status == "finished"
-    assert runner._record_of(target, ended(later(one), -9)).status == "finished"
+    save = target.unfinished(one.spec.run_id)
+    for killed in (own, later(one)):
+        save.parent.mkdir(exist_ok=True)
+        save.write_bytes(b"what a killed process had not forgotten yet")
+        assert runner._record_of(target, ended(killed, -9)).status == "finished"
+        assert not save.exists()
     # A run made again, or one of other source: the attempt failed, and says so.
     for again in (fresh, stale):
         for code in (-9, worker.STOPPED, 1, 0):
