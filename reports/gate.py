@@ -19,7 +19,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from xml.etree import ElementTree
 
 import numpy as np
@@ -32,6 +32,7 @@ from lcrbench.bench.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, Key, Row, read
 
+F = TypeVar("F", bound=Frozen)
 Outcome = Literal["pass", "regression", "not comparable", "inconclusive"]
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "regression": 1, "not comparable": 2, "inconclusive": 3}
 
@@ -346,19 +347,22 @@ def endpoints(record: Record) -> tuple[dict[str, float], dict[str, bool]]:
 
 def load(path: Path) -> Reference:
     """Read a reference; raises `UserError` that names the file if it is missing, damaged or of a newer version."""
+    return load_as(path, Reference, REFERENCE_VERSION, "reference", "lcrbench reference update")
+
+
+def load_as(path: Path, model: type[F], version: int, what: str, writer: str) -> F:
+    """Read a versioned JSON file that the command `writer` wrote; raises `UserError` as `load` does."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if data["version"] > REFERENCE_VERSION:
-            raise UserError(f"{path} is of version {data['version']}, newer than {REFERENCE_VERSION}")
-        return Reference.model_validate(data)
+        if data["version"] > version:
+            raise UserError(f"{path} is of version {data['version']}, newer than {version}")
+        return model.model_validate(data)
     except OSError as error:
-        raise UserError(
-            f"cannot read the reference {path}: {error.strerror}; `lcrbench reference update` writes one"
-        ) from error
+        raise UserError(f"cannot read the reference {path}: {error.strerror}; `{writer}` writes one") from error
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path} is not a reference that lcrbench wrote ({type(error).__name__})") from error
+        raise UserError(f"{path} is not a {what} that lcrbench wrote ({type(error).__name__})") from error
 
 
 def update(path: Path, store: Store, reason: str, *, methods: Sequence[str] | None = None) -> Reference:

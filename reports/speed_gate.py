@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from lcrbench.bench.budget import Frozen
 from lcrbench.errors import UserError, unknown
-from lcrbench.reports.gate import Outcome, save
+from lcrbench.reports.gate import Outcome, load_as, save
 
 VERSION = 1
 
@@ -100,19 +100,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def load(path: Path) -> SpeedReference:
     """Read a reference; raises `UserError` that names the file if it is missing, damaged or of a newer version."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["version"] > VERSION:
-            raise UserError(f"{path} is of version {data['version']}, newer than {VERSION}")
-        return SpeedReference.model_validate(data)
-    except OSError as error:
-        raise UserError(
-            f"cannot read the reference {path}: {error.strerror}; `lcrbench reference speed` writes one"
-        ) from error
-    except (ValidationError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is not a reference of speed that lcrbench wrote ({type(error).__name__})") from error
+    return load_as(path, SpeedReference, VERSION, "reference of speed", "lcrbench reference speed")
 
 
 def update(path: Path, run: Path, reason: str, *, base: str = "") -> SpeedReference:
