@@ -11,6 +11,7 @@ import torch
 
 from lcrbench.bench.evaluate import float32_only
 from lcrbench.bench.schema import Provenance
+from lcrbench.corruptions.engine import available_threads
 from lcrbench.errors import UserError
 
 # Each process on an accelerator keeps a context of half a gigabyte there, and they take turns.
@@ -40,7 +41,7 @@ def workers(device: str, unit: str) -> int:
 
     Under a budget in seconds of an accelerator it is one, since its seconds would be shared.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_threads()
     return cores if device == "cpu" else 1 if unit == "seconds" else min(cores, SHARING)
 
 
