@@ -133,7 +133,9 @@ def median_gap(a: Sequence[ArrayLike], b: Sequence[ArrayLike]) -> Gap:
 
     With one seed a side the images are resampled, in pairs, and the answer is about these two networks. With more, each
     resample draws seeds of either side and then images, the same for all (hierarchical bootstrap). The p-value is twice
-    the smaller share of resamples on one side of 0, counting the sample itself.
+    the smaller share of resamples on one side of 0, counting the sample itself; where none lies on that side, which says
+    no more than p < 2 / resamples, it is the normal one of the difference over the resamples' standard deviation, if
+    that is smaller: a correction over many comparisons needs it.
     """
     sides = [np.stack([np.asarray(x, dtype=np.float64) for x in side]) for side in (a, b)]
     n = sides[0].shape[1]
@@ -148,10 +150,13 @@ def median_gap(a: Sequence[ArrayLike], b: Sequence[ArrayLike]) -> Gap:
         parts.append(means[0] - means[1])
     gaps = np.concatenate(parts)
     low, high = np.quantile(gaps, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    tail = min((gaps <= 0).sum(), (gaps >= 0).sum())
+    tail = int(min((gaps <= 0).sum(), (gaps >= 0).sum()))
+    p = min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))
+    if tail == 0:
+        p = min(p, float(2 * stats.norm.sf(abs(value) / max(float(gaps.std()), 1e-300))))
     how = "bootstrap over seeds and images 95 %" if nested else "paired bootstrap over images 95 %"
     count = sum(len(side) for side in sides) if nested else n
-    return Gap(Interval(value, float(low), float(high), count, how), min(1.0, 2 * (int(tail) + 1) / (RESAMPLES + 1)))
+    return Gap(Interval(value, float(low), float(high), count, how), p)
 
 
 def correlation(x: ArrayLike, y: ArrayLike) -> Interval:

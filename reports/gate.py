@@ -19,7 +19,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from xml.etree import ElementTree
 
 import numpy as np
@@ -49,7 +49,7 @@ class MethodReference(Frozen):
     identity: dict[str, Any]
     values: dict[str, dict[int, float]]
     better: dict[str, bool]
-    units: dict[str, str] = Field(default={}, description="unit of each metric")
+    units: dict[str, str] = Field(default={}, description="unit of each endpoint")
     runs: dict[int, str] = Field(default={}, description="run id of each seed")
     written: dict[int, str] = Field(default={}, description="when each seed's record was written")
 
@@ -213,7 +213,7 @@ def _check_one(
     stale = _stale(finished, held, commit, source)
     if stale:
         return refuse(f"the candidate is stale: {stale}")
-    values = {r.spec.seed: v for r in finished if (v := endpoints(r)[0].get(endpoint)) is not None}
+    values = {r.spec.seed: e.value for r in finished if (e := endpoints(r).get(endpoint)) is not None}
     missing = [r.spec.seed for r in finished if r.spec.seed not in values]
     if missing:
         return refuse(f"seed {missing[0]} did not measure {endpoint}")
@@ -275,7 +275,8 @@ def _stale(finished: list[Record], held: MethodReference, commit: str | None, so
 
 
 def _is_fraction(endpoint: str, held: MethodReference) -> bool:
-    return endpoint in (DEFAULT_ENDPOINT, "clean_accuracy") or held.units.get(endpoint.partition(":")[0]) == "fraction"
+    unit = held.units.get(endpoint, "")
+    return endpoint in (DEFAULT_ENDPOINT, "clean_accuracy") or unit == "fraction" or unit.startswith("fraction of")
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> int:
@@ -321,28 +322,36 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def endpoints(record: Record) -> tuple[dict[str, float], dict[str, bool]]:
-    """Return a record's values by endpoint name, and whether higher is better.
+class Endpoint(NamedTuple):
+    """One number of a record that a gate may compare; `better`: whether higher is."""
+
+    value: float
+    better: bool
+    unit: str
+
+
+def endpoints(record: Record) -> dict[str, Endpoint]:
+    """Return what a record offers to compare, by name.
 
     `corruption_accuracy` (1 - mean corruption error over the common corruptions) and `clean_accuracy` come first; any other
-    metric with a direction is named `metric[:corruption][:severity][:statistic]`.
+    metric with a direction is named `metric[:corruption][:severity][:norm[-radius in 1/255 pixel units]][:statistic]`.
     """
-    values: dict[str, float] = {}
-    better: dict[str, bool] = {}
+    found: dict[str, Endpoint] = {}
     for m in record.measurements:
         key = Key.of(m)
         if key == COMMON_ERROR:
-            values[DEFAULT_ENDPOINT], better[DEFAULT_ENDPOINT] = 1 - m.value, True
+            found[DEFAULT_ENDPOINT] = Endpoint(1 - m.value, True, "fraction")
         elif key == CLEAN:
-            values["clean_accuracy"], better["clean_accuracy"] = m.value, True
+            found["clean_accuracy"] = Endpoint(m.value, True, "fraction")
     for m in record.measurements:
         info = record.metrics.get(m.metric)
-        if info is None or info.higher_is_better is None or m.radius is not None or m.layer:
+        if info is None or info.higher_is_better is None or m.layer:
             continue
-        parts = [m.metric, m.corruption, str(m.severity or ""), "" if m.statistic == "mean" else m.statistic]
+        ball = m.norm if m.radius is None else f"{m.norm}-{m.radius * 255:g}"
+        parts = [m.metric, m.corruption, str(m.severity or ""), ball, "" if m.statistic == "mean" else m.statistic]
         name = ":".join(p for p in parts if p)
-        values[name], better[name] = m.value, info.higher_is_better
-    return values, better
+        found[name] = Endpoint(m.value, info.higher_is_better, info.kind(m.statistic).unit)
+    return found
 
 
 def load(path: Path) -> Reference:
@@ -398,18 +407,18 @@ def update(path: Path, store: Store, reason: str, *, methods: Sequence[str] | No
                 )
         values: dict[str, dict[int, float]] = {}
         better: dict[str, bool] = {}
+        units: dict[str, str] = {}
         for record in records:
-            found, directions = endpoints(record)
-            better |= directions
-            for endpoint, value in found.items():
-                values.setdefault(endpoint, {})[record.spec.seed] = value
+            for name_of, e in endpoints(record).items():
+                values.setdefault(name_of, {})[record.spec.seed] = e.value
+                better[name_of], units[name_of] = e.better, e.unit
             created = max(created, record.provenance.created)
             commits.add(record.provenance.commit)
         kept[name] = MethodReference(
             identity=first,
             values=values,
             better=better,
-            units={metric: info.unit for metric, info in records[0].metrics.items()},
+            units=units,
             runs={r.spec.seed: r.run_id for r in records},
             written={r.spec.seed: r.provenance.created for r in records},
         )

@@ -1,7 +1,8 @@
 """The Lipschitz part of a report: which networks move less, which orders the search can tell, and what each layer does.
 
-Everything is read from records. Where `lcrbench lipschitz` has measured the runs of a store, its records (in the store's
-folder `lipschitz`) stand in for the runs' own figures, if they cover as many runs.
+Everything is read from records: the runs' own, and those that `lcrbench lipschitz` made of them (in the store's folder
+`lipschitz`). A search's figures are all of one search, that which covers most runs, of those the latest: figures of
+searches that look harder or less hard do not compare. Every other metric is the latest that is known of a run.
 
 Networks are ranked by figures that have no scale: kappa, the gain over the size of the logits, and the smallest radius with
 a found flip; never by the change of the logits itself. An order of two methods counts only where all of these hold:
@@ -9,11 +10,11 @@ a found flip; never by the change of the logits itself. An order of two methods 
 - every effort that was searched (the quick one, and a longer one where there is one) finds the same order;
 - the bootstrap interval of the difference of medians leaves out 0: over images, in pairs, with one seed a method; over seeds
   and images with several;
-- p < .05 after Holm's correction over the pairs of a figure: that bootstrap's p with one seed, with several Welch's over
-  seeds.
+- p < .05 after Holm's correction: that bootstrap's p with one seed, with several Welch's over seeds. One figure, kappa at
+  the middle radius, is the primary one, corrected over its pairs; all others together are corrected over their pairs and
+  figures.
 
-Otherwise the two are *not separated*, and share their ranks. Nothing corrects across figures: one of them, kappa at the
-middle radius, is the primary one, and the others describe.
+Otherwise the two are *not separated*, and share their ranks.
 """
 
 from __future__ import annotations
@@ -127,8 +128,20 @@ class Lipschitz:
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        """Return the verdict on each pair of methods in each figure; Holm's correction runs over the pairs of one."""
-        return [v for figure in self.figures for v in _judge(self, figure)]
+        """Return the verdict on each pair of methods in each figure.
+
+        Holm's correction runs over the pairs of the primary figure, and over the pairs and figures of all others together.
+        """
+        compared = [c for figure in self.figures for c in _compare(self, figure)]
+        verdicts = {}
+        for primary in (True, False):
+            family = [c for c in compared if (c.figure == self.primary) == primary]
+            for c, p in zip(family, holm([c.p for c in family]), strict=True):
+                why = _why(self, c, p, len(family))
+                verdicts[c.first.index, c.second.index, c.figure] = Verdict(
+                    c.first, c.second, c.figure, c.gaps[-1], p, not why, why
+                )
+        return [verdicts[c.first.index, c.second.index, c.figure] for c in compared]
 
     def rank(self, row: Row, figure: Figure) -> str:
         """Return a method's place in a figure: a range where others are not separated from it, "" if not measured."""
@@ -144,60 +157,132 @@ def _named(figures: dict[str, np.ndarray]) -> list[str]:
     return [k for k in figures if k.startswith("lipschitz/") and k.count("/") == 4]
 
 
+SEARCHED = (
+    "lipschitz_kappa",
+    "lipschitz_relative_gain",
+    "lipschitz_flip_radius",
+    "lipschitz_modulus",
+    "lipschitz_slope",
+    "lipschitz_shell",
+)
+"""The metrics that share one search."""
+
+
+class _Source(NamedTuple):
+    """A record about a run's network, and the store that holds it: the run's own, or one of the folder `lipschitz`."""
+
+    store: Store
+    record: Record
+
+    @property
+    def created(self) -> str:
+        return self.record.provenance.created
+
+    @property
+    def metrics(self) -> set[str]:
+        """Return the Lipschitz metrics that the record measured: also those of which nothing could be said."""
+        said = {m.metric for m in self.record.measurements} | set(self.record.left_out)
+        return {name for name in said if name.startswith("lipschitz_")}
+
+    @property
+    def search(self) -> str:
+        """Return by which options the record searched, as text; "" if it holds no search."""
+        each = [self.record.spec.metrics.get(name) for name in SEARCHED if name in self.metrics]
+        return "\n".join(sorted({json.dumps(options, sort_keys=True) for options in each}))
+
+
 def read(setting: Setting, store: Store) -> Lipschitz | None:
-    """Return the Lipschitz figures of a setting's finished runs; None if nothing was measured."""
+    """Return the Lipschitz figures of a setting's finished runs; None if nothing was measured.
+
+    Runs without the search that is shown are left out, unless no run of their method has it.
+    """
     runs = [run for row in setting.rows for run in row.runs]
-    sources = [{r.run_id: (store, r) for r in runs if any(m.metric in _SEARCHED for m in r.measurements)}]
-    apart: dict[str, dict[str, tuple[Store, Record]]] = defaultdict(dict)
-    notes = []
-    if (store.root / FOLDER).is_dir():
-        extra = Store(store.root / FOLDER)
-        by_run = {_apart(r.spec): r for r in runs}
-        for run_id in extra.ids():
-            try:
-                record = extra.record(run_id)
-            except UserError as error:
-                notes.append(str(error).replace(str(store.root) + "/", ""))
-                continue
-            run = by_run.get(_apart(record.spec))
-            # A run that was made again has another ledger: figures of the earlier one say nothing about it.
-            if run is not None and run.ledger == record.ledger:
-                apart[json.dumps(record.spec.metrics, sort_keys=True)][run.run_id] = (extra, record)
-    sources += sorted(apart.values(), key=lambda s: max(r.provenance.created for _, r in s.values()))
-    source = max(enumerate(sources), key=lambda s: (len(s[1]), s[0]))[1]
-    if not source:
-        # Layers may have been measured without a search.
-        source = {r.run_id: (store, r) for r in runs if any(m.metric.startswith("lipschitz_") for m in r.measurements)}
-    if not source:
+    notes: list[str] = []
+    sources = {run.run_id: [_Source(store, run)] for run in runs}
+    for run_id, source in _apart(store, runs, notes):
+        sources[run_id].append(source)
+    if not any(s.metrics for known in sources.values() for s in known):
         return None
+    searched = _one_search(sources)
+
+    def about(run: Record) -> Record | None:
+        """Return the run with what is shown of it; None if there is nothing, or only what no search goes with."""
+        by_metric: dict[str, _Source] = {}
+        for source in sources[run.run_id]:
+            by_metric |= dict.fromkeys(source.metrics - set(SEARCHED), source)
+        if run.run_id in searched:
+            by_metric |= dict.fromkeys(searched[run.run_id].metrics & set(SEARCHED), searched[run.run_id])
+        if not by_metric:
+            return None
+        shown = [m for name, s in by_metric.items() for m in s.record.measurements if m.metric == name]
+        others = [m for m in run.measurements if not m.metric.startswith("lipschitz_")]
+        return run.model_copy(update={"measurements": (*others, *shown)})
+
     rows: list[Row] = []
     by_image: dict[int, list[dict[str, np.ndarray]]] = {}
+    left_out = 0
     for row in setting.rows:
-        used = [source[r.run_id] for r in row.runs if r.run_id in source]
+        whole = [run for run in row.runs if run.run_id in searched] or list(row.runs)
+        used = [known for run in whole if (known := about(run)) is not None]
+        left_out += len(row.runs) - len([run for run in used if run.run_id in searched])
         if not used:
             continue
         values = {k: v for k, v in row.values.items() if not k.metric.startswith("lipschitz_")}
-        for _, record in used:
-            for m in record.measurements:
+        for run in used:
+            for m in run.measurements:
                 if m.metric.startswith("lipschitz_"):
                     values.setdefault(Key.of(m), []).append(m)
-        rows.append(replace(row, runs=tuple(r for _, r in used), values=values, _estimates={}))
+        rows.append(replace(row, runs=tuple(used), values=values, _estimates={}))
         by_image[row.index] = []
-        for place, record in used:
+        for source in (searched[run.run_id] for run in used if run.run_id in searched):
             try:
-                by_image[row.index].append(place.by_image(record.run_id))
+                by_image[row.index].append(source.store.by_image(source.record.run_id))
             except UserError as error:
-                notes.append(str(error).replace(str(store.root) + "/", ""))
-    left_out = len(runs) - len(source)
-    if left_out:
-        notes.append(f"{left_out} of {len(runs)} runs have no figures by this search and are left out.")
+                notes.append(_inside(store, error))
+    if searched and left_out:
+        notes.append(f"{left_out} of {len(runs)} runs have no figures by this search.")
     return Lipschitz(rows, by_image, notes)
 
 
-_SEARCHED = ("lipschitz_kappa", "lipschitz_relative_gain", "lipschitz_flip_radius")
+def _apart(store: Store, runs: Sequence[Record], notes: list[str]) -> list[tuple[str, _Source]]:
+    """Return what `lcrbench lipschitz` recorded of these runs, each with the run's id, the latest last."""
+    if not (store.root / FOLDER).is_dir():
+        return []
+    extra = Store(store.root / FOLDER)
+    by_spec = {_identity(r.spec): r for r in runs}
+    found = []
+    for run_id in extra.ids():
+        try:
+            record = extra.record(run_id)
+        except UserError as error:
+            notes.append(_inside(store, error))
+            continue
+        run = by_spec.get(_identity(record.spec))
+        # A run that was made again has another ledger: figures of the earlier one say nothing about it.
+        if run is not None and run.ledger == record.ledger:
+            found.append((run.run_id, _Source(extra, record)))
+    return sorted(found, key=lambda known: known[1].created)
 
 
-def _apart(spec: RunSpec) -> str:
+def _one_search(sources: dict[str, list[_Source]]) -> dict[str, _Source]:
+    """Return for each run the record whose search is shown: by the options that cover most runs, of those the latest."""
+    by_options: dict[str, dict[str, _Source]] = defaultdict(dict)
+    for run_id, known in sources.items():
+        for source in known:
+            if source.search:
+                by_options[source.search][run_id] = source
+
+    def later(place: int, found: dict[str, _Source]) -> tuple[int, str, int]:
+        return len(found), max(s.created for s in found.values()), place
+
+    return max(enumerate(by_options.values()), key=lambda known: later(*known), default=(0, {}))[1]
+
+
+def _inside(store: Store, error: UserError) -> str:
+    return str(error).replace(str(store.root) + "/", "")
+
+
+def _identity(spec: RunSpec) -> str:
     return json.dumps(spec.model_dump(mode="json", exclude={"metrics"}), sort_keys=True)
 
 
@@ -213,9 +298,19 @@ def of_networks(networks: Sequence[tuple[str, Sequence[Measurement], dict[str, n
     return Lipschitz(list(rows.values()), dict(by_image))
 
 
-def _judge(found: Lipschitz, figure: Figure) -> list[Verdict]:
+class _Compared(NamedTuple):
+    """A pair of methods in one figure: the difference of medians by each effort, and the p-value of the longest."""
+
+    first: Row
+    second: Row
+    figure: Figure
+    gaps: list[Interval]
+    p: float
+
+
+def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
     have = [r for r in found.rows if found.by_image[r.index] and all(_of(s, figure) for s in found.by_image[r.index])]
-    pairs, gaps = [], []
+    compared = []
     for a, b in itertools.combinations([r for r in have if not r.aside], 2):
         seeds = [found.by_image[r.index] for r in (a, b)]
         images = [s["lipschitz/images"] for side in seeds for s in side]
@@ -225,30 +320,28 @@ def _judge(found: Lipschitz, figure: Figure) -> list[Verdict]:
         if not efforts:
             continue
         values = [[[_of(s, figure)[e] for s in side] for side in seeds] for e in efforts]
-        pairs.append((a, b))
-        gaps.append([stats.median_gap(*sides) for sides in values])
+        gaps = [stats.median_gap(*sides) for sides in values]
+        p = gaps[-1].p
         if all(len(side) > 1 for side in seeds):
             over_seeds = welch(*([float(np.median(v)) for v in side] for side in values[-1]))
             p = 1.0 if over_seeds is None or np.isnan(over_seeds[1]) else over_seeds[1]
-            gaps[-1][-1] = gaps[-1][-1]._replace(p=p)
-    verdicts = []
-    for (a, b), by_effort, p in zip(pairs, gaps, holm([g[-1].p for g in gaps]), strict=True):
-        gap = by_effort[-1].interval
-        orders = {np.sign(g.interval.value) for g in by_effort}
-        if {-1.0, 1.0} <= orders:
-            why = "the quick and the longer search disagree on the order"
-        elif 0.0 in orders:
-            why = "a search finds no difference"
-        elif min(len(found.by_image[r.index]) for r in (a, b)) == 1 < max(len(found.by_image[r.index]) for r in (a, b)):
-            why = "one of them has a single seed, which says nothing about its method"
-        elif gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
-            why = "the interval of the difference holds 0"
-        elif p >= ALPHA:
-            why = f"p = {p:.2g} after Holm over {len(pairs)} pairs"
-        else:
-            why = ""
-        verdicts.append(Verdict(a, b, figure, gap, p, not why, why))
-    return verdicts
+        compared.append(_Compared(a, b, figure, [g.interval for g in gaps], p))
+    return compared
+
+
+def _why(found: Lipschitz, c: _Compared, p: float, family: int) -> str:
+    """Return why two methods are not separated, "" if they are; p after the correction over so many comparisons."""
+    gap, orders = c.gaps[-1], {np.sign(g.value) for g in c.gaps}
+    seeds = [len(found.by_image[r.index]) for r in (c.first, c.second)]
+    if {-1.0, 1.0} <= orders:
+        return "the quick and the longer search disagree on the order"
+    if 0.0 in orders:
+        return "a search finds no difference"
+    if min(seeds) == 1 < max(seeds):
+        return "one of them has a single seed, which says nothing about its method"
+    if gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
+        return "the interval of the difference holds 0"
+    return f"p = {p:.2g} after Holm over {family} comparisons" if p >= ALPHA else ""
 
 
 def _of(figures: dict[str, np.ndarray], figure: Figure) -> dict[str, np.ndarray]:
@@ -278,7 +371,7 @@ WHY = (
     "logits, in evaluation mode: kappa below 1 proves nothing. A longer search raises them by different amounts in "
     "different networks, most where gradients mislead, so an order found by one effort alone may be the search's and "
     "not the networks'. Methods are 'not separated' where the efforts disagree, where the interval of the difference "
-    "holds 0, or where p is not below .05 after Holm over the pairs."
+    "holds 0, or where p is not below .05 after Holm's correction."
 )
 SCALE = (
     "The change of the logits itself ranks nothing: multiplying the last layer by 10 multiplies it by 10 and changes "
@@ -512,8 +605,8 @@ def separation_table(found: Lipschitz) -> Table:
     notes = [f"Intervals: 95 % bootstrap over {unit}. Flip radii in 1/255 pixel units.", effort_note(found)]
     if found.primary and any(v.figure != found.primary for v in found.verdicts):
         notes.append(
-            f"The primary figure is {found.primary.words}. Holm's correction runs over the pairs of one figure and not "
-            "across figures, so the verdicts of all others are descriptive."
+            f"The primary figure is {found.primary.words}: Holm's correction runs over its pairs, and apart from it over "
+            "the pairs and figures of all others together."
         )
     if len(rows) > MOST_PAIRS:
         notes.append(f"The first {MOST_PAIRS} of {len(rows)} pairs; the CSV file holds all.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from lcrbench.bench.schema import MetricInfo
 from lcrbench.reports.comparison import Comparison
 from lcrbench.reports.words import plural
 
@@ -96,12 +97,20 @@ def methods_notes(compared: Comparison) -> list[dict[str, str]]:
     ]
     seen = {name: info for s in compared.settings for name, info in s.metrics.items()}
     listed = "; ".join(
-        f"{name} ({info.unit}, {_direction(info.higher_is_better)}, {info.bound}): {info.summary}"
+        f"{name} ({info.unit}, {_direction(info.higher_is_better)}, {info.bound}): {info.summary}{_others(info)}"
         for name, info in sorted(seen.items())
     )
     if listed:
         notes.append(("Metrics of this report", listed))
     return [{"title": title, "text": text} for title, text in notes]
+
+
+def _others(info: MetricInfo) -> str:
+    """Return what the statistics of another unit or bound than the metric's are."""
+    kinds: dict[str, list[str]] = {}
+    for name, kind in info.other.items():
+        kinds.setdefault(f"{kind.unit}, {kind.bound}", []).append(f"'{name}'")
+    return "".join(f" {', '.join(names)}: {words}." for words, names in kinds.items())
 
 
 def _direction(higher_is_better: bool | None) -> str:

@@ -123,7 +123,7 @@ def main_table(setting: Setting, outcomes: Outcomes | None = None) -> Table:
         columns += [Column(name, "%, AlexNet 100", "Normalized", False, 1) for name in ("mCE", "relative mCE")]
     lipschitz = lipschitz_key(setting)
     if lipschitz:
-        info = setting.metrics[lipschitz.metric]
+        info = setting.metrics[lipschitz.metric].kind(lipschitz.statistic)
         bound = {"lower": "lower bound", "upper": "upper bound"}.get(info.bound, info.bound)
         where = f"{norm_text(lipschitz.norm)}, {radius_text(lipschitz.radius)}".removesuffix(", ")
         columns.append(Column(f"median, {bound}", f"{where}, {info.unit}", "Kappa", None, 2))
@@ -400,16 +400,16 @@ def generic_table(setting: Setting, most: int = MOST_COLUMNS) -> Table | None:
         if metric in special:
             continue
         for key in setting.keys(metric):
-            kind = {"lower": "lower bound", "upper": "upper bound", "estimate": "estimate"}.get(info.bound, "")
+            kind = info.kind(key.statistic)
             parts = [
                 "" if key.statistic == "mean" else key.statistic,
                 key.layer and f"layer {key.layer}",
                 f"{key.corruption} {key.severity or ''}".strip(),
                 norm_text(key.norm),
                 radius_text(key.radius),
-                kind,
+                {"lower": "lower bound", "upper": "upper bound", "estimate": "estimate"}.get(kind.bound, ""),
             ]
-            label = ", ".join([metric, *[p for p in parts if p]]) + f" ({info.unit})"
+            label = ", ".join([metric, *[p for p in parts if p]]) + f" ({kind.unit})"
             cells = tuple(Cell.of(r.estimate(key)) for r in shown)
             rows.append(TableRow(label, cells, info.higher_is_better is not None, info.summary, group=key.corruption))
     if not rows:

@@ -65,10 +65,19 @@ class TestMedianGap:
         gap = stats.median_gap([1.1 * x], [x])
         assert gap.interval.value == pytest.approx(0.1 * np.median(x))
         assert 0 < gap.interval.low < gap.interval.high
-        assert gap.p == pytest.approx(2 / 2001)
+        assert 0 < gap.p < 2 / 2001, "no resample lies on the other side: the normal tail tells how far that is"
         assert "paired" in gap.interval.how
         turned = stats.median_gap([x], [1.1 * x])
         assert turned.interval.value == pytest.approx(-gap.interval.value)
+
+    def test_far_in_the_tail_it_is_the_normal_p(self) -> None:
+        """Of normal images a sample's median has variance pi / (2 n) times theirs, as n grows."""
+        z = np.random.default_rng(0).normal(size=2000)
+        shift = 6 * np.sqrt(np.pi / 2 / 2000)
+        p = stats.median_gap([z - np.median(z) + shift], [np.zeros(2000)]).p
+        assert 5 < scipy.stats.norm.isf(p / 2) < 7
+        near = stats.median_gap([z - np.median(z) + shift / 3], [np.zeros(2000)]).p
+        assert near == pytest.approx(2 * scipy.stats.norm.sf(2), rel=0.5)
 
     def test_of_seeds_is_as_wide_as_the_seeds_are_apart(self) -> None:
         rng = np.random.default_rng(0)

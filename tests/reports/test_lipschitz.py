@@ -91,7 +91,29 @@ def test_many_pairs_are_corrected(tmp_path: Path) -> None:
     assert [v.p for v in told] == pytest.approx(holm(raw))
     saved = [v for v, p in zip(told, raw, strict=True) if p < 0.05 <= v.p]
     assert saved
-    assert all(not v.separated and "after Holm over 6 pairs" in v.why for v in saved)
+    assert all(not v.separated and "after Holm over 6 comparisons" in v.why for v in saved)
+
+
+def test_the_other_figures_are_corrected_together(tmp_path: Path) -> None:
+    """Kappa at the outer radii and the relative gain: six pairs each, in one family; the primary figure in its own."""
+    found = found_in(tmp_path)
+    others = [f for f in found.figures if f != found.primary]
+    assert len(others) == 5
+    keys = [f"lipschitz/{make_store.EFFORTS[0]}/{f.name}/{f.norm}/{f.radius_255:g}" for f in others]
+    for index, row in enumerate(found.rows):
+        draw = np.random.default_rng(20 + index)
+        for key in keys:
+            found.by_image[row.index][0][key] = 1 + draw.normal(0.15 * index, 0.3, make_store.IMAGES)
+    raw = [
+        stats.median_gap([found.by_image[a.index][0][key]], [found.by_image[b.index][0][key]]).p
+        for key in keys
+        for a, b in itertools.combinations(found.rows, 2)
+    ]
+    told = [v for v in found.verdicts if v.figure != found.primary]
+    assert [v.p for v in told] == pytest.approx(holm(raw))
+    assert any(v.separated for v in told)
+    alone = [p for k in range(5) for p in holm(raw[6 * k : 6 * k + 6])]
+    assert any(p < 0.05 <= v.p for v, p in zip(told, alone, strict=True)), "more figures are more chances"
 
 
 def test_tables_say_what_they_must(tmp_path: Path) -> None:
@@ -227,7 +249,7 @@ def test_one_figure_is_primary(tmp_path: Path) -> None:
     assert found.primary == Figure("kappa", "l2", 16.0)
     table = lipschitz.separation_table(found)
     assert sum("(primary)" in r.label for r in table.rows) == 6
-    assert "verdicts of all others are descriptive" in " ".join(table.notes)
+    assert "pairs and figures of all others together" in " ".join(table.notes)
 
 
 def test_a_proxy_of_0_in_one_layer_has_no_mean() -> None:
@@ -288,6 +310,68 @@ def test_records_of_the_command_stand_in_for_the_runs_own(tmp_path: Path) -> Non
     found = lipschitz.read(comparison.read(Store(tmp_path)).settings[0], Store(tmp_path))
     assert found is not None
     assert found.efforts == list(make_store.EFFORTS[:1])
+
+
+def apart(store: Store, label: str, only: tuple[str, ...], metrics: dict[str, object], **change: object) -> None:
+    """Write a record as the command does: of a run, with some of its metrics, each number ten times the run's own."""
+    record, files = make_store.make(label, 0, created=str(change.get("created", make_store.CREATED)))
+    spec = record.spec.model_copy(update={"metrics": metrics})
+    kept = tuple(m.model_copy(update={"value": 10 * m.value}) for m in record.measurements if m.metric.startswith(only))
+    update = {"spec": spec, "run_id": spec.run_id, "measurements": kept}
+    Store(store.root / lipschitz.FOLDER, create=True).write(record.model_copy(update=update), files)
+
+
+def test_what_one_record_lacks_comes_from_the_other(tmp_path: Path) -> None:
+    """Layers measured apart leave the run's own search in place, and a search of fewer runs is not shown beside it."""
+    store = Store(tmp_path, create=True)
+    for label in METHODS:
+        make_store.add(store, label, 0)
+    apart(store, "irnet", ("lipschitz_norms", "lipschitz_clever"), {"lipschitz_norms": {}})
+    apart(store, "bnn", ("lipschitz_kappa",), {"lipschitz_kappa": {"steps": 60}})
+    found = lipschitz.read(comparison.read(store).settings[0], store)
+    assert found is not None
+    assert [r.label for r in found.rows] == list(METHODS)
+    assert not found.notes
+    rows = {r.label: r for r in found.rows}
+    layer = Key("lipschitz_norms", "upper", layer="body.blocks.0.conv", norm="l2")
+    kappa = Key("lipschitz_kappa", "q50", norm="l2", radius=16 / 255)
+    assert [rows[m].per_seed(layer) for m in ("bnn", "irnet")] == [[2.0], [20.0]]
+    own = {m: rows[m].per_seed(kappa)[0] for m in ("bnn", "irnet")}
+    assert own["bnn"] == pytest.approx(own["irnet"] * 0.032 / 0.1), "both by the quick search"
+    assert len(verdicts(found)) == 6
+    proxy = rows["irnet"].per_seed(Key("lipschitz_proxy", "p1", layer="body.blocks.0.conv"))
+    assert proxy == [48.0], "the run's own, which the later record lacks"
+    runs = {r.label: r.runs[0] for r in found.rows}
+    assert {m.value for m in runs["irnet"].measurements if m.metric == "lipschitz_norms"} == {
+        10 * (2.0 + k) for k in range(make_store.LAYERS)
+    }
+
+
+def test_of_two_records_the_later_counts(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    make_store.add(store, "irnet", 0)
+    layer = Key("lipschitz_norms", "upper", layer="body.blocks.0.conv", norm="l2")
+    apart(store, "irnet", ("lipschitz_norms",), {"lipschitz_norms": {}}, created="2026-02-01T00:00:00Z")
+    apart(store, "irnet", ("lipschitz_proxy",), {"lipschitz_proxy": {}}, created="2026-03-01T00:00:00Z")
+    found = lipschitz.read(comparison.read(store).settings[0], store)
+    assert found is not None
+    assert found.rows[0].per_seed(layer) == [20.0]
+    assert found.rows[0].per_seed(Key("lipschitz_proxy", "p1", layer="body.blocks.0.conv")) == [480.0]
+
+
+def test_a_method_without_the_search_shows_its_layers(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    make_store.add(store, "irnet", 0)
+    record, files = make_store.make("bnn", 0)
+    layers = tuple(m for m in record.measurements if m.metric not in lipschitz.SEARCHED)
+    del files["by_image.npz"]
+    store.write(record.model_copy(update={"measurements": layers}), files)
+    found = lipschitz.read(comparison.read(store).settings[0], store)
+    assert found is not None
+    assert [r.label for r in found.rows] == ["bnn", "irnet"]
+    assert lipschitz.layers(found.rows[0])
+    assert found.notes == ["1 of 2 runs have no figures by this search."]
+    assert not found.verdicts
 
 
 def test_a_damaged_file_costs_its_network_alone(tmp_path: Path) -> None:
