@@ -17,9 +17,20 @@ if TYPE_CHECKING:
     from lcrbench.bench.schema import Measurement, MetricInfo, Record
     from lcrbench.reports.lipschitz import Lipschitz
 
-SEARCHED = ("modulus", "kappa", "relative_gain", "flip_radius", "slope")
+SEARCHED = ("modulus", "kappa", "relative_gain", "flip_radius", "slope", "shell")
 # What describes layers comes first: it takes seconds, and a search is long.
-LAYERED = ("norms", "product", "proxy", "layer_gain", "probes", "first_layer", "first_flips", "gradients", "agreement")
+LAYERED = (
+    "norms",
+    "product",
+    "range",
+    "proxy",
+    "layer_gain",
+    "probes",
+    "first_layer",
+    "first_flips",
+    "gradients",
+    "agreement",
+)
 COSTLY = ("clever", "smoothing")
 
 

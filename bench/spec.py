@@ -25,7 +25,7 @@ METRICS = (
     "accuracy",
     "corruption_error",
     *(f"lipschitz_{name}" for name in ("modulus", "kappa", "relative_gain", "flip_radius", "slope")),
-    *(f"lipschitz_{name}" for name in ("norms", "product", "agreement", "proxy", "layer_gain", "probes")),
+    *(f"lipschitz_{name}" for name in ("norms", "product", "range", "agreement", "proxy", "layer_gain", "probes")),
 )
 """What is measured where a spec names no metrics: Lipschitz figures by the quick search take at most half a minute."""
 

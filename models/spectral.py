@@ -16,6 +16,11 @@ and zero padding as they are. The norm of a layer's linear map is given as a bra
 A network of signs has no finite Lipschitz constant. What can be bounded is its *surrogate*: the same weights, with
 hardtanh in place of each sign. `product_bound` walks through the network's graph, multiplies norms along chains, adds them
 where branches meet, and so bounds the surrogate's Lipschitz constant from above (Szegedy et al. 2013, arXiv 1312.6199).
+
+What can be bounded of the network of signs itself is its range: no two images of the box [0, 1]^d give outputs further
+apart than `range_bound`, which carries distances through the same graph, from sqrt(d) at the pixels. n signs are at most
+2 sqrt(n) apart whatever came before them, and n numbers in [-1, 1] too. Where a network ends in hardtanh, global average
+pooling over C channels and a linear layer W, it is 2 sqrt(C) ||W||_2.
 """
 
 from __future__ import annotations
@@ -207,14 +212,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Bounds:
-    """All layers in the order of use, and an upper bound of the surrogate's Lipschitz constant (l2 pixels to l2 output).
+    """All layers in the order of use, and an upper bound: of the surrogate's Lipschitz constant, or of the range.
 
     The bound is infinite where an operation has no rule here, or no Lipschitz constant (a sign that standardizes by image);
     `reason` then names the first such operation.
     """
 
     layers: tuple[Layer, ...]
-    surrogate: float
+    bound: float
     reason: str = ""
 
 
@@ -251,20 +256,35 @@ class _Tracer(fx.Tracer):
 def product_bound(network: nn.Module, shape: tuple[int, ...]) -> Bounds:
     """Return the brackets of a network's layers, and the product bound of its surrogate, for inputs (1, *shape).
 
-    Raises `UserError` if the network's graph cannot be followed, because its path depends on the image.
+    From l2 at the pixels to l2 at the output. Raises `UserError` if the network's graph cannot be followed, because its
+    path depends on the image.
     """
-    try:
-        graph = _Tracer().trace(network)
-    except Exception as error:  # the tracer passes on whatever the network's own code raises
-        raise UserError(f"the network's graph cannot be followed: {str(error).partition(chr(10))[0]}") from error
-    return _Walk(network, graph, shape).run()
+    return _Walk(network, shape).run()
+
+
+@torch.no_grad()
+def range_bound(network: nn.Module, shape: tuple[int, ...]) -> Bounds:
+    """Return an upper bound of ||f(y) - f(x)||_2 over all images x, y in the box [0, 1], of the network as it is deployed.
+
+    So omega(x; eps) is at most this at every image, norm and radius, for networks of signs too. Raises as `product_bound`.
+    """
+    return _Walk(network, shape, distances=True).run()
 
 
 class _Walk(fx.Interpreter):
-    """Runs the graph on a black image for the shapes, and carries a bound beside each value."""
+    """Runs the graph on a black image for the shapes, and carries a bound beside each value.
 
-    def __init__(self, network: nn.Module, graph: fx.Graph, shape: tuple[int, ...]) -> None:
+    The bound is a Lipschitz constant from the pixels to the value; or, with `distances`, how far apart the value can be for
+    two images. Distances obey the same rules, but begin at that of a black and a white image and end at bounded functions.
+    """
+
+    def __init__(self, network: nn.Module, shape: tuple[int, ...], distances: bool = False) -> None:
+        try:
+            graph = _Tracer().trace(network)
+        except Exception as error:  # the tracer passes on whatever the network's own code raises
+            raise UserError(f"the network's graph cannot be followed: {str(error).partition(chr(10))[0]}") from error
         super().__init__(fx.GraphModule(network, graph))
+        self.distances = distances
         self.extra_traceback = False
         like = next(network.parameters(), torch.empty(0))
         self.input = torch.zeros(1, *shape, device=like.device)
@@ -284,7 +304,7 @@ class _Walk(fx.Interpreter):
             return result
         shape = tuple(result.shape) if isinstance(result, Tensor) else ()
         if n.op == "placeholder":
-            self.values[n] = _Value(1.0, shape)
+            self.values[n] = _Value(_apart(1.0, shape) if self.distances else 1.0, shape)
         elif known := self._operands(n):
             self.values[n] = self._rule(n, [self.values[a] for a in known], result)
             self.values[n].shape = shape
@@ -322,7 +342,10 @@ class _Walk(fx.Interpreter):
             return _Value(x.bound * max(1.0, float(slopes.max())), ())
         if name == "cat":
             return _Value(math.sqrt(sum(v.bound**2 for v in inputs)), ())
-        if name in ("relu", "hardtanh", "neg", "tanh", "abs", "clamp", "to", "float", "double", "contiguous"):
+        if name in ("hardtanh", "tanh"):
+            low, high = ({"min_val": -1.0, "max_val": 1.0} | _named(n, "min_val", "max_val")).values()
+            return self._between(x, high - low)
+        if name in ("relu", "neg", "abs", "clamp", "to", "float", "double", "contiguous"):
             return _slope(x, 1.0)
         if name == "pad" and ({*n.args[2:], *n.kwargs.values()} & {"reflect", "replicate", "circular"}):
             raise UserError("no bound is known for padding with anything but a constant")
@@ -334,6 +357,11 @@ class _Walk(fx.Interpreter):
             return _slope(x, _pool_slope(name, average=name == "avg_pool2d", **given))
         return self._unbounded(f"no bound is known for the operation '{name}'")
 
+    def _between(self, x: _Value, width: float) -> _Value:
+        """Carry a value through a function of slope 1 whose values span `width`."""
+        value = _slope(x, 1.0)
+        return _Value(min(value.bound, _apart(width, x.shape)), ()) if self.distances else value
+
     def _unbounded(self, reason: str) -> _Value:
         self.reason = self.reason or reason
         return _Value(math.inf, ())
@@ -341,7 +369,9 @@ class _Walk(fx.Interpreter):
     def _module(self, name: str, module: nn.Module, x: _Value) -> _Value:
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             before = x.bound
-            if isinstance(module, BinaryConv2d):
+            if isinstance(module, BinaryConv2d) and self.distances:
+                before = _apart(2 * level(module), x.shape)
+            elif isinstance(module, BinaryConv2d):
                 try:
                     before *= sign_slope(module)
                 except UserError as error:
@@ -354,7 +384,11 @@ class _Walk(fx.Interpreter):
             if x.layer is None or x.known is not None:
                 return _Value(x.bound * float(scale.abs().max()), ())
             return _Value(x.before * self._bracket(x, scale).upper * x.after, ())
-        if isinstance(module, (nn.ReLU, nn.Hardtanh, nn.Identity, nn.Dropout, nn.Tanh, *SIGNS)):
+        if isinstance(module, (nn.Hardtanh, nn.Tanh)):
+            return self._between(x, module.max_val - module.min_val if isinstance(module, nn.Hardtanh) else 2.0)
+        if isinstance(module, SIGNS):
+            return _Value(_apart(2.0, x.shape), ()) if self.distances else _slope(x, 1.0)
+        if isinstance(module, (nn.ReLU, nn.Identity, nn.Dropout)):
             return _slope(x, 1.0)
         if isinstance(module, nn.Flatten):
             return _Value(x.bound, ())
@@ -401,16 +435,30 @@ def sign_slope(layer: BinaryConv2d) -> float:
 
     Thresholds shift, and cost nothing; a scale inside the sign and the levels that the signs stand for multiply.
     """
-    levels = input_levels(layer)
-    a = 1.0 if levels is None else float(torch.as_tensor(levels[0]).detach().double().abs().max())
     inner: nn.Module = layer.sign
     if isinstance(inner, SIGNS):
-        return a
+        return level(layer)
     # The sign's own graph: slopes of what stands before its estimator. The bound needs only channels and ranks.
     bounds = product_bound(inner, (layer.in_channels, 4, 4))
     if bounds.reason:
         raise UserError(bounds.reason)
-    return a * bounds.surrogate
+    return level(layer) * bounds.bound
+
+
+def level(layer: BinaryConv2d) -> float:
+    """Return the largest |a| of the values a s + c that a binary layer's input signs s stand for."""
+    levels = input_levels(layer)
+    return 1.0 if levels is None else float(torch.as_tensor(levels[0]).detach().double().abs().max())
+
+
+def _apart(width: float, shape: tuple[int, ...]) -> float:
+    """Return the largest l2 distance of two arrays of a shape whose numbers lie within `width` of each other."""
+    return width * math.sqrt(math.prod(shape))
+
+
+def _named(n: fx.Node, *names: str) -> dict[str, Any]:
+    """Return a call's arguments after the first by their names, as far as they are given."""
+    return dict(zip(names, n.args[1:], strict=False)) | {k: v for k, v in n.kwargs.items() if k in names}
 
 
 def _slope(x: _Value, slope: float) -> _Value:

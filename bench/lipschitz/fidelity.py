@@ -178,7 +178,7 @@ def part_bounds(network: nn.Module, shape: tuple[int, ...]) -> list[PartBound]:
     ends = _stages(network)
     found, stage = [], 1
     for block in blocks:
-        found.append(PartBound(names[block], stage, product_bound(block, shapes[block]).surrogate))
+        found.append(PartBound(names[block], stage, product_bound(block, shapes[block]).bound))
         stage += block in ends
     return found
 

@@ -35,7 +35,7 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     shape = (3, *subject.test.images.shape[1:3])
     try:
         whole = product_bound(subject.network, shape)
-        bounds = {"": whole.surrogate}
+        bounds = {"": whole.bound}
         for part in part_bounds(subject.network, shape):
             stage = f"stage {part.stage}"
             bounds |= {part.name: part.bound, stage: bounds.get(stage, 1.0) * part.bound}

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from lcrbench.bench.lipschitz import fidelity, gradients, search
 from lcrbench.errors import UserError
 from lcrbench.models.retention import retention_matrix
+from lcrbench.models.spectral import conv_bracket
 
-from .nets import built, grey, subject
+from .nets import Signs, built, grey, subject
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -35,6 +36,44 @@ def test_sign_flip_moves_p1_alone() -> None:
     torch.testing.assert_close(fidelity.sigma_1(m * flips.view(1, -1, 1)), fidelity.sigma_1(m))
     assert (fidelity.p1(m * flips.view(1, -1, 1)) / fidelity.p1(m) - 1).abs().max() > 0.05
     assert (fidelity.p1(m) <= fidelity.sigma_1(m) * 8**0.25 * (1 + 1e-9)).all()
+
+
+def test_a_duplicated_channel_moves_p1_alone() -> None:
+    """T11: a channel carried by two, each 1/sqrt(2) of it, is an isometry of the features and the same function."""
+    first, second = randn(6, 3, 3, 3), randn(5, 6, 3, 3, seed=1)
+    twice = torch.eye(6, dtype=torch.float64)[[0, *range(6)]]
+    twice[:2] /= 2**0.5
+    torch.testing.assert_close(twice.T @ twice, torch.eye(6, dtype=torch.float64))
+    wide = torch.einsum("pc,cikl->pikl", twice, first), torch.einsum("ockl,pc->opkl", second, twice)
+    x = randn(4, 3, 8, 8, seed=2)
+    features = [F.conv2d(x, w, padding=1) for w in (first, wide[0])]
+    outputs = [F.conv2d(f, w, padding=1) for f, w in zip(features, (second, wide[1]), strict=True)]
+    torch.testing.assert_close(*outputs)
+    for before, after in ((first, wide[0]), (second, wide[1])):
+        a, b = (conv_bracket(w, 1, 1, (8, 8)) for w in (before, after))
+        assert (a.lower, a.upper) == pytest.approx((b.lower, b.upper), rel=1e-8)
+    a, b = (retention_matrix(f, y) for f, y in zip(features, outputs, strict=True))
+    assert a.shape[1:] == (6, 5)
+    assert b.shape[1:] == (7, 5)
+    torch.testing.assert_close(fidelity.sigma_1(a), fidelity.sigma_1(b))
+    assert (fidelity.p1(b) / fidelity.p1(a) - 1).abs().max() > 0.01
+
+
+def test_a_duplicated_sign_leaves_the_search_where_it_was() -> None:
+    """T11: two equal signs that share their weight in the head are the same function, found alike."""
+    rng = np.random.default_rng(0)
+    w, out = rng.standard_normal((6, 48)), rng.standard_normal((4, 6))
+    bias = -(grey(6).reshape(6, 48) @ w.T).mean(0)
+    again = [0, *range(6)]
+    half = out[:, again].copy()
+    half[:, :2] /= 2
+    options = search.Options(l2=(8, 32), images=6)
+    plain = search.modulus(subject(Signs(w, bias, out), grey(6)), options)
+    twice = search.modulus(subject(Signs(w[again], bias[again], half), grey(6)), options)
+    for a, b in zip(plain.found, twice.found, strict=True):
+        assert (a.omega > 0).any()
+        np.testing.assert_allclose(b.omega, a.omega, rtol=1e-6)
+        np.testing.assert_allclose(b.kappa, a.kappa, rtol=1e-5)
 
 
 def test_probes_on_a_network() -> None:

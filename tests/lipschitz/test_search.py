@@ -84,6 +84,49 @@ class TestSigns:
             found = search.modulus(subject(net, images, block=1), Options(l2=(eps * 255,), images=1)).found[0]
             assert found.omega[0] == pytest.approx(2 * a if t < eps * (1 - 1e-4) else 0, rel=1e-6), (k, t)
 
+    @pytest.mark.parametrize("eps", [0.15, 0.25, 0.5])
+    @pytest.mark.parametrize("norm", ["l2", "linf"])
+    def test_shell_gain_of_a_single_unit_is_its_jump_over_its_distance(self, eps: float, norm: str) -> None:
+        """L_[r, eps] = 2 |a| / max(t, r) for eps >= t, else 0, with r = eps / 2 and t the distance to the plane.
+
+        Never above; and not below what the smallest searched ball that reaches the plane allows.
+        """
+        a, seen = 0.7, set()
+        radii = [eps * part for part in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)]
+        for k in range(16):
+            w = rng(k).standard_normal(D)
+            w /= np.linalg.norm(w) if norm == "l2" else np.abs(w).sum()
+            images = grey(1, seed=k, low=0.495, high=0.505)
+            t = eps * rng(100 + k).uniform(0.3, 1.1)
+            b = t * rng(k).choice([-1, 1]) - images.astype(np.float64).ravel() @ w
+            s = subject(Signs(w[None], np.array([b]), np.array([[a], [0.0]])), images, block=1)
+            options = Options(**{"l2": (), "linf": (), norm: tuple(255 * r for r in radii)}, images=1)
+            gain = search.shell_gains(s, search.modulus(s, options), norm)[-1][0]
+            reaching = [r for r in radii if r * (1 - 1e-4) > t]
+            assert gain <= (2 * a / max(t, eps / 2) * (1 + 1e-4) if t <= eps else 0), (k, t)
+            if reaching:
+                assert gain >= 2 * a / max(reaching[0], eps / 2) * (1 - 1 / 200), (k, t)
+            seen.add("far" if t > eps else "shell" if t > eps / 2 else "near")
+        assert seen == {"near", "shell", "far"}
+
+    def test_shell_gains_hold_where_the_search_found_something(self) -> None:
+        s = subject(built(), grey(6, 16, low=0, high=1))
+        result = search.modulus(s, Options(l2=(2, 8, 64), linf=(4,), images=6, random=2, steps=2))
+        for norm in ("l2", "linf"):
+            for found, gains in zip(result.of(norm), search.shell_gains(s, result, norm), strict=True):
+                length = found.ball.length(torch.from_numpy(found.omega_points - s.test.images[:6]))
+                there = (length >= found.ball.eps / 2).numpy()
+                assert there.any()
+                assert (gains[there] >= found.gain[there] * (1 - 1e-6)).all()
+                assert (gains[found.omega > 0] > 0).all()
+        w = rng().standard_normal((10, D))
+        s = subject(Linear(w), grey(4))
+        result = search.modulus(s, Options(l2=(1, 8), images=4, steps=50))
+        sigma = np.linalg.svd(w, compute_uv=False)[0]
+        for gains in search.shell_gains(s, result, "l2"):
+            assert (gains <= sigma * (1 + 1e-4)).all()
+            assert (gains >= 0.99 * sigma).all()
+
     def test_orthonormal_layer_never_exceeds_brute_force(self) -> None:
         w, a = orthonormal(8), rng(5).uniform(0.5, 2, 8)
         images = grey(8, low=0.45, high=0.55)

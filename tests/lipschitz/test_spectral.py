@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.first_layer import distances
 from lcrbench.errors import UserError
-from lcrbench.models import spectral
-from lcrbench.models.binary import binary_layers, deployed_weight
+from lcrbench.models import estimators, spectral
+from lcrbench.models.binary import BinaryConv2d, binary_layers, deployed_weight
 
 from .nets import built, grey, subject
 
@@ -142,8 +142,8 @@ class Residual(nn.Module):
 
 def test_residual_identity_has_bound_one() -> None:
     """T13."""
-    assert spectral.product_bound(Residual(0.0).eval(), (3, 8, 8)).surrogate == pytest.approx(1, abs=1e-12)
-    assert spectral.product_bound(Residual(1.0).eval(), (3, 8, 8)).surrogate > 1.1
+    assert spectral.product_bound(Residual(0.0).eval(), (3, 8, 8)).bound == pytest.approx(1, abs=1e-12)
+    assert spectral.product_bound(Residual(1.0).eval(), (3, 8, 8)).bound > 1.1
 
 
 def test_pools_and_norm_alone() -> None:
@@ -152,7 +152,7 @@ def test_pools_and_norm_alone() -> None:
         net[1].weight.copy_(torch.tensor([1.0, -3.0, 2.0]))
         net[1].running_var.fill_(4.0)
     expected = 1 / 2 * 3 / math.sqrt(4 + net[1].eps) / 4
-    assert spectral.product_bound(net, (3, 8, 8)).surrogate == pytest.approx(expected, rel=1e-6)
+    assert spectral.product_bound(net, (3, 8, 8)).bound == pytest.approx(expected, rel=1e-6)
 
 
 def test_linear_chain_folds_its_norm() -> None:
@@ -163,7 +163,7 @@ def test_linear_chain_folds_its_norm() -> None:
     folded = spectral.norm_scale(net[2])[:, None] * net[1].weight.double()
     parts = [float(torch.linalg.matrix_norm(m.detach().double(), ord=2)) for m in (folded, net[4].weight)]
     assert [layer.bracket.upper for layer in bounds.layers] == pytest.approx(parts, rel=1e-6)
-    assert bounds.surrogate == pytest.approx(math.prod(parts), rel=1e-6)
+    assert bounds.bound == pytest.approx(math.prod(parts), rel=1e-6)
 
 
 @pytest.mark.parametrize("backbone", ["vgg_tiny", "resnet20"])
@@ -173,10 +173,82 @@ def test_the_bound_is_above_what_is_found(backbone: str) -> None:
     found = search.modulus(
         subject(net, grey(4, 16, low=0, high=1)), search.Options(l2=(1, 32), images=4, random=2, steps=4)
     )
-    bound = spectral.product_bound(net, (3, 16, 16)).surrogate
+    bound = spectral.product_bound(net, (3, 16, 16)).bound
     for f in found.found:
         assert (f.gain <= bound).all()
         assert (f.gain > 0).all()
+
+
+class TestRange:
+    """T7: how far apart the outputs of a network of signs can be at all."""
+
+    def test_closed_form_behind_a_hardtanh_and_a_pool(self) -> None:
+        """2 sqrt(C) ||W||_2, whatever stands before the hardtanh."""
+        head = nn.Linear(8, 5)
+        net = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Hardtanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head
+        ).eval()
+        with torch.no_grad():
+            net[0].weight.mul_(1e4)
+        expected = 2 * math.sqrt(8) * float(torch.linalg.matrix_norm(head.weight.detach().double(), ord=2))
+        assert spectral.range_bound(net, (3, 6, 6)).bound == pytest.approx(expected, rel=1e-6)
+        assert spectral.product_bound(net, (3, 6, 6)).bound > 100 * expected
+
+    def test_signs_that_can_all_turn_reach_it(self) -> None:
+        """A black and a white image turn every sign of an identity, so the bound is exact."""
+        layer = BinaryConv2d(3, 3, 1, 1, 0, sign=estimators.SignClip(), binarizer=Scaled(0.5, torch.eye(3)))
+        net = nn.Sequential(Shifted(-0.5), layer, nn.Flatten()).eval()
+        black, white = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
+        reached = float((net(white) - net(black)).double().norm())
+        assert reached == pytest.approx(2 * math.sqrt(48) * 0.5)
+        assert spectral.range_bound(net, (3, 4, 4)).bound == pytest.approx(reached, rel=1e-6)
+
+    def test_a_small_linear_network_is_bounded_by_the_box(self) -> None:
+        net = nn.Sequential(nn.Flatten(), nn.Linear(12, 12, bias=False), nn.Hardtanh()).eval()
+        with torch.no_grad():
+            net[1].weight.copy_(0.1 * torch.eye(12))
+        assert spectral.range_bound(net, (3, 2, 2)).bound == pytest.approx(0.1 * math.sqrt(12), rel=1e-6)
+
+    @pytest.mark.parametrize("method", ["full_precision", "bnn", "irnet", "reactnet", "adabin", "rbnn", "bi_real"])
+    @pytest.mark.parametrize("backbone", ["vgg_tiny", "resnet20"])
+    def test_no_two_images_are_further_apart(self, method: str, backbone: str) -> None:
+        net = built(method, backbone)
+        found = spectral.range_bound(net, (3, 16, 16))
+        assert not found.reason
+        assert math.isfinite(found.bound)
+        draw = torch.Generator().manual_seed(0)
+        x = torch.rand(24, 3, 16, 16, generator=draw)
+        x[:12] = x[:12].round()
+        with torch.no_grad():
+            out = net(x).double()
+        assert 0 < float(torch.cdist(out, out).max()) <= found.bound
+
+    def test_the_search_stays_below_it(self) -> None:
+        net = built("bnn", "vgg_tiny")
+        images = grey(4, 16, low=0, high=1)
+        found = search.modulus(subject(net, images), search.Options(l2=(255, 2550), images=4, random=2, steps=4))
+        bound = spectral.range_bound(net, (3, 16, 16)).bound
+        assert all((0 < f.omega).all() and (f.omega <= bound).all() for f in found.found)
+
+
+class Shifted(nn.Module):
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = by
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.by
+
+
+class Scaled(nn.Module):
+    """A binarizer with bits that are given, one scale for all."""
+
+    def __init__(self, scale: float, bits: Tensor) -> None:
+        super().__init__()
+        self.scale, self.bits = torch.tensor([scale]), bits.view(*bits.shape, 1, 1)
+
+    def forward(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.bits, self.scale
 
 
 def test_binary_layers_are_measured_with_scale_and_norm() -> None:
@@ -198,7 +270,7 @@ def test_what_has_no_rule_is_named() -> None:
             return x.flatten(1).softmax(1)
 
     bounds = spectral.product_bound(nn.Sequential(nn.Conv2d(3, 4, 1), Softmaxed()), (3, 2, 2))
-    assert math.isinf(bounds.surrogate)
+    assert math.isinf(bounds.bound)
     assert "softmax" in bounds.reason
     assert [layer.name for layer in bounds.layers] == ["0"]
 
@@ -242,8 +314,8 @@ def test_what_would_not_be_a_bound_is_refused(layer: nn.Module, message: str) ->
 
 
 def test_an_input_used_twice_counts_twice() -> None:
-    assert spectral.product_bound(Function(lambda x: x + x), (3, 8, 8)).surrogate == 2
-    assert spectral.product_bound(Function(lambda x: torch.cat([x, x], 1)), (3, 8, 8)).surrogate == math.sqrt(2)
+    assert spectral.product_bound(Function(lambda x: x + x), (3, 8, 8)).bound == 2
+    assert spectral.product_bound(Function(lambda x: torch.cat([x, x], 1)), (3, 8, 8)).bound == math.sqrt(2)
 
 
 def test_a_path_that_depends_on_the_image_is_refused() -> None:
@@ -258,7 +330,7 @@ def test_a_path_that_depends_on_the_image_is_refused() -> None:
 
 def test_a_sign_that_standardizes_has_no_finite_bound() -> None:
     bounds = spectral.product_bound(built("rbnn"), (3, 16, 16))
-    assert math.isinf(bounds.surrogate)
+    assert math.isinf(bounds.bound)
     assert "surrogate" in bounds.reason
     assert len(bounds.layers) == 6
 

@@ -1,0 +1,35 @@
+"""Largest found ratio of the logits' change to the distance, at distances from half a radius to it. A lower bound.
+
+    L_[eps/2, eps](x) = max ||f(x+d) - f(x)||_2 / ||d||_p      over eps/2 <= ||d||_p <= eps, x + d in [0, 1]^d
+
+Where the gain of `lipschitz_modulus` divides by the radius, this divides by the distance at which the change was found: a
+jump at distance t inside the shell counts 1/t. It uses the points of the same search, and about ten more passes an image
+and radius; it has the logits' units, so nothing is ranked by it. See `shell_gains` in bench/lipschitz/search.py.
+Statistics over images: mean, q50 and q95, at the outer radius.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lcrbench.bench import stats
+from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.lipschitz import search
+from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+
+INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="lower")
+PHASE: Phase = "lipschitz"
+Options = search.Options
+
+
+def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+    """Yield mean, median and 95 % quantile over images in each ball."""
+    result = search.modulus(subject, options)
+    for norm in ("l2", "linf"):
+        for found, gains in zip(result.of(norm), search.shell_gains(subject, result, norm), strict=True):
+            for statistic, i in {
+                "mean": stats.mean(gains),
+                "q50": stats.quantile(gains, 0.5),
+                "q95": stats.quantile(gains, 0.95),
+            }.items():
+                yield Measurement.of("lipschitz_shell", i, statistic=statistic, norm=norm, radius=found.ball.eps)
