@@ -47,12 +47,19 @@ COSTLY = ("clever", "smoothing")
 @click.option(
     "--data", "source", help="Images to measure on.  [default: those of the run; for a model fashion-mnist-10k]"
 )
-@click.option("--size", type=int, default=32, show_default=True, help="(--model) Image size in pixels.")
+@click.option(
+    "--size", type=click.IntRange(1, 1024), default=32, show_default=True, help="(--model) Image size in pixels."
+)
 @click.option("--preset", default="default", show_default=True, help="How hard to search: quick, default or full.")
 @click.option("--l2", help='Radii in 1/255 pixel units: "2 8 128"; "" for none.  [default: the preset\'s]')
 @click.option("--linf", help="Likewise for the linf norm.")
-@click.option("--images", type=int, help="Number of test images.  [default: the preset's]")
-@click.option("--seed", type=int, help="Seed of the search.  [default: 0]")
+@click.option(
+    "--images",
+    type=int,
+    help="Number of test images; of what takes long for an image no more than 100 (proxy), 50 (smoothing), 20 (clever) "
+    "or 16 (gains, probes).  [default: the preset's]",
+)
+@click.option("--seed", type=int, help="Seed of all that is drawn.  [default: 0]")
 @click.option("--also", multiple=True, metavar="METRIC", help="Also measure clever or smoothing, which take long.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option("--out", help="Folder for figures, tables and the search's state.  [default: STORE/lipschitz]")
@@ -93,12 +100,19 @@ def lipschitz(
         raise UserError("name a run (see `lcrbench list runs`), or a model with --model MODULE:FUNCTION")
     device = devices.choose(device)
     devices.prepare(device)
-    found_runs = [subjects.of_run(store, run, source, device) for run in dict.fromkeys(runs)]
+    # Two beginnings may name one run: a network counted twice would be two seeds of its method.
+    measured = {
+        record.run_id: (record, s) for record, s in (subjects.of_run(store, run, source, device) for run in runs)
+    }
+    found_runs = list(measured.values())
     named: list[tuple[str, Record | None, Subject]] = [
         (f"{record.spec.label} seed {record.spec.seed} ({record.run_id[:8]})", record, subject)
         for record, subject in found_runs
     ]
-    named += [(model, None, subjects.of_model(model, source or "fashion-mnist-10k", size, device)) for model in models]
+    named += [
+        (model, None, subjects.of_model(model, source or "fashion-mnist-10k", size, device))
+        for model in dict.fromkeys(models)
+    ]
     folder = Path(out or str(Path(store, reports.FOLDER)))
     chosen = [f"lipschitz_{name}" for name in (*LAYERED, *also, *SEARCHED)]
     networks = []
@@ -153,14 +167,28 @@ def _measure(
         metric = registry.load("metric", metric_name)
         measurements += list(metric.measure(subject, _of(metric, metric_name, options)))
         infos[metric_name] = metric.INFO
+    reasons: dict[str, list[str]] = {}
     for metric_name, reason in subject.left_out.items():
-        tell(f"{name}: {metric_name} is left out or incomplete: {reason}")
+        reasons.setdefault(reason, []).append(metric_name)
+    for reason, names in reasons.items():
+        tell(f"{name}: left out or incomplete: {', '.join(names)}: {reason}")
     return measurements, infos
 
 
 def _of(metric: Any, name: str, options: Any) -> Any:
-    """Return a metric's options: the search's, or its own defaults."""
-    return options if name.removeprefix("lipschitz_") in SEARCHED else metric.Options()
+    """Return a metric's options: the search's, or its own with the search's images and seed.
+
+    Metrics that take long for each image have fewer of their own, and get no more than the search.
+    """
+    import dataclasses
+
+    if name.removeprefix("lipschitz_") in SEARCHED:
+        return options
+    own = metric.Options()
+    given = {"seed": options.seed, "images": options.images}
+    if name.removeprefix("lipschitz_") in ("proxy", "layer_gain", "probes", *COSTLY):
+        given["images"] = min(options.images, getattr(own, "images", 0))
+    return dataclasses.replace(own, **{k: v for k, v in given.items() if hasattr(own, k)})
 
 
 def _keep(
@@ -256,7 +284,8 @@ def _lines(found: Lipschitz) -> list[str]:
             lines.append(f"{v.figure.words}: {v.better.label} is better than {worse.label}")
         else:
             lines.append(f"{v.figure.words}: {v.first.label} and {v.second.label} are not separated ({v.why})")
-    return [*lines, reports.effort_note(found), reports.WHY]
+    apart = reports.others(found)
+    return [*lines, *[apart] * bool(apart), reports.effort_note(found), reports.WHY]
 
 
 def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], folder: Path) -> list[str]:
@@ -265,11 +294,11 @@ def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], folder: Path) 
 
     from lcrbench.reports import figures, lipschitz_fidelity, writers
     from lcrbench.reports import lipschitz as reports
-    from lcrbench.reports.pictures import lipschitz, lipschitz_layers, lipschitz_slope
+    from lcrbench.reports.pictures import lipschitz, lipschitz_layers, lipschitz_modulus, lipschitz_slope
     from lcrbench.reports.pictures import lipschitz_fidelity as fidelity_picture
 
     made = [*reports.tables(found), *lipschitz_fidelity.tables(found)]
-    drawings = (lipschitz, lipschitz_slope, lipschitz_layers, fidelity_picture)
+    drawings = (lipschitz, lipschitz_modulus, lipschitz_slope, lipschitz_layers, fidelity_picture)
     pictures = [module.picture(found) for module in drawings]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -282,7 +311,8 @@ def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], folder: Path) 
         with (folder / "lipschitz.csv").open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
             what = ("metric", "statistic", "layer", "norm", "radius", "value", "low", "high", "n", "interval")
-            rows.writerow(("network", *what, "unit", "bound"))
+            titles = ["radius_pixel_units" if field == "radius" else field for field in what]
+            rows.writerow(("network", *titles, "unit", "bound"))
             for name, measurements, _, infos in networks:
                 for m in measurements:
                     kind = infos[m.metric].kind(m.statistic)

@@ -123,6 +123,15 @@ class MetricInfo(Frozen):
         return cls(unit=unit, higher_is_better=higher_is_better, bound=bound, summary=summary, other=kinds)
 
 
+def in_255(radius: float) -> float:
+    """Return a radius in pixel units in 1/255 of them, to nine digits: under that number figures by image are kept.
+
+    >>> in_255(8 / 255), in_255(2.3456789 / 255)
+    (8.0, 2.3456789)
+    """
+    return float(f"{radius * 255:.9g}")
+
+
 class Measurement(Frozen):
     """One number, its interval and the number of units it rests on.
 

@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.schema import Measurement, Record
+from lcrbench.bench.schema import Measurement, Record, in_255
 from lcrbench.bench.spec import RunSpec
 from lcrbench.bench.stats import Interval
 from lcrbench.bench.store import Store
@@ -43,8 +43,6 @@ from lcrbench.reports.words import norm_text, radius_text
 
 FOLDER = "lipschitz"
 """Where in a store `lcrbench lipschitz` keeps its records."""
-
-MOST_PAIRS = 150
 
 
 class Figure(NamedTuple):
@@ -91,10 +89,14 @@ class Verdict(NamedTuple):
 
 @dataclass
 class Lipschitz:
-    """What records hold: rows with their measurements, and the figures of each image by row and seed, by effort."""
+    """What records hold: rows with their measurements, and the figures of each image by row and seed, by effort.
+
+    `networks` has the measurements of each single network, by row: seeds may lack a cell that others have.
+    """
 
     rows: list[Row]
     by_image: dict[int, list[dict[str, np.ndarray]]]
+    networks: dict[int, list[dict[Key, float]]]
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -215,8 +217,9 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
         if not by_metric:
             return None
         shown = [m for name, s in by_metric.items() for m in s.record.measurements if m.metric == name]
-        others = [m for m in run.measurements if not m.metric.startswith("lipschitz_")]
-        return run.model_copy(update={"measurements": (*others, *shown)})
+        rest = [m for m in run.measurements if not m.metric.startswith("lipschitz_")]
+        reasons = {name: s.record.left_out[name] for name, s in by_metric.items() if name in s.record.left_out}
+        return run.model_copy(update={"measurements": (*rest, *shown), "left_out": reasons})
 
     rows: list[Row] = []
     by_image: dict[int, list[dict[str, np.ndarray]]] = {}
@@ -241,7 +244,12 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
                 notes.append(_inside(store, error))
     if searched and left_out:
         notes.append(f"{left_out} of {len(runs)} runs have no figures by this search.")
-    return Lipschitz(rows, by_image, notes)
+    networks = {row.index: [_values(run.measurements) for run in row.runs] for row in rows}
+    return Lipschitz(rows, by_image, networks, notes)
+
+
+def _values(measurements: Sequence[Measurement]) -> dict[Key, float]:
+    return {Key.of(m): m.value for m in measurements if m.metric.startswith("lipschitz_")}
 
 
 def _apart(store: Store, runs: Sequence[Record], notes: list[str]) -> list[tuple[str, _Source]]:
@@ -290,12 +298,14 @@ def of_networks(networks: Sequence[tuple[str, Sequence[Measurement], dict[str, n
     """Return the figures of networks apart from a store: names, measurements, figures by image; equal names are seeds."""
     rows: dict[str, Row] = {}
     by_image: dict[int, list[dict[str, np.ndarray]]] = defaultdict(list)
+    single: dict[int, list[dict[Key, float]]] = defaultdict(list)
     for name, measurements, figures in networks:
         row = rows.setdefault(name, Row(len(rows), name, ()))
         for m in measurements:
             row.values.setdefault(Key.of(m), []).append(m)
         by_image[row.index].append(figures)
-    return Lipschitz(list(rows.values()), dict(by_image))
+        single[row.index].append(_values(measurements))
+    return Lipschitz(list(rows.values()), dict(by_image), dict(single))
 
 
 class _Compared(NamedTuple):
@@ -313,8 +323,7 @@ def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
     compared = []
     for a, b in itertools.combinations([r for r in have if not r.aside], 2):
         seeds = [found.by_image[r.index] for r in (a, b)]
-        images = [s["lipschitz/images"] for side in seeds for s in side]
-        if any(not np.array_equal(i, images[0]) for i in images):
+        if len({_images(s) for side in seeds for s in side}) > 1:
             continue
         efforts = [e for e in found.efforts if all(e in _of(s, figure) for side in seeds for s in side)]
         if not efforts:
@@ -344,9 +353,28 @@ def _why(found: Lipschitz, c: _Compared, p: float, family: int) -> str:
     return f"p = {p:.2g} after Holm over {family} comparisons" if p >= ALPHA else ""
 
 
+def _images(figures: dict[str, np.ndarray]) -> bytes:
+    """Return what tells the images of a search apart: their indices, and the hash of what they show."""
+    return b"".join(figures[k].tobytes() for k in ("lipschitz/images", "lipschitz/pixels") if k in figures)
+
+
+def others(found: Lipschitz) -> str:
+    """Say which methods were measured on other images than the first one, and are compared with their like alone."""
+    sets = {r.label: {_images(s) for s in found.by_image[r.index] if _named(s)} for r in found.rows}
+    known = {label: images for label, images in sets.items() if images}
+    first = next(iter(known.values()), set())
+    apart = [label for label, images in known.items() if images != first]
+    if not apart:
+        return ""
+    return (
+        f"{', '.join(apart)}: measured on other images (of another data set, size or choice) than "
+        f"{next(iter(known))}; radii do not compare between them, and neither do figures."
+    )
+
+
 def _of(figures: dict[str, np.ndarray], figure: Figure) -> dict[str, np.ndarray]:
     """Return one network's figures of each image by effort; an image without a flip counts as the largest radius."""
-    ending = [figure.name, figure.norm, f"{figure.radius_255:g}"]
+    ending = [figure.name, figure.norm, f"{figure.radius_255:.9g}"]
     most = figure.radius_255 / 255 if figure.name == "flip_radius" else 1e9
     return {k.split("/")[1]: np.minimum(figures[k], most) for k in _named(figures) if k.split("/")[2:] == ending}
 
@@ -356,7 +384,7 @@ def quantiles(found: Lipschitz, row: Row, figure: Figure, levels: Sequence[float
 
     A quantile is the smallest value that the share `level` of the images does not exceed: nothing is interpolated.
     """
-    key = [figure.name, figure.norm, f"{figure.radius_255:g}"]
+    key = [figure.name, figure.norm, f"{figure.radius_255:.9g}"]
     each = [
         seed[k]
         for seed in found.by_image[row.index]
@@ -420,7 +448,7 @@ def figure_table(found: Lipschitz) -> Table:
     add("clean accuracy, %", estimates(CLEAN, 100))
     for norm, radius in balls:
         where = f"{norm_text(norm)}, {radius_text(radius)}"
-        figure = Figure("kappa", norm, round(radius * 255, 6))
+        figure = Figure("kappa", norm, in_255(radius))
         add(f"kappa, median, {where}", opened(Key("lipschitz_kappa", "q50", norm=norm, radius=radius), "∞"))
         add("rank by kappa", [Cell(text=found.rank(row, figure)) for row in found.rows])
         add(
@@ -429,7 +457,7 @@ def figure_table(found: Lipschitz) -> Table:
         )
     for norm, radius in balls:
         where = f"{norm_text(norm)}, {radius_text(radius)}"
-        figure = Figure("relative_gain", norm, round(radius * 255, 6))
+        figure = Figure("relative_gain", norm, in_255(radius))
         add(
             f"relative gain, median, {where}",
             estimates(Key("lipschitz_relative_gain", "q50", norm=norm, radius=radius)),
@@ -441,7 +469,7 @@ def figure_table(found: Lipschitz) -> Table:
         cells = opened(key, f"> {largest:g}", 255)
         if found.keys("lipschitz_flip_radius"):
             add(f"smallest radius with a found flip, median, {norm_text(norm)}, 1/255 pixel units", cells)
-            figure = Figure("flip_radius", norm, round(largest, 6))
+            figure = Figure("flip_radius", norm, in_255(largest / 255))
             add("rank by flip radius", [Cell(text=found.rank(row, figure)) for row in found.rows])
     for key in found.keys("lipschitz_slope"):
         span = key.statistic.replace("-", "/255 to ")
@@ -452,26 +480,41 @@ def figure_table(found: Lipschitz) -> Table:
             f"largest change found by random candidates, % of images, {norm_text(norm)}, {radius_text(radius)}",
             estimates(key, 100),
         )
+        add(
+            f"kappa found by random candidates, % of images, {norm_text(norm)}, {radius_text(radius)}",
+            estimates(key._replace(metric="lipschitz_kappa"), 100),
+        )
     add("Lipschitz constant of the deployed network", [constant(row) for row in found.rows])
     surrogate = Key("lipschitz_product", "surrogate", norm="l2")
-    add("product bound of the surrogate (hardtanh for sign), logits per pixel unit", estimates(surrogate))
+    add(
+        "product bound of the surrogate (hardtanh for sign), logits per pixel unit",
+        [_doubted(row, cell) for row, cell in zip(found.rows, estimates(surrogate), strict=True)],
+    )
+    add(
+        "largest possible change of the logits of the deployed network, upper bound",
+        estimates(Key("lipschitz_range", "all images", norm="l2")),
+    )
     add("surrogate predicts the same class, % of images", estimates(Key("lipschitz_agreement"), 100))
     for metric in BESIDE:
         for key in found.keys(metric):
             add(*_beside(key, estimates))
     notes = (
         effort_note(found),
+        *[note for note in [others(found)] if note],
         "The larger the share of images whose largest change random candidates found, the less the gradients are worth "
         "that the search follows.",
         WHY,
         SCALE,
         "Slope: 1 where a network is Lipschitz, 0 where it jumps. A network of signs jumps, so its Lipschitz constant "
         "is infinite; the product bound is about another function, the surrogate with hardtanh in place of each sign, "
-        "and says little where the surrogate does not predict what the network does. Flip radii: images without a "
+        "and says little where the surrogate does not predict what the network does: it stands in brackets where "
+        f"they agree on less than {AGREES:.0%} of the images. The largest possible change of the logits (l2) bounds that "
+        "network at every image, norm and radius. Flip radii: images without a "
         "found flip count as larger than every searched radius. Where the median over images of some seeds is larger "
         "than that, the median over the seeds stands in place of their mean, with no interval.",
         "Bounds: a Lipschitz constant is the largest upper bound of the seeds, rounded up; a product bound is the mean "
         "over the seeds of each network's own.",
+        *_left_out(found),
         *found.notes,
     )
     columns = tuple(Column(r.label + " †" * bool(r.aside), digits=None, note=r.aside) for r in found.rows)
@@ -485,6 +528,21 @@ def figure_table(found: Lipschitz) -> Table:
         "row",
         tuple(r.label for r in found.rows),
     )
+
+
+def _left_out(found: Lipschitz) -> list[str]:
+    """Say which figures have no number, of which methods, and why: a line a reason."""
+    reasons: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for row in found.rows:
+        for run in row.runs:
+            for metric, reason in run.left_out.items():
+                if metric.startswith("lipschitz_"):
+                    metrics, labels = reasons.setdefault(reason, ({}, {}))
+                    metrics[metric], labels[row.label] = None, None
+    return [
+        f"Left out or incomplete: {', '.join(metrics)} of {', '.join(labels)}: {reason}."
+        for reason, (metrics, labels) in reasons.items()
+    ]
 
 
 BESIDE = (
@@ -548,6 +606,18 @@ def _cell(i: Interval | None, scale: float = 1.0) -> Cell:
     return Cell(i.value * scale, ends[0], ends[1], i.n, i.how)
 
 
+AGREES = 0.9
+"""Share of images on which a surrogate must predict what the network does, for its figures to say something about it."""
+
+
+def _doubted(row: Row, cell: Cell) -> Cell:
+    """Return a figure of the surrogate, in words where the surrogate is another classifier."""
+    same = row.estimate(Key("lipschitz_agreement"))
+    if cell.value is None or same is None or same.value >= AGREES:
+        return cell
+    return Cell(text=f"({cell.value:.3g}: agrees on {same.value:.0%})")
+
+
 def _open_cell(row: Row, key: Key, beyond: str, scale: float) -> Cell:
     """Return the cell of an open quantile; `beyond` where it lies among the images that have no finite value."""
     cell, measured = _cell(row.estimate(key), scale), row.measured(key)
@@ -608,8 +678,7 @@ def separation_table(found: Lipschitz) -> Table:
             f"The primary figure is {found.primary.words}: Holm's correction runs over its pairs, and apart from it over "
             "the pairs and figures of all others together."
         )
-    if len(rows) > MOST_PAIRS:
-        notes.append(f"The first {MOST_PAIRS} of {len(rows)} pairs; the CSV file holds all.")
+    notes += [note for note in [others(found)] if note]
     return Table("lipschitz_separation", "Which orders the search can tell", columns, tuple(rows), tuple(notes), "Pair")
 
 

@@ -13,13 +13,12 @@ and the correlation is Spearman's with a bootstrap interval over points. Fewer t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.schema import Measurement, Record
 from lcrbench.bench.stats import Interval
 from lcrbench.errors import UserError
 from lcrbench.reports.comparison import Key, Row
@@ -67,7 +66,7 @@ def correlations(found: Lipschitz) -> list[Correlation]:
             for proxy in PROXIES
             for truth in ("upper", "gain")
         ]
-    networks_of = {row.index: [_summary(values) for values in _networks(row)] for row in rows}
+    networks_of = {row.index: [_summary(values) for values in found.networks[row.index]] for row in rows}
     groups = [(f"seeds of {row.label}", [row]) for row in alone] + [("networks of all methods and seeds", rows)]
     for points, members in groups:
         networks = [network for row in members for network in networks_of[row.index]]
@@ -84,19 +83,6 @@ def correlations(found: Lipschitz) -> list[Correlation]:
 
 
 Values = dict[Key, float]
-
-
-def _networks(row: Row) -> Iterator[Values]:
-    """Yield what was measured of each of a row's networks, one a seed."""
-    if not row.runs:
-        for seed in range(max((len(v) for v in row.values.values()), default=0)):
-            yield {k: v[seed].value for k, v in row.values.items() if len(v) > seed}
-    for run in row.runs:
-        yield {Key.of(m): m.value for m in _of_lipschitz(run)}
-
-
-def _of_lipschitz(run: Record) -> list[Measurement]:
-    return [m for m in run.measurements if m.metric.startswith("lipschitz_")]
 
 
 class Network(NamedTuple):

@@ -88,6 +88,7 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
         lipschitz,
         lipschitz_error,
         lipschitz_layers,
+        lipschitz_modulus,
         lipschitz_quantiles,
         lipschitz_slope,
         performance_profile,
@@ -145,6 +146,7 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
                 drawing.picture(moduli)
                 for drawing in (
                     lipschitz,
+                    lipschitz_modulus,
                     lipschitz_quantiles,
                     lipschitz_slope,
                     lipschitz_layers,

@@ -66,6 +66,7 @@ def sigma_1(matrices: Tensor) -> Tensor:
 
 PROXIES: dict[str, Callable[[Tensor], Tensor]] = {"p1": p1, "sigma_1": sigma_1}
 PROBES = ("batch-norm gain", "channel sign flip")
+FEWER = "the network has no two binary layers in a row, which the retention proxy is about"
 
 
 @contextmanager
@@ -76,7 +77,7 @@ def _features(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     """
     layers = path_layers(network)
     if len(layers) < 2:
-        raise UserError("the retention proxy is about consecutive binary layers, and the network has not two of them")
+        raise UserError(FEWER)
     kept: dict[str, Tensor] = {}
     handles: list[Any] = []
 

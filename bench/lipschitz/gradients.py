@@ -100,6 +100,28 @@ def jacobian_norms(network: nn.Module, points: Tensor, kind: Kind, device: str =
     return np.concatenate(found)
 
 
+STEP = 0.01
+"""Distance in l2 pixel units over which a derivative is compared with the change of the outputs."""
+
+
+def is_true(network: nn.Module, points: Tensor, device: str = "cpu") -> bool:
+    """Tell whether what a network differentiates to is its derivative, and not a pseudo-gradient through jumps.
+
+    At points (N, C, H, W), with a random direction u of the logits: the central difference of <u, f> along its gradient
+    must agree with the gradient's norm within 10 %, in the median over the points with a gradient.
+    """
+    network.eval()
+    u = torch.randn(1, int(network(points[:1].to(device)).shape[1]), generator=torch.Generator().manual_seed(0))
+    g = jacobians(network, points, "straight", device, weights=u / u.norm())[:, 0].double()
+    length = g.norm(dim=1)
+    v = (g / length.clamp_min(1e-30).unsqueeze(1)).view_as(points).float()
+    with torch.no_grad():
+        ends = [network((points + s * v).to(device)).double().cpu() for s in (STEP, -STEP)]
+    slope = ((ends[0] - ends[1]) @ (u / u.norm()).double().T).squeeze(1) / (2 * STEP)
+    has = length > 0
+    return not bool(has.any()) or float(((slope - length).abs() / length)[has].median()) <= 0.1
+
+
 def surrogate_agreement(network: nn.Module, points: Tensor, predicted: np.ndarray, device: str = "cpu") -> np.ndarray:
     """Tell at which points the surrogate predicts the class that the deployed network predicts (N)."""
     network.eval()

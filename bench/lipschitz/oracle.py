@@ -69,7 +69,7 @@ class Oracle:
         if not np.array_equal(first, self.subject.logits(some)):
             raise UserError("the network is not deterministic: the same images gave other logits the second time")
         # The others moved to other places, and brighter: what is in the batch changes, the first image does not.
-        others = np.concatenate([1 - some[:0:-1], some[:1]])
+        others = np.concatenate([1 - some[::-1], some[:1]])
         alone = self.subject.logits(others)[-1]
         if np.abs(alone - first[0]).max() > SAME * max(1e-30, float(np.abs(first).max())):
             raise UserError("the network's output for an image depends on the other images in the batch")

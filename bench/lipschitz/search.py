@@ -33,6 +33,7 @@ Randomness depends on (seed, image's index in the data set, radius, candidate) a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 
@@ -43,6 +44,7 @@ from torch import Tensor
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz.ball import Ball
 from lcrbench.bench.lipschitz.oracle import Oracle, chosen
+from lcrbench.bench.schema import in_255
 from lcrbench.bench.seeds import generator
 from lcrbench.errors import UserError, unknown
 
@@ -217,9 +219,18 @@ def remember(subject: Subject, options: Options, result: Modulus) -> None:
 
 
 def keep(subject: Subject, options: Options, figure: str, ball: Ball, values: np.ndarray) -> None:
-    """Leave a figure of each image for the run's by_image file, under "lipschitz/EFFORT/FIGURE/NORM/RADIUS in 1/255"."""
-    subject.by_image["lipschitz/images"] = chosen(subject.test.labels, options.images)
-    name = f"lipschitz/{options.effort}/{figure}/{ball.norm}/{ball.eps * 255:g}"
+    """Leave a figure of each image for the run's by_image file, under "lipschitz/EFFORT/FIGURE/NORM/RADIUS in 1/255".
+
+    "lipschitz/images" are the images' indices, and "lipschitz/pixels" a hash of what they show: figures of images of another
+    data set or size do not compare.
+    """
+    indices = chosen(subject.test.labels, options.images)
+    if not np.array_equal(subject.by_image.get("lipschitz/images", ()), indices):
+        images = np.ascontiguousarray(subject.test.images[indices])
+        digest = hashlib.sha256(f"{images.shape} {images.dtype}".encode() + images.tobytes()).digest()
+        subject.by_image["lipschitz/images"] = indices
+        subject.by_image["lipschitz/pixels"] = np.frombuffer(digest, dtype=np.uint8)
+    name = f"lipschitz/{options.effort}/{figure}/{ball.norm}/{in_255(ball.eps):.9g}"
     subject.by_image[name] = values.astype(np.float32)
 
 
@@ -255,7 +266,7 @@ HALVINGS = 8
 def flip_radii(subject: Subject, result: Modulus, norm: str) -> np.ndarray:
     """Return for each image the smallest ||y - x||_p at which a flip was found, infinite without one (n).
 
-    Each image's flip in the smallest ball that has one is moved back towards x by bisection; every point is evaluated.
+    The flip in the smallest ball that has one is moved back towards x by bisection; every point is evaluated.
     """
     start, found = result.start, result.of(norm)
     oracle = Oracle(subject, _images(start.x))
@@ -446,9 +457,11 @@ def _for_kappa(start: Start, logits: np.ndarray, seed: int, step: int) -> np.nda
 def _verified(oracle: Oracle, start: Start, ball: Ball, omega: _Best, kappa: _Best) -> Found:
     """Evaluate the best points once more by the deployed network, after checking that they are where they may be."""
     for best in (omega, kappa):
-        d = best.points.double() - start.x.double()
-        assert bool((ball.length(d) <= ball.eps).all())
-        assert bool((best.points >= 0).all() and (best.points <= 1).all())
+        inside = ball.length(best.points.double() - start.x.double()) <= ball.eps
+        if not bool(inside.all() and (best.points >= 0).all() and (best.points <= 1).all()):
+            raise RuntimeError(
+                f"the search left the {ball.norm} ball of radius {ball.eps} or the box: a fault of lcrbench"
+            )
     return Found(
         ball,
         omega_of(start, oracle.logits(omega.points)),

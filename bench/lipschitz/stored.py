@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from lcrbench.bench.env import source_hash
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.ball import Ball
@@ -23,13 +25,34 @@ ARRAYS = [f.name for f in dataclasses.fields(Found) if f.name != "ball"]
 
 
 def identity(oracle: Oracle, start: Start, options: Options) -> str:
-    """Return a hash of what a ball's result depends on besides the ball: network, images and effort."""
+    """Return a hash of what a ball's result depends on besides the ball: network, images, effort, and the code of all.
+
+    Weights alone do not tell networks apart: a module from elsewhere may compute something else with the same ones.
+    """
     effort = dataclasses.asdict(options) | {"l2": None, "linf": None}
     digest = hashlib.sha256(json.dumps(effort, sort_keys=True).encode())
     digest.update(str(oracle.block).encode() + start.indices.tobytes() + oracle.images.tobytes())
-    for name, tensor in sorted(oracle.subject.network.state_dict().items()):
+    network = oracle.subject.network
+    for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(start.logits.tobytes() + repr(network).encode() + source_hash().encode())
+    for name, module in network.named_modules():
+        # Numbers that are no tensors, such as how sharp an estimator is.
+        plain = {k: v for k, v in vars(module).items() if isinstance(v, (bool, int, float, str)) and k != "training"}
+        digest.update(f"{name} {sorted(plain.items())}".encode())
+    for path in sorted({path for module in network.modules() if (path := _source(type(module)))}):
+        digest.update(Path(path).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _source(kind: type) -> str | None:
+    """Return the file that a class from elsewhere is written in; None for torch's, ours, and where there is no file."""
+    if kind.__module__.partition(".")[0] in ("torch", "torchvision", "lcrbench"):
+        return None
+    try:
+        return inspect.getsourcefile(kind)
+    except (TypeError, OSError):
+        return None
 
 
 def modulus(
@@ -80,8 +103,12 @@ def modulus(
 
 def _store(file: Path, found: Found, spread: tuple[float, ...]) -> None:
     draft = file.with_name(f".{file.name}.{os.getpid()}.npz")
-    np.savez(draft, spread=np.array(spread), **{name: getattr(found, name) for name in ARRAYS})
-    draft.replace(file)
+    try:
+        np.savez(draft, spread=np.array(spread), **{name: getattr(found, name) for name in ARRAYS})
+        draft.replace(file)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UserError(f"cannot write to {file.parent}: {error.strerror or error}") from error
 
 
 def _read(file: Path, ball: Ball) -> tuple[Found, tuple[float, ...]] | None:

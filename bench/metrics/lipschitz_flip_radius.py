@@ -2,9 +2,10 @@
 
     r(x) = min { ||y - x||_p : y in [0, 1]^d was found with f_j(y) >= f_c(y) for a class j other than the predicted c }
 
-over the points of all searched balls of the norm, each moved back towards x by bisection as far as the flip lasts (8
-halvings, so that r is found to 1/256 of the first flip's distance). Nothing is said about the images without a flip:
-they count as larger than every searched radius, and a quantile that falls among them is left out.
+over the points that were tried on the ray from x to the flip of the smallest ball that has one, moved back towards x by
+bisection as far as the flip lasts (8 halvings, so that r is found to 1/256 of that flip's distance). Nothing is said about
+the images without a flip: they count as larger than every searched radius, and a quantile that falls among them is left
+out.
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
             continue
         for statistic, q in (("q5", 0.05), ("q50", 0.5)):
             i = stats.open_quantile(radii, q)
-            if i is not None:
+            if i is None:
+                subject.left_out["lipschitz_flip_radius"] = (
+                    f"no flip was found in {norm} for so many images that their {q:.0%} quantile is beyond every radius"
+                )
+            else:
                 yield Measurement.of(
                     "lipschitz_flip_radius",
                     i,

@@ -3,9 +3,11 @@
     ||J(x)||_2,      J the Jacobian in pixel space by the "true" derivative (zero through signs), the "straight"-through one
                      of training, or that of the "surrogate" network with hardtanh in place of the signs
 
-On a network of signs the gain found over a small radius is often ten times all three (gradient masking). On a network
-without signs all three are the true one, and its maximum over images is a lower bound of the Lipschitz constant.
-Statistics over images: q50 and q95 of each. See `lipschitz_agreement` for whether the surrogate resembles the network.
+A network from elsewhere without lcrbench's binary layers has one gradient, its own: it is "true" if the outputs change by
+it, else "straight". On a network of signs the gain found over a small radius is often ten times all three (gradient
+masking). On a network without signs all three are the true one, and its maximum over images is a lower bound of the
+Lipschitz constant. Statistics over images: q50 and q95 of each. See `lipschitz_agreement` for whether the surrogate
+resembles the network.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 
 from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
-from lcrbench.bench.lipschitz.gradients import KINDS, jacobian_norms
+from lcrbench.bench.lipschitz.gradients import KINDS, is_true, jacobian_norms
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import binary_layers
@@ -22,12 +24,22 @@ from lcrbench.models.binary import binary_layers
 INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="estimate")
 PHASE: Phase = "lipschitz"
 Options = Images
+CHECKED = 16
+"""Images at which a network's own derivative is compared with how its outputs change."""
 
 
 def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
-    """Yield the quantiles over images for each kind of gradient; only the true one for a network without signs."""
+    """Yield the quantiles over images for each kind of gradient; only its own for a network without binary layers."""
     points = Oracle.of(subject, options.images).points()
-    for kind in KINDS if binary_layers(subject.network) else KINDS[:1]:
+    kinds = KINDS
+    if not binary_layers(subject.network):
+        kinds = KINDS[:1] if is_true(subject.network, points[:CHECKED], subject.device) else KINDS[1:2]
+        if kinds != KINDS[:1]:
+            subject.left_out["lipschitz_gradients"] = (
+                "the network's own derivative is not that of its outputs, and is given as straight-through; only "
+                "lcrbench's binary layers have a true one and a surrogate"
+            )
+    for kind in kinds:
         norms = jacobian_norms(subject.network, points, kind, subject.device)
         subject.passes += len(points)
         for statistic, q in (("q50", 0.5), ("q95", 0.95)):

@@ -4,9 +4,11 @@
 
 over ||d||_p <= eps with x + d in [0, 1]^d; c is the predicted class, right or wrong. It does not change when the logits
 are scaled or shifted, so networks may be compared by it. The search gives a lower bound: a value below 1 does not prove
-that the prediction holds. Statistics over images: q50, q95, and "flipped", the share of images for which a flip was found
-(kappa >= 1). What was found for each image is kept beside the record, by each effort: a search that looks harder than the
-quick one is made after it, so that an order of two networks can be checked by both.
+that the prediction holds. Statistics over images: q50, q95; "flipped", the share of images for which a flip was found
+(kappa >= 1); and "found by random" (or warm, frank-wolfe, projected), the share of images whose largest margin change that
+part of the search found: the more by random candidates, the less the gradients are worth. What was found for each image is
+kept beside the record, by each effort: a search that looks harder than the quick one is made after it, so that an order of
+two networks can be checked by both.
 
 A trap: where margins are tiny, as in a network that has learned little, kappa is large. Read it beside the accuracy.
 """
@@ -25,7 +27,10 @@ INFO = MetricInfo.about(
     "margins",
     bound="lower",
     higher_is_better=False,
-    other={"flipped": ("fraction of images", "lower")},
+    other={
+        "flipped": ("fraction of images", "lower"),
+        **{f"found by {who}": ("fraction of images", "exact") for who in search.FOUND_BY[1:]},
+    },
 )
 PHASE: Phase = "lipschitz"
 Options = search.Options
@@ -43,8 +48,15 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
             "q50": stats.open_quantile(found.kappa, 0.5),
             "q95": stats.open_quantile(found.kappa, 0.95),
             "flipped": stats.proportion(int(found.flipped.sum()), n),
+            **{
+                f"found by {who}": stats.proportion(int((found.kappa_by == k).sum()), n)
+                for k, who in enumerate(search.FOUND_BY)
+                if k
+            },
         }.items():
-            if i is not None:
+            if i is None:
+                subject.left_out["lipschitz_kappa"] = "so many images are themselves ties that a quantile is infinite"
+            else:
                 yield Measurement.of(
                     "lipschitz_kappa", i, statistic=statistic, norm=found.ball.norm, radius=found.ball.eps
                 )

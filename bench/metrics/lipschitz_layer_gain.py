@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
-from lcrbench.bench.lipschitz.fidelity import local_gains
+from lcrbench.bench.lipschitz.fidelity import FEWER, local_gains
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import path_layers
@@ -33,6 +33,7 @@ class Options(Images):
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the mean gain of each binary layer but the last and each stage but the first; nothing with fewer than two."""
     if len(path_layers(subject.network)) < 2:
+        subject.left_out["lipschitz_layer_gain"] = FEWER
         return
     points = Oracle.of(subject, options.images).points()
     gains = local_gains(subject.network, points.to(subject.device))

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lcrbench.bench.evaluate import Subject
-from lcrbench.bench.lipschitz.fidelity import PROBES, PROXIES, probes
+from lcrbench.bench.lipschitz.fidelity import FEWER, PROBES, PROXIES, probes
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import path_layers
@@ -40,6 +40,7 @@ class Options(Images):
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield ratio and verdict of each probe and proxy; nothing for a network with fewer than two binary layers in a row."""
     if len(path_layers(subject.network)) < 2:
+        subject.left_out["lipschitz_probes"] = FEWER
         return
     points = Oracle.of(subject, options.images).points().to(subject.device)
     subject.passes += 5 * len(points)

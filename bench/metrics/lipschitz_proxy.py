@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
-from lcrbench.bench.lipschitz.fidelity import PROXIES, retention
+from lcrbench.bench.lipschitz.fidelity import FEWER, PROXIES, retention
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.schema import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import path_layers
@@ -26,6 +26,7 @@ Options = Images
 def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
     """Yield both proxies for each binary layer but the last and each stage but the first; nothing with fewer than two."""
     if len(path_layers(subject.network)) < 2:
+        subject.left_out["lipschitz_proxy"] = FEWER
         return
     points = Oracle.of(subject, options.images).points()
     matrices = retention(subject.network, points.to(subject.device))

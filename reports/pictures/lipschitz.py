@@ -2,56 +2,77 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from lcrbench.bench.stats import Interval
 from lcrbench.reports.comparison import Key, Row
 from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, Point, band_words, gid, line, logarithmic, look, tell
 from lcrbench.reports.lipschitz import Lipschitz, drawn, effort_note
 from lcrbench.reports.words import norm_text, radius_text
 
-CURVES = (
-    ("lipschitz_kappa", "q50", "median kappa, margins", 1.0),
-    ("lipschitz_kappa", "flipped", "found flips, % of images", 100.0),
-    ("lipschitz_relative_gain", "q50", "median relative gain, 1/pixel", 1.0),
+
+class Curve(NamedTuple):
+    """A statistic to draw against the radius, multiplied by `scale` and, if `by_radius`, by the radius in pixel units."""
+
+    metric: str
+    statistic: str
+    label: str
+    scale: float = 1.0
+    by_radius: bool = False
+
+
+RANKED = (
+    Curve("lipschitz_kappa", "q50", "median kappa, margins"),
+    Curve("lipschitz_kappa", "flipped", "found flips, % of images", 100.0),
+    Curve("lipschitz_relative_gain", "q50", "median relative gain, 1/pixel"),
 )
 
 
 def picture(found: Lipschitz) -> Picture | None:
     """Return kappa, the share of flips and the relative gain against the radius, a column of panels a norm."""
+    return against_radius(
+        found,
+        RANKED,
+        "lipschitz",
+        "Lipschitz figures against the radius",
+        "What a search found within each radius: lower bounds. Kappa is the largest margin change over the margin, from 1 "
+        "on (dashed) a flip; the relative gain is the change of the logits over the radius and over their size.",
+    )
+
+
+def against_radius(found: Lipschitz, curves: tuple[Curve, ...], name: str, title: str, said: str) -> Picture | None:
+    """Return curves against the radius, a column of panels a norm; `said` begins the caption. None if none was measured."""
     rows = drawn(found)
     panels, data = [], []
-    norms = list(dict.fromkeys(k.norm for k in found.keys("lipschitz_kappa")))
-    for metric, statistic, label, scale in CURVES:
+    norms = list(dict.fromkeys(k.norm for k in found.keys(curves[0].metric)))
+    for curve in curves:
         for norm in norms:
             keys = sorted(
-                (k for k in found.keys(metric) if (k.statistic, k.norm) == (statistic, norm)),
+                (k for k in found.keys(curve.metric) if (k.statistic, k.norm) == (curve.statistic, norm)),
                 key=lambda k: k.radius or 0.0,
             )
-            if not keys:
+            values = {(r.index, k): _of(r, k, curve) for r in rows for k in keys}
+            if not any(values.values()):
                 continue
-            panels.append(_curve(rows, keys, label, scale))
+            panels.append(_panel(rows, keys, values, curve))
             data += [
-                {"method": r.label, "metric": metric, "statistic": statistic, "norm": norm, "radius": k.radius}
+                {"method": r.label, "figure": curve.label, "statistic": k.statistic, "norm": norm, "radius": k.radius}
                 | i._asdict()
                 for r in rows
                 for k in keys
-                if (i := r.estimate(k))
+                if (i := values[r.index, k])
             ]
     if not data:
         return None
-    caption = (
-        f"What a search found within each radius: lower bounds. Kappa is the largest margin change over the margin, "
-        f"from 1 on (dashed) a flip; the relative gain is the change of the logits over the radius and over their "
-        f"size (the gain curve, omega / eps against eps, without the scale of the logits). {effort_note(found)} "
-        + band_words(found.seeds(rows))
-    )
     columns = len(norms) if len(norms) > 1 else len(panels)
     return Picture(
-        "lipschitz",
-        "Lipschitz figures against the radius",
-        caption,
+        name,
+        title,
+        f"{said} {effort_note(found)} " + band_words(found.seeds(rows)),
         panels,
         pd.DataFrame(data),
         columns,
@@ -60,8 +81,16 @@ def picture(found: Lipschitz) -> Picture | None:
     )
 
 
-def _curve(rows: list[Row], keys: list[Key], label: str, scale: float) -> Panel:
-    metric, norm = keys[0].metric, keys[0].norm
+def _of(row: Row, key: Key, curve: Curve) -> Interval | None:
+    i = row.estimate(key)
+    if i is None or not curve.by_radius:
+        return i
+    ends = [None if v is None else v * (key.radius or 0.0) for v in (i.value, i.low, i.high)]
+    return i._replace(value=ends[0] or 0.0, low=ends[1], high=ends[2])
+
+
+def _panel(rows: list[Row], keys: list[Key], found: dict[tuple[int, Key], Interval | None], curve: Curve) -> Panel:
+    norm, label, scale = keys[0].norm, curve.label, curve.scale
     radii = [(k.radius or 0.0) * 255 for k in keys]
 
     def draw(ax: Axes, hits: Hits) -> None:
@@ -69,9 +98,10 @@ def _curve(rows: list[Row], keys: list[Key], label: str, scale: float) -> Panel:
         for row in rows:
             points: list[Point] = []
             for key, radius in zip(keys, radii, strict=True):
-                if i := row.estimate(key):
+                if i := found[row.index, key]:
                     text = f"{row.label}, {norm_text(norm)}, {radius_text(key.radius)}: {label} {tell(i, scale, '', 3)}"
-                    points.append((radius, i, text, row.per_seed(key)))
+                    by = (key.radius or 0.0) if curve.by_radius else 1.0
+                    points.append((radius, i, text, [v * by for v in row.per_seed(key)]))
                     values += [v * scale for v in (i.value, i.low, i.high) if v is not None]
             if len(radii) == 1:
                 # A band over one point has no width: an upright line, and the methods side by side.
@@ -89,7 +119,7 @@ def _curve(rows: list[Row], keys: list[Key], label: str, scale: float) -> Panel:
             logarithmic(ax, values)
         else:
             ax.set_ylim(-3, 103)
-        if metric == "lipschitz_kappa" and scale == 1:
+        if curve.metric == "lipschitz_kappa" and scale == 1:
             ax.axhline(1, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)
         ax.set_xlabel(f"radius in {norm_text(norm)}, 1/255 pixel units")
         ax.set_ylabel(label)

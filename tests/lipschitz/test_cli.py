@@ -13,7 +13,8 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from lcrbench.bench import runner
+from lcrbench import registry
+from lcrbench.bench import cli_lipschitz, runner
 from lcrbench.bench.cli_lipschitz import lipschitz
 from lcrbench.bench.lipschitz import search, subjects
 from lcrbench.bench.spec import make_grid
@@ -24,6 +25,7 @@ from lcrbench.reports import lipschitz as lipschitz_part
 
 from .nets import built
 
+EVERY = (*cli_lipschitz.LAYERED, *cli_lipschitz.COSTLY)
 SMALL = ["--preset", "quick", "--l2", "8 64", "--images", "10", "--data", "fashion-mnist-10k", "--size", "16"]
 
 
@@ -58,6 +60,27 @@ def mixed() -> nn.Module:
     return Mixed().eval()
 
 
+class Ramp(nn.Module):
+    """One set of weights, two functions."""
+
+    def __init__(self, jumps: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.jumps = nn.Linear(768, 8), nn.Linear(8, 4), jumps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = self.first(x.flatten(1))
+        return torch.as_tensor(self.second(torch.sign(z) if self.jumps else torch.relu(z)))
+
+
+def ramp() -> nn.Module:
+    return Ramp(False).eval()
+
+
+def step() -> nn.Module:
+    return Ramp(True).eval()
+
+
 def narrow() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(5, 3)).eval()
 
@@ -89,17 +112,17 @@ def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:
     assert "2 x 5 steps" in first.output
     rows = pd.read_csv(tmp_path / "lipschitz.csv")
     assert set(rows["network"]) == {"somebodys:dull", "somebodys:sharp"}
-    assert {round(r * 255) for r in rows["radius"].dropna()} >= {8, 64}
+    assert {round(r * 255) for r in rows["radius_pixel_units"].dropna()} >= {8, 64}
     assert {"lipschitz_norms", "lipschitz_product", "lipschitz_proxy", "lipschitz_probes"} <= set(rows["metric"])
     kinds = rows.set_index(["metric", "statistic"])[["unit", "bound"]].apply(tuple, axis=1).to_dict()
     assert kinds["lipschitz_kappa", "q50"] == ("margins", "lower")
     assert kinds["lipschitz_kappa", "flipped"] == ("fraction of images", "lower")
     assert kinds["lipschitz_modulus", "found by random"] == ("fraction of images", "exact")
-    assert "lipschitz_first_layer is left out or incomplete: first-layer distances need a stem" in first.stderr
+    assert "left out or incomplete: lipschitz_first_layer, lipschitz_first_flips: first-layer" in first.stderr
     text = (tmp_path / "lipschitz.md").read_text()
     for said in ("rank by kappa", "Operator norm", "Probes of the proxy", "fewer than 8 points", "infinite"):
         assert said in text
-    for name in ("lipschitz", "lipschitz_slope", "lipschitz_layers", "lipschitz_fidelity"):
+    for name in ("lipschitz", "lipschitz_modulus", "lipschitz_slope", "lipschitz_layers", "lipschitz_fidelity"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (tmp_path / f"{name}.svg").read_text()
     stored = sorted(tmp_path.glob("search/*/l2-64-*.npz"))
@@ -109,6 +132,38 @@ def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:
     assert again.stderr.count("found:") == 1
     assert again.stderr.count("read:") == 3
     assert again.stdout == first.stdout
+
+
+def test_a_search_is_not_another_networks(tmp_path: Path) -> None:
+    """Equal weights are not equal networks: what was found of one is not read for the other."""
+    both = [call("--model", f"somebodys:{name}", *SMALL, "--out", str(tmp_path)) for name in ("ramp", "step")]
+    alone = call("--model", "somebodys:step", *SMALL, "--out", str(tmp_path / "alone"))
+    assert "found:" in both[1].stderr
+    assert "read:" not in both[1].stderr
+    kappas = [[line for line in r.stdout.splitlines() if "kappa >=" in line] for r in (*both, alone)]
+    assert kappas[1] == kappas[2] != kappas[0]
+
+
+def test_a_network_named_twice_is_one(tmp_path: Path) -> None:
+    call("--model", "somebodys:ramp", "--model", "somebodys:ramp", *SMALL, "--out", str(tmp_path))
+    rows = pd.read_csv(tmp_path / "lipschitz.csv")
+    assert not rows.duplicated(["metric", "statistic", "layer", "norm", "radius_pixel_units"]).any()
+
+
+def test_images_and_seed_are_those_of_every_metric(tmp_path: Path) -> None:
+    words = ["--model", "somebodys:dull", "--also", "clever", "--also", "smoothing", *SMALL]
+    words[words.index("--images") + 1] = "5"
+    call(*words, "--out", str(tmp_path))
+    rows = pd.read_csv(tmp_path / "lipschitz.csv").set_index("metric")["n"]
+    single = {"lipschitz_norms", "lipschitz_product", "lipschitz_range"}
+    assert set(rows[~rows.index.isin(single)]) == {5}
+    options = search.Options(images=300, seed=7)
+    given = {n: cli_lipschitz._of(registry.load("metric", f"lipschitz_{n}"), n, options) for n in EVERY}
+    assert {n: o.images for n, o in given.items() if hasattr(o, "images")} == {
+        **dict.fromkeys(("gradients", "agreement", "first_layer", "first_flips"), 300),
+        **{"proxy": 100, "smoothing": 50, "clever": 20, "probes": 16, "layer_gain": 12},
+    }
+    assert given["clever"].seed == given["smoothing"].seed == 7
 
 
 @pytest.mark.slow

@@ -191,5 +191,5 @@ def test_proxy_by_stage_is_that_of_the_stages_outputs() -> None:
 
 
 def test_networks_without_binary_layers_are_refused() -> None:
-    with pytest.raises(UserError, match="consecutive binary layers"):
+    with pytest.raises(UserError, match="no two binary layers in a row"):
         fidelity.retention(built("full_precision", "vgg_tiny"), torch.zeros(1, 3, 16, 16))

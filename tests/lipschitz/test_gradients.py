@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 from torch import nn
 
+from lcrbench import registry
 from lcrbench.bench.lipschitz import clever, gradients
 from lcrbench.bench.metrics import lipschitz_smoothing as smoothing
 from lcrbench.errors import UserError
@@ -61,6 +62,23 @@ class TestJacobians:
         before = net(x)
         gradients.surrogate_agreement(net, x, before.argmax(1).numpy())
         assert torch.equal(net(x), before)
+
+    def test_a_pseudo_gradient_of_its_own_is_not_called_true(self) -> None:
+        """Signs outside of our binary layers, with a derivative that is not theirs."""
+        images = grey(16)
+        w = np.random.default_rng(0).standard_normal((6, D))
+        jumps = Signs(w, -(images.reshape(16, D) @ w.T).mean(0), np.random.default_rng(1).standard_normal((4, 6)), True)
+        metric = registry.load("metric", "lipschitz_gradients")
+        smooth = built("full_precision", "vgg_tiny"), grey(16, 16)
+        for net, shown, kind in (
+            (jumps, images, "straight"),
+            (linear(4)[1], images, "true"),
+            (*smooth, "true"),
+        ):
+            s = subject(net, shown)
+            found = list(metric.measure(s, metric.Options(images=16)))
+            assert {m.statistic for m in found} == {f"{kind} q50", f"{kind} q95"}
+            assert (kind == "straight") == ("lipschitz_gradients" in s.left_out)
 
     def test_the_points_are_left_alone(self) -> None:
         points = torch.from_numpy(grey(2)).permute(0, 3, 1, 2)

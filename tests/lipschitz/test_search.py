@@ -244,6 +244,10 @@ def test_scale_and_shift_of_the_logits() -> None:
         np.testing.assert_allclose(b.omega, 4 * a.omega, rtol=1e-5)
         np.testing.assert_allclose(b.kappa, a.kappa, rtol=1e-4)
     assert scaled.start.scale == pytest.approx(4 * plain.start.scale, rel=1e-6)
+    assert np.array_equal(plain.start.logits.argmax(1), scaled.start.logits.argmax(1))
+    slopes = [np.log(r.found[1].omega.mean() / r.found[0].omega.mean()) / np.log(4) for r in (plain, scaled)]
+    assert slopes[0] == pytest.approx(slopes[1], rel=1e-5)
+    assert 0 < slopes[0] < 1
 
 
 class _Affine(nn.Module):
@@ -268,6 +272,21 @@ def test_an_image_does_not_depend_on_its_batch(binary: tuple[nn.Module, np.ndarr
             assert np.array_equal(found.omega, expected.omega[part])
             assert np.array_equal(found.kappa, expected.kappa[part])
             assert found.omega_points.tobytes() == expected.omega_points[part].tobytes()
+
+
+def test_the_size_of_a_batch_changes_nothing() -> None:
+    """T10, in float64, where the shape of a batch cannot round anything away: blocks of 1, 7 and 64 images."""
+    w = orthonormal(6)
+    images = grey(9)
+    net = Signs(w, -(images.reshape(9, D) @ w.T).mean(0), rng(7).standard_normal((5, 6)))
+    options = Options(l2=(8, 32), linf=(4,), images=9, random=3, steps=4)
+    found = [search.modulus(subject(net, images, block=block), options).found for block in (1, 7, 64)]
+    for one, *others in zip(*found, strict=True):
+        assert (one.omega > 0).any()
+        for other in others:
+            np.testing.assert_allclose(other.omega, one.omega, rtol=1e-6)
+            np.testing.assert_allclose(other.kappa, one.kappa, rtol=1e-5)
+            assert np.array_equal(other.omega_by, one.omega_by)
 
 
 def test_same_seed_same_bytes_and_another_seed_differs(binary: tuple[nn.Module, np.ndarray]) -> None:
@@ -392,6 +411,8 @@ class TestRefusals:
 
         with pytest.raises(UserError, match="other images"):
             search.modulus(subject(Mixed(), grey(4)), Options(images=4))
+        with pytest.raises(UserError, match="other images"):
+            search.modulus(subject(Mixed(), grey(4)), Options(images=1))
 
     @pytest.mark.parametrize("images", [grey(4) * 255, grey(4) - 1, np.full((2, 4, 4, 3), np.nan, np.float32)])
     def test_images_out_of_range(self, images: np.ndarray) -> None:

@@ -228,7 +228,7 @@ class TestRange:
         images = grey(4, 16, low=0, high=1)
         found = search.modulus(subject(net, images), search.Options(l2=(255, 2550), images=4, random=2, steps=4))
         bound = spectral.range_bound(net, (3, 16, 16)).bound
-        assert all((0 < f.omega).all() and (f.omega <= bound).all() for f in found.found)
+        assert all((f.omega > 0).all() and (f.omega <= bound).all() for f in found.found)
 
 
 class Shifted(nn.Module):

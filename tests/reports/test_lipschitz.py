@@ -186,6 +186,64 @@ def test_an_infinite_median_kappa_is_not_passed_over() -> None:
     assert cell(found, "kappa, median").text == "∞ (1 of 2 seeds)"
 
 
+def test_methods_on_other_images_are_not_compared(tmp_path: Path) -> None:
+    """Equal indices are not equal images: of another size or data set they are others."""
+    found = found_in(tmp_path)
+    for index, row in enumerate(found.rows):
+        found.by_image[row.index][0]["lipschitz/pixels"] = np.full(32, index == 3, dtype=np.uint8)
+    assert {(v.first.label, v.second.label) for v in found.verdicts} == set(itertools.combinations(METHODS[:3], 2))
+    assert found.rank(found.rows[3], Figure("kappa", "l2", 16.0)) == ""
+    assert lipschitz.others(found).startswith("irnet+lcr: measured on other images")
+    assert any("measured on other images" in note for note in lipschitz.figure_table(found).notes)
+
+
+def test_a_radius_of_many_digits_is_found_again(tmp_path: Path) -> None:
+    found = found_in(tmp_path)
+    odd = 16.3456789
+    for row in found.rows:
+        seed = found.by_image[row.index][0]
+        for key in [k for k in seed if k.endswith("/l2/16")]:
+            seed[key.replace("/16", f"/{odd}")] = seed.pop(key)
+        for key in [k for k in row.values if k.radius == 16 / 255]:
+            row.values[key._replace(radius=odd / 255)] = row.values.pop(key)
+    ranks = next(r for r in lipschitz.figure_table(found).rows[3:] if r.label == "rank by kappa")
+    assert found.primary == Figure("kappa", "l2", odd)
+    assert all(c.text for c in ranks.cells)
+    assert all(row.values[Key("lipschitz_kappa", "q50", norm="l2", radius=odd / 255)] for row in found.rows)
+    table = {r.label: [c.text for c in r.cells] for r in lipschitz.figure_table(found).rows}
+    assert any(label.startswith("kappa, median, ℓ2, radius 0.0641") for label in table)
+
+
+def test_seeds_stay_together_where_one_lacks_a_cell() -> None:
+    proxy = Key("lipschitz_proxy", "p1", layer="a")
+    seeds = [{proxy: float(k), SEARCHED: 0.4} | ({KAPPA: 10.0 - k} if k != 2 else {}) for k in range(1, 11)]
+    (found,) = [
+        c.found
+        for c in lipschitz_fidelity.correlations(several(seeds))
+        if c.points == "seeds of method, by layer" and c.proxy.startswith("p1") and c.truth.startswith("kappa")
+    ]
+    assert found is not None
+    assert (found.value, found.n) == (pytest.approx(-1), 9)
+
+
+def test_a_surrogate_that_is_another_classifier_stands_in_brackets() -> None:
+    product, agreement = Key("lipschitz_product", "surrogate", norm="l2"), Key("lipschitz_agreement")
+    assert cell(several([{product: 123.0, agreement: 0.95}]), "product bound").value == 123.0
+    assert cell(several([{product: 123.0, agreement: 0.5}]), "product bound").text == "(123: agrees on 50%)"
+
+
+def test_reasons_stand_below_the_table(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    for label in ("full_precision", "irnet"):
+        record, files = make_store.make(label, 0)
+        reasons = {"lipschitz_proxy": "no layers", "lipschitz_probes": "no layers"} if label != "irnet" else {}
+        store.write(record.model_copy(update={"left_out": reasons}), files)
+    found = lipschitz.read(comparison.read(store).settings[0], store)
+    assert found is not None
+    notes = lipschitz.figure_table(found).notes
+    assert "Left out or incomplete: lipschitz_proxy, lipschitz_probes of full_precision: no layers." in notes
+
+
 def test_a_bound_holds_for_every_seed() -> None:
     product = Key("lipschitz_product", "network", norm="l2")
     found = several([{product: 100.0}, {product: 123.01}, {product: 90.0}])
