@@ -64,6 +64,12 @@ ARGUMENTS = {
 }
 """What the functions of pools take, in order."""
 
+METADATA = {
+    *("size", "shape", "dim", "ndim", "ndimension", "numel", "nelement", "stride"),
+    *("dtype", "device", "layout", "get_device", "is_contiguous", "is_floating_point"),
+}
+"""What is asked of a tensor but its numbers: the same for every image, as long as the shape is."""
+
 REMEMBERED = 500
 """How many brackets are remembered: a layer is asked for alone, by its block and by the whole network."""
 
@@ -212,10 +218,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Bounds:
-    """All layers in the order of use, and an upper bound: of the surrogate's Lipschitz constant, or of the range.
+    """The layers in the order of use, and an upper bound: of the surrogate's Lipschitz constant, or of the range.
 
-    The bound is infinite where an operation has no rule here, or no Lipschitz constant (a sign that standardizes by image);
-    `reason` then names the first such operation.
+    The bound is infinite where an operation has no rule here, or no Lipschitz constant (a sign that standardizes by image,
+    a conversion to whole numbers); `reason` then names the first such operation. A product bound comes with all layers, a
+    bound of the range with those that it needs.
     """
 
     layers: tuple[Layer, ...]
@@ -241,8 +248,13 @@ class _Value:
     def bound(self) -> float:
         """Return the bound; the norm of a layer is computed only once it is known that no batch norm follows."""
         if self.known is None:
-            self.known = self.before * self.norm() * self.after
+            self.known = _times(self.before, self.norm(), self.after)
         return self.known
+
+    @property
+    def endless(self) -> bool:
+        """Return whether the bound is infinite, without the norm of a layer. The shape may then depend on the image."""
+        return math.isinf(self.before if self.known is None else self.known)
 
 
 class _Tracer(fx.Tracer):
@@ -276,6 +288,7 @@ class _Walk(fx.Interpreter):
 
     The bound is a Lipschitz constant from the pixels to the value; or, with `distances`, how far apart the value can be for
     two images. Distances obey the same rules, but begin at that of a black and a white image and end at bounded functions.
+    What is infinite stays so: bounded functions bound by their shape, which a mask may have made depend on the image.
     """
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...], distances: bool = False) -> None:
@@ -284,31 +297,59 @@ class _Walk(fx.Interpreter):
         except Exception as error:  # the tracer passes on whatever the network's own code raises
             raise UserError(f"the network's graph cannot be followed: {str(error).partition(chr(10))[0]}") from error
         super().__init__(fx.GraphModule(network, graph))
+        self.network = network
         self.distances = distances
         self.extra_traceback = False
         like = next(network.parameters(), torch.empty(0))
         self.input = torch.zeros(1, *shape, device=like.device)
         self.values: dict[fx.Node, _Value] = {}
+        self.versions: dict[fx.Node, int] = {}
+        self.used: dict[str, _Value] = {}
         self.layers: dict[str, Layer] = {}
         self.reason = ""
 
     def run(self) -> Bounds:  # type: ignore[override]
         super().run(self.input)
+        self._check()
         output = next(n for n in self.graph.nodes if n.op == "output")
-        bound = self.values[output.args[0]].bound
-        return Bounds(tuple(self.layers.values()), bound, self.reason)
+        bound = self.values[output].bound if output in self.values else 0.0
+        if not self.distances:
+            for name, value in self.used.items():
+                if name not in self.layers:
+                    self._bracket(value, None)
+        return Bounds(tuple(self.layers[name] for name in self.used if name in self.layers), bound, self.reason)
+
+    def _check(self) -> None:
+        """Refuse a network that is not its graph: tracing draws noise once, and follows no `+=` that has a second name."""
+        image = torch.rand(self.input.shape, generator=torch.Generator().manual_seed(0)).to(self.input.device)
+        own, traced = self.network(image.clone()), self.module(image.clone())
+        if isinstance(own, Tensor) and not (isinstance(traced, Tensor) and torch.allclose(own, traced, equal_nan=True)):
+            raise UserError("the network's graph cannot be followed: it computes another function than the network")
 
     def run_node(self, n: fx.Node) -> Any:
+        changed = any(self.env[a]._version != self.versions[a] for a in n.all_input_nodes if a in self.versions)
         result = super().run_node(n)
-        if n.op == "output":
-            return result
-        shape = tuple(result.shape) if isinstance(result, Tensor) else ()
-        if n.op == "placeholder":
-            self.values[n] = _Value(_apart(1.0, shape) if self.distances else 1.0, shape)
-        elif known := self._operands(n):
+        if isinstance(result, Tensor):
+            self.versions[n] = result._version
+        if n.op == "placeholder" and result is self.input:  # other arguments of the network are at their defaults
+            self.values[n] = _Value(_apart(1.0, tuple(result.shape)) if self.distances else 1.0, ())
+        elif changed:
+            self.values[n] = self._unbounded(f"no bound is known for '{n.name}', whose input was changed in place")
+        elif (known := self._operands(n)) and not self._is_metadata(n, result):
             self.values[n] = self._rule(n, [self.values[a] for a in known], result)
-            self.values[n].shape = shape
+        if n in self.values and n.op != "output":
+            self.values[n].shape = tuple(result.shape) if isinstance(result, Tensor) else ()
         return result
+
+    def _is_metadata(self, n: fx.Node, result: Any) -> bool:
+        """Return whether a node asks a value for what no image changes."""
+        asked = n.op != "call_module" and self._name(n) in METADATA and not isinstance(result, Tensor)
+        return asked and not any(self.values[a].endless for a in self._operands(n))
+
+    def _name(self, n: fx.Node) -> str:
+        """Return the name of a node's operation; of `getattr`, that of the attribute."""
+        name = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))
+        return str(n.args[1]) if name == "getattr" else name
 
     def _operands(self, n: fx.Node) -> list[fx.Node]:
         """Return the arguments of a node that depend on the image, one as often as it is given: x + x has two."""
@@ -318,49 +359,70 @@ class _Walk(fx.Interpreter):
 
     def _rule(self, n: fx.Node, inputs: list[_Value], result: Any) -> _Value:
         """Return the bound of a node from those of the inputs that depend on the image."""
-        x = inputs[0]
+        x, name = inputs[0], self._name(n)
+        nothing = f"no bound is known for the operation '{name}'"
+        if n.op == "output":
+            return x if n.args[0] in self.values else self._unbounded("no bound is known for several outputs")
+        if not isinstance(result, Tensor):
+            return self._unbounded(nothing)
+        if result.dtype not in (torch.float32, torch.float64):
+            # A conversion rounds; only that to 32 bits is too fine to count.
+            return self._unbounded(f"{nothing} with a result of type {str(result.dtype).removeprefix('torch.')}")
         if n.op == "call_module":
-            return self._module(str(n.target), self.module.get_submodule(str(n.target)), x)
-        name = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))
+            return self._module(name, self.module.get_submodule(name), x)
+        # Other arguments by their values: a window may be the size of a map.
+        args: Any
+        options: Any
+        args, options = fx.node.map_arg((n.args, n.kwargs), lambda a: a if a in self.values else self.env[a])
+        if name in ("relu", "neg", "abs", "clamp", "to", "float", "double", "contiguous") and len(inputs) == 1:
+            return _slope(x, 1.0)
+        if any(v.endless for v in inputs):
+            return _Value(math.inf, ())
         constants = [self.env[a] for a in n.all_input_nodes if a not in self.values]
-        constants += [a for a in n.args if isinstance(a, (int, float))]
+        constants += [a for a in args if isinstance(a, (int, float))]
+        # Only sums and concatenations are known for several values: products, say, have no bound.
+        if len(inputs) > 1 and name not in ("add", "sub", "iadd", "cat"):
+            return self._unbounded(nothing)
         # A map that is spread over positions or channels counts as often as it is repeated.
         if name in ("add", "sub", "iadd", "mul", "truediv", "div", "prelu"):
             if any(v.shape != tuple(result.shape) for v in inputs):
                 raise UserError(f"no bound is known for the operation '{name}' that broadcasts its input")
-            if "alpha" in n.kwargs:
+            if "alpha" in options or (name in ("add", "sub") and len(args) > 2):
                 raise UserError(f"no bound is known for the operation '{name}' with alpha: multiply before it")
         if name in ("add", "sub", "iadd"):
             return _Value(sum(v.bound for v in inputs), ()) if len(inputs) > 1 else _slope(x, 1.0)
-        if name in ("mul", "truediv", "div") and len(inputs) == 1 and constants and n.args[0] in self.values:
-            c = torch.as_tensor(constants[0]).double().abs()
-            return _Value(x.bound * float(c.max() if name == "mul" else 1 / c.min()), ())
-        if name == "mul" and len(inputs) == 1 and constants:
-            return _Value(x.bound * float(torch.as_tensor(constants[0]).double().abs().max()), ())
+        if name in ("truediv", "div") and constants and not options and n.args[0] in self.values:
+            return _Value(_times(x.bound, float(1 / torch.as_tensor(constants[0]).double().abs().min())), ())
+        if name == "mul" and constants:
+            return _Value(_times(x.bound, float(torch.as_tensor(constants[0]).double().abs().max())), ())
         if name == "prelu":
             slopes = torch.as_tensor(constants[0]).double().abs()
-            return _Value(x.bound * max(1.0, float(slopes.max())), ())
+            return _Value(_times(x.bound, max(1.0, float(slopes.max()))), ())
         if name == "cat":
             return _Value(math.sqrt(sum(v.bound**2 for v in inputs)), ())
         if name in ("hardtanh", "tanh"):
-            low, high = ({"min_val": -1.0, "max_val": 1.0} | _named(n, "min_val", "max_val")).values()
-            return self._between(x, high - low)
-        if name in ("relu", "neg", "abs", "clamp", "to", "float", "double", "contiguous"):
-            return _slope(x, 1.0)
-        if name == "pad" and ({*n.args[2:], *n.kwargs.values()} & {"reflect", "replicate", "circular"}):
+            given = dict(zip(("min_val", "max_val"), args[1:], strict=False)) | options
+            return self._between(x, float(given.get("max_val", 1.0)) - float(given.get("min_val", -1.0)))
+        if name == "pad" and ({*args[2:], *options.values()} & {"reflect", "replicate", "circular"}):
             raise UserError("no bound is known for padding with anything but a constant")
+        if name == "getitem" and not _picks_once(args[1]):
+            return self._unbounded(f"{nothing} by anything but numbers and slices")
+        if name == "view" and result.dtype != self.env[n.all_input_nodes[0]].dtype:
+            return self._unbounded(f"{nothing} as another type")
         if name in ("pad", "getitem", "flatten", "view", "reshape", "permute"):
             return _Value(x.bound, ())
         if name in ("avg_pool2d", "max_pool2d"):
-            given: dict[str, Any] = dict(zip(ARGUMENTS[name], n.args, strict=False)) | n.kwargs
+            given = dict(zip(ARGUMENTS[name], args, strict=False)) | options
             given.pop("input")
             return _slope(x, _pool_slope(name, average=name == "avg_pool2d", **given))
-        return self._unbounded(f"no bound is known for the operation '{name}'")
+        return self._unbounded(nothing)
 
     def _between(self, x: _Value, width: float) -> _Value:
         """Carry a value through a function of slope 1 whose values span `width`."""
         value = _slope(x, 1.0)
-        return _Value(min(value.bound, _apart(width, x.shape)), ()) if self.distances else value
+        if not self.distances or x.endless:
+            return value
+        return _Value(min(value.bound, _apart(width, x.shape)), ())
 
     def _unbounded(self, reason: str) -> _Value:
         self.reason = self.reason or reason
@@ -368,32 +430,35 @@ class _Walk(fx.Interpreter):
 
     def _module(self, name: str, module: nn.Module, x: _Value) -> _Value:
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            before = x.bound
             if isinstance(module, BinaryConv2d) and self.distances:
-                before = _apart(2 * level(module), x.shape)
-            elif isinstance(module, BinaryConv2d):
+                before = math.inf if x.endless else _apart(2 * level(module), x.shape)
+            else:
+                before = x.bound
+            if isinstance(module, BinaryConv2d) and not self.distances:
                 try:
-                    before *= sign_slope(module)
+                    before = _times(before, sign_slope(module))
                 except UserError as error:
                     before = self._unbounded(f"the sign of '{name}' has no finite surrogate: {error}").bound
             value = _Value(None, (), (name, module, x.shape), before)
             value.norm = lambda: self._bracket(value, None).upper
+            self.used.setdefault(name, value)
             return value
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.running_var is not None:
             scale = norm_scale(module)
-            if x.layer is None or x.known is not None:
-                return _Value(x.bound * float(scale.abs().max()), ())
-            return _Value(x.before * self._bracket(x, scale).upper * x.after, ())
+            # A linear layer's channels are the last axis, a batch norm's the second.
+            if x.layer is None or x.known is not None or (isinstance(x.layer[1], nn.Linear) and len(x.shape) > 2):
+                return _Value(_times(x.bound, float(scale.abs().max())), ())
+            return _Value(_times(x.before, self._bracket(x, scale).upper, x.after), ())
         if isinstance(module, (nn.Hardtanh, nn.Tanh)):
             return self._between(x, module.max_val - module.min_val if isinstance(module, nn.Hardtanh) else 2.0)
         if isinstance(module, SIGNS):
-            return _Value(_apart(2.0, x.shape), ()) if self.distances else _slope(x, 1.0)
+            return _Value(_apart(2.0, x.shape), ()) if self.distances and not x.endless else _slope(x, 1.0)
         if isinstance(module, (nn.ReLU, nn.Identity, nn.Dropout)):
             return _slope(x, 1.0)
         if isinstance(module, nn.Flatten):
             return _Value(x.bound, ())
         if isinstance(module, nn.PReLU):
-            return _Value(x.bound * max(1.0, float(module.weight.detach().abs().max())), ())
+            return _Value(_times(x.bound, max(1.0, float(module.weight.detach().abs().max()))), ())
         if isinstance(module, nn.MaxPool2d):
             return _slope(x, _pool_slope(name, module.kernel_size, module.stride, dilation=module.dilation))
         if isinstance(module, nn.AvgPool2d):
@@ -401,7 +466,7 @@ class _Walk(fx.Interpreter):
             return _slope(x, _pool_slope(name, average=True, **given))
         if isinstance(module, nn.AdaptiveAvgPool2d):
             side = _one(module.output_size)
-            height, width = x.shape[2:]
+            height, width = x.shape[-2:]
             if height % side == 0 and width % side == 0:
                 return _slope(x, side / math.sqrt(height * width))
         return self._unbounded(f"no bound is known for the layer '{name}' ({type(module).__name__})")
@@ -423,7 +488,7 @@ class _Walk(fx.Interpreter):
                 raise UserError(f"no bound is known for padding '{module.padding}' of '{name}': give it as a number")
             if len({*module.stride}) > 1 or len({*module.padding}) > 1:
                 raise UserError(f"no bound is known for the convolution '{name}' with unequal strides or paddings")
-            bracket = conv_bracket(weight, module.stride[0], module.padding[0], (shape[2], shape[3]), module.groups)
+            bracket = conv_bracket(weight, module.stride[0], module.padding[0], (shape[-2], shape[-1]), module.groups)
         else:
             bracket = matrix_bracket(weight)
         self.layers[name] = Layer(name, isinstance(module, BinaryConv2d), bracket)
@@ -456,16 +521,22 @@ def _apart(width: float, shape: tuple[int, ...]) -> float:
     return width * math.sqrt(math.prod(shape))
 
 
-def _named(n: fx.Node, *names: str) -> dict[str, Any]:
-    """Return a call's arguments after the first by their names, as far as they are given."""
-    return dict(zip(names, n.args[1:], strict=False)) | {k: v for k, v in n.kwargs.items() if k in names}
+def _times(*factors: float) -> float:
+    """Return a product of bounds and slopes, infinite if one is, also where another is 0."""
+    return math.inf if any(map(math.isinf, factors)) else math.prod(factors)
+
+
+def _picks_once(index: Any) -> bool:
+    """Return whether an index takes no number twice: it holds numbers, slices, None and Ellipsis, no list and no tensor."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is ... or isinstance(part, (int, slice)) for part in parts)
 
 
 def _slope(x: _Value, slope: float) -> _Value:
     """Carry a value through a map that acts on each channel alone with this slope: a batch norm after it still folds."""
     if x.known is None:
         return _Value(None, (), x.layer, x.before, x.after * slope, x.norm)
-    return _Value(x.bound * slope, ())
+    return _Value(_times(x.bound, slope), ())
 
 
 def _pool_slope(

@@ -300,7 +300,7 @@ class Function(nn.Module):
         (Function(lambda x: F.max_pool2d(x, 2, dilation=2)), "dilated pool"),
         (Function(lambda x: F.avg_pool2d(x, 2, divisor_override=1)), "whole window"),
         (Function(lambda x: F.avg_pool2d(x, 3, 2, 1, False, False)), "whole window"),
-        (Function(lambda x: x + F.adaptive_avg_pool2d(x, 1)), "broadcasts"),
+        (Function(lambda x: x + F.avg_pool2d(x, 8)), "broadcasts"),
         (Function(lambda x: x + x.flatten(1).view(-1, 3, 8, 8)[:, :1]), "broadcasts"),
         (Function(lambda x: x[:, :1] * torch.ones(1, 3, 1, 1)), "broadcasts"),
         (Function(lambda x: torch.add(x, x, alpha=3)), "alpha"),
@@ -311,6 +311,175 @@ def test_what_would_not_be_a_bound_is_refused(layer: nn.Module, message: str) ->
     with pytest.raises(UserError, match=message) as error:
         spectral.product_bound(nn.Sequential(layer, nn.ReLU()).eval(), (3, 8, 8))
     assert "\n" not in str(error.value)
+
+
+def changed_in_place(x: Tensor) -> Tensor:
+    x.view(-1).mul_(5)
+    return x
+
+
+def changed_by_a_second_name(x: Tensor) -> Tensor:
+    y = x * 2
+    z = y
+    y += x
+    return z
+
+
+@pytest.mark.parametrize("bound", [spectral.product_bound, spectral.range_bound])
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        (lambda x: (x * 255).to(torch.int32).float(), "'to' with a result of type int32"),
+        (lambda x: x.to(torch.bool).float(), "'to' with a result of type bool"),
+        (lambda x: x.to(torch.float16).float(), "'to' with a result of type float16"),
+        (lambda x: x.view(torch.float64), "'view' as another type"),
+        (lambda x: x[:, [0, 0, 0, 0]], "'getitem' by anything but"),
+        (lambda x: x[:, torch.tensor([0, 0])], "'getitem' by anything but"),
+        (lambda x: F.hardtanh(x[x > 0.5]), "'gt'"),
+        (lambda x: x * 3 + x.flatten()[0].item(), "'item'"),
+        (lambda x: torch.cat(x.chunk(3, 1), 1) * 0, "'chunk'"),
+        (lambda x: x.split(1, 1)[0], "'split'"),
+        (lambda x: x.unbind(1)[0].flatten(1), "'unbind'"),
+        (lambda x: x.max(1)[0], "'max'"),
+        (lambda x: x.flatten().tolist(), "'tolist'"),
+        (lambda x: x * x, "'mul'"),
+        (lambda x: x * F.avg_pool2d(x, 8), "'mul'"),
+        (lambda x: x / (x + 1), "'truediv'"),
+        (lambda x: 1 / (x + 1), "'truediv'"),
+        (lambda x: torch.div(x, 0.1, rounding_mode="floor"), "'div'"),
+        (lambda x: x.clamp(min=3 * x), "'clamp'"),
+        (lambda x: F.prelu(x, x[0, :, 0, 0]), "'prelu'"),
+        (lambda x: (x, 2 * x), "several outputs"),
+        (changed_in_place, "'mul_'"),
+        (lambda x: x.softmax(1).tanh(), "'softmax'"),
+    ],
+)
+def test_what_has_no_bound_is_infinite_and_named(
+    function: Callable[[Tensor], Tensor], named: str, bound: Callable[..., spectral.Bounds]
+) -> None:
+    """Jumps, products of two values, repeated channels, numbers taken out of tensors: by constants and by distances."""
+    found = bound(Function(function), (3, 8, 8))
+    assert math.isinf(found.bound)
+    assert named in found.reason
+
+
+@pytest.mark.parametrize(
+    ("function", "factor"),
+    [
+        (lambda x: x.view(x.size(0), -1), 1),
+        (lambda x: x.view(x.shape[0], x.numel()).flatten(1), 1),
+        (lambda x: x[:, : x.size(1) - 1, None, ..., 0].to(x.dtype), 1),
+        (lambda x: F.avg_pool2d(x, x.shape[2:]), 1 / 8),
+        (lambda x: x - 3 * x, 4),
+        (lambda x: x + torch.ones(1, 3, 8, 8), 1),
+        (lambda x: F.pad(x, (1, 1, 1, 1), value=7), 1),
+        (lambda x: torch.ones(1, 3), 0),
+        (lambda x: x.size(1), 0),
+    ],
+)
+def test_sizes_and_constants_are_no_values(function: Callable[[Tensor], Tensor], factor: float) -> None:
+    constant, apart = (b(Function(function), (3, 8, 8)) for b in (spectral.product_bound, spectral.range_bound))
+    assert constant.bound == pytest.approx(factor)
+    assert apart.bound == pytest.approx(factor * math.sqrt(192))
+    assert constant.reason == apart.reason == ""
+
+
+def test_a_network_that_is_not_its_graph_is_refused() -> None:
+    with pytest.raises(UserError, match="another function"):
+        spectral.product_bound(Function(changed_by_a_second_name), (3, 8, 8))
+
+
+def test_a_second_argument_at_its_default_is_a_constant() -> None:
+    class Scaling(nn.Module):
+        def forward(self, x: Tensor, by: float = 2.0) -> Tensor:
+            return x * by
+
+    assert spectral.product_bound(Scaling(), (3, 2, 2)).bound == 2
+
+
+class Normalized(nn.Module):
+    """As `models.network.Network` has it: (x - mean) / std by channel, before the body."""
+
+    def __init__(self, body: nn.Module, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.body = body
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.body((images - self.mean) / self.std)
+        return out
+
+
+def test_the_normalization_divides() -> None:
+    """sigma / std where all deviations are equal, sigma / the smallest where not."""
+    linear = nn.Linear(12, 5)
+    sigma = float(torch.linalg.matrix_norm(linear.weight.detach().double(), ord=2))
+    for std, least in (([0.25, 0.25, 0.25], 0.25), ([0.5, 0.2, 1.0], 0.2)):
+        net = Normalized(nn.Sequential(nn.Flatten(), linear), [0.5, 0.4, 0.3], std)
+        assert spectral.product_bound(net, (3, 2, 2)).bound == pytest.approx(sigma / least, rel=1e-6)
+        expected = sigma / least * math.sqrt(12)
+        assert spectral.range_bound(net, (3, 2, 2)).bound == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("slope", "expected"), [(-3.0, 3.0), (0.2, 1.0), (4.0, 4.0)])
+def test_a_prelu_is_as_steep_as_its_steeper_half(slope: float, expected: float) -> None:
+    by_channel = torch.tensor([0.1, slope, 0.0])
+    one = torch.tensor([slope])
+    for layer in (
+        nn.PReLU(init=slope),
+        Function(lambda x: F.prelu(x, one)),
+        Function(lambda x: F.prelu(x, weight=by_channel)),
+    ):
+        assert spectral.product_bound(layer, (3, 4, 4)).bound == pytest.approx(expected)
+        assert spectral.range_bound(layer, (3, 4, 4)).bound == pytest.approx(expected * math.sqrt(48))
+
+
+class TestRows:
+    """A linear layer on (N, L, C) and a batch norm over L, which are different axes."""
+
+    @pytest.mark.parametrize("width", [24, 5])
+    def test_a_batch_norm_over_rows_is_not_folded(self, width: int) -> None:
+        linear, norm = nn.Linear(8, width, bias=False), nn.BatchNorm1d(24)
+        with torch.no_grad():
+            norm.weight[0] = 100.0
+            linear.weight.zero_()
+            linear.weight[1] = 1.0
+        net = nn.Sequential(nn.Flatten(1, 2), linear, norm).eval()
+        black, white = torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
+        white[0, 0, 0] = 1.0
+        secant = float((net(white) - net(black)).detach().double().norm() / (white - black).norm())
+        assert secant == pytest.approx(100 * math.sqrt(8), rel=1e-4)
+        found = spectral.product_bound(net, (3, 8, 8))
+        assert secant * (1 - 1e-6) <= found.bound == pytest.approx(secant, rel=1e-4)
+        assert found.layers[0].bracket.upper == pytest.approx(math.sqrt(8))
+
+
+def test_no_layer_is_missing() -> None:
+    """Layers behind and before an operation without a rule are in the table, in order, with their batch norm if folded."""
+
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+            self.gate, self.alone = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+            self.last = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.norm(self.first(x))
+            x = self.alone(x) * self.gate(x).sigmoid()
+            out: Tensor = self.last(x.mean((2, 3)))
+            return out
+
+    net = Gated().eval().requires_grad_(False)
+    net.norm.weight.fill_(3.0)
+    found = spectral.product_bound(net, (3, 8, 8))
+    assert math.isinf(found.bound)
+    assert [layer.name for layer in found.layers] == ["first", "alone", "gate", "last"]
+    folded = net.first.weight.double() * spectral.norm_scale(net.norm).view(-1, 1, 1, 1)
+    assert found.layers[0].bracket == spectral.conv_bracket(folded, 1, 0, (8, 8))
+    assert found.layers[1].bracket == spectral.conv_bracket(net.alone.weight, 1, 0, (6, 6))
+    assert found.layers[3].bracket == spectral.matrix_bracket(net.last.weight)
 
 
 def test_an_input_used_twice_counts_twice() -> None:
