@@ -199,7 +199,7 @@ def report(store: str, out: str | None, compare: tuple[str, ...], more: tuple[st
         raise UserError(f"unexpected '{more[0]}': one STORE, and methods after --compare")
     methods = [name for words in (*compare, *more) for name in words.split()]
     page = reports.write(Store(store), Path(out or str(Path(store, "reports", "all"))), compare=methods or None)
-    click.echo(page)
+    click.echo(f"report: {page}")
 
 
 @app.command(short_help="Check the environment, the data and the store.")
@@ -243,14 +243,30 @@ def main() -> None:
     except UserError as error:
         _stop(str(error), 2)
     except NoSuchOption as error:
-        options = sorted(o for p in error.ctx.command.params for o in p.opts) if error.ctx else []
-        _stop(str(unknown("option", error.option_name, options)), 2)
+        _stop(str(unknown("option", error.option_name, _options(error.ctx))), 2)
     except click.UsageError as error:
-        _stop(error.format_message(), 2)
+        _stop(error.format_message() + _advice(error), 2)
     except click.ClickException as error:
         _stop(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _stop("interrupted", 130)
+
+
+def _options(ctx: click.Context | None) -> list[str]:
+    """Return the long options of the command that was called."""
+    params = ctx.command.get_params(ctx) if ctx else []
+    return sorted(o for p in params if isinstance(p, click.Option) for o in p.opts if o.startswith("--"))
+
+
+def _advice(error: click.UsageError) -> str:
+    """Return what to do about a word too many, which is most often a value without its option, or beside it."""
+    if "unexpected extra argument" in error.format_message():
+        options = _options(error.ctx)
+        if "--seeds" in options:
+            return '; several values of one option stand in quotes: --seeds "0 1 2"'
+        if "--store" in options:
+            return "; a store is named with --store"
+    return ""
 
 
 def _stop(message: str, code: int) -> None:

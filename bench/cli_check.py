@@ -11,7 +11,9 @@ FILE = click.Path(path_type=Path)
 
 @click.command(short_help="Is a candidate's robustness no worse than a reference's?")
 @click.argument("candidate", type=FILE)
-@click.option("--against", required=True, type=FILE, help="The reference file, as `reference update` wrote it.")
+@click.option(
+    "--against", required=True, type=FILE, help="The reference: a file that `lcrbench reference update` wrote."
+)
 @click.option("--margin", default=1.0, show_default=True, metavar="PP", help="How much worse is not worse, in points.")
 @click.option(
     "--metric",
@@ -39,7 +41,7 @@ def check(
     json_: Path | None,
     markdown: Path | None,
 ) -> None:
-    """Compare the runs in the store CANDIDATE with a reference: non-inferiority over training seeds, up to a margin.
+    """Compare the runs in the store CANDIDATE (a folder) with a reference: non-inferiority over seeds, up to a margin.
 
     Exit codes: 0 no worse, 1 a regression, 2 not comparable or bad input, 3 undecided: run more seeds.
     """
@@ -61,7 +63,9 @@ def check(
 
 @click.command("check-speed", short_help="Has a benchmark become slower than in a reference?")
 @click.argument("run", type=FILE)
-@click.option("--against", required=True, type=FILE, help="The reference file, as `reference speed` wrote it.")
+@click.option(
+    "--against", required=True, type=FILE, help="The reference: a file that `lcrbench reference speed` wrote."
+)
 @click.option("--margin", default=25.0, show_default=True, metavar="PERCENT", help="How much slower is not slower.")
 @click.pass_context
 def check_speed(ctx: click.Context, run: Path, against: Path, margin: float) -> None:

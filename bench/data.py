@@ -783,7 +783,7 @@ def _decode(content: bytes, where: str, size: int) -> Images:
 
 _BUILT_IN: Final[dict[str, tuple[str, Callable[[int], Dataset]]]] = {
     "fashion-mnist-10k": (
-        "10,000 + 2,000 pictures of clothes in 10 classes, grey, 32 px: a balanced subset of Fashion-MNIST, embedded",
+        "10,000 + 2,000 photographs of clothes in 10 classes, grey, 32 px: a balanced subset of Fashion-MNIST, embedded",
         _load_fashion_10k,
     ),
 }

@@ -43,6 +43,7 @@ from lcrbench.errors import UserError
 RECORD, OUTCOMES, LOG, WEIGHTS = "record.json", "outcomes.npz", "training.jsonl", "weights.safetensors"
 BY_IMAGE = "by_image.npz"
 CHECKSUM = "record.sha256"
+SHOWN = 10  # ids in a message
 REDO = "`lcrbench run` with --redo sets it aside and runs it again"
 
 
@@ -62,7 +63,7 @@ class Store:
             except OSError as error:
                 raise UserError(f"cannot make the store {self.root}: {error.strerror}") from error
         elif not self.root.is_dir():
-            raise UserError(f"there is no store at {self.root}: `lcrbench run` makes one, or name another with --store")
+            raise UserError(f"there is no store at {self.root}: name a folder that `lcrbench run --store` has filled")
 
     def ids(self) -> list[str]:
         """Return the ids of the runs that are recorded, sorted."""
@@ -87,7 +88,9 @@ class Store:
         if len(matches) == 1 and prefix:
             return matches[0]
         what = f"several runs start with '{prefix}'" if matches and prefix else f"no run '{prefix}'"
-        raise UserError(f"{what} in {self.root}; there are: {', '.join(matches or self.ids()) or 'none'}")
+        ids = matches or self.ids()
+        there = ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
+        raise UserError(f"{what} in the store {self.root}, which has {there or 'no runs'}; --store names another store")
 
     def record(self, run_id: str) -> Record:
         """Read one record; raises `Damaged` if it is not what was written, `UserError` if its schema is newer than ours.

@@ -367,7 +367,9 @@ def load_as(path: Path, model: type[F], version: int, what: str, writer: str) ->
             raise UserError(f"{path} is of version {data['version']}, newer than {version}")
         return model.model_validate(data)
     except OSError as error:
-        raise UserError(f"cannot read the reference {path}: {error.strerror}; `{writer}` writes one") from error
+        raise UserError(
+            f"cannot read the reference {path} ({error.strerror}): name a file that `{writer}` wrote"
+        ) from error
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, UserError):
             raise

@@ -18,8 +18,14 @@ def unknown(kind: str, name: str, existing: Iterable[str]) -> UserError:
 
     >>> str(unknown("corruption", "fogg", ["fog", "frost"]))
     "unknown corruption 'fogg': did you mean 'fog'? There are: fog, frost"
+    >>> str(unknown("preset", "hard", ["quick", "full"]))
+    "unknown preset 'hard'; there are: quick, full"
     """
     names = list(existing)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return UserError(f"unknown {kind} '{name}': {hint}There are: {', '.join(names) or 'none'}")
+    # Dashes would make all options alike. Half a name ("kappa") stands for the whole where it is that of one alone.
+    typed, bare = name.lstrip("-").lower(), {n.lstrip("-").lower(): n for n in names}
+    near = difflib.get_close_matches(typed, bare, n=1, cutoff=0.65) or [
+        n for n in bare if len(typed) > 2 and typed in n
+    ]
+    hint = f": did you mean '{bare[near[0]]}'? There" if len(near) == 1 else "; there"
+    return UserError(f"unknown {kind} '{name}'{hint} are: {', '.join(names) or 'none'}")

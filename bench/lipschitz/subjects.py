@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -70,26 +72,61 @@ class _Bare:
 def of_model(path: str, source: str, size: int, device: str = "cpu") -> Subject:
     """Return the network that MODULE:FUNCTION makes, with the test images of a data set. It is measured as it comes.
 
-    Modules of the current folder are found, as `python -m` would. Raises `UserError` with what their code raised.
+    Modules of the current folder are found, as `python -m` would. Raises `UserError` with what their code raised, and if
+    the outputs for two test images are not logits.
     """
+    made = _made(path).to(device)
+    test = data.load(source, size=size).test
+    images = torch.from_numpy(test.images[:2].copy()).permute(0, 3, 1, 2).float().to(device) / 255
+    try:
+        with torch.no_grad():
+            out = made(images)
+    except Exception as error:  # their code may raise anything
+        first = str(error).partition("\n")[0]
+        shape = tuple(images.shape)
+        raise UserError(f"--model {path} does not take images {shape}: {type(error).__name__}: {first}") from error
+    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(images) or out.shape[1] < 2:
+        what = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise UserError(f"--model {path} gives {what} for {len(images)} images, not logits ({len(images)}, classes)")
+    if (out >= 0).all() and (out.sum(1) - 1).abs().max() <= 1e-4:
+        raise UserError(f"--model {path} gives probabilities, and logits are needed: leave its softmax out")
+    spec: Any = _Bare()
+    return Subject(made, test, {}, spec, device)
+
+
+def _made(path: str) -> nn.Module:
+    """Return what the function at MODULE:FUNCTION makes."""
     module, colon, function = path.partition(":")
+    takes = "--model takes MODULE:FUNCTION, a function without arguments that returns a torch module"
+    if not (module and colon and function):
+        raise UserError(f"{takes}, not '{path}'")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        made = getattr(importlib.import_module(module), function)() if colon else None
+        make = getattr(importlib.import_module(module), function)
+        if isinstance(make, nn.Module):
+            raise UserError(f"{takes}; '{path}' is the module itself")
+        if not callable(make) or _needs(make):
+            what = f"needs arguments: {', '.join(_needs(make))}" if callable(make) else "is no function"
+            raise UserError(f"{takes}; '{path}' {what}")
+        made = make()
+    except UserError:
+        raise
     except Exception as error:  # their code may raise anything
-        raise UserError(f"--model {path}: {type(error).__name__}: {error}") from error
-    if not isinstance(made, nn.Module):
-        raise UserError(f"--model takes MODULE:FUNCTION, a function that returns a torch module; '{path}' is not one")
-    shape = (2, 3, size, size)
-    try:
-        with torch.no_grad():
-            out = made.to(device)(torch.zeros(shape, device=device))
-    except Exception as error:  # likewise
+        missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        hint = ": modules of the current folder and of PYTHONPATH are found" if missing else ""
         first = str(error).partition("\n")[0]
-        raise UserError(f"--model {path} does not take images {shape}: {type(error).__name__}: {first}") from error
-    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != 2 or out.shape[1] < 2:
-        what = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise UserError(f"--model {path} gives {what} for two images, not logits (2, classes)")
-    spec: Any = _Bare()
-    return Subject(made.to(device), data.load(source, size=size).test, {}, spec, device)
+        raise UserError(f"--model {path}: {type(error).__name__}: {first}{hint}") from error
+    if not isinstance(made, nn.Module):
+        raise UserError(f"{takes}; '{path}' returns {type(made).__name__}")
+    return made
+
+
+def _needs(make: Callable[..., Any]) -> list[str]:
+    """Return the arguments without which a function cannot be called."""
+    try:
+        given = inspect.signature(make).parameters.values()
+    except ValueError:  # some functions of C tell nothing about theirs
+        return []
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in given if p.default is p.empty and p.kind not in optional]

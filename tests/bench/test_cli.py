@@ -40,7 +40,16 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *w
         ("run --device cudda", "cudda"),
         ("run --workers 0", "workers"),
         ("run none.toml", "none.toml"),
-        ("list things", "There are: method"),
+        ("list things", "unknown kind 'things'; there are: method"),
+        ("lipschitz 777b --norm l1", "unknown option '--norm'; there are: --also, "),
+        ("doctor ../st2", "a store is named with --store"),
+        ("list runs ../st2", "a store is named with --store"),
+        ("run quick --seeds 0 1 2", 'in quotes: --seeds "0 1 2"'),
+        ("run --size 0", "data.size: Input should be greater"),
+        ("lipschitz --model a:b --size 0", "'--size': 0 is not in the range"),
+        ("lipschitz --model a:b --size 2000", "'--size': 2000 is not in the range"),
+        ("lipschitz 777b", "lcrbench run --store"),
+        ("check 777b --against 9c01", "a file that `lcrbench reference update` wrote"),
         ("show method irnte", "did you mean 'irnet'"),
         ("show run 12 --store nowhere", "no store"),
         ("show corruption fogg", "did you mean 'fog'"),
@@ -103,6 +112,9 @@ def test_ledger_and_schema(capsys, monkeypatch, tmp_path: Path) -> None:
     assert code == 2
     assert "no ledger" in err
     assert "(stale" in call(capsys, monkeypatch, "list", "runs", "--store", "s")[1]
+    code, _, err = call(capsys, monkeypatch, "lipschitz", "777b", "--store", "s")
+    assert code == 2
+    assert f"no run '777b' in the store s, which has {run_id}; --store names another store" in err
 
 
 def test_doctor(capsys, monkeypatch, tmp_path: Path) -> None:

@@ -89,6 +89,17 @@ def features() -> nn.Module:
     return nn.Identity().eval()
 
 
+def probabilities() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(768, 3), nn.Softmax(1)).eval()
+
+
+def sized(classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(768, classes)).eval()
+
+
+instance = sized(3)
+
+
 def broken() -> nn.Module:
     raise ZeroDivisionError("division by zero")
 
@@ -210,7 +221,12 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
     [
         ([], "name a run"),
         (["--model", "somebodys"], "MODULE:FUNCTION"),
-        (["--model", "nowhere:f"], "nowhere"),
+        (["--model", "nowhere:f"], "'nowhere': modules of the current folder and of PYTHONPATH are found"),
+        (["--model", "somebodys:sized"], "without arguments .* needs arguments: classes"),
+        (["--model", "somebodys:instance"], "without arguments .* is the module itself"),
+        (["--model", "somebodys:EVERY"], "without arguments .* is no function"),
+        (["--model", "somebodys:Path"], "returns PosixPath"),
+        (["--model", "somebodys:probabilities", *SMALL], "logits are needed: leave its softmax out"),
         (["--model", "somebodys:nothing"], "nothing"),
         (["--model", "somebodys:dull", "--preset", "qick"], "did you mean 'quick'"),
         (["--model", "somebodys:dull", "--l2", "0"], "positive"),
@@ -222,7 +238,7 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
         (["--model", "somebodys:mixed", *SMALL], "other images in the batch"),
         (["--model", "somebodys:broken", *SMALL], "ZeroDivisionError"),
         (["--model", "somebodys:narrow", *SMALL], r"does not take images \(2, 3, 16, 16\): RuntimeError"),
-        (["--model", "somebodys:features", *SMALL], r"gives \(2, 3, 16, 16\) for two images, not logits"),
+        (["--model", "somebodys:features", *SMALL], r"gives \(2, 3, 16, 16\) for 2 images, not logits"),
         (["abc", "--store", "nowhere"], "no store"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_mistake_is_one_line_and_code_2(lcrbench, capsys: pytest.CaptureFixtur
     against = ("--against", "ref/robustness.json")
     runs("same", 2)
     mistakes = {
-        ("check", "same", "--against", "nothing.json"): "`lcrbench reference update` writes one",
+        ("check", "same", "--against", "nothing.json"): "name a file that `lcrbench reference update` wrote",
         ("check", "nowhere", *against): "no store at nowhere",
         ("check", "same", *against, "--metric", "clean_accuraci"): "did you mean 'clean_accuracy'",
         ("check", "same", *against, "--method", "irnett"): "did you mean 'irnet'",

@@ -31,7 +31,7 @@ def test_compare_names_several_methods(
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert not stopped.value.code
-    assert capsys.readouterr().out == f"{tmp_path / 'index.html'}\n"
+    assert capsys.readouterr().out == f"report: {tmp_path / 'index.html'}\n"
     assert "full_precision − irnet" in (tmp_path / "table.md").read_text(encoding="utf-8").replace("\\", "")
 
 
