@@ -72,7 +72,8 @@ def decide(low: float | None, high: float | None, worth: float = WORTH) -> Verdi
 def _gain(setting: Setting, claim: str, pairs: Sequence[tuple[Row, Row]], endpoint: str) -> Judged:
     rule = (
         f"At least {MIN_SEEDS} seeds a side, equal budgets; Welch's 95 % interval of the difference. Supported: "
-        f"above 0. Refuted: below {WORTH * 100:g} points. With several base methods: all must agree."
+        f"all of it is above 0. Refuted: it reaches 0 or less and ends below {WORTH * 100:g} points, so a gain, if there "
+        "is one, is smaller than that. Else: not enough data. With several base methods: all must agree."
     )
     found = [d for d in differences(setting, None, pairs, endpoint) if d.seeds is not None]
     verdicts = [_one(setting, d) for d in found]
@@ -134,7 +135,7 @@ def _fidelity(setting: Setting) -> Judged:
     claim = "The retention matrix tracks the spectral norm"
     rule = (
         "The rank correlation over layers of the retention matrix's top singular value with the layer's own norm, n of at "
-        f"least 8. Supported: its 95 % interval lies above {TRACKS:g}. Refuted: below."
+        f"least {stats.LEAST}. Supported: its 95 % interval lies above {TRACKS:g}. Refuted: below {TRACKS:g}."
     )
     said, verdicts = [], []
     for row in setting.rows:

@@ -106,6 +106,12 @@ def bounds(cell: Cell, column: Column) -> str:
     return f"[{low}, {high}]"
 
 
+def worded(table: Table, j: int) -> bool:
+    """Tell whether a column holds sentences, which are read from the left, and not numbers or signs."""
+    cells = [row.cells[j] for row in table.rows if row.cells]
+    return all(c.value is None for c in cells) and any(" " in c.text and len(c.text) > 20 for c in cells)
+
+
 def marked(table: Table) -> Table:
     """Return the table with its best and second cells marked, ties alike."""
     grid = [list(row.cells) for row in table.rows]

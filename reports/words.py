@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+CODE = re.compile(r"`([\w./=, -]+)`")
+"""A command in a sentence of ours: plain words and signs between backticks, so that nothing in it is markup anywhere."""
 
 
 def short_name(data: str) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from lcrbench.reports.budget_proof import Proof
-from lcrbench.reports.tables import Cell, Column, Table, bounds, number
+from lcrbench.reports.tables import Cell, Column, Table, bounds, number, worded
+from lcrbench.reports.words import CODE
 
-_MARKDOWN = str.maketrans({c: "\\" + c for c in "\\`*_{}[]<>#+|~$!"})
+# What GitHub's Markdown may read as markup inside a line: an underscore within a word, as in names, is none.
+_MARKUP = re.compile(r"[\\`*|~$\[\]]|_(?<![^\W_]_)|_(?![^\W_])")
+# What it may read as a heading, a quotation, a rule or an item of a list where it begins a line.
+_OPENING = re.compile(r"^(?:>|#{1,6}(?=\s|$)|[+-](?=\s|$)|-(?=[ -]*$)|=(?==*$)|\d+(?=[.)](?:\s|$)))")
+_ENTITY = re.compile(r"&(?=#|\w)")
 
 
 _LATEX = {
@@ -45,11 +51,28 @@ _LATEX = {
 def escape_markdown(text: str) -> str:
     """Return untrusted text as plain Markdown: nothing in it is markup or HTML, and it stays on one line.
 
-    >>> escape_markdown("a|b <i>")
-    'a\\\\|b &lt;i&gt;'
+    >>> escape_markdown("a|b <i>"), escape_markdown("irnet+lcr_fixed")
+    ('a\\\\|b &lt;i>', 'irnet+lcr_fixed')
     """
-    line = " ".join(text.split()).replace("&", "&amp;")
-    return line.translate(_MARKDOWN).replace("\\<", "&lt;").replace("\\>", "&gt;")
+    return _unopened(_escaped(" ".join(text.split())))
+
+
+def _escaped(text: str) -> str:
+    return _MARKUP.sub(r"\\\g<0>", _ENTITY.sub("&amp;", text)).replace("<", "&lt;")
+
+
+def _unopened(line: str) -> str:
+    return _OPENING.sub(lambda m: f"{m[0]}\\" if m[0].isdigit() else f"\\{m[0]}", line)
+
+
+def prose_markdown(text: str) -> str:
+    """Return a sentence of ours as Markdown: what stands in backticks stays code, everything else is escaped.
+
+    >>> prose_markdown("`lcrbench run` of a_b*")
+    '`lcrbench run` of a_b\\\\*'
+    """
+    parts = CODE.split(" ".join(text.split()))
+    return _unopened("".join(f"`{t}`" if i % 2 else _escaped(t) for i, t in enumerate(parts)))
 
 
 def escape_latex(text: str) -> str:
@@ -74,7 +97,8 @@ def _plain_latex(character: str) -> str:
 def markdown(table: Table) -> str:
     """Return the table in GitHub's Markdown, n and interval in each cell."""
     head = [table.first, *[_title(c, escape_markdown) for c in table.columns]]
-    lines = ["| " + " | ".join(head) + " |", "|" + "|".join([":--", *["--:"] * len(table.columns)]) + "|"]
+    sides = [":--", *[":--" if worded(table, j) else "--:" for j in range(len(table.columns))]]
+    lines = ["| " + " | ".join(head) + " |", "|" + "|".join(sides) + "|"]
     for row in table.rows:
         label = escape_markdown(row.label)
         if row.note and row.row:
@@ -86,7 +110,7 @@ def markdown(table: Table) -> str:
             if row.failed:
                 label += f" — *{escape_markdown(row.failed)}*"
         lines.append("| " + " | ".join([label, *cells]) + " |")
-    notes = "".join(f"\n{escape_markdown(n)}\n" for n in table.notes)
+    notes = "".join(f"\n{prose_markdown(n)}\n" for n in table.notes)
     return f"**{escape_markdown(table.caption)}**\n\n" + "\n".join(lines) + "\n" + notes
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import html
+import random
 import re
 import shutil
 import subprocess
@@ -23,6 +25,38 @@ from . import make_store
 def error(label: str, seed: int, names: tuple[str, ...]) -> float:
     counts = [make_store.count(label, seed, c, s) for c in names for s in make_store.SEVERITIES]
     return 1 - sum(counts) / len(counts) / make_store.N
+
+
+PIECES = [*"\\`*_{}[]<>#+|~$!&-=.():a1 bc", "&amp;", "<script>", "1. ", "---", "__", "~~", "](x)", "lcr_x", "<!--"]
+
+
+def test_markdown_shows_untrusted_text_as_it_is_and_code_as_code() -> None:
+    markdown_it = pytest.importorskip("markdown_it")
+    render = markdown_it.MarkdownIt("commonmark").enable(["strikethrough", "table"]).render
+    rng = random.Random(0)
+    for _ in range(2000):
+        text = " ".join("".join(rng.choices([*PIECES, "`lcrbench run`"], k=rng.randint(1, 12))).split())
+        if not text:
+            continue
+        shown = re.fullmatch(r"<p>([^<]*)</p>", render(writers.escape_markdown(text)).strip())
+        assert shown, text
+        assert html.unescape(shown[1]) == text
+        row = render(f"| a | b |\n|---|---|\n| {writers.escape_markdown(text)} | y |\n")
+        cell = re.search(r"<tbody>\s*<tr>\s*<td>([^<]*)</td>\s*<td>y</td>", row)
+        assert cell, text
+        assert html.unescape(cell[1]) == text
+        prose = re.sub("</?code>", "`", render(writers.prose_markdown(text)).strip())
+        shown = re.fullmatch(r"<p>([^<]*)</p>", prose)
+        assert shown, text
+        assert html.unescape(shown[1]) == text
+    assert render(writers.prose_markdown("`lcrbench run` of a")) == "<p><code>lcrbench run</code> of a</p>\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["irnet+lcr_released", "full_precision", "p = 0.01, 95 %", "a − b: ℓ2 2/255 (primary)"]
+)
+def test_markdown_escapes_no_more_than_it_must(name: str) -> None:
+    assert writers.escape_markdown(name) == name
 
 
 def test_the_main_table_has_the_known_answers(folder: Path) -> None:
