@@ -1,10 +1,11 @@
 """Share of the first layer's signs that can flip, each on its own, within a radius. An upper bound.
 
-    N_flip(x; eps) / units = share of i with |z_i(x)| / ||grad z_i||_q <= eps
+    N_flip(x; eps) / units = share of i with |z_i(x) - tau_i| / ||grad z_i||_q <= eps
 
-with z the input of the first signs, affine in the image; the mean over images, at l2 {2, 8, 32, 128}/255 and linf
-{2, 8}/255 (`RADII`, no option: each is a count over the same distances). The walls of the box [0, 1] can only forbid
-flips: within the box the share is an upper bound, exact without.
+with z_i affine in the image and tau_i where the sign of unit i turns, as in bench/lipschitz/first_layer.py; the mean over
+images, at l2 {2, 8, 32, 128}/255 and linf {2, 8}/255 (`RADII`, no option: each is a count over the same distances). Signs
+that never turn count among the units. The walls of the box [0, 1] can only forbid flips: within the box the share is an
+upper bound, exact without.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ RADII = {"l2": (2, 8, 32, 128), "linf": (2, 8)}
 
 
 def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
-    """Yield the mean share over images at each radius; nothing where the first signs are not affine in the image."""
+    """Yield the mean share over images at each radius; nothing where a first sign has not one threshold."""
     points = Oracle.of(subject, options.images).points()
     try:
         found = distances(subject.network, points)

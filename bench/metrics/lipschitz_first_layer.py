@@ -1,11 +1,11 @@
 """Distance of an image to the nearest flip among the first layer's signs: the stable radius of that layer. A lower bound.
 
-    R_stable(x) = min_i |z_i(x)| / ||grad z_i||_q,      z the input of the first signs, affine in the image
+    R_stable(x) = min_i |z_i(x) - tau_i| / ||grad z_i||_q,      z_i affine in the image, tau_i where the sign turns
 
 in pixel units, for l2 (q = 2) and linf (q = 1). Inside it no first sign changes; in a network without shortcuts f is then
 constant there. The walls of the box may forbid the nearest flip: within the box [0, 1] it is a lower bound, exact
-without. See bench/lipschitz/first_layer.py; nothing is reported where the first signs see more than an affine function of
-the image.
+without. See bench/lipschitz/first_layer.py; nothing is reported where a first sign is not that of one threshold of one
+affine function of the image, or where none ever turns.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
         return
     for norm, t in (("l2", found.l2), ("linf", found.linf)):
         for statistic, q in (("q5", 0.05), ("q50", 0.5), ("q95", 0.95)):
-            i = stats.quantile(t.min(1), q)
+            i = stats.open_quantile(t.min(1), q)
+            if i is None:
+                subject.left_out["lipschitz_first_layer"] = f"no image can turn a sign of '{found.layer}'"
+                continue
             yield Measurement.of(
                 "lipschitz_first_layer",
                 i,

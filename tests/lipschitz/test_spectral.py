@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcrbench.bench.lipschitz import search
-from lcrbench.bench.lipschitz.first_layer import distances
 from lcrbench.errors import UserError
 from lcrbench.models import estimators, spectral
 from lcrbench.models.binary import BinaryConv2d, binary_layers, deployed_weight
@@ -203,6 +201,32 @@ class TestRange:
         assert reached == pytest.approx(2 * math.sqrt(48) * 0.5)
         assert spectral.range_bound(net, (3, 4, 4)).bound == pytest.approx(reached, rel=1e-6)
 
+    def test_signs_alone_and_their_levels(self) -> None:
+        """n signs are 2 sqrt(n) apart, and those that stand for a s + c are 2 a sqrt(n)."""
+        alone = nn.Sequential(Shifted(-0.5), estimators.SignClip())
+        assert spectral.range_bound(alone, (3, 4, 4)).bound == pytest.approx(2 * math.sqrt(48))
+
+        class Levels(estimators.SignClip):
+            def levels(self) -> tuple[float, float]:
+                return -0.25, 3.0
+
+        layer = BinaryConv2d(3, 3, 1, 1, 0, sign=Levels(), binarizer=Scaled(0.5, torch.eye(3)))
+        net = nn.Sequential(Shifted(-0.5), layer).eval()
+        reached = float((net(torch.zeros(1, 3, 4, 4)) - net(torch.ones(1, 3, 4, 4))).double().norm())
+        assert reached == pytest.approx(2 * 0.25 * math.sqrt(48) * 0.5)
+        assert spectral.range_bound(net, (3, 4, 4)).bound == pytest.approx(reached, rel=1e-6)
+
+    @pytest.mark.parametrize("end", ["hardtanh", "sign", "binary"])
+    def test_a_shape_that_depends_on_the_image_has_no_range(self, end: str) -> None:
+        """A black image leaves nothing of x[x > 1/2]: its shape bounds nothing."""
+        ends: dict[str, nn.Module] = {
+            "hardtanh": nn.Hardtanh(),
+            "sign": estimators.SignClip(),
+            "binary": BinaryConv2d(1, 1, 1, 1, 0, sign=estimators.SignClip(), binarizer=Scaled(1, torch.eye(1))),
+        }
+        bright = Function(lambda x: x[x > 0.5].view(-1, 1, 1, 1))
+        assert math.isinf(spectral.range_bound(nn.Sequential(bright, ends[end]).eval(), (3, 4, 4)).bound)
+
     def test_a_small_linear_network_is_bounded_by_the_box(self) -> None:
         net = nn.Sequential(nn.Flatten(), nn.Linear(12, 12, bias=False), nn.Hardtanh()).eval()
         with torch.no_grad():
@@ -313,6 +337,17 @@ def test_what_would_not_be_a_bound_is_refused(layer: nn.Module, message: str) ->
     assert "\n" not in str(error.value)
 
 
+def test_what_is_infinite_stays_so_times_zero() -> None:
+    net = nn.Sequential(Function(lambda x: x.softmax(1)), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
+    nn.init.zeros_(net[2].weight)
+    assert spectral.product_bound(net, (3, 4, 4)).bound == math.inf
+
+
+def test_an_input_used_twice_counts_twice() -> None:
+    assert spectral.product_bound(Function(lambda x: x + x), (3, 8, 8)).bound == 2
+    assert spectral.product_bound(Function(lambda x: torch.cat([x, x], 1)), (3, 8, 8)).bound == math.sqrt(2)
+
+
 def changed_in_place(x: Tensor) -> Tensor:
     x.view(-1).mul_(5)
     return x
@@ -352,6 +387,8 @@ def changed_by_a_second_name(x: Tensor) -> Tensor:
         (lambda x: (x, 2 * x), "several outputs"),
         (changed_in_place, "'mul_'"),
         (lambda x: x.softmax(1).tanh(), "'softmax'"),
+        (lambda x: x.softmax(1) * 0, "'softmax'"),
+        (lambda x: x * x.nonzero().size(0), "'nonzero'"),
     ],
 )
 def test_what_has_no_bound_is_infinite_and_named(
@@ -427,7 +464,7 @@ def test_a_prelu_is_as_steep_as_its_steeper_half(slope: float, expected: float) 
     by_channel = torch.tensor([0.1, slope, 0.0])
     one = torch.tensor([slope])
     for layer in (
-        nn.PReLU(init=slope),
+        nn.Sequential(nn.PReLU(init=slope)),
         Function(lambda x: F.prelu(x, one)),
         Function(lambda x: F.prelu(x, weight=by_channel)),
     ):
@@ -482,6 +519,18 @@ def test_no_layer_is_missing() -> None:
     assert found.layers[3].bracket == spectral.matrix_bracket(net.last.weight)
 
 
+def test_a_batch_norm_by_the_batch_has_no_bound() -> None:
+    found = spectral.product_bound(nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)).eval(), (3, 4, 4))
+    assert math.isinf(found.bound)
+    assert "BatchNorm2d" in found.reason
+
+
+def test_what_is_infinite_stays_so_times_zero() -> None:
+    net = nn.Sequential(Function(lambda x: x.softmax(1)), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
+    nn.init.zeros_(net[2].weight)
+    assert spectral.product_bound(net, (3, 4, 4)).bound == math.inf
+
+
 def test_an_input_used_twice_counts_twice() -> None:
     assert spectral.product_bound(Function(lambda x: x + x), (3, 8, 8)).bound == 2
     assert spectral.product_bound(Function(lambda x: torch.cat([x, x], 1)), (3, 8, 8)).bound == math.sqrt(2)
@@ -502,67 +551,3 @@ def test_a_sign_that_standardizes_has_no_finite_bound() -> None:
     assert math.isinf(bounds.bound)
     assert "surrogate" in bounds.reason
     assert len(bounds.layers) == 6
-
-
-class TestFirstLayer:
-    def test_flips_at_the_distance_and_not_before(self) -> None:
-        net = built("irnet", "resnet20")
-        x = torch.from_numpy(grey(2, 16)).permute(0, 3, 1, 2)
-        found = distances(net, x)
-        signs = []
-        net.body.blocks[0].conv.sign.register_forward_hook(lambda m, i, o: signs.append(o.flatten(1)))
-        net = net.double()
-        x = x.double().requires_grad_()
-        z = net.body.stem[1](net.body.stem[0]((x - net.mean) / net.std)).flatten(1)
-        rng = np.random.default_rng(0)
-        for unit in [int(found.l2[0].argmin()), *rng.integers(0, z.shape[1], 5)]:
-            (g,) = torch.autograd.grad(z[0, unit], x, retain_graph=True)
-            for t, d in ((found.l2[0, unit], g / g.norm()), (found.linf[0, unit], g.sign())):
-                toward = -torch.sign(z[0, unit].detach()) * d * float(t)
-                before, after = x.detach() + 0.999 * toward, x.detach() + 1.001 * toward
-                signs.clear()
-                for points in (x.detach(), before, after):
-                    net(points)
-                assert signs[0][0, unit] == signs[1][0, unit] != signs[2][0, unit]
-
-    def test_inside_the_stable_radius_nothing_flips(self) -> None:
-        net = built("irnet", "resnet20").double()
-        x = torch.from_numpy(grey(2, 16)).permute(0, 3, 1, 2).double()
-        radius = distances(net, x).l2.min(1)
-        signs = []
-        net.body.blocks[0].conv.sign.register_forward_hook(lambda m, i, o: signs.append(o.flatten(1)))
-        net(x)
-        for k in range(20):
-            d = randn(*x.shape, seed=k)
-            d = d / d.flatten(1).norm(dim=1).view(-1, 1, 1, 1) * torch.from_numpy(radius).view(-1, 1, 1, 1)
-            net(x + 0.9999 * d)
-            assert torch.equal(signs[-1], signs[0])
-
-    def test_a_pool_in_the_stem_is_refused(self) -> None:
-        with pytest.raises(UserError, match="stem"):
-            distances(built("irnet", "vgg_tiny"), torch.zeros(1, 3, 16, 16))
-
-    def test_a_stem_with_a_bias_and_a_norm_without(self) -> None:
-        """The bias is part of what the first signs take; a batch norm may have neither scale nor shift."""
-        net = built("irnet", "resnet20").double()
-        conv, norm = net.body.stem[0], net.body.stem[1]
-        x = torch.from_numpy(grey(2, 16)).permute(0, 3, 1, 2).double()
-        for plain in (False, True):
-            conv.bias = nn.Parameter(randn(16))
-            if plain:
-                net.body.stem[1] = nn.BatchNorm2d(16, affine=False).double().eval()
-                net.body.stem[1].load_state_dict(norm.state_dict(), strict=False)
-            image = x.clone().requires_grad_()
-            z = net.body.stem[1](conv((image - net.mean) / net.std)).flatten(1)
-            found = distances(net, x)
-            for unit in (0, 100, 2000):
-                (g,) = torch.autograd.grad(z[0, unit], image, retain_graph=True)
-                expected = float(z[0, unit].detach().abs() / g.norm())
-                assert found.l2[0, unit] == pytest.approx(expected, rel=1e-9)
-
-    @pytest.mark.parametrize("change", [{"dilation": 2}, {"padding_mode": "reflect"}, {"padding": "same"}])
-    def test_another_stem_is_refused(self, change: dict[str, Any]) -> None:
-        net = built("irnet", "resnet20")
-        net.body.stem[0] = nn.Conv2d(3, 16, 3, **({"padding": 1} | change))
-        with pytest.raises(UserError, match="zero padding given as numbers"):
-            distances(net, torch.zeros(1, 3, 16, 16))
