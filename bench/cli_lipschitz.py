@@ -55,14 +55,18 @@ COSTLY = ("clever", "smoothing")
 @click.option("--linf", help="Likewise for the linf norm.")
 @click.option(
     "--images",
-    type=int,
+    type=click.IntRange(1),
     help="Number of test images; of what takes long for an image no more than 100 (proxy), 50 (smoothing), 20 (clever) "
     "or 16 (gains, probes).  [default: the preset's]",
 )
-@click.option("--seed", type=int, help="Seed of all that is drawn.  [default: 0]")
+@click.option("--seed", type=click.IntRange(0), help="Seed of all that is drawn.  [default: 0]")
 @click.option("--also", multiple=True, metavar="METRIC", help="Also measure clever or smoothing, which take long.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
-@click.option("--out", help="Folder for figures, tables and the search's state.  [default: STORE/lipschitz]")
+@click.option(
+    "--out",
+    help="Folder for figures, tables and the search's state; the records of runs lie in STORE/lipschitz in any case.  "
+    "[default: STORE/lipschitz, without runs lcrbench-lipschitz]",
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def lipschitz(
     runs: tuple[str, ...],
@@ -84,7 +88,8 @@ def lipschitz(
 
     What is found at each radius is stored at once: the same command goes on where an interrupted one stopped. A search that
     looks harder than the quick one is made after it, and networks whose order only one of them finds are 'not separated'.
-    The records of runs lie in STORE/lipschitz, and the next report of the store shows them.
+    The records of runs lie in STORE/lipschitz, and the next report of the store shows them. Figures and tables of an earlier
+    comparison in the same folder are replaced.
     """
     from pathlib import Path
 
@@ -113,19 +118,51 @@ def lipschitz(
         (model, None, subjects.of_model(model, source or "fashion-mnist-10k", size, device))
         for model in dict.fromkeys(models)
     ]
-    folder = Path(out or str(Path(store, reports.FOLDER)))
+    folder = Path(out) if out else Path(store, reports.FOLDER) if runs else Path("lcrbench-lipschitz")
     chosen = [f"lipschitz_{name}" for name in (*LAYERED, *also, *SEARCHED)]
     networks = []
     with _progress(len(options.efforts()), options, [name for name, _, _ in named], quiet) as (tell, tick):
         for name, record, subject in named:
+            if options.images > len(subject.test.labels):
+                tell(f"{name}: {options.images} images are asked for, and all {len(subject.test.labels)} are taken")
             measurements, infos = _measure(name, subject, options, chosen, folder, tell, tick)
             if record is not None and source is None:
                 _keep(record, subject, options, measurements, infos, Path(store, reports.FOLDER), device)
             networks.append((name, measurements, subject.by_image, infos))
     labels = _labels(named)
     found = reports.of_networks([(labels[n[0]], n[1], n[2]) for n in networks])
-    for line in [*_lines(found), *_write(found, networks, folder)]:
+    about = _about(named, labels, source, options)
+    for line in [*_lines(found), *_write(found, networks, about, folder)]:
         click.echo(line)
+
+
+def _about(
+    named: Sequence[tuple[str, Record | None, Subject]], labels: dict[str, str], source: str | None, options: Any
+) -> list[str]:
+    """Return what the written tables are about, as Markdown: the command, the time, the search, and each network."""
+    from datetime import UTC, datetime
+
+    from lcrbench.bench import env
+    from lcrbench.reports.comparison import CLEAN, Key
+    from lcrbench.reports.writers import escape_markdown
+
+    lines = [
+        f"`{env.command_line()}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Search: {options.effort}, "
+        f"{options.images} images, seed {options.seed}.",
+        "",
+        "| Network | Column | Data | Test images | Clean accuracy |",
+        "|:--|:--|:--|--:|--:|",
+    ]
+    for name, record, subject in named:
+        network, data, clean = name, source or "fashion-mnist-10k", "not known"
+        if record is not None:
+            network = f"{record.spec.label}, seed {record.spec.seed}, run {record.run_id}"
+            data = source or record.spec.data.name
+            found = [m.value for m in record.measurements if Key.of(m) == CLEAN]
+            clean = f"{found[0]:.1%}" if found else clean
+        cells = map(escape_markdown, (network, labels[name], data))
+        lines.append(f"| {' | '.join(cells)} | {len(subject.test.labels)} | {clean} |")
+    return [*lines, ""]
 
 
 def _labels(named: Sequence[tuple[str, Record | None, Subject]]) -> dict[str, str]:
@@ -160,11 +197,16 @@ def _measure(
     from lcrbench import registry
     from lcrbench.bench.lipschitz import stored
 
-    for how in options.efforts():
-        stored.modulus(subject, how, folder, lambda text, how=how: tell(f"{name}: {text}"), tick)  # type: ignore[misc]
+    try:
+        for how in options.efforts():
+            stored.modulus(subject, how, folder, lambda text: tell(f"{name}: {text}"), tick)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
     measurements, infos = [], {}
     for metric_name in chosen:
         metric = registry.load("metric", metric_name)
+        if metric_name.removeprefix("lipschitz_") in COSTLY:
+            tell(f"{name}: {metric_name} of {_of(metric, metric_name, options).images} images, which takes a while")
         measurements += list(metric.measure(subject, _of(metric, metric_name, options)))
         infos[metric_name] = metric.INFO
     reasons: dict[str, list[str]] = {}
@@ -281,15 +323,20 @@ def _lines(found: Lipschitz) -> list[str]:
             continue
         if v.separated:
             worse = v.second if v.better is v.first else v.first
-            lines.append(f"{v.figure.words}: {v.better.label} is better than {worse.label}")
+            scale, unit = (255, "/255") if v.figure.name == "flip_radius" else (1, "")
+            low, high = sorted(abs(scale * end) for end in (v.gap.low or 0.0, v.gap.high or 0.0))
+            lines.append(
+                f"{v.figure.words}: {v.better.label} is better than {worse.label} by {abs(scale * v.gap.value):.3g}{unit} "
+                f"[{low:.3g}, {high:.3g}] in the median, n={v.gap.n}, p={v.p:.2g}"
+            )
         else:
             lines.append(f"{v.figure.words}: {v.first.label} and {v.second.label} are not separated ({v.why})")
     apart = reports.others(found)
     return [*lines, *[apart] * bool(apart), reports.effort_note(found), reports.WHY]
 
 
-def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], folder: Path) -> list[str]:
-    """Write tables, figures and all measurements; return where."""
+def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], about: Sequence[str], folder: Path) -> list[str]:
+    """Write tables, figures and all measurements in place of those of an earlier comparison; return where."""
     import csv
 
     from lcrbench.reports import figures, lipschitz_fidelity, writers
@@ -302,12 +349,17 @@ def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], folder: Path) 
     pictures = [module.picture(found) for module in drawings]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "lipschitz.md").write_text("\n".join(map(writers.markdown, made)), encoding="utf-8")
+        for name in [module.__name__.rpartition(".")[2] for module in drawings] + list(reports.TABLES):
+            for ending in (*(f".{kind}" for kind in figures.FORMATS), "_table.csv"):
+                (folder / f"{name}{ending}").unlink(missing_ok=True)
+        shown = [f"![{p.title}]({p.name}.png)\n\n{writers.escape_markdown(p.caption)}\n" for p in pictures if p]
+        text = ["# Lipschitz measurement\n", *about, *map(writers.markdown, made), *shown]
+        (folder / "lipschitz.md").write_text("\n".join(text), encoding="utf-8")
         for table in made:
             writers.frame(table).to_csv(folder / f"{table.name}_table.csv", index=False)
         for picture in pictures:
             if picture is not None:
-                figures.save(picture, folder)
+                figures.save(picture, folder, figures.FORMATS)
         with (folder / "lipschitz.csv").open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
             what = ("metric", "statistic", "layer", "norm", "radius", "value", "low", "high", "n", "interval")
@@ -331,6 +383,6 @@ def _options(options: Any, l2: str | None, linf: str | None, images: int | None,
             try:
                 changes[name] = tuple(float(word) for word in text.replace(",", " ").split())
             except ValueError as error:
-                raise UserError(f"--{name} takes numbers separated by spaces, not '{text}'") from error
+                raise UserError(f"--{name} takes numbers separated by spaces or commas, not '{text}'") from error
     changes |= {k: v for k, v in (("images", images), ("seed", seed)) if v is not None}
     return dataclasses.replace(options, **changes)

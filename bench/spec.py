@@ -18,7 +18,9 @@ from pydantic import Field, ValidationError, field_validator
 from lcrbench.bench.budget import Budget, Frozen
 from lcrbench.errors import UserError, unknown
 
-Option = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | None
+# One tuple type for both kinds of number: with two, 8.0 in a tuple would come back from JSON as 8, and the spec with another
+# hash.
+Option = bool | int | float | str | tuple[int | float, ...] | None
 Options = dict[str, Option]
 
 METRICS = (

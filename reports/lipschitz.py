@@ -68,6 +68,8 @@ class Figure(NamedTuple):
 
 
 FIGURES = ("kappa", "relative_gain", "flip_radius")
+TABLES = ("lipschitz", "lipschitz_separation", "lipschitz_layers", "lipschitz_fidelity", "lipschitz_probes")
+"""The names of all tables about Lipschitz figures, those of reports/lipschitz_fidelity.py too."""
 
 
 class Verdict(NamedTuple):
@@ -244,6 +246,12 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
                 notes.append(_inside(store, error))
     if searched and left_out:
         notes.append(f"{left_out} of {len(runs)} runs have no figures by this search.")
+    later = [sources[run_id][sources[run_id].index(shown) + 1 :] for run_id, shown in searched.items()]
+    if hidden := sum(any(s.search for s in known) for known in later):
+        notes.append(
+            f"{hidden} of {len(runs)} runs have a later search with other options, which is not shown because fewer runs "
+            "have it: measure the others likewise."
+        )
     networks = {row.index: [_values(run.measurements) for run in row.runs] for row in rows}
     return Lipschitz(rows, by_image, networks, notes)
 
@@ -416,10 +424,12 @@ def effort_note(found: Lipschitz) -> str:
     note = f"Search effort on {' or '.join(map(str, sorted(images)))} images: {found.efforts[-1]}"
     if len(found.efforts) > 1:
         return f"{note}; orders are checked against the quick search ({found.efforts[0]})."
-    return (
-        f"{note}. No longer search checks the orders: `lcrbench lipschitz RUN ... --preset full` does, and the next "
-        "report of the store shows it."
-    )
+    if len([r for r in found.rows if found.by_image[r.index]]) < 2:
+        return f"{note}."
+    how = "`lcrbench lipschitz --preset full` looks longer"
+    if any(r.runs for r in found.rows):
+        how = "`lcrbench lipschitz RUN ... --preset full` looks longer, and the next report of the store shows it"
+    return f"{note}. No longer search checks the orders: {how}."
 
 
 def tables(found: Lipschitz) -> list[Table]:

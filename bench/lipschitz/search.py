@@ -42,7 +42,7 @@ import torch
 from torch import Tensor
 
 from lcrbench.bench.evaluate import Subject
-from lcrbench.bench.lipschitz.ball import Ball
+from lcrbench.bench.lipschitz.ball import NORMS, Ball
 from lcrbench.bench.lipschitz.oracle import Oracle, chosen
 from lcrbench.bench.schema import in_255
 from lcrbench.bench.seeds import generator
@@ -65,7 +65,7 @@ class Options:
     with other seeds, and the best of them counts.
     """
 
-    l2: tuple[float, ...] = (2, 8, 128)
+    l2: tuple[float, ...] = (2.0, 8.0, 128.0)
     linf: tuple[float, ...] = ()
     images: int = 100
     random: int = 5
@@ -75,17 +75,27 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for radius in (*self.l2, *self.linf):
-            if not 0 < radius < float("inf"):
-                raise UserError(f"a radius is a positive number of 1/255, not {radius:g}")
+        for norm in NORMS:
+            # 8 and 8.0 are one radius, and one spec.
+            radii = tuple(sorted({float(r) for r in getattr(self, norm)}))
+            object.__setattr__(self, norm, radii)
+            for radius in radii:
+                if not 0 < radius < float("inf"):
+                    raise UserError(f"{norm}: a radius is a positive number of 1/255, not {radius:g}")
+                if norm == "linf" and radius > 255:
+                    raise UserError(
+                        f"linf: a radius is at most 255/255, the whole range of a pixel, not {radius:g}/255"
+                    )
         if not (self.l2 or self.linf):
             raise UserError("name at least one radius")
-        if min(self.images, self.random, self.restarts, self.searches) < 1 or self.steps < 0:
-            raise UserError("needs images, random, restarts and searches >= 1, and steps >= 0")
+        least = {"images": 1, "random": 1, "restarts": 1, "searches": 1, "steps": 0, "seed": 0}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise UserError(f"{name} is at least {value}, not {getattr(self, name)}")
 
     def balls(self) -> list[Ball]:
         """Return the balls in the order of the search: l2 first, each norm from the smallest radius."""
-        return [Ball(norm, r / 255) for norm in ("l2", "linf") for r in sorted(set(getattr(self, norm)))]
+        return [Ball(norm, r / 255) for norm in NORMS for r in getattr(self, norm)]
 
     def efforts(self) -> list[Options]:
         """Return this effort, after the quick one on the same images and radii if this one looks harder.
@@ -144,7 +154,7 @@ class Found:
     omega: np.ndarray
     """||f(y) - f(x)||_2 at `omega_points`, in logits"""
     kappa: np.ndarray
-    """largest margin change over margin at `kappa_points`; infinite at an image that is itself a tie and was moved"""
+    """largest margin change over margin at `kappa_points`; at an image that is itself a tie at least 1, infinite if moved"""
     omega_points: np.ndarray
     kappa_points: np.ndarray
     omega_by: np.ndarray
@@ -343,13 +353,14 @@ def omega_of(start: Start, logits: np.ndarray) -> np.ndarray:
 def kappas_of(start: Start, logits: np.ndarray) -> np.ndarray:
     """Return change_j / margin_j for each class (n, classes); -inf for the predicted class.
 
-    It is written 1 + (f_j - f_c)(y) / margin_j, which is the same, and at least 1 exactly where f_j draws level.
+    It is written 1 + (f_j - f_c)(y) / margin_j, which is the same, and at least 1 exactly where f_j draws level: so it is 1
+    where the image itself is a tie that has not moved.
     """
     n = np.arange(len(logits))
     c = start.logits.argmax(1)
     margin = start.logits[n, c][:, None] - start.logits
     lead = logits - logits[n, c][:, None]
-    tie = np.where(lead > 0, np.inf, np.where(lead < 0, -np.inf, 0.0))
+    tie = np.where(lead > 0, np.inf, np.where(lead < 0, -np.inf, 1.0))
     ratio = np.where(margin > 0, 1 + lead / np.where(margin > 0, margin, 1), tie)
     ratio[n, c] = -np.inf
     return np.asarray(ratio)

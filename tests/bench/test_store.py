@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from lcrbench.bench import store as stores
 from lcrbench.bench.budget import Budget
@@ -76,6 +78,29 @@ def test_ids_hash_the_whole_spec() -> None:
     assert spec().run_id == spec().run_id != spec(1).run_id
     changed = spec().model_copy(update={"budget": Budget(lr=0.123)})
     assert changed.run_id != spec().run_id
+
+
+number = st.one_of(
+    st.booleans(),
+    st.integers(-(2**53), 2**53),
+    st.integers(-1000, 1000).map(float),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from("abc"), st.one_of(number, st.text(max_size=3), st.none(), st.tuples(number, number))
+    )
+)
+@example({"l2": (8.0, 16.0), "linf": (), "steps": 5})
+@settings(max_examples=100, deadline=None)
+def test_a_spec_keeps_its_id_through_json(options: dict[str, object]) -> None:
+    """Whole numbers that are floats too, alone and in tuples: else a record would seem to be another run's."""
+    tables = spec().model_dump() | {"metrics": {"lipschitz_kappa": options}}
+    made = RunSpec.model_validate(tables)
+    assert RunSpec.model_validate(json.loads(made.model_dump_json())).run_id == made.run_id
+    assert RunSpec.model_validate_json(made.model_dump_json()).run_id == made.run_id
 
 
 def test_an_interrupted_write_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

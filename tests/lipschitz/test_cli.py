@@ -20,7 +20,7 @@ from lcrbench.bench.lipschitz import search, subjects
 from lcrbench.bench.spec import make_grid
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
-from lcrbench.reports import comparison, report
+from lcrbench.reports import comparison, figures, report
 from lcrbench.reports import lipschitz as lipschitz_part
 
 from .nets import built
@@ -109,8 +109,10 @@ def call(*words: str) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+def importable(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.setitem(sys.modules, "somebodys", sys.modules[__name__])
+    if request.function is not test_two_models_are_measured_compared_and_resumed:
+        monkeypatch.setattr(figures, "FORMATS", ("png",))  # drawing takes most of a small measurement's time
 
 
 def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:
@@ -153,6 +155,26 @@ def test_a_search_is_not_another_networks(tmp_path: Path) -> None:
     assert "read:" not in both[1].stderr
     kappas = [[line for line in r.stdout.splitlines() if "kappa >=" in line] for r in (*both, alone)]
     assert kappas[1] == kappas[2] != kappas[0]
+
+
+def test_another_comparison_replaces_all_of_the_first(tmp_path: Path) -> None:
+    """What is written says what it is about, and nothing of an earlier comparison is left beside it."""
+    call("--model", "somebodys:dull", "--model", "somebodys:sharp", *SMALL, "--out", str(tmp_path))
+    assert (tmp_path / "lipschitz_slope.png").exists()
+    assert (tmp_path / "lipschitz_separation_table.csv").exists()
+    (tmp_path / "lipschitz_mine.png").write_bytes(b"somebody's own")
+    words = [w if w != "8 64" else "8" for w in SMALL]
+    call("--model", "somebodys:ramp", *words, "--out", str(tmp_path))
+    left = {p.name for p in tmp_path.iterdir() if p.is_file()}
+    assert {"lipschitz_mine.png", "lipschitz.png", "lipschitz_modulus.png", "lipschitz_table.csv"} <= left
+    assert not {
+        n for n in left if n.startswith(("lipschitz_slope", "lipschitz_sep", "lipschitz_prob", "lipschitz_fid"))
+    }
+    text = (tmp_path / "lipschitz.md").read_text()
+    assert "somebodys:ramp" in text
+    assert "sharp" not in text
+    assert "](lipschitz_modulus.png)" in text
+    assert "(lipschitz_slope.png)" not in text
 
 
 def test_a_network_named_twice_is_one(tmp_path: Path) -> None:

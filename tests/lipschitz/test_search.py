@@ -84,7 +84,7 @@ class TestSigns:
             found = search.modulus(subject(net, images, block=1), Options(l2=(eps * 255,), images=1)).found[0]
             assert found.omega[0] == pytest.approx(2 * a if t < eps * (1 - 1e-4) else 0, rel=1e-6), (k, t)
 
-    @pytest.mark.parametrize("eps", [0.15, 0.25, 0.5])
+    @pytest.mark.parametrize("eps", [0.15, 0.5])
     @pytest.mark.parametrize("norm", ["l2", "linf"])
     def test_shell_gain_of_a_single_unit_is_its_jump_over_its_distance(self, eps: float, norm: str) -> None:
         """L_[r, eps] = 2 |a| / max(t, r) for eps >= t, else 0, with r = eps / 2 and t the distance to the plane.
@@ -92,8 +92,8 @@ class TestSigns:
         Never above; and not below what the smallest searched ball that reaches the plane allows.
         """
         a, seen = 0.7, set()
-        radii = [eps * part for part in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)]
-        for k in range(16):
+        radii = [eps * part for part in (0.4, 0.6, 0.8, 1)]
+        for k in range(10):
             w = rng(k).standard_normal(D)
             w /= np.linalg.norm(w) if norm == "l2" else np.abs(w).sum()
             images = grey(1, seed=k, low=0.495, high=0.505)
