@@ -20,9 +20,7 @@ Progress = Callable[[int, int, str], None]
 )
 @click.option(
     "--corruptions",
-    default="common",
-    show_default=True,
-    help='Corruptions or groups, separated by spaces: "noise fog".',
+    help='Corruptions or groups, separated by spaces: "noise fog".  [default: common; all for --sheet]',
 )
 @click.option(
     "--layout",
@@ -48,7 +46,7 @@ Progress = Callable[[int, int, str], None]
 def corrupt(
     source: str,
     out: Path | None,
-    corruptions: str,
+    corruptions: str | None,
     layout: str,
     size: int,
     constants: str | None,
@@ -62,12 +60,12 @@ def corrupt(
     """Write the corruptions of SOURCE's test images at all five severities, with a manifest of hashes.
 
     SOURCE is a built-in data set, or a folder or archive of images, as for `lcrbench run --data`. With --sheet, draw a
-    picture of every corruption and severity of one image.
+    picture of one image under every corruption at every severity.
     """
     from lcrbench.corruptions import generate
     from lcrbench.corruptions.engine import available_threads
 
-    names = _expand(corruptions)
+    names = _expand(("common" if sheet is None else "all") if corruptions is None else corruptions)
     if (out is None) == (sheet is None):
         raise UserError("name either a folder with --out or a PNG with --sheet")
     if sheet is not None:

@@ -65,10 +65,14 @@ class Estimate:
         self._before.setdefault(run_id, 0.0)
         self._done[run_id] = self._total(run_id)
 
+    def spent(self) -> float:
+        """Return the seconds since the start."""
+        return self._clock() - self._began
+
     def left(self) -> float | None:
         """Return the seconds left, None until something has been done."""
         done = sum(self._done[k] - before for k, before in self._before.items())
-        spent = self._clock() - self._began
+        spent = self.spent()
         if done <= 0 or spent <= 0:
             return None
         return spent / done * sum(self._total(k) - self._done[k] for k in self._done)
@@ -156,8 +160,10 @@ class Progress:
             clean = next((m.value for m in record.measurements if m.metric == "accuracy" and not m.corruption), None)
             seconds = sum(s.cpu for s in record.ledger.seconds.values()) if record.ledger else 0
             text = (f"clean accuracy {clean:.1%}, " if clean is not None else "") + f"{seconds:.0f} CPU seconds"
+        # Runs at once end nearly together, and then none for long: without the time gone, the time left seems to jump.
+        gone = f"{_clock(self.estimate.spent())} gone{left and ', ' + left}"
         self.console.print(
-            f"[{self.finished}/{self.cells}] {spec.label} seed {spec.seed}: {text}{left and '; ' + left}",
+            f"[{self.finished}/{self.cells}] {spec.label} seed {spec.seed}: {text}; {gone}",
             highlight=False,
             markup=False,
             soft_wrap=True,

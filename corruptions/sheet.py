@@ -30,11 +30,12 @@ def draw(
     """Return the sheet of an (H, W, 3) or (H, W) image as (h, w, 3) uint8: a row a corruption, severity 1 to 5 across.
 
     The rows stand in two columns; the clean image is at the top left. `chosen` are the corruptions, by default all
-    nineteen.
+    nineteen; the four that mCE does not average are marked as extra.
     """
     if image.ndim not in (2, 3):
         raise UserError(f"the sheet takes one image, (H, W, 3) or (H, W), not an array of the shape {image.shape}")
     rows = list(names("all") if chosen is None else chosen)
+    extra = names("extra")
     half = -(-(len(rows) + 1) // 2) if len(rows) > 6 else len(rows) + 1
     columns = -(-(len(rows) + 1) // half)
     across = LABEL + len(SEVERITIES) * (TILE + GAP)
@@ -47,7 +48,8 @@ def draw(
     used = constants or constants_for(*image.shape[:2])
     heading = title or f"Corruptions of a {image.shape[1]} x {image.shape[0]} image"
     pen.text((MARGIN, MARGIN - 4), heading, INK, _font(17))
-    pen.text((MARGIN, MARGIN + 18), f"{used} constants, severity 1 to 5 from left to right", PALE, _font(13))
+    note = "; extra: not among the 15 that mCE averages" if {*rows} & {*extra} else ""
+    pen.text((MARGIN, MARGIN + 18), f"{used} constants, severity 1 to 5 from left to right{note}", PALE, _font(13))
     for place, name in enumerate(["clean", *rows]):
         column, row = divmod(place, half)
         x = MARGIN + column * (across + 2 * MARGIN)
@@ -55,6 +57,8 @@ def draw(
         label = name.replace("_", "\n", 1)
         lines = label.count("\n") + 1
         pen.multiline_text((x, y + TILE // 2 - 9 * lines), label, INK, _font(15), spacing=3)
+        if name in extra:
+            pen.text((x, y + TILE // 2 + 9 * lines + 3), "(extra)", PALE, _font(13))
         if name == "clean":
             sheet.paste(_tile(image), (x + LABEL, y))
             continue

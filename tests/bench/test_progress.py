@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lcrbench.bench.budget import Budget
-from lcrbench.bench.progress import Estimate, Event
+from lcrbench.bench.progress import Estimate, Event, Progress
 from lcrbench.bench.spec import Evaluation, RunSpec
-from tests.bench.test_store import spec
+from tests.bench.test_store import record, spec
 
 
 class Clock:
@@ -81,3 +81,16 @@ def test_a_teacher_counts_where_it_is_trained() -> None:
     clock.now = 60.0
     estimate.update(event(run, "training", 10, 10))
     assert estimate.left() == pytest.approx(22)
+
+
+def test_a_finished_run_tells_the_time_gone_and_left(capsys: pytest.CaptureFixture[str]) -> None:
+    clock, records = Clock(), [record(0), record(1)]
+    shown = Progress([r.spec for r in records], 0)
+    shown.estimate = Estimate([r.spec for r in records], clock)
+    with shown:
+        for clock.now, r in zip((65.0, 130.0), records, strict=True):
+            shown.start(r.spec)
+            shown.finish(r)
+    said = capsys.readouterr().err
+    assert "[1/2] irnet seed 0: clean accuracy 50.0%, 0 CPU seconds; 1:05 gone, about 1:05 left\n" in said
+    assert "[2/2] irnet seed 1: clean accuracy 50.0%, 0 CPU seconds; 2:10 gone\n" in said

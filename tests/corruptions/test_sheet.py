@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from lcrbench.bench.cli_corrupt import corrupt as command
-from lcrbench.corruptions import archive, sheet
+from lcrbench.corruptions import archive, names, sheet
 from lcrbench.errors import UserError
 
 IMAGE = np.random.default_rng(2).integers(0, 256, (32, 32, 3), np.uint8)
@@ -26,6 +27,28 @@ def test_a_sheet_shows_every_corruption() -> None:
     assert sheet.draw(IMAGE[..., 0]).shape[1] > drawn.shape[1]
     with pytest.raises(UserError, match="one image"):
         sheet.draw(IMAGE[None])
+
+
+def test_a_sheet_of_all_marks_the_extra_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sheet, "SEVERITIES", (3,))
+    marked, drawn = [], []
+    text, multiline = ImageDraw.ImageDraw.text, ImageDraw.ImageDraw.multiline_text
+
+    def note(self: Any, place: Any, words: str, *args: Any, **options: Any) -> None:
+        if words == "(extra)":
+            marked.append(drawn[-1])
+        text(self, place, words, *args, **options)
+
+    def label(self: Any, place: Any, words: str, *args: Any, **options: Any) -> None:
+        drawn.append(words.replace("\n", "_"))
+        multiline(self, place, words, *args, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
+    monkeypatch.setattr(ImageDraw.ImageDraw, "multiline_text", label)
+    done = CliRunner().invoke(command, ["--sheet", str(tmp_path / "s.png")])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert drawn == ["clean", *names("all")]
+    assert marked == names("extra")
 
 
 def test_the_command_draws_and_writes(tmp_path: Path) -> None:
