@@ -121,6 +121,10 @@ def bootstrap(columns: Sequence[ArrayLike], statistic: Callable[..., np.ndarray]
     return Interval(value, float(low), float(high), n, "bootstrap over images 95 %")
 
 
+LEAST_P = 1e-6
+"""The smallest p-value that a bootstrap gives."""
+
+
 class Gap(NamedTuple):
     """A difference between two networks or methods: its interval, and the bootstrap's two-sided p-value of no difference."""
 
@@ -135,7 +139,7 @@ def median_gap(a: Sequence[ArrayLike], b: Sequence[ArrayLike]) -> Gap:
     resample draws seeds of either side and then images, the same for all (hierarchical bootstrap). The p-value is twice
     the smaller share of resamples on one side of 0, counting the sample itself; where none lies on that side, which says
     no more than p < 2 / resamples, it is the normal one of the difference over the resamples' standard deviation, if
-    that is smaller: a correction over many comparisons needs it.
+    that is smaller, which a correction over many comparisons needs, and never below 1e-6, so far out no law is known.
     """
     sides = [np.stack([np.asarray(x, dtype=np.float64) for x in side]) for side in (a, b)]
     n = sides[0].shape[1]
@@ -153,7 +157,7 @@ def median_gap(a: Sequence[ArrayLike], b: Sequence[ArrayLike]) -> Gap:
     tail = int(min((gaps <= 0).sum(), (gaps >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))
     if tail == 0:
-        p = min(p, float(2 * stats.norm.sf(abs(value) / max(float(gaps.std()), 1e-300))))
+        p = min(p, max(LEAST_P, float(2 * stats.norm.sf(abs(value) / max(float(gaps.std()), 1e-300)))))
     how = "bootstrap over seeds and images 95 %" if nested else "paired bootstrap over images 95 %"
     count = sum(len(side) for side in sides) if nested else n
     return Gap(Interval(value, float(low), float(high), count, how), p)
