@@ -397,7 +397,10 @@ def line(ax: Axes, hits: Hits, row: Row, points: Sequence[Point], scale: float =
     [drawn] = ax.plot(x, y, color=s.colour, linestyle=s.dash, marker=s.marker, gid=gid(row), zorder=z, clip_on=False)
     drawn.set_in_layout(False)  # only its markers reach over the edge
     known = [p for p in points if p[1].low is not None and p[1].high is not None]
-    if known:
+    if len(known) == 1:  # a band over one point has no width
+        ends = [end * scale for end in _band(row, known[0])]
+        ax.plot([known[0][0]] * 2, ends, color=s.colour, linewidth=2.5, alpha=0.35, gid=gid(row), zorder=1.5)
+    elif known:
         bands = [_band(row, p) for p in known]
         low, high = [b[0] * scale for b in bands], [b[1] * scale for b in bands]
         ax.fill_between(
@@ -405,6 +408,18 @@ def line(ax: Axes, hits: Hits, row: Row, points: Sequence[Point], scale: float =
         )
     for px, interval, text, _ in points:
         hits.point(ax, px, interval.value * scale, text, row.index)
+
+
+def beside(rows: Sequence[Row], row: Row, points: Sequence[Point]) -> list[Point]:
+    """Return a row's points on a logarithmic axis with one place, apart from those of the others so that none hides."""
+    away = 1.06 ** (rows.index(row) - (len(rows) - 1) / 2)
+    return [(x * away, interval, text, seeds) for x, interval, text, seeds in points]
+
+
+ZERO = (
+    "An axis with a break in it is logarithmic above the break and linear from there down to 0: how steeply a line or a "
+    "band falls to 0 says nothing."
+)
 
 
 def logarithmic(ax: Axes, values: list[float]) -> None:
@@ -424,6 +439,13 @@ def logarithmic(ax: Axes, values: list[float]) -> None:
         steps = (1, 2, 5) if len(decades) < 4 else (1,)
         ticks = [s * 10.0**d for d in decades for s in steps if threshold < s * 10.0**d <= max(positive)]
         ax.set_yticks([0.0, *ticks])
+        # The break, as two strokes through the axis.
+        stroke = [(-1.6, -0.6), (1.6, 0.6)]
+        for y in (0.5, 0.75):
+            [mark] = ax.plot(
+                [0], [threshold * y], marker=stroke, markersize=7, color=MUTED, transform=ax.get_yaxis_transform()
+            )
+            mark.set(clip_on=False, in_layout=False, markeredgewidth=0.8)
     else:
         ax.set_yscale("log")
         decades_spanned = math.log10(max(positive) / min(positive))

@@ -38,6 +38,33 @@
     }));
   }
 
+  // A table that goes on behind its edge says so in words, wherever it is wider than what shows it.
+  const tables = $$(".table");
+  for (const table of tables) {
+    const hint = document.createElement("p");
+    hint.className = "hint";
+    hint.textContent = "More columns to the right: scroll the table sideways. →";
+    table.before(hint);
+  }
+  const measure = () => {
+    const cut = tables.map((table) => table.scrollWidth > table.clientWidth + 1);
+    tables.forEach((table, i) => {
+      table.classList.toggle("cut", cut[i]);
+      table.previousElementSibling.hidden = !cut[i];
+    });
+  };
+  measure();
+  addEventListener("resize", measure);
+  document.addEventListener("toggle", measure, true);
+
+  // On paper nothing opens: what is closed and belongs there is opened for the print alone.
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = $$("details[data-print]:not([open])");
+    opened.forEach((e) => { e.open = true; });
+  });
+  addEventListener("afterprint", () => opened.forEach((e) => { e.open = false; }));
+
   // Filters: methods, settings (data sets), corruption groups.
   const off = { method: new Set(), setting: new Set(), group: new Set() };
   const apply = () => {
@@ -51,6 +78,7 @@
       const label = section && row && labels[section.dataset.setting] && labels[section.dataset.setting][row[1]];
       e.classList.toggle("hide", label !== undefined && off.method.has(String(label)));
     });
+    measure();
   };
   const labels = JSON.parse(document.getElementById("labels").textContent);
   $$(".filters input").forEach((input) => input.addEventListener("change", () => {

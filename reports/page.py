@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from lcrbench import __version__
 from lcrbench.reports.budget_proof import Proof
 from lcrbench.reports.colours import VARIABLES, style
 from lcrbench.reports.comparison import MOST_COLUMNS, Comparison, Row, Setting
 from lcrbench.reports.results import COST
-from lcrbench.reports.tables import Cell, Column, Table, bounds, number, part
+from lcrbench.reports.tables import Cell, Column, Table, bounds, number, part, worded
+from lcrbench.reports.words import CODE
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from lcrbench.reports.figures import Picture
@@ -25,8 +26,14 @@ if TYPE_CHECKING:  # matplotlib takes a second to import
 # Of the figures' data so many characters are in the page for download; what is more lies only beside it.
 EMBED = 1_200_000
 MOST_RUNS = 200
-# Of a long table of layers or correlations, which is one of several that open on demand.
-MOST_ROWS = 40
+# Of a long table; what is more lies beside the page.
+MOST_ROWS = 400
+# A table with more rows than this scrolls in a box of its own, and with no more than that it is not split in print.
+TALL, SHORT = 80, 15
+# Panels side by side.
+MOST_PANELS = 5
+# Letters of a row's label, from which on it takes more than a name's room.
+LONG = 24
 
 
 @dataclass
@@ -71,6 +78,7 @@ def render(
 ) -> str:
     """Return the page's HTML. Everything that comes from a record is escaped."""
     environment_ = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
+    environment_.filters["prose"] = _prose
     here = files("lcrbench.reports")
     template = environment_.from_string((here / "page.html.jinja").read_text(encoding="utf-8"))
     index = {label: i for i, label in enumerate(comparison.labels)}
@@ -133,6 +141,11 @@ def _json(value: object) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
+def _prose(text: str) -> Markup:
+    """Return a sentence as HTML: what stands in backticks is code, everything else is escaped."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+
 def _mark(label: str) -> dict[str, str]:
     s = style(label)
     dash = {"dashed": "5 2.5", "dashdot": "6 2 1.5 2", "dotted": "1.5 2"}.get(s.dash, "")
@@ -177,7 +190,7 @@ def _first(table: Table) -> Table:
     """Return a table with as many rows as the page has room for, and where the others are."""
     if len(table.rows) <= MOST_ROWS:
         return table
-    said = f"The first {MOST_ROWS} of {len(table.rows):,} rows; {table.name}_table.csv holds all."
+    said = f"The first {MOST_ROWS} of {len(table.rows):,} rows; `{table.name}_table.csv`, beside this page, holds all."
     return replace(table, rows=table.rows[:MOST_ROWS], notes=(*table.notes, said))
 
 
@@ -190,16 +203,25 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
             j += 1
         heads.append({"text": table.columns[i].head, "span": j - i})
         i = j
+    words = [worded(table, j) for j in range(len(table.columns))]
+    labels = max((len(r.label) for r in table.rows), default=0)
+    sizes = {
+        "told": any(words),
+        "long": labels > LONG,
+        "tall": len(table.rows) > TALL,
+        "short": len(table.rows) <= SHORT,
+    }
     owners = [index.get(label) for label in table.labels] or [None] * len(table.columns)
     return {
         "id": name,
         "caption": table.caption,
+        "classes": " ".join(["table", *[name for name, holds in sizes.items() if holds]]),
         "first": table.first,
         "heads": heads,
         "notes": table.notes,
         "columns": [
-            {"title": c.title, "unit": c.unit, "group": c.group, "note": c.note, "method": owner}
-            for c, owner in zip(table.columns, owners, strict=True)
+            {"title": c.title, "unit": c.unit, "group": c.group, "note": c.note, "method": owner, "text": text}
+            for c, owner, text in zip(table.columns, owners, words, strict=True)
         ],
         "rows": [
             {
@@ -218,7 +240,8 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
 
 def _cell(cell: Cell, column: Column) -> dict[str, Any]:
     if cell.value is None:
-        return {"sort": cell.text, "shown": cell.text or "–", "bounds": "", "n": "", "mark": "", "how": cell.how}
+        shown, words = cell.text or "–", " " in cell.text
+        return {"sort": cell.text, "shown": shown, "bounds": "", "n": "", "mark": "", "how": cell.how, "words": words}
     return {
         "sort": f"{cell.value:.10g}",
         "shown": number(cell.value, column),
@@ -226,6 +249,7 @@ def _cell(cell: Cell, column: Column) -> dict[str, Any]:
         "n": f"{cell.n:,}" if cell.n else "",
         "mark": cell.mark,
         "how": cell.how,
+        "words": False,
     }
 
 
@@ -243,6 +267,7 @@ def _picture(
         "title": picture.title,
         "caption": picture.caption,
         "wide": len(panels) > 1,
+        "columns": min(picture.columns, len(panels), MOST_PANELS),
         "legend": [_legend(r, index) for r in picture.legend],
         "width": round(picture.panels[0].size[0] * 72),
         "panels": [{"svg": Markup(svg), "group": p.group} for svg, p in zip(panels, picture.panels, strict=True)],

@@ -10,7 +10,19 @@ from matplotlib.ticker import NullLocator
 
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.comparison import Key, Row
-from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, Point, band_words, gid, line, logarithmic, look, tell
+from lcrbench.reports.figures import (
+    MUTED,
+    ZERO,
+    Hits,
+    Panel,
+    Picture,
+    Point,
+    band_words,
+    beside,
+    line,
+    logarithmic,
+    tell,
+)
 from lcrbench.reports.lipschitz import Lipschitz, drawn, effort_note
 from lcrbench.reports.words import norm_text, radius_text
 
@@ -47,7 +59,7 @@ def picture(found: Lipschitz) -> Picture | None:
 def against_radius(found: Lipschitz, curves: tuple[Curve, ...], name: str, title: str, said: str) -> Picture | None:
     """Return curves against the radius, a column of panels a norm; `said` begins the caption. None if none was measured."""
     rows = drawn(found)
-    panels, data = [], []
+    panels, data, zero = [], [], False
     norms = list(dict.fromkeys(k.norm for k in found.keys(curves[0].metric)))
     for curve in curves:
         for norm in norms:
@@ -59,6 +71,8 @@ def against_radius(found: Lipschitz, curves: tuple[Curve, ...], name: str, title
             if not any(values.values()):
                 continue
             panels.append(_panel(rows, keys, values, curve))
+            drawn_ends = [v for i in values.values() if i for v in (i.value, i.low, i.high) if v is not None]
+            zero |= curve.scale == 1 and min(drawn_ends) <= 0 < max(drawn_ends)
             data += [
                 {"method": r.label, "figure": curve.label, "statistic": k.statistic, "norm": norm, "radius": k.radius}
                 | i._asdict()
@@ -72,7 +86,7 @@ def against_radius(found: Lipschitz, curves: tuple[Curve, ...], name: str, title
     return Picture(
         name,
         title,
-        f"{said} {effort_note(found)} " + band_words(found.seeds(rows)),
+        " ".join([said, *[ZERO] * zero, effort_note(found), band_words(found.seeds(rows))]),
         panels,
         pd.DataFrame(data),
         columns,
@@ -103,13 +117,7 @@ def _panel(rows: list[Row], keys: list[Key], found: dict[tuple[int, Key], Interv
                     by = (key.radius or 0.0) if curve.by_radius else 1.0
                     points.append((radius, i, text, [v * by for v in row.per_seed(key)]))
                     values += [v * scale for v in (i.value, i.low, i.high) if v is not None]
-            if len(radii) == 1:
-                # A band over one point has no width: an upright line, and the methods side by side.
-                points = [(x * 1.04 ** (rows.index(row) - len(rows) // 2), i, t, s) for x, i, t, s in points]
-                for x, i, _, _ in points:
-                    ends = [(i.value if v is None else v) * scale for v in (i.low, i.high)]
-                    ax.plot([x, x], ends, color=look(row).colour, linewidth=2, alpha=0.3, gid=gid(row))
-            line(ax, hits, row, points, scale)
+            line(ax, hits, row, beside(rows, row, points) if len(radii) == 1 else points, scale)
         ax.set_xscale("log")
         if len(radii) == 1:
             ax.set_xlim(radii[0] / 2, radii[0] * 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from lcrbench.bench import stats
 from lcrbench.reports.figures import Hits, Panel, Picture, gid, look, positive
 from lcrbench.reports.lipschitz import Lipschitz, drawn, layer_value, layers
 from lcrbench.reports.lipschitz_fidelity import PROXIES, TRUTHS
@@ -54,6 +55,15 @@ def picture(found: Lipschitz) -> Picture | None:
         "The retention-matrix proxy of each binary layer, means over seeds, against the operator norm of its linear "
         "map and against the surrogate's local gain. A faithful proxy rises along both."
     )
+    counts = {r.label: max(sum(row is r for row, *_ in p) for p in points.values()) for r in rows}
+    few = [label for label, n in counts.items() if 0 < n < stats.LEAST]
+    if few:
+        who = (
+            "Every method here has"
+            if len(few) == sum(n > 0 for n in counts.values())
+            else f"Of {', '.join(few)} there are"
+        )
+        caption += f" {who} fewer than {stats.LEAST} points: from so few no correlation can be told, and none is given."
     shown = {r.index for p in points.values() for r, *_ in p}
     return Picture(
         "lipschitz_fidelity",

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lcrbench.bench.stats import Interval
-from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, Point, line, logarithmic
+from lcrbench.reports.figures import MUTED, ZERO, Hits, Panel, Picture, Point, line, logarithmic
 from lcrbench.reports.lipschitz import Figure, Lipschitz, drawn, effort_note, quantiles
 from lcrbench.reports.words import norm_text
 
@@ -43,8 +43,10 @@ def picture(found: Lipschitz) -> Picture | None:
     caption = (
         "The value that a share of the images does not exceed: the median is at 50 %, the 95 % quantile at 95 %. Lower "
         "bounds by search at the middle radius; from kappa 1 on (dashed) a flip was found. Lines: the median over the "
-        f"training seeds; bands: their range. {effort_note(found)}"
+        "training seeds; bands: their range. "
     )
+    values = [point["value"] for point in data]
+    caption += f"{ZERO} " * bool(min(values) <= 0 < max(values)) + effort_note(found)
     columns = len({f.norm for f in figures}) if len({f.norm for f in figures}) > 1 else len(panels)
     title = "Lipschitz figures over the images"
     return Picture(

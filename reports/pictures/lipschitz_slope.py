@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from lcrbench.reports.comparison import Key
-from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, Point, band_words, line, tell
+from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, Point, band_words, beside, line, tell
 from lcrbench.reports.lipschitz import Lipschitz, drawn
 from lcrbench.reports.words import norm_text
 
@@ -36,13 +36,15 @@ def picture(found: Lipschitz) -> Picture | None:
                     if i := row.estimate(key):
                         text = f"{row.label}, {norm_text(norm)}, {key.statistic} /255: slope {tell(i, 1, '', 2)}"
                         points.append((middle(key), i, text, row.per_seed(key)))
-                line(ax, hits, row, points, 1)
+                line(ax, hits, row, beside(rows, row, points) if len(here) == 1 else points, 1)
             for y in (0, 1):
                 ax.axhline(y, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)
             ax.set_xscale("log")
             ax.set_xticks([middle(k) for k in here], [k.statistic.replace("-", "–") for k in here])
             ax.xaxis.set_minor_locator(NullLocator())
             ax.margins(x=0.12)
+            if len(here) == 1:
+                ax.set_xlim(middle(here[0]) / 2, middle(here[0]) * 2)
             ax.set_xlabel(f"between radii in {norm_text(norm)}, 1/255 pixel units")
             ax.set_ylabel("slope (no unit)")
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MplFigure
 
 from lcrbench.bench import stats
 from lcrbench.bench.schema import Measurement
@@ -14,7 +16,9 @@ from lcrbench.bench.store import Store
 from lcrbench.reports import claims, comparison, figures, lipschitz, lipschitz_fidelity, writers
 from lcrbench.reports.comparison import Key
 from lcrbench.reports.lipschitz import Figure, Lipschitz
-from lcrbench.reports.pictures import lipschitz_quantiles
+from lcrbench.reports.pictures import lipschitz as lipschitz_picture
+from lcrbench.reports.pictures import lipschitz_fidelity as lipschitz_fidelity_picture
+from lcrbench.reports.pictures import lipschitz_layers, lipschitz_quantiles, lipschitz_slope
 from lcrbench.reports.significance import holm
 from lcrbench.reports.tables import Cell
 
@@ -451,3 +455,83 @@ def test_nothing_measured_is_nothing_shown(tmp_path: Path) -> None:
     del files["by_image.npz"]
     store.write(record.model_copy(update={"measurements": plain}), files)
     assert lipschitz.read(comparison.read(store).settings[0], store) is None
+
+
+def network(name: str, layers: tuple[str, ...], radii: tuple[int, ...] = (2, 8)) -> tuple[str, list[Measurement], dict]:
+    """Return a network with a norm and a proxy of these layers, and slopes between neighbouring radii."""
+    measured = []
+    for k, layer in enumerate(layers):
+        where = {"layer": layer, "n": 1}
+        measured.append(
+            Measurement(metric="lipschitz_norms", value=2.0 + k, low=2.0, statistic="upper", norm="l2", **where)
+        )
+        measured.append(Measurement(metric="lipschitz_proxy", value=3.0 + k, statistic="sigma_1", **where))
+    for low, high in itertools.pairwise(radii):
+        slope = stats.Interval(0.5, 0.4, 0.7, 64, "bootstrap")
+        measured.append(Measurement.of("lipschitz_slope", slope, statistic=f"{low}-{high}", norm="l2"))
+    return name, measured, {}
+
+
+def test_layers_of_other_names_are_drawn_along_their_own_order() -> None:
+    ours, theirs = ("stem", "block.0", "head"), ("conv1", "layer1.0", "layer2.0", "fc")
+    picture = lipschitz_layers.picture(lipschitz.of_networks([network("a", ours), network("b", theirs)]))
+    assert picture is not None
+    places = picture.data.drop_duplicates(["method", "layer"]).set_index(["method", "layer"])["place"]
+    assert places["a"].to_dict() == {"stem": 1, "block.0": 2, "head": 3}
+    assert places["b"].to_dict() == {"conv1": 1, "layer1.0": 2, "layer2.0": 3, "fc": 4}
+    assert "not the same layer" in picture.caption
+    assert "of b: 1 conv1, 2 layer1.0, 3 layer2.0, 4 fc" in picture.caption
+    assert ticks(picture) == ["1", "2", "3", "4"]
+
+    shared = lipschitz_layers.picture(lipschitz.of_networks([network("a", ours), network("b", ("stem", "head"))]))
+    assert shared is not None
+    assert shared.data.query("method == 'b'").set_index("layer")["place"].to_dict() == {"stem": 1, "head": 3}
+    assert "not the same layer" not in shared.caption
+    assert ticks(shared) == ["stem", "block.0", "head"]
+
+
+def axes(picture: figures.Picture) -> Axes:
+    """Return the first panel of a figure, drawn."""
+    ax = MplFigure().add_subplot()
+    picture.panels[0].draw(ax, figures.Hits())
+    return ax
+
+
+def ticks(picture: figures.Picture) -> list[str]:
+    return [label.get_text() for label in axes(picture).get_xticklabels()]
+
+
+@pytest.mark.parametrize("radii", [(2, 8), (2, 8, 32)])
+def test_one_pair_of_radii_has_its_interval_drawn(radii: tuple[int, ...]) -> None:
+    networks = [network("a", ("stem",), radii), network("b", ("stem",), radii)]
+    picture = lipschitz_slope.picture(lipschitz.of_networks(networks))
+    assert picture is not None
+    upright = [ln.get_xydata().tolist() for ln in axes(picture).lines if len(ln.get_xdata()) == 2]
+    spans = [(a[0], [a[1], b[1]]) for a, b in upright if a[0] == b[0]]
+    if len(radii) == 2:
+        assert [ends for _, ends in spans] == [[0.4, 0.7], [0.4, 0.7]]
+        assert spans[0][0] != spans[1][0], "side by side"
+    else:
+        assert spans == []
+
+
+@pytest.mark.parametrize(("n", "said"), [(7, True), (8, False)])
+def test_a_figure_of_few_points_says_that_they_are_no_correlation(n: int, said: bool) -> None:
+    layers = tuple(f"layer{k}" for k in range(n))
+    picture = lipschitz_fidelity_picture.picture(lipschitz.of_networks([network("a", layers)]))
+    assert picture is not None
+    assert ("fewer than 8 points" in picture.caption) == said
+
+
+@pytest.mark.parametrize("low", [0.0, 0.01])
+def test_an_axis_that_reaches_0_says_where_it_is_no_longer_logarithmic(low: float) -> None:
+    kappa = [
+        Measurement.of(
+            "lipschitz_kappa", stats.Interval(v, v * low, 2 * v, 64, ""), statistic="q50", norm="l2", radius=r
+        )
+        for r, v in ((2 / 255, 0.1), (8 / 255, 1.0))
+    ]
+    picture = lipschitz_picture.picture(lipschitz.of_networks([("a", kappa, {})]))
+    assert picture is not None
+    assert (figures.ZERO in picture.caption) == (low == 0)
+    assert axes(picture).get_yscale() == ("symlog" if low == 0 else "log")

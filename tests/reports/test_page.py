@@ -15,8 +15,9 @@ import pytest
 
 from lcrbench.bench.schema import Failure
 from lcrbench.bench.store import Store
-from lcrbench.reports import comparison, figures, report
+from lcrbench.reports import comparison, figures, report, tables
 from lcrbench.reports import lipschitz as lipschitz_part
+from lcrbench.reports import page as page_part
 from lcrbench.reports.pictures import accuracy_operations, corruption_curves, heatmap, lipschitz
 
 from . import make_store
@@ -234,6 +235,15 @@ out.cut = table.scrollWidth - table.clientWidth;
 out.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 out.fetched = performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:"));
 out.images = [...document.images].filter(i => !(i.complete && i.naturalWidth)).length;
+const sheets = [...document.querySelectorAll("details[data-print]")];
+const openNow = () => sheets.filter(e => e.open).length;
+out.sheets = [sheets.length, openNow()];
+dispatchEvent(new Event("beforeprint"));
+out.sheets.push(openNow());
+dispatchEvent(new Event("afterprint"));
+out.sheets.push(openNow());
+const edge = document.querySelector("nav.bar .links").getBoundingClientRect().right;
+out.covered = edge - document.getElementById("theme").getBoundingClientRect().left;
 const pre = document.createElement("pre");
 pre.id = "probe"; pre.textContent = JSON.stringify(out);
 document.body.append(pre);
@@ -302,6 +312,9 @@ def test_a_browser_opens_it(folder: Path, tmp_path: Path) -> None:
         assert 'class="hit' not in svg
         assert len(ElementTree.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}path")) > 5
     assert "irnet+lcr" in seen["downloads"]["training.svg"]
+    listed, before, printing, after = seen["sheets"]
+    assert (before, printing, after) == (0, listed, 0)
+    assert listed > 3
     assert seen["fetched"] == []
     assert seen["images"] == 0
     assert seen["overflow"] == 0
@@ -337,6 +350,70 @@ def test_a_phone_need_not_scroll_sideways(folder: Path, tmp_path: Path) -> None:
     # Headless chromium does not go below 500 px in the window it reports, which is narrow enough for the phone's rules.
     seen, _ = opened(folder / "index.html", tmp_path, 500)
     assert seen["overflow"] == 0
+    assert seen["covered"] <= 0, "the button lies over the links"
+
+
+LOOK = """
+<script>
+document.querySelectorAll("details").forEach(e => { e.open = true; });
+const out = {wide: 0, hinted: 0, broken: [], covered: 0};
+dispatchEvent(new Event("resize"));
+for (const t of document.querySelectorAll(".table")) {
+  const wide = t.scrollWidth > t.clientWidth + 1;
+  out.wide += wide;
+  out.hinted += wide && !t.previousElementSibling.hidden;
+  if (wide === t.previousElementSibling.hidden) out.broken.push(t.getAttribute("aria-label"));
+}
+// A label of one word stands on one line.
+out.split = [...document.querySelectorAll("#s0-main tbody th")].map(th => {
+  const range = document.createRange();
+  range.selectNodeContents(th.firstChild);
+  return new Set([...range.getClientRects()].map(r => r.top)).size;
+});
+const told = document.querySelector("#s0-lipschitz_separation-table");
+out.verdict = [...told.querySelectorAll("td.text")].map(td => td.getBoundingClientRect().right - innerWidth);
+out.side = getComputedStyle(told.querySelector("td.text")).textAlign;
+const pre = document.createElement("pre");
+pre.id = "probe"; pre.textContent = JSON.stringify(out);
+document.body.append(pre);
+</script>
+"""
+
+
+@browser
+def test_a_phone_shows_names_whole_and_verdicts_and_says_where_a_table_goes_on(folder: Path, tmp_path: Path) -> None:
+    seen, _ = opened(folder / "index.html", tmp_path, 500, LOOK)
+    assert seen["hinted"] == seen["wide"] > 0
+    assert seen["broken"] == []
+    assert set(seen["split"]) == {1}
+    assert len(seen["verdict"]) > 3
+    assert max(seen["verdict"]) <= 0
+    assert seen["side"] == "left"
+
+
+def rows(n: int) -> tables.Table:
+    """Return a table of n rows with a number and a sentence."""
+    columns = (tables.Column("gap"), tables.Column("verdict"))
+    told = tables.Cell(text="not separated: `lcrbench lipschitz` <b>")
+    lines = tuple(tables.TableRow(f"pair {i}", (tables.Cell(float(i)), told)) for i in range(n))
+    return tables.Table("pairs", "Pairs", columns, lines, ("Run `lcrbench lipschitz RUN --preset full` of `<b>`.",))
+
+
+@pytest.mark.parametrize(("n", "shown", "tall"), [(15, 15, False), (80, 80, False), (81, 81, True), (401, 400, True)])
+def test_a_table_is_cut_only_where_it_is_very_long(n: int, shown: int, tall: bool) -> None:
+    table = page_part._first(rows(n))
+    seen = page_part.view(table, "x", {})
+    assert len(seen["rows"]) == shown
+    assert ("tall" in seen["classes"].split()) == tall
+    assert ("short" in seen["classes"].split()) == (n == 15)
+    assert [c["text"] for c in seen["columns"]] == [False, True]
+    assert ("`pairs_table.csv`, beside this page, holds all" in table.notes[-1]) == (shown < n)
+
+
+def test_commands_are_code_and_nothing_else_becomes_markup() -> None:
+    assert page_part._prose(rows(1).notes[0]) == (
+        "Run <code>lcrbench lipschitz RUN --preset full</code> of `&lt;b&gt;`."
+    )
 
 
 def test_reports_never_import_torch_and_give_the_same_bytes_again(store: Store, folder: Path, tmp_path: Path) -> None:
