@@ -530,13 +530,37 @@ def figure_table(found: Lipschitz) -> Table:
     columns = tuple(Column(r.label + " †" * bool(r.aside), digits=None, note=r.aside) for r in found.rows)
     return Table(
         "lipschitz",
-        "Lipschitz figures of the deployed networks, in pixel units",
+        f"Lipschitz figures of the deployed networks, in pixel units. {summary(found)}".strip(),
         columns,
         tuple(rows),
         notes,
         "Figure",
         "row",
         tuple(r.label for r in found.rows),
+    )
+
+
+SUMMED = 6
+"""Methods that the one-sentence reading names."""
+
+
+def summary(found: Lipschitz) -> str:
+    """Return the order by the primary figure in a sentence, each method's median with its rank; "" with nothing to rank."""
+    figure = found.primary
+    if figure is None:
+        return ""
+    key = Key("lipschitz_kappa", "q50", norm=figure.norm, radius=figure.radius_255 / 255)
+    ranked = [
+        (i.value, rank, r.label) for r in found.rows if (rank := found.rank(r, figure)) and (i := r.estimate(key))
+    ]
+    if len(ranked) < 2:
+        return ""
+    said = [f"{label} {value:.2g} (rank {rank})" for value, rank, label in sorted(ranked)[:SUMMED]]
+    more = f", and {len(ranked) - SUMMED} more" if len(ranked) > SUMMED else ""
+    where = figure.words.removeprefix("kappa, ")
+    return (
+        f"The largest margin change that a search found within {where}, over the margin (kappa, median; 1 is a flip, less "
+        f"is better): {', '.join(said)}{more}. A rank such as 2–3 means not separated."
     )
 
 

@@ -120,6 +120,17 @@ def test_the_other_figures_are_corrected_together(tmp_path: Path) -> None:
     assert any(p < 0.05 <= v.p for v, p in zip(told, alone, strict=True)), "more figures are more chances"
 
 
+def test_one_sentence_tells_the_order(tmp_path: Path) -> None:
+    found = found_in(tmp_path)
+    caption = lipschitz.figure_table(found).caption
+    key = Key("lipschitz_kappa", "q50", norm="l2", radius=16 / 255)
+    values = [f"{row.per_seed(key)[0]:.2g}" for row in found.rows]
+    ranks = ("1", "2", "3–4", "3–4")
+    said = ", ".join(f"{m} {v} (rank {r})" for m, v, r in zip(METHODS, values, ranks, strict=True))
+    assert f"within ℓ2 16/255, over the margin (kappa, median; 1 is a flip, less is better): {said}." in caption
+    assert lipschitz.summary(found_in(tmp_path / "one", methods=METHODS[:1])) == ""
+
+
 def test_tables_say_what_they_must(tmp_path: Path) -> None:
     found = found_in(tmp_path, efforts=2)
     text = "\n".join(map(writers.markdown, [*lipschitz.tables(found), *lipschitz_fidelity.tables(found)]))
