@@ -59,7 +59,7 @@ def picture(found: Lipschitz) -> Picture | None:
 def against_radius(found: Lipschitz, curves: tuple[Curve, ...], name: str, title: str, said: str) -> Picture | None:
     """Return curves against the radius, a column of panels a norm; `said` begins the caption. None if none was measured."""
     rows = drawn(found)
-    panels, data, zero = [], [], False
+    panels, data, broken = [], [], False
     norms = list(dict.fromkeys(k.norm for k in found.keys(curves[0].metric)))
     for curve in curves:
         for norm in norms:
@@ -72,7 +72,7 @@ def against_radius(found: Lipschitz, curves: tuple[Curve, ...], name: str, title
                 continue
             panels.append(_panel(rows, keys, values, curve))
             drawn_ends = [v for i in values.values() if i for v in (i.value, i.low, i.high) if v is not None]
-            zero |= curve.scale == 1 and min(drawn_ends) <= 0 < max(drawn_ends)
+            broken = broken or bool(curve.scale == 1 and min(drawn_ends) <= 0 < max(drawn_ends))
             data += [
                 {"method": r.label, "figure": curve.label, "statistic": k.statistic, "norm": norm, "radius": k.radius}
                 | i._asdict()
@@ -86,7 +86,7 @@ def against_radius(found: Lipschitz, curves: tuple[Curve, ...], name: str, title
     return Picture(
         name,
         title,
-        " ".join([said, *[ZERO] * zero, effort_note(found), band_words(found.seeds(rows))]),
+        " ".join([said, *[ZERO] * broken, effort_note(found), band_words(found.seeds(rows))]),
         panels,
         pd.DataFrame(data),
         columns,
