@@ -34,7 +34,7 @@ LAYERED = (
 COSTLY = ("clever", "smoothing")
 
 
-@click.command()
+@click.command(short_help="Measure how far trained networks' logits move, and compare.")
 @click.argument("runs", nargs=-1)
 @click.option("--store", default="lcrbench-runs", show_default=True, help="Folder that holds the runs.")
 @click.option(
@@ -94,6 +94,7 @@ def lipschitz(
     from pathlib import Path
 
     from lcrbench.bench import device as devices
+    from lcrbench.bench import store as stores
     from lcrbench.bench.lipschitz import search, subjects
     from lcrbench.reports import lipschitz as reports
 
@@ -118,7 +119,7 @@ def lipschitz(
         (model, None, subjects.of_model(model, source or "fashion-mnist-10k", size, device))
         for model in dict.fromkeys(models)
     ]
-    folder = Path(out) if out else Path(store, reports.FOLDER) if runs else Path("lcrbench-lipschitz")
+    folder = Path(out) if out else Path(store, stores.LIPSCHITZ) if runs else Path("lcrbench-lipschitz")
     chosen = [f"lipschitz_{name}" for name in (*LAYERED, *also, *SEARCHED)]
     networks = []
     with _progress(len(options.efforts()), options, [name for name, _, _ in named], quiet) as (tell, tick):
@@ -127,7 +128,7 @@ def lipschitz(
                 tell(f"{name}: {options.images} images are asked for, and all {len(subject.test.labels)} are taken")
             measurements, infos = _measure(name, subject, options, chosen, folder, tell, tick)
             if record is not None and source is None:
-                _keep(record, subject, options, measurements, infos, Path(store, reports.FOLDER), device)
+                _keep(record, subject, options, measurements, infos, store, device)
             networks.append((name, measurements, subject.by_image, infos))
     labels = _labels(named)
     found = reports.of_networks([(labels[n[0]], n[1], n[2]) for n in networks])
@@ -239,7 +240,7 @@ def _keep(
     options: Any,
     measurements: Sequence[Measurement],
     infos: dict[str, MetricInfo],
-    folder: Path,
+    root: str,
     device: str,
 ) -> None:
     """Write what was measured of a run as a record of its own: that run's, with these metrics in place of its own."""
@@ -262,7 +263,9 @@ def _keep(
         "provenance": devices.describe(device, planned),
     }
     files = {store.BY_IMAGE: store.pack(subject.by_image)}
-    store.Store(folder, create=True).write(record.model_copy(update=update), files)
+    target = store.Store(root).lipschitz(create=True)
+    assert target is not None
+    target.write(record.model_copy(update=update), files)
 
 
 @contextmanager

@@ -90,6 +90,15 @@ def _store(store: str) -> Iterator[Check]:
         yield Check(False, str(error))
         return
     counts = {"finished": 0, "failed": 0, "stale": 0}
+    if (measured := found.lipschitz()) is not None:
+        good = 0
+        for run_id in measured.ids():
+            try:
+                measured.verify(run_id)
+                good += 1
+            except UserError as error:
+                yield Check(False, str(error))
+        yield Check(True, f"{good} records of `lcrbench lipschitz` in {measured.root}")
     for run_id in found.ids():
         try:
             record = found.record(run_id)

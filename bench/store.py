@@ -44,6 +44,10 @@ RECORD, OUTCOMES, LOG, WEIGHTS = "record.json", "outcomes.npz", "training.jsonl"
 BY_IMAGE = "by_image.npz"
 CHECKSUM = "record.sha256"
 SHOWN = 10  # ids in a message
+LIPSCHITZ = "lipschitz"
+"""The folder of a store that holds what `lcrbench lipschitz` measured: records, tables, figures, and its searches."""
+
+REMEASURE = "delete its folder, and `lcrbench lipschitz` measures the run again"
 REDO = "`lcrbench run` with --redo sets it aside and runs it again"
 
 
@@ -54,8 +58,9 @@ class Damaged(UserError):
 class Store:
     """A folder of runs. Reading never writes; several processes may add runs at once."""
 
-    def __init__(self, root: str | Path, *, create: bool = False) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | Path, *, create: bool = False, remedy: str = REDO) -> None:
+        """Open a folder, or with `create` make it; `remedy` is what an error about a damaged record tells to do."""
+        self.root, self.remedy = Path(root), remedy
         self._read: dict[str, tuple[tuple[int, int], Record]] = {}
         if create:
             try:
@@ -64,6 +69,11 @@ class Store:
                 raise UserError(f"cannot make the store {self.root}: {error.strerror}") from error
         elif not self.root.is_dir():
             raise UserError(f"there is no store at {self.root}: name a folder that `lcrbench run --store` has filled")
+
+    def lipschitz(self, *, create: bool = False) -> Store | None:
+        """Return the store of the records that `lcrbench lipschitz` made of these runs; None if there is none."""
+        root = self.root / LIPSCHITZ
+        return Store(root, create=create, remedy=REMEASURE) if create or root.is_dir() else None
 
     def ids(self) -> list[str]:
         """Return the ids of the runs that are recorded, sorted."""
@@ -113,11 +123,11 @@ class Store:
             content = path.read_bytes()
             checksum = (folder / CHECKSUM).read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise Damaged(f"{error.filename} is damaged or missing ({error.strerror}): {REDO}") from error
+            raise Damaged(f"{error.filename} is damaged or missing ({error.strerror}): {self.remedy}") from error
         except UnicodeDecodeError as error:
-            raise Damaged(f"{folder / CHECKSUM} is damaged: {REDO}") from error
+            raise Damaged(f"{folder / CHECKSUM} is damaged: {self.remedy}") from error
         if hashlib.sha256(content).hexdigest() != checksum:
-            raise Damaged(f"{path} is damaged: {REDO}")
+            raise Damaged(f"{path} is damaged: {self.remedy}")
         try:
             data = from_json(content)
             present = data["schema_version"] == SCHEMA_VERSION
@@ -125,10 +135,10 @@ class Store:
         except (ValidationError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, UserError):
                 raise
-            raise Damaged(f"{path} is no record ({type(error).__name__}): {REDO}") from error
+            raise Damaged(f"{path} is no record ({type(error).__name__}): {self.remedy}") from error
         # What an older schema left out of the spec is not in its id.
         if record.run_id != run_id or (present and record.spec.run_id != run_id):
-            raise Damaged(f"{path} is the record of another run: {REDO}")
+            raise Damaged(f"{path} is the record of another run: {self.remedy}")
         self._read[run_id] = state, record
         return record
 
@@ -148,9 +158,9 @@ class Store:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise Damaged(f"{path} is damaged or missing ({error.strerror}): {REDO}") from error
+            raise Damaged(f"{path} is damaged or missing ({error.strerror}): {self.remedy}") from error
         if hashlib.sha256(content).hexdigest() != self.record(run_id).files.get(name):
-            raise Damaged(f"{path} is damaged: {REDO}")
+            raise Damaged(f"{path} is damaged: {self.remedy}")
         return content
 
     def log(self, run_id: str) -> pd.DataFrame:

@@ -260,5 +260,10 @@ def _convert(name: str, key: str, value: str, default: Any) -> Any:
 
 
 def _changed(instance: Any) -> str:
-    changed = [f"{f.name}={v}" for f in fields(instance) if (v := getattr(instance, f.name)) != f.default]
+    """Return the options that differ from the default, as they are typed."""
+    changed = [
+        f"{f.name}={str(v).lower() if isinstance(v, bool) else v}"
+        for f in fields(instance)
+        if (v := getattr(instance, f.name)) != f.default
+    ]
     return ":" + ",".join(changed) if changed else ""

@@ -41,9 +41,6 @@ from lcrbench.reports.significance import ALPHA, holm, welch
 from lcrbench.reports.tables import Cell, Column, Table, TableRow
 from lcrbench.reports.words import norm_text, radius_text
 
-FOLDER = "lipschitz"
-"""Where in a store `lcrbench lipschitz` keeps its records."""
-
 
 class Figure(NamedTuple):
     """What is ranked: a figure of each image, in a norm, at a radius (a flip radius: searched up to that one)."""
@@ -262,9 +259,9 @@ def _values(measurements: Sequence[Measurement]) -> dict[Key, float]:
 
 def _apart(store: Store, runs: Sequence[Record], notes: list[str]) -> list[tuple[str, _Source]]:
     """Return what `lcrbench lipschitz` recorded of these runs, each with the run's id, the latest last."""
-    if not (store.root / FOLDER).is_dir():
+    extra = store.lipschitz()
+    if extra is None:
         return []
-    extra = Store(store.root / FOLDER)
     by_spec = {_identity(r.spec): r for r in runs}
     found = []
     for run_id in extra.ids():

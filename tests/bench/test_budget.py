@@ -186,7 +186,7 @@ def test_a_class_of_its_own_is_never_headed_identical(tmp_path: Path, unit: str)
     aside = {row.label: row.aside for row in setting.rows}
     assert aside["reactnet"] == aside["irnet"] == ""
     if unit == "images":
-        assert "2 stages (real weights, then binary weights) instead of one training" in aside["reactnet:two_step=True"]
+        assert "2 stages (real weights, then binary weights) instead of one training" in aside["reactnet:two_step=true"]
         assert "taught by full_precision instead of one training" in aside["irnet+distill"]
         assert [row.label for row in setting.ranked] == ["irnet", "reactnet"]
     else:

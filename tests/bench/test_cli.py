@@ -135,6 +135,22 @@ def test_doctor(capsys, monkeypatch, tmp_path: Path) -> None:
     assert "damaged" in out
 
 
+def test_doctor_reads_the_lipschitz_records(capsys, monkeypatch, tmp_path: Path) -> None:
+    from tests.bench.test_store import record
+
+    store = Store(tmp_path / "s", create=True)
+    store.write(record(), {})
+    extra = store.lipschitz(create=True)
+    assert extra is not None
+    path = extra.root / extra.write(record(), {}).run_id / "record.json"
+    code, out, _ = call(capsys, monkeypatch, "doctor", "--store", "s")
+    assert "1 records of `lcrbench lipschitz`" in out
+    path.write_bytes(path.read_bytes()[:-9])
+    code, out, err = call(capsys, monkeypatch, "doctor", "--store", "s")
+    assert code != 0
+    assert "delete its folder, and `lcrbench lipschitz` measures the run again" in out + err
+
+
 def test_doctor_says_what_to_do_about_a_store(capsys, monkeypatch, tmp_path: Path) -> None:
     """A damaged save and teacher, a stale and a failed run, something set aside; then a store that is a file."""
     from lcrbench.bench import doctor

@@ -363,7 +363,8 @@ def test_the_claim_is_judged_by_the_layers(tmp_path: Path) -> None:
 
 def test_records_of_the_command_stand_in_for_the_runs_own(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
-    extra = Store(tmp_path / lipschitz.FOLDER, create=True)
+    extra = store.lipschitz(create=True)
+    assert extra is not None
     for label in ("full_precision", "bnn"):
         record, files = make_store.make(label, 0)
         store.write(record, files)
@@ -391,7 +392,9 @@ def apart(store: Store, label: str, only: tuple[str, ...], metrics: dict[str, ob
     spec = record.spec.model_copy(update={"metrics": metrics})
     kept = tuple(m.model_copy(update={"value": 10 * m.value}) for m in record.measurements if m.metric.startswith(only))
     update = {"spec": spec, "run_id": spec.run_id, "measurements": kept}
-    Store(store.root / lipschitz.FOLDER, create=True).write(record.model_copy(update=update), files)
+    extra = store.lipschitz(create=True)
+    assert extra is not None
+    extra.write(record.model_copy(update=update), files)
 
 
 def test_what_one_record_lacks_comes_from_the_other(tmp_path: Path) -> None:
