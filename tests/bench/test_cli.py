@@ -143,10 +143,10 @@ def test_doctor_reads_the_lipschitz_records(capsys, monkeypatch, tmp_path: Path)
     extra = store.lipschitz(create=True)
     assert extra is not None
     path = extra.root / extra.write(record(), {}).run_id / "record.json"
-    code, out, _ = call(capsys, monkeypatch, "doctor", "--store", "s")
+    code, out, _ = call(capsys, monkeypatch, "doctor", "--store", str(tmp_path / "s"))
     assert "1 records of `lcrbench lipschitz`" in out
     path.write_bytes(path.read_bytes()[:-9])
-    code, out, err = call(capsys, monkeypatch, "doctor", "--store", "s")
+    code, out, err = call(capsys, monkeypatch, "doctor", "--store", str(tmp_path / "s"))
     assert code != 0
     assert "delete its folder, and `lcrbench lipschitz` measures the run again" in out + err
 
