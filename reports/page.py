@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # matplotlib takes a second to import
 # Of the figures' data so many characters are in the page for download; what is more lies only beside it.
 EMBED = 1_200_000
 MOST_RUNS = 200
-# Of a long table; what is more lies beside the page.
+# Of the long tables of one name in all settings together, but of each at least `TALL`; what is more lies beside the page.
 MOST_ROWS = 400
 # A table with more rows than this scrolls in a box of its own, and with no more than that it is not split in print.
 TALL, SHORT = 80, 15
@@ -84,7 +84,6 @@ def render(
     index = {label: i for i, label in enumerate(comparison.labels)}
     all_runs = comparison.runs
     shown = all_runs[:MOST_RUNS]
-    many = len(sections) > 1
     present = {g for s in sections for r in s.corruptions.rows if (g := r.group)}
     return template.render(
         version=__version__,
@@ -99,7 +98,7 @@ def render(
         claims=claims,
         methods=[{"label": label, "mark": _mark(label)} for label in comparison.labels],
         groups=[g for g in ("noise", "blur", "weather", "digital", "extra", "other") if g in present],
-        settings=[_section(s, index, many) for s in sections],
+        settings=[_section(s, index, len(sections)) for s in sections],
         environment=environment,
         methods_notes=methods_notes,
         files=[{"name": name, "href": quote(name), "what": what} for name, what in listing],
@@ -152,9 +151,9 @@ def _mark(label: str) -> dict[str, str]:
     return {"colour": f"var({VARIABLES[s.colour]})", "dash": dash, "marker": s.marker}
 
 
-def _section(section: Section, index: dict[str, int], many: bool) -> dict[str, Any]:
+def _section(section: Section, index: dict[str, int], settings: int) -> dict[str, Any]:
     setting = section.setting
-    short = f"{setting.title} ({setting.index + 1})" if many else setting.title
+    short = f"{setting.title} ({setting.index + 1})" if settings > 1 else setting.title
     prefix = f"s{setting.index}"
     results = [c.head for c in section.main.columns if c.head not in COST]
     return {
@@ -170,7 +169,10 @@ def _section(section: Section, index: dict[str, int], many: bool) -> dict[str, A
         "generic": section.generic and view(section.generic, f"{prefix}-generic", index),
         "published": section.published and view(section.published, f"{prefix}-published", index),
         "problems": section.problems,
-        "lipschitz": [view(_first(t), f"{prefix}-{t.name}-table", index) for t in section.lipschitz],
+        "lipschitz": [
+            view(_first(t, max(TALL, MOST_ROWS // settings)), f"{prefix}-{t.name}-table", index)
+            for t in section.lipschitz
+        ],
         "pictures": [_picture(*p, index) for p in section.pictures],
         "proof": {
             "identical": section.proof.identical,
@@ -186,12 +188,12 @@ def _section(section: Section, index: dict[str, int], many: bool) -> dict[str, A
     }
 
 
-def _first(table: Table) -> Table:
+def _first(table: Table, most: int) -> Table:
     """Return a table with as many rows as the page has room for, and where the others are."""
-    if len(table.rows) <= MOST_ROWS:
+    if len(table.rows) <= most:
         return table
-    said = f"The first {MOST_ROWS} of {len(table.rows):,} rows; `{table.name}_table.csv`, beside this page, holds all."
-    return replace(table, rows=table.rows[:MOST_ROWS], notes=(*table.notes, said))
+    said = f"The first {most} of {len(table.rows):,} rows; `{table.name}_table.csv`, beside this page, holds all."
+    return replace(table, rows=table.rows[:most], notes=(*table.notes, said))
 
 
 def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
@@ -215,6 +217,7 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
     return {
         "id": name,
         "caption": table.caption,
+        "told": sizes["told"],
         "classes": " ".join(["table", *[name for name, holds in sizes.items() if holds]]),
         "first": table.first,
         "heads": heads,

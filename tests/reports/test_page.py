@@ -401,7 +401,7 @@ def rows(n: int) -> tables.Table:
 
 @pytest.mark.parametrize(("n", "shown", "tall"), [(15, 15, False), (80, 80, False), (81, 81, True), (401, 400, True)])
 def test_a_table_is_cut_only_where_it_is_very_long(n: int, shown: int, tall: bool) -> None:
-    table = page_part._first(rows(n))
+    table = page_part._first(rows(n), page_part.MOST_ROWS)
     seen = page_part.view(table, "x", {})
     assert len(seen["rows"]) == shown
     assert ("tall" in seen["classes"].split()) == tall
