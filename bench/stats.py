@@ -8,8 +8,8 @@ images. Never a bootstrap of a maximum, which is inconsistent.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import NamedTuple
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -125,6 +125,57 @@ LEAST_P = 1e-6
 """The smallest p-value that a bootstrap gives."""
 
 
+class Resampled(NamedTuple):
+    """A method's medians over images (seeds), and the mean over seeds of each resample's (resamples)."""
+
+    medians: np.ndarray
+    draws: np.ndarray
+    images: int
+
+    @property
+    def value(self) -> float:
+        """Return the mean over the seeds."""
+        return float(self.medians.mean())
+
+
+def resampled_medians(side: Sequence[ArrayLike], name: str) -> Resampled:
+    """Return the mean over seeds of the median over images, and its resamples: arrays (n images), one a training seed.
+
+    With one seed the images are resampled, the same ones for every method, and what follows is about these networks. With
+    more, each resample also draws seeds, for each name others (hierarchical bootstrap: seeds, then images).
+    """
+    values = np.stack([np.asarray(x, dtype=np.float64) for x in side])
+    seeds, n = values.shape
+    draws = np.stack([_resampled_median(row) for row in values])
+    if seeds > 1:
+        picked = generator(0, "resampled seeds", name, seeds).integers(0, seeds, draws.shape)
+        draws = np.take_along_axis(draws, picked, 0)
+    return Resampled(np.median(values, axis=1), draws.mean(0), n)
+
+
+def _resampled_median(x: np.ndarray) -> np.ndarray:
+    """Return the median of each resample of x (n): the sorted number up to which half of the resample's draws lie."""
+    n, order = len(x), np.argsort(x)
+    drawn = np.cumsum(_image_counts(n)[order], axis=0, dtype=_counter(n))
+    below, above = ((drawn < k).sum(0) for k in ((n + 1) // 2, n // 2 + 1))
+    return np.asarray((x[order[below]] + x[order[above]]) / 2)
+
+
+def _counter(n: int) -> type[np.signedinteger[Any]]:
+    """Return the smallest type that counts up to n: adding up is most of a resample's time."""
+    return np.int16 if n < 2**15 else np.int32
+
+
+@lru_cache(maxsize=4)
+def _image_counts(n: int) -> np.ndarray:
+    """Return how often each resample draws each of n images (n, resamples)."""
+    draw = generator(0, "resampled images", n)
+    counts = np.empty((n, RESAMPLES), _counter(n))
+    for k in range(RESAMPLES):
+        counts[:, k] = np.bincount(draw.integers(0, n, n), minlength=n)
+    return counts
+
+
 class Gap(NamedTuple):
     """A difference between two networks or methods: its interval, and the bootstrap's two-sided p-value of no difference."""
 
@@ -132,35 +183,24 @@ class Gap(NamedTuple):
     p: float
 
 
-def median_gap(a: Sequence[ArrayLike], b: Sequence[ArrayLike]) -> Gap:
-    """Return the mean over seeds of the median over images of a, minus that of b: arrays (n images), one a training seed.
+def gap(a: Resampled, b: Resampled) -> Gap:
+    """Return a minus b, of the same images, with its percentile interval over the resamples.
 
-    With one seed a side the images are resampled, in pairs, and the answer is about these two networks. With more, each
-    resample draws seeds of either side and then images, the same for all (hierarchical bootstrap). The p-value is twice
-    the smaller share of resamples on one side of 0, counting the sample itself; where none lies on that side, which says
-    no more than p < 2 / resamples, it is the normal one of the difference over the resamples' standard deviation, if
-    that is smaller, which a correction over many comparisons needs, and never below 1e-6, so far out no law is known.
+    The p-value is twice the smaller share of resamples on one side of 0, counting the sample itself; where none lies on
+    that side, which says no more than p < 2 / resamples, it is the normal one of the difference over the resamples'
+    standard deviation, if that is smaller, which a correction over many comparisons needs, and never below 1e-6: so far
+    out no law is known.
     """
-    sides = [np.stack([np.asarray(x, dtype=np.float64) for x in side]) for side in (a, b)]
-    n = sides[0].shape[1]
-    nested = max(len(side) for side in sides) > 1
-    draw = generator(0, "median gap", n, *(len(side) for side in sides))
-    value = float(np.subtract(*(np.median(side, axis=1).mean() for side in sides)))
-    parts = []
-    for _ in range(20):
-        images = draw.integers(0, n, (RESAMPLES // 20, 1, n))
-        seeds = [draw.integers(0, len(side), (len(images), len(side), 1)) for side in sides]
-        means = [np.median(side[s, images], axis=2).mean(1) for side, s in zip(sides, seeds, strict=True)]
-        parts.append(means[0] - means[1])
-    gaps = np.concatenate(parts)
+    value, gaps = a.value - b.value, a.draws - b.draws
     low, high = np.quantile(gaps, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     tail = int(min((gaps <= 0).sum(), (gaps >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))
     if tail == 0:
         p = min(p, max(LEAST_P, float(2 * stats.norm.sf(abs(value) / max(float(gaps.std()), 1e-300)))))
+    seeds = len(a.medians), len(b.medians)
+    nested = max(seeds) > 1
     how = "bootstrap over seeds and images 95 %" if nested else "paired bootstrap over images 95 %"
-    count = sum(len(side) for side in sides) if nested else n
-    return Gap(Interval(value, float(low), float(high), count, how), p)
+    return Gap(Interval(value, float(low), float(high), sum(seeds) if nested else a.images, how), p)
 
 
 def correlation(x: ArrayLike, y: ArrayLike) -> Interval:

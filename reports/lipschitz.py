@@ -33,7 +33,7 @@ import numpy as np
 from lcrbench.bench import stats
 from lcrbench.bench.schema import Measurement, Record, in_255
 from lcrbench.bench.spec import RunSpec
-from lcrbench.bench.stats import Interval
+from lcrbench.bench.stats import Interval, Resampled
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports.comparison import CLEAN, Key, Row, Setting, chosen
@@ -86,28 +86,56 @@ class Verdict(NamedTuple):
         return self.first if self.gap.value * self.figure.sign < 0 else self.second
 
 
+@dataclass(frozen=True)
+class Search:
+    """What a search found in one network for each image, by effort and figure (n), and of which images (`search.keep`)."""
+
+    images: bytes
+    n: int
+    figures: dict[tuple[str, Figure], np.ndarray]
+
+    @classmethod
+    def of(cls, by_image: dict[str, np.ndarray]) -> Search:
+        """Return the searches among the arrays of a run's file, none if it holds none."""
+        figures = {}
+        for key, values in by_image.items():
+            parts = key.split("/")
+            if len(parts) == 5 and parts[0] == "lipschitz":
+                figures[parts[1], Figure(parts[2], parts[3], float(parts[4]))] = values
+        images = [by_image[k] for k in ("lipschitz/images", "lipschitz/pixels") if k in by_image]
+        return cls(b"".join(i.tobytes() for i in images), len(images[0]) if images else 0, figures)
+
+    def compared(self, figure: Figure) -> dict[str, np.ndarray]:
+        """Return a figure by effort with what is infinite cut off: an image without a flip has the largest radius."""
+        most = figure.radius_255 / 255 if figure.name == "flip_radius" else 1e9
+        return {effort: np.minimum(v, most) for (effort, f), v in self.figures.items() if f == figure}
+
+
 @dataclass
 class Lipschitz:
-    """What records hold: rows with their measurements, and the figures of each image by row and seed, by effort.
+    """What records hold: rows with their measurements, and the searches of each row's networks.
 
     `networks` has the measurements of each single network, by row: seeds may lack a cell that others have.
     """
 
     rows: list[Row]
-    by_image: dict[int, list[dict[str, np.ndarray]]]
+    searches: dict[int, list[Search]]
     networks: dict[int, list[dict[Key, float]]]
     notes: list[str] = field(default_factory=list)
 
     @property
     def efforts(self) -> list[str]:
         """Return the efforts that were searched, in words, from the quick to the longest."""
-        return list(
-            dict.fromkeys(k.split("/")[1] for seeds in self.by_image.values() for s in seeds for k in _named(s))
-        )
+        return list(dict.fromkeys(effort for effort, _ in self._searched))
+
+    @property
+    def _searched(self) -> dict[tuple[str, Figure], None]:
+        """Return every effort with every figure that it found of any network."""
+        return dict.fromkeys(key for seeds in self.searches.values() for search in seeds for key in search.figures)
 
     def seeds(self, rows: Sequence[Row]) -> list[int]:
         """Return how many networks each row has."""
-        return [max(1, len(self.by_image[row.index])) for row in rows]
+        return [max(1, len(self.searches[row.index])) for row in rows]
 
     def keys(self, metric: str) -> list[Key]:
         """Return all cells of a metric that any row has."""
@@ -116,9 +144,10 @@ class Lipschitz:
     @cached_property
     def figures(self) -> list[Figure]:
         """Return what can be ranked, in the order of tables: by figure, l2 first, from the smallest radius."""
-        found = {tuple(k.split("/")[2:]) for seeds in self.by_image.values() for s in seeds for k in _named(s)}
-        figures = [Figure(name, norm, float(radius)) for name, norm, radius in found]
-        return sorted(figures, key=lambda f: (FIGURES.index(f.name), f.norm != "l2", f.radius_255))
+        return sorted(
+            {figure for _, figure in self._searched},
+            key=lambda f: (FIGURES.index(f.name), f.norm != "l2", f.radius_255),
+        )
 
     @property
     def primary(self) -> Figure | None:
@@ -152,10 +181,6 @@ class Lipschitz:
         first = 1 + sum(v.separated and v.better is not row for v in about)
         last = 1 + len(about) - sum(v.separated and v.better is row for v in about)
         return f"{first}" if first == last else f"{first}–{last}"
-
-
-def _named(figures: dict[str, np.ndarray]) -> list[str]:
-    return [k for k in figures if k.startswith("lipschitz/") and k.count("/") == 4]
 
 
 SEARCHED = (
@@ -221,7 +246,7 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
         return run.model_copy(update={"measurements": (*rest, *shown), "left_out": reasons})
 
     rows: list[Row] = []
-    by_image: dict[int, list[dict[str, np.ndarray]]] = {}
+    searches: dict[int, list[Search]] = {}
     left_out = 0
     for row in setting.rows:
         whole = [run for run in row.runs if run.run_id in searched] or list(row.runs)
@@ -235,10 +260,11 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
                 if m.metric.startswith("lipschitz_"):
                     values.setdefault(Key.of(m), []).append(m)
         rows.append(replace(row, runs=tuple(used), values=values, _estimates={}))
-        by_image[row.index] = []
+        searches[row.index] = []
         for source in (searched[run.run_id] for run in used if run.run_id in searched):
             try:
-                by_image[row.index].append(source.store.by_image(source.record.run_id))
+                found = Search.of(source.store.by_image(source.record.run_id))
+                searches[row.index] += [found] if found.figures else []
             except UserError as error:
                 notes.append(_inside(store, error))
     if searched and left_out:
@@ -250,7 +276,7 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
             "have it: measure the others likewise."
         )
     networks = {row.index: [_values(run.measurements) for run in row.runs] for row in rows}
-    return Lipschitz(rows, by_image, networks, notes)
+    return Lipschitz(rows, searches, networks, notes)
 
 
 def _values(measurements: Sequence[Measurement]) -> dict[Key, float]:
@@ -302,15 +328,15 @@ def _identity(spec: RunSpec) -> str:
 def of_networks(networks: Sequence[tuple[str, Sequence[Measurement], dict[str, np.ndarray]]]) -> Lipschitz:
     """Return the figures of networks apart from a store: names, measurements, figures by image; equal names are seeds."""
     rows: dict[str, Row] = {}
-    by_image: dict[int, list[dict[str, np.ndarray]]] = defaultdict(list)
+    searches: dict[int, list[Search]] = defaultdict(list)
     single: dict[int, list[dict[Key, float]]] = defaultdict(list)
     for name, measurements, figures in networks:
         row = rows.setdefault(name, Row(len(rows), name, ()))
         for m in measurements:
             row.values.setdefault(Key.of(m), []).append(m)
-        by_image[row.index].append(figures)
+        searches[row.index] += [search for search in [Search.of(figures)] if search.figures]
         single[row.index].append(_values(measurements))
-    return Lipschitz(list(rows.values()), dict(by_image), dict(single))
+    return Lipschitz(list(rows.values()), searches, dict(single))
 
 
 class _Compared(NamedTuple):
@@ -324,20 +350,31 @@ class _Compared(NamedTuple):
 
 
 def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
-    have = [r for r in found.rows if found.by_image[r.index] and all(_of(s, figure) for s in found.by_image[r.index])]
+    # Of each method that has the figure: its values by effort, one a seed, and the images that they are about.
+    values = {r.index: [s.compared(figure) for s in found.searches[r.index]] for r in found.rows if not r.aside}
+    have = [r for r in found.rows if values.get(r.index) and all(values[r.index])]
+    images = {r.index: {s.images for s in found.searches[r.index]} for r in have}
     compared = []
-    for a, b in itertools.combinations([r for r in have if not r.aside], 2):
-        seeds = [found.by_image[r.index] for r in (a, b)]
-        if len({_images(s) for side in seeds for s in side}) > 1:
+    resampled: dict[tuple[int, str], Resampled] = {}
+    every = found.efforts
+
+    def medians(row: Row, effort: str) -> Resampled:
+        if (row.index, effort) not in resampled:  # a method is in many pairs
+            each = [seed[effort] for seed in values[row.index]]
+            resampled[row.index, effort] = stats.resampled_medians(each, row.label)
+        return resampled[row.index, effort]
+
+    for a, b in itertools.combinations(have, 2):
+        sides = values[a.index], values[b.index]
+        if len(images[a.index] | images[b.index]) > 1:
             continue
-        efforts = [e for e in found.efforts if all(e in _of(s, figure) for side in seeds for s in side)]
+        efforts = [e for e in every if all(e in seed for side in sides for seed in side)]
         if not efforts:
             continue
-        values = [[[_of(s, figure)[e] for s in side] for side in seeds] for e in efforts]
-        gaps = [stats.median_gap(*sides) for sides in values]
+        gaps = [stats.gap(medians(a, e), medians(b, e)) for e in efforts]
         p = gaps[-1].p
-        if all(len(side) > 1 for side in seeds):
-            over_seeds = welch(*([float(np.median(v)) for v in side] for side in values[-1]))
+        if all(len(side) > 1 for side in sides):
+            over_seeds = welch(*(medians(r, efforts[-1]).medians for r in (a, b)))
             p = 1.0 if over_seeds is None or np.isnan(over_seeds[1]) else over_seeds[1]
         compared.append(_Compared(a, b, figure, [g.interval for g in gaps], p))
     return compared
@@ -346,7 +383,7 @@ def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
 def _why(found: Lipschitz, c: _Compared, p: float, family: int) -> str:
     """Return why two methods are not separated, "" if they are; p after the correction over so many comparisons."""
     gap, orders = c.gaps[-1], {np.sign(g.value) for g in c.gaps}
-    seeds = [len(found.by_image[r.index]) for r in (c.first, c.second)]
+    seeds = [len(found.searches[r.index]) for r in (c.first, c.second)]
     if {-1.0, 1.0} <= orders:
         return "the quick and the longer search disagree on the order"
     if 0.0 in orders:
@@ -358,14 +395,9 @@ def _why(found: Lipschitz, c: _Compared, p: float, family: int) -> str:
     return f"p = {p:.2g} after Holm over {family} comparisons" if p >= ALPHA else ""
 
 
-def _images(figures: dict[str, np.ndarray]) -> bytes:
-    """Return what tells the images of a search apart: their indices, and the hash of what they show."""
-    return b"".join(figures[k].tobytes() for k in ("lipschitz/images", "lipschitz/pixels") if k in figures)
-
-
 def others(found: Lipschitz) -> str:
     """Say which methods were measured on other images than the first one, and are compared with their like alone."""
-    sets = {r.label: {_images(s) for s in found.by_image[r.index] if _named(s)} for r in found.rows}
+    sets = {r.label: {s.images for s in found.searches[r.index]} for r in found.rows}
     known = {label: images for label, images in sets.items() if images}
     first = next(iter(known.values()), set())
     apart = [label for label, images in known.items() if images != first]
@@ -377,26 +409,14 @@ def others(found: Lipschitz) -> str:
     )
 
 
-def _of(figures: dict[str, np.ndarray], figure: Figure) -> dict[str, np.ndarray]:
-    """Return one network's figures of each image by effort; an image without a flip counts as the largest radius."""
-    ending = [figure.name, figure.norm, f"{figure.radius_255:.9g}"]
-    most = figure.radius_255 / 255 if figure.name == "flip_radius" else 1e9
-    return {k.split("/")[1]: np.minimum(figures[k], most) for k in _named(figures) if k.split("/")[2:] == ending}
-
-
 def quantiles(found: Lipschitz, row: Row, figure: Figure, levels: Sequence[float]) -> np.ndarray:
     """Return the quantiles over images of a figure by the longest search, (seeds, levels); infinite ones are inf.
 
     A quantile is the smallest value that the share `level` of the images does not exceed: nothing is interpolated.
     """
-    key = [figure.name, figure.norm, f"{figure.radius_255:.9g}"]
-    each = [
-        seed[k]
-        for seed in found.by_image[row.index]
-        for k in _named(seed)
-        if k.split("/")[1:] == [found.efforts[-1], *key]
-    ]
-    return np.array([np.quantile(v.astype(np.float64), levels, method="inverted_cdf") for v in each])
+    efforts = found.efforts
+    each = [search.figures.get((efforts[-1], figure)) for search in found.searches[row.index]] if efforts else []
+    return np.array([np.quantile(v.astype(np.float64), levels, method="inverted_cdf") for v in each if v is not None])
 
 
 WHY = (
@@ -417,11 +437,11 @@ def effort_note(found: Lipschitz) -> str:
     """Say how hard the search looked, on how many images, and whether a second effort checks the orders."""
     if not found.efforts:
         return "No search's figures by image are at hand, so no order is checked."
-    images = {len(s["lipschitz/images"]) for seeds in found.by_image.values() for s in seeds if s}
+    images = {search.n for seeds in found.searches.values() for search in seeds}
     note = f"Search effort on {' or '.join(map(str, sorted(images)))} images: {found.efforts[-1]}"
     if len(found.efforts) > 1:
         return f"{note}; orders are checked against the quick search ({found.efforts[0]})."
-    if len([r for r in found.rows if found.by_image[r.index]]) < 2:
+    if len([r for r in found.rows if found.searches[r.index]]) < 2:
         return f"{note}."
     how = "`lcrbench lipschitz --preset full` looks longer"
     if any(r.runs for r in found.rows):
@@ -701,7 +721,7 @@ def separation_table(found: Lipschitz) -> Table:
         label = f"{v.first.label} − {v.second.label}: {v.figure.words}" + " (primary)" * (v.figure == found.primary)
         rows.append(TableRow(label, (_cell(v.gap, scale), Cell(v.p), Cell(text=said)), ranked=False, group=""))
     unit = "images: this is about the trained networks"
-    if any(len(s) > 1 for s in found.by_image.values()):
+    if any(len(s) > 1 for s in found.searches.values()):
         unit = "seeds and images where there are several seeds (p: Welch's over seeds), else over images alone"
     notes = [f"Intervals: 95 % bootstrap over {unit}. Flip radii in 1/255 pixel units.", effort_note(found)]
     if found.primary and any(v.figure != found.primary for v in found.verdicts):

@@ -59,32 +59,51 @@ class TestBootstrap:
         assert (i.low, i.high) == (None, None)
 
 
+def median_gap(a: list[np.ndarray], b: list[np.ndarray]) -> stats.Gap:
+    return stats.gap(stats.resampled_medians(a, "a"), stats.resampled_medians(b, "b"))
+
+
 class TestMedianGap:
+    @pytest.mark.parametrize("n", [1, 2, 9, 100])
+    def test_resampled_medians_are_those_of_the_drawn_images(self, n: int) -> None:
+        x = np.random.default_rng(n).normal(size=n).round(1)
+        counts = stats._image_counts(n)
+        assert (counts.sum(0) == n).all()
+        expected = [np.median(np.repeat(x, counts[:, k])) for k in range(counts.shape[1])]
+        np.testing.assert_allclose(stats.resampled_medians([x], "a").draws, expected)
+
+    def test_images_are_drawn_in_pairs_and_seeds_apart(self) -> None:
+        x = np.random.default_rng(0).normal(size=50)
+        assert np.ptp(stats.resampled_medians([x + 1], "a").draws - stats.resampled_medians([x], "b").draws) < 1e-12
+        seeds = [x, x + 1, x + 2]
+        a, b = (stats.resampled_medians(seeds, name).draws for name in "ab")
+        assert abs(np.corrcoef(a, b)[0, 1]) < 0.3
+
     def test_of_one_network_each_is_paired_over_images(self) -> None:
         x = np.random.default_rng(0).lognormal(0, 2, 200)
-        gap = stats.median_gap([1.1 * x], [x])
+        gap = median_gap([1.1 * x], [x])
         assert gap.interval.value == pytest.approx(0.1 * np.median(x))
         assert 0 < gap.interval.low < gap.interval.high
         assert 0 < gap.p < 2 / 2001, "no resample lies on the other side: the normal tail tells how far that is"
         assert "paired" in gap.interval.how
-        turned = stats.median_gap([x], [1.1 * x])
+        turned = median_gap([x], [1.1 * x])
         assert turned.interval.value == pytest.approx(-gap.interval.value)
 
     def test_far_in_the_tail_it_is_the_normal_p(self) -> None:
         """Of normal images a sample's median has variance pi / (2 n) times theirs, as n grows."""
         z = np.random.default_rng(0).normal(size=2000)
         shift = 4.5 * np.sqrt(np.pi / 2 / 2000)
-        p = stats.median_gap([z - np.median(z) + shift], [np.zeros(2000)]).p
+        p = median_gap([z - np.median(z) + shift], [np.zeros(2000)]).p
         assert 3.9 < scipy.stats.norm.isf(p / 2) < 5.1
-        near = stats.median_gap([z - np.median(z) + shift * 2 / 4.5], [np.zeros(2000)]).p
+        near = median_gap([z - np.median(z) + shift * 2 / 4.5], [np.zeros(2000)]).p
         assert near == pytest.approx(2 * scipy.stats.norm.sf(2), rel=0.5)
-        assert stats.median_gap([z - np.median(z) + 20 * shift], [np.zeros(2000)]).p == 1e-6, "no smaller one is known"
+        assert median_gap([z - np.median(z) + 20 * shift], [np.zeros(2000)]).p == 1e-6, "no smaller one is known"
 
     def test_of_seeds_is_as_wide_as_the_seeds_are_apart(self) -> None:
         rng = np.random.default_rng(0)
         x = rng.normal(10, 0.01, 500)
         a, b = ([x + s for s in rng.normal(0, 1, 5)] for _ in range(2))
-        i = stats.median_gap(a, b).interval
+        i = median_gap(a, b).interval
         expected = np.hypot(*(np.std([np.median(v) for v in side]) / np.sqrt(5) for side in (a, b)))
         assert i.high - i.low == pytest.approx(2 * 1.96 * expected, rel=0.1)
         assert i.n == 10
@@ -94,7 +113,7 @@ class TestMedianGap:
         missed = 0
         for k in range(200):
             z = np.random.default_rng(k).normal(size=(2, 60))
-            i = stats.median_gap([z[0]], [0.5 * z[0] + z[1] - 0.3]).interval
+            i = median_gap([z[0]], [0.5 * z[0] + z[1] - 0.3]).interval
             missed += not i.low <= 0.3 <= i.high
         assert 2 <= missed <= 22, missed
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lcrbench.bench.store import CHECKSUM, LOG, OUTCOMES, RECORD, Store
+from lcrbench.bench.store import BY_IMAGE, CHECKSUM, LOG, OUTCOMES, RECORD, Store
 from lcrbench.reports.comparison import COMMON, GROUPS
 
 from . import make_store
@@ -41,7 +41,7 @@ def large_store(root: Path, methods: int = 20, seeds: int = 10, settings: int = 
                 text = template.model_copy(update=made).model_dump_json(indent=1) + "\n"
                 (folder / RECORD).write_text(text, encoding="utf-8")
                 (folder / CHECKSUM).write_text(hashlib.sha256(text.encode()).hexdigest() + "\n", encoding="utf-8")
-                for name in (LOG, OUTCOMES):
+                for name in (LOG, OUTCOMES, BY_IMAGE):
                     (folder / name).write_bytes(files[name])
     return store
 

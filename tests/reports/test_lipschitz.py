@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_seeds_are_the_unit_between_methods(tmp_path: Path) -> None:
     assert "seeds" in v.gap.how
     assert v.separated
     lonely = found_in(tmp_path / "b", seeds=3, methods=("full_precision", "bnn"))
-    lonely.by_image[1] = lonely.by_image[1][:1]
+    lonely.searches[1] = lonely.searches[1][:1]
     (v,) = verdicts(lonely).values()
     assert not v.separated
     assert "single seed" in v.why
@@ -83,12 +84,12 @@ def test_seeds_are_the_unit_between_methods(tmp_path: Path) -> None:
 def test_many_pairs_are_corrected(tmp_path: Path) -> None:
     """Holm's correction runs over the six pairs of a figure, and a p that would do for one pair need not do for six."""
     found = found_in(tmp_path)
-    key = f"lipschitz/{make_store.EFFORTS[0]}/kappa/l2/16"
+    key = make_store.EFFORTS[0], Figure("kappa", "l2", 16.0)
     for index, row in enumerate(found.rows):
         noise = np.random.default_rng(20 + index).normal(0.09 * index, 0.3, make_store.IMAGES)
-        found.by_image[row.index][0][key] = 1 + noise
+        found.searches[row.index][0].figures[key] = 1 + noise
     raw = [
-        stats.median_gap([found.by_image[a.index][0][key]], [found.by_image[b.index][0][key]]).p
+        stats.gap(*(stats.resampled_medians([found.searches[r.index][0].figures[key]], r.label) for r in (a, b))).p
         for a, b in itertools.combinations(found.rows, 2)
     ]
     told = list(verdicts(found).values())
@@ -103,13 +104,13 @@ def test_the_other_figures_are_corrected_together(tmp_path: Path) -> None:
     found = found_in(tmp_path)
     others = [f for f in found.figures if f != found.primary]
     assert len(others) == 5
-    keys = [f"lipschitz/{make_store.EFFORTS[0]}/{f.name}/{f.norm}/{f.radius_255:g}" for f in others]
+    keys = [(make_store.EFFORTS[0], f) for f in others]
     for index, row in enumerate(found.rows):
         draw = np.random.default_rng(20 + index)
         for key in keys:
-            found.by_image[row.index][0][key] = 1 + draw.normal(0.15 * index, 0.3, make_store.IMAGES)
+            found.searches[row.index][0].figures[key] = 1 + draw.normal(0.15 * index, 0.3, make_store.IMAGES)
     raw = [
-        stats.median_gap([found.by_image[a.index][0][key]], [found.by_image[b.index][0][key]]).p
+        stats.gap(*(stats.resampled_medians([found.searches[r.index][0].figures[key]], r.label) for r in (a, b))).p
         for key in keys
         for a, b in itertools.combinations(found.rows, 2)
     ]
@@ -205,7 +206,7 @@ def test_methods_on_other_images_are_not_compared(tmp_path: Path) -> None:
     """Equal indices are not equal images: of another size or data set they are others."""
     found = found_in(tmp_path)
     for index, row in enumerate(found.rows):
-        found.by_image[row.index][0]["lipschitz/pixels"] = np.full(32, index == 3, dtype=np.uint8)
+        found.searches[row.index] = [replace(s, images=bytes([index == 3])) for s in found.searches[row.index]]
     assert {(v.first.label, v.second.label) for v in found.verdicts} == set(itertools.combinations(METHODS[:3], 2))
     assert found.rank(found.rows[3], Figure("kappa", "l2", 16.0)) == ""
     assert lipschitz.others(found).startswith("irnet+lcr: measured on other images")
@@ -216,9 +217,9 @@ def test_a_radius_of_many_digits_is_found_again(tmp_path: Path) -> None:
     found = found_in(tmp_path)
     odd = 16.3456789
     for row in found.rows:
-        seed = found.by_image[row.index][0]
-        for key in [k for k in seed if k.endswith("/l2/16")]:
-            seed[key.replace("/16", f"/{odd}")] = seed.pop(key)
+        values = found.searches[row.index][0].figures
+        for effort, f in [k for k in values if k[1].radius_255 == 16]:
+            values[effort, f._replace(radius_255=odd)] = values.pop((effort, f))
         for key in [k for k in row.values if k.radius == 16 / 255]:
             row.values[key._replace(radius=odd / 255)] = row.values.pop(key)
     ranks = next(r for r in lipschitz.figure_table(found).rows[3:] if r.label == "rank by kappa")
@@ -305,15 +306,15 @@ def test_quantiles_over_images_are_drawn_by_seed(tmp_path: Path) -> None:
     assert picture is not None
     assert [p.title for p in picture.panels] == ["kappa, ℓ2 16/255", "relative gain, ℓ2 16/255"]
     data = picture.data.set_index(["method", "name", "level", "seed"])["value"]
-    key = f"lipschitz/{make_store.EFFORTS[0]}/kappa/l2/16"
+    key = make_store.EFFORTS[0], Figure("kappa", "l2", 16.0)
     for seed in (0, 1):
-        ordered = np.sort(found.by_image[0][seed][key])
+        ordered = np.sort(found.searches[0][seed].figures[key])
         assert data["full_precision", "kappa", 0.5, seed] == pytest.approx(ordered[31]), "the 32nd of 64 images"
         assert data["full_precision", "kappa", 0.95, seed] == pytest.approx(ordered[60]), "the 61st"
     figures.save(picture, tmp_path, ["svg"])
-    for seeds in found.by_image.values():
-        for seed_ in seeds:
-            seed_[key] = np.full(64, np.inf, np.float32)
+    for seeds in found.searches.values():
+        for search in seeds:
+            search.figures[key] = np.full(64, np.inf, np.float32)
     assert "nan" not in "".join(figures.inline(lipschitz_quantiles.picture(found), "x"))  # type: ignore[arg-type]
 
 
