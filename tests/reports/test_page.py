@@ -372,6 +372,8 @@ out.split = [...document.querySelectorAll("#s0-main tbody th")].map(th => {
 });
 const told = document.querySelector("#s0-lipschitz_separation-table");
 out.verdict = [...told.querySelectorAll("td.text")].map(td => td.getBoundingClientRect().right - innerWidth);
+const [number, , verdict] = [...told.querySelector("tbody tr").querySelectorAll("td")].map(e => e.getBoundingClientRect());
+out.below = verdict.top - number.bottom;
 out.side = getComputedStyle(told.querySelector("td.text")).textAlign;
 const pre = document.createElement("pre");
 pre.id = "probe"; pre.textContent = JSON.stringify(out);
@@ -388,6 +390,7 @@ def test_a_phone_shows_names_whole_and_verdicts_and_says_where_a_table_goes_on(f
     assert set(seen["split"]) == {1}
     assert len(seen["verdict"]) > 3
     assert max(seen["verdict"]) <= 0
+    assert seen["below"] >= 0, "the verdict stands beside the numbers, where a phone has no room"
     assert seen["side"] == "left"
 
 
