@@ -156,8 +156,10 @@ def resampled_medians(side: Sequence[ArrayLike], name: str) -> Resampled:
 def _resampled_median(x: np.ndarray) -> np.ndarray:
     """Return the median of each resample of x (n): the sorted number up to which half of the resample's draws lie."""
     n, order = len(x), np.argsort(x)
-    drawn = np.cumsum(_image_counts(n)[order], axis=0, dtype=_counter(n))
-    below, above = ((drawn < k).sum(0) for k in ((n + 1) // 2, n // 2 + 1))
+    drawn = _image_counts(n)[order]
+    for k in range(1, n):  # cumsum along the first axis takes seven times as long
+        drawn[k] += drawn[k - 1]
+    below, above = ((drawn < k).view(np.int8).sum(0, dtype=drawn.dtype) for k in ((n + 1) // 2, n // 2 + 1))
     return np.asarray((x[order[below]] + x[order[above]]) / 2)
 
 
