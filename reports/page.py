@@ -29,7 +29,7 @@ MOST_RUNS = 200
 # Of the long tables of one name in all settings together, but of each at least `TALL`; what is more lies beside the page.
 MOST_ROWS = 400
 # A table with more rows than this scrolls in a box of its own, and with no more than that it is not split in print.
-TALL, SHORT = 80, 15
+TALL, SHORT = 70, 15
 # Panels side by side.
 MOST_PANELS = 5
 # Letters of a row's label, from which on it takes more than a name's room.

@@ -402,7 +402,7 @@ def rows(n: int) -> tables.Table:
     return tables.Table("pairs", "Pairs", columns, lines, ("Run `lcrbench lipschitz RUN --preset full` of `<b>`.",))
 
 
-@pytest.mark.parametrize(("n", "shown", "tall"), [(15, 15, False), (80, 80, False), (81, 81, True), (401, 400, True)])
+@pytest.mark.parametrize(("n", "shown", "tall"), [(15, 15, False), (70, 70, False), (71, 71, True), (401, 400, True)])
 def test_a_table_is_cut_only_where_it_is_very_long(n: int, shown: int, tall: bool) -> None:
     table = page_part._first(rows(n), page_part.MOST_ROWS)
     seen = page_part.view(table, "x", {})
