@@ -355,7 +355,7 @@ def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], about: Sequenc
         for name in [module.__name__.rpartition(".")[2] for module in drawings] + list(reports.TABLES):
             for ending in (*(f".{kind}" for kind in figures.FORMATS), "_table.csv"):
                 (folder / f"{name}{ending}").unlink(missing_ok=True)
-        shown = [f"![{p.title}]({p.name}.png)\n\n{writers.escape_markdown(p.caption)}\n" for p in pictures if p]
+        shown = [f"![{p.title}]({p.name}.png)\n\n{writers.prose_markdown(p.caption)}\n" for p in pictures if p]
         text = ["# Lipschitz measurement\n", *about, *map(writers.markdown, made), *shown]
         (folder / "lipschitz.md").write_text("\n".join(text), encoding="utf-8")
         for table in made:

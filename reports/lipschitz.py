@@ -205,10 +205,10 @@ class _Source(NamedTuple):
         return self.record.provenance.created
 
     @property
-    def metrics(self) -> set[str]:
-        """Return the Lipschitz metrics that the record measured: also those of which nothing could be said."""
-        said = {m.metric for m in self.record.measurements} | set(self.record.left_out)
-        return {name for name in said if name.startswith("lipschitz_")}
+    def metrics(self) -> list[str]:
+        """Return the Lipschitz metrics that the record measured, in its order: also those of which nothing could be said."""
+        said = dict.fromkeys([*(m.metric for m in self.record.measurements), *self.record.left_out])
+        return [name for name in said if name.startswith("lipschitz_")]
 
     @property
     def search(self) -> str:
@@ -235,9 +235,9 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
         """Return the run with what is shown of it; None if there is nothing, or only what no search goes with."""
         by_metric: dict[str, _Source] = {}
         for source in sources[run.run_id]:
-            by_metric |= dict.fromkeys(source.metrics - set(SEARCHED), source)
+            by_metric |= {name: source for name in source.metrics if name not in SEARCHED}
         if run.run_id in searched:
-            by_metric |= dict.fromkeys(searched[run.run_id].metrics & set(SEARCHED), searched[run.run_id])
+            by_metric |= {name: searched[run.run_id] for name in searched[run.run_id].metrics if name in SEARCHED}
         if not by_metric:
             return None
         shown = [m for name, s in by_metric.items() for m in s.record.measurements if m.metric == name]
@@ -745,10 +745,12 @@ LAYER_FIGURES = {
 
 
 def layers(row: Row) -> list[str]:
-    """Return the names of a row's layers, blocks and stages, in the order of use, stages last."""
-    metrics = {k.metric for k in LAYER_FIGURES.values()}
-    names = dict.fromkeys(k.layer for k in row.values if k.layer and k.metric in metrics)
-    return sorted(names, key=lambda name: name.startswith("stage "))
+    """Return the names of a row's layers, blocks and stages: layers in the order of use, then blocks, stages last."""
+    # Norms are measured of every layer, and in the order of use.
+    metrics = dict.fromkeys(["lipschitz_norms", *(k.metric for k in LAYER_FIGURES.values())])
+    names = dict.fromkeys(k.layer for metric in metrics for k in row.values if k.layer and k.metric == metric)
+    stages = sorted((n for n in names if n.startswith("stage ")), key=lambda n: int(n.removeprefix("stage ")))
+    return [n for n in names if not n.startswith("stage ")] + stages
 
 
 def layer_value(row: Row, name: str, figure: str) -> float | None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from lcrbench.reports.comparison import Row
 from lcrbench.reports.figures import Hits, Panel, Picture, gid, look, positive
-from lcrbench.reports.lipschitz import LAYER_FIGURES, Lipschitz, drawn, layer_value, layers
+from lcrbench.reports.lipschitz import Lipschitz, drawn, layer_value, layers
 
 LAYERED = (
     ("upper", "operator norm, l2 to l2"),
@@ -96,11 +96,10 @@ def picture(found: Lipschitz) -> Picture | None:
 
 
 def _order(row: Row) -> tuple[str, ...]:
-    """Return a network's layers that have a figure here, in the order of use: the norms are measured of all of them."""
-    first = {k.layer: None for k in row.values if k.metric == LAYER_FIGURES["upper"].metric and k.layer}
+    """Return a network's layers that have a figure here, in the order of use."""
     return tuple(
         name
-        for name in dict.fromkeys([*first, *layers(row)])
+        for name in layers(row)
         if not name.startswith("stage ") and any(layer_value(row, name, f) is not None for f, _ in LAYERED)
     )
 
