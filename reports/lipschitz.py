@@ -243,7 +243,9 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
         shown = [m for name, s in by_metric.items() for m in s.record.measurements if m.metric == name]
         rest = [m for m in run.measurements if not m.metric.startswith("lipschitz_")]
         reasons = {name: s.record.left_out[name] for name, s in by_metric.items() if name in s.record.left_out}
-        return run.model_copy(update={"measurements": (*rest, *shown), "left_out": reasons})
+        infos = {name: s.record.metrics[name] for name, s in by_metric.items() if name in s.record.metrics}
+        update = {"measurements": (*rest, *shown), "left_out": reasons, "metrics": run.metrics | infos}
+        return run.model_copy(update=update)
 
     rows: list[Row] = []
     searches: dict[int, list[Search]] = {}

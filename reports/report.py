@@ -117,10 +117,11 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
             for endpoint in ("common", "clean")
         }
         found_in.append(found)
+        moduli = lipschitz_part.read(setting, store)
         section = Section(
             setting,
             findings.setting_summary(setting),
-            results.main_table(setting, outcomes),
+            results.main_table(setting, outcomes, moduli.rows if moduli else ()),
             results.corruption_table(setting),
             _difference_tables(setting, found),
             results.generic_table(setting),
@@ -134,7 +135,6 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
                 "to have them."
             )
         drawn = setting.index < most_drawn
-        moduli = lipschitz_part.read(setting, store)
         if moduli is not None:
             section.lipschitz = lipschitz_part.tables(moduli)
             if drawn:  # hundreds of bootstraps

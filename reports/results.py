@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from lcrbench.bench import stats
 from lcrbench.bench.schema import Record
@@ -87,9 +87,9 @@ def training_cpu(record: Record) -> float | None:
     return sum(s.cpu for phase, s in record.ledger.seconds.items() if phase in ("training", "teacher"))
 
 
-def lipschitz_key(setting: Setting) -> Key | None:
+def lipschitz_key(rows: Iterable[Row]) -> Key | None:
     """Return the Lipschitz cell that stands in the main table: the median kappa at the middle radius, l2 if it was run."""
-    keys = [k for k in setting.keys("lipschitz_kappa") if k.statistic == "q50"]
+    keys = list({k: None for row in rows for k in row.values if (k.metric, k.statistic) == ("lipschitz_kappa", "q50")})
     keys = [k for k in keys if k.norm == "l2"] or keys
     return sorted(keys, key=lambda k: k.radius or 0.0)[len(keys) // 2] if keys else None
 
@@ -99,10 +99,11 @@ COST = ("Drop", "Calibration", "Network", "Training")
 """The headings of the main table's second half."""
 
 
-def main_table(setting: Setting, outcomes: Outcomes | None = None) -> Table:
+def main_table(setting: Setting, outcomes: Outcomes | None = None, searched: Sequence[Row] = ()) -> Table:
     """Return the paper's table: accuracy clean and corrupted by group, Lipschitz, size and cost.
 
-    The drop's interval over images needs the outcomes, because clean and corrupted copies of an image go together.
+    The drop's interval over images needs the outcomes, because clean and corrupted copies of an image go together. Kappa
+    is that of `searched`, the rows that the Lipschitz part shows, so that both parts tell the same search.
     """
     digits = percent_digits(setting)
     ran = set(setting.corruptions)
@@ -121,9 +122,11 @@ def main_table(setting: Setting, outcomes: Outcomes | None = None) -> Table:
     normalized = mce.defined(setting)
     if normalized:
         columns += [Column(name, "%, AlexNet 100", "Normalized", False, 1) for name in ("mCE", "relative mCE")]
-    lipschitz = lipschitz_key(setting)
+    kappas = {row.index: row for row in searched or setting.rows}
+    lipschitz = lipschitz_key(kappas.values())
     if lipschitz:
-        info = setting.metrics[lipschitz.metric].kind(lipschitz.statistic)
+        infos = {name: info for row in kappas.values() for run in row.runs for name, info in run.metrics.items()}
+        info = infos[lipschitz.metric].kind(lipschitz.statistic)
         bound = {"lower": "lower bound", "upper": "upper bound"}.get(info.bound, info.bound)
         where = f"{norm_text(lipschitz.norm)}, {radius_text(lipschitz.radius)}".removesuffix(", ")
         columns.append(Column(f"median, {bound}", f"{where}, {info.unit}", "Kappa", None, 2))
@@ -152,7 +155,7 @@ def main_table(setting: Setting, outcomes: Outcomes | None = None) -> Table:
         if normalized:
             cells += [Cell.of(i) for i in mce.of_row(row)]
         if lipschitz:
-            cells.append(Cell.of(row.estimate(lipschitz)))
+            cells.append(Cell.of(kappas[row.index].estimate(lipschitz) if row.index in kappas else None))
         cells.append(drop(row, outcomes))
         cells += [Cell.of(row.estimate(k)) for k in calibration]
         cells += [

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as MplFigure
 from lcrbench.bench import stats
 from lcrbench.bench.schema import Measurement
 from lcrbench.bench.store import Store
-from lcrbench.reports import claims, comparison, figures, lipschitz, lipschitz_fidelity, writers
+from lcrbench.reports import claims, comparison, figures, lipschitz, lipschitz_fidelity, results, writers
 from lcrbench.reports.comparison import Key
 from lcrbench.reports.lipschitz import Figure, Lipschitz
 from lcrbench.reports.pictures import lipschitz as lipschitz_picture
@@ -377,6 +377,16 @@ def test_records_of_the_command_stand_in_for_the_runs_own(tmp_path: Path) -> Non
     assert found is not None
     assert found.efforts == list(make_store.EFFORTS)
     assert not found.notes
+    key = Key("lipschitz_kappa", "q50", norm="l2", radius=16 / 255)
+    for rows, effort in (((), 0), (found.rows, 1)):
+        table = results.main_table(setting, None, rows)
+        column = next(
+            k for k, c in enumerate(table.columns) if c.head == "Kappa" or c.title.startswith("median, lower")
+        )
+        shown = {r.label: r.cells[column].value for r in table.rows}
+        spread = np.median(np.random.default_rng(7).lognormal(0, 0.3, make_store.IMAGES))
+        assert shown == pytest.approx({m: 3 * make_store.KAPPA[m][effort] * spread for m in ("full_precision", "bnn")})
+    assert found.rows[0].per_seed(key) != setting.rows[0].per_seed(key)
     # A run that was made again is another network: what was found of the first one is not shown for it.
     record, files = make_store.make("bnn", 0)
     assert record.ledger is not None
