@@ -537,8 +537,8 @@ def figure_table(found: Lipschitz) -> Table:
         "Slope: 1 where a network is Lipschitz, 0 where it jumps. A network of signs jumps, so its Lipschitz constant "
         "is infinite; the product bound is about another function, the surrogate with hardtanh in place of each sign, "
         "and says little where the surrogate does not predict what the network does: it stands in brackets where "
-        f"they agree on less than {AGREES:.0%} of the images. The largest possible change of the logits (l2) bounds that "
-        "network at every image, norm and radius. Flip radii: images without a "
+        f"they agree on less than {AGREES:.0%} of the images. The largest possible change of the logits, in ℓ2, holds "
+        "for the deployed network at every image, norm and radius. Flip radii: images without a "
         "found flip count as larger than every searched radius. Where the median over images of some seeds is larger "
         "than that, the median over the seeds stands in place of their mean, with no interval.",
         "Bounds: a Lipschitz constant is the largest upper bound of the seeds, rounded up; a product bound is the mean "
