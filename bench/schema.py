@@ -83,10 +83,11 @@ Bound = Literal["exact", "lower", "upper", "estimate"]
 
 
 class Kind(Frozen):
-    """What a number is: its unit and what kind of bound."""
+    """What a number is: its unit, what kind of bound, and its direction (None: neither)."""
 
     unit: str
     bound: Bound
+    higher_is_better: bool | None = None
 
 
 class MetricInfo(Frozen):
@@ -101,8 +102,9 @@ class MetricInfo(Frozen):
     other: dict[str, Kind] = Field({}, description="the statistics of another unit or bound than the metric's, by name")
 
     def kind(self, statistic: str) -> Kind:
-        """Return unit and bound of one of the metric's statistics."""
-        return self.other.get(statistic) or Kind(unit=self.unit, bound=self.bound)
+        """Return unit, bound and direction of one of the metric's statistics."""
+        own = Kind(unit=self.unit, bound=self.bound, higher_is_better=self.higher_is_better)
+        return self.other.get(statistic) or own
 
     @classmethod
     def about(
@@ -112,14 +114,18 @@ class MetricInfo(Frozen):
         *,
         bound: Bound,
         higher_is_better: bool | None = None,
-        other: Mapping[str, tuple[str, Bound]] | None = None,
+        other: Mapping[str, tuple[str, Bound] | tuple[str, Bound, bool]] | None = None,
     ) -> MetricInfo:
         """Return the information of a metric whose module says in the first line of its docstring what it is.
 
-        `other` has (unit, bound) of the statistics for which they are not the metric's, by name.
+        `other` has (unit, bound), and the direction if there is one, of the statistics for which they are not the
+        metric's, by name.
         """
         summary = (doc or "").partition("\n")[0]
-        kinds = {name: Kind(unit=u, bound=b) for name, (u, b) in (other or {}).items()}
+        kinds = {
+            name: Kind(unit=unit_, bound=bound_, higher_is_better=direction[0] if direction else None)
+            for name, (unit_, bound_, *direction) in (other or {}).items()
+        }
         return cls(unit=unit, higher_is_better=higher_is_better, bound=bound, summary=summary, other=kinds)
 
 

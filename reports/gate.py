@@ -345,12 +345,13 @@ def endpoints(record: Record) -> dict[str, Endpoint]:
             found["clean_accuracy"] = Endpoint(m.value, True, "fraction")
     for m in record.measurements:
         info = record.metrics.get(m.metric)
-        if info is None or info.higher_is_better is None or m.layer:
+        kind = info.kind(m.statistic) if info else None
+        if kind is None or kind.higher_is_better is None or m.layer:
             continue
         ball = m.norm if m.radius is None else f"{m.norm}-{m.radius * 255:g}"
         parts = [m.metric, m.corruption, str(m.severity or ""), ball, "" if m.statistic == "mean" else m.statistic]
         name = ":".join(p for p in parts if p)
-        found[name] = Endpoint(m.value, info.higher_is_better, info.kind(m.statistic).unit)
+        found[name] = Endpoint(m.value, kind.higher_is_better, kind.unit)
     return found
 
 

@@ -414,7 +414,7 @@ def generic_table(setting: Setting, most: int = MOST_COLUMNS) -> Table | None:
             ]
             label = ", ".join([metric, *[p for p in parts if p]]) + f" ({kind.unit})"
             cells = tuple(Cell.of(r.estimate(key)) for r in shown)
-            rows.append(TableRow(label, cells, info.higher_is_better is not None, info.summary, group=key.corruption))
+            rows.append(TableRow(label, cells, kind.higher_is_better is not None, info.summary, group=key.corruption))
     if not rows:
         return None
     columns = tuple(Column(r.label, digits=3, note=r.aside) for r in shown)

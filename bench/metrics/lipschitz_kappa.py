@@ -28,7 +28,7 @@ INFO = MetricInfo.about(
     bound="lower",
     higher_is_better=False,
     other={
-        "flipped": ("fraction of images", "lower"),
+        "flipped": ("fraction of images", "lower", False),
         **{f"found by {who}": ("fraction of images", "exact") for who in search.FOUND_BY[1:]},
     },
 )

@@ -31,7 +31,7 @@ INFO = MetricInfo.about(
     "pixel units",
     bound="lower",
     higher_is_better=True,
-    other={"abstained": ("fraction of images", "exact")},
+    other={"abstained": ("fraction of images", "exact", False)},
 )
 PHASE: Phase = "lipschitz"
 BLOCK = 1000

@@ -197,6 +197,39 @@ def test_a_damaged_reference_is_named(tmp_path: Path) -> None:
         gate.load(path)
 
 
+def test_endpoints_are_told_apart_by_norm_and_radius_and_take_their_statistics_direction() -> None:
+    """A share beside a radius may be better low where the radius is better high; "found by" has no better side."""
+    from lcrbench import registry
+    from lcrbench.bench.schema import Measurement
+
+    record, _ = make_store.make("irnet", 0)
+    names = ("lipschitz_kappa", "lipschitz_flip_radius", "lipschitz_smoothing")
+    two = [
+        Measurement(metric=m, value=v, n=9, norm=norm, radius=r, statistic=s)
+        for m, v, norm, r, s in (
+            (names[0], 0.5, "l2", 8 / 255, "q50"),
+            (names[0], 0.6, "linf", 8 / 255, "q50"),
+            (names[0], 0.7, "l2", 8 / 255, "flipped"),
+            (names[0], 0.8, "l2", 8 / 255, "found by random"),
+            (names[1], 0.9, "l2", None, "q50"),
+            (names[1], 1.0, "linf", None, "q50"),
+            (names[2], 1.1, "l2", None, "q50"),
+            (names[2], 1.2, "l2", None, "abstained"),
+        )
+    ]
+    infos = {name: registry.load("metric", name).INFO for name in names}
+    found = gate.endpoints(record.model_copy(update={"measurements": tuple(two), "metrics": infos}))
+    assert {name: tuple(e) for name, e in found.items()} == {
+        "lipschitz_kappa:l2-8:q50": (0.5, False, "margins"),
+        "lipschitz_kappa:linf-8:q50": (0.6, False, "margins"),
+        "lipschitz_kappa:l2-8:flipped": (0.7, False, "fraction of images"),
+        "lipschitz_flip_radius:l2:q50": (0.9, True, "pixel units"),
+        "lipschitz_flip_radius:linf:q50": (1.0, True, "pixel units"),
+        "lipschitz_smoothing:l2:q50": (1.1, True, "pixel units"),
+        "lipschitz_smoothing:l2:abstained": (1.2, False, "fraction of images"),
+    }
+
+
 def test_the_example_in_the_docs_is_a_reference() -> None:
     docs = Path(__file__).parents[2] / "docs"
     held = gate.load(docs / "robustness-example.json")
