@@ -19,7 +19,7 @@ FILE = click.Path(path_type=Path)
     "--metric",
     default="corruption_accuracy",
     show_default=True,
-    help="What is compared: clean_accuracy, corruption_error:fog, calibration_error, ...",
+    help="What is compared: clean_accuracy, corruption_error:fog, lipschitz_kappa:l2-8:q50, ...",
 )
 @click.option("--method", "methods", multiple=True, help="Only this method; give it several times.")
 @click.option("--commit", help="Refuse runs that were not made from this commit, without changes.")

@@ -148,10 +148,9 @@ def _about(
     from lcrbench.reports.writers import escape_markdown
 
     lines = [
-        f"`{env.command_line()}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Search: {options.effort}, "
-        f"{options.images} images, seed {options.seed}.",
+        f"`{env.command_line()}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Search: {options.effort}, seed {options.seed}.",
         "",
-        "| Network | Column | Data | Test images | Clean accuracy |",
+        "| Network | Column | Data | Images | Clean accuracy |",
         "|:--|:--|:--|--:|--:|",
     ]
     for name, record, subject in named:
@@ -162,7 +161,8 @@ def _about(
             found = [m.value for m in record.measurements if Key.of(m) == CLEAN]
             clean = f"{found[0]:.1%}" if found else clean
         cells = map(escape_markdown, (network, labels[name], data))
-        lines.append(f"| {' | '.join(cells)} | {len(subject.test.labels)} | {clean} |")
+        test = len(subject.test.labels)
+        lines.append(f"| {' | '.join(cells)} | {min(options.images, test)} of {test} | {clean} |")
     return [*lines, ""]
 
 
@@ -301,7 +301,7 @@ def _lines(found: Lipschitz) -> list[str]:
 
     lines = []
     for row in found.rows:
-        lines.append(f"{row.label}: Lipschitz constant {reports.constant(row).text or 'not bounded here'}")
+        lines.append(f"{row.label}: Lipschitz constant {reports.constant(found, row).text or 'not bounded here'}")
         for figure in found.figures:
             if figure.name != "kappa":
                 continue

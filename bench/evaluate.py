@@ -36,6 +36,12 @@ class Subject:
     by_image: dict[str, np.ndarray] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
+    def leave_out(self, metric: str, reason: str) -> None:
+        """Note why a metric has nothing to say, or not all; reasons of its parts stand side by side."""
+        known = self.left_out.get(metric, "")
+        if reason not in known:
+            self.left_out[metric] = f"{known}; {reason}" if known else reason
+
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return logits (N, classes) float32 for images (N, H, W, 3), uint8 or float in [0, 1]; counts the passes."""
         self.passes += len(images)

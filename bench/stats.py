@@ -124,6 +124,9 @@ def bootstrap(columns: Sequence[ArrayLike], statistic: Callable[..., np.ndarray]
 LEAST_P = 1e-6
 """The smallest p-value that a bootstrap gives."""
 
+LEAST_IMAGES = 20
+"""Fewest images whose medians a bootstrap can compare: of 3 alike networks' pairs it would tell every fourth apart."""
+
 
 class Resampled(NamedTuple):
     """A method's medians over images (seeds), and the mean over seeds of each resample's (resamples)."""
@@ -191,13 +194,13 @@ def gap(a: Resampled, b: Resampled) -> Gap:
     The p-value is twice the smaller share of resamples on one side of 0, counting the sample itself; where none lies on
     that side, which says no more than p < 2 / resamples, it is the normal one of the difference over the resamples'
     standard deviation, if that is smaller, which a correction over many comparisons needs, and never below 1e-6: so far
-    out no law is known.
+    out no law is known. From fewer than `LEAST_IMAGES` images neither means much, and there is no normal tail.
     """
     value, gaps = a.value - b.value, a.draws - b.draws
     low, high = np.quantile(gaps, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     tail = int(min((gaps <= 0).sum(), (gaps >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))
-    if tail == 0:
+    if tail == 0 and a.images >= LEAST_IMAGES:
         p = min(p, max(LEAST_P, float(2 * stats.norm.sf(abs(value) / max(float(gaps.std()), 1e-300)))))
     seeds = len(a.medians), len(b.medians)
     nested = max(seeds) > 1

@@ -49,7 +49,7 @@ class MethodReference(Frozen):
     identity: dict[str, Any]
     values: dict[str, dict[int, float]]
     better: dict[str, bool]
-    units: dict[str, str] = Field(default={}, description="unit of each endpoint")
+    units: dict[str, str] = Field(default={}, description="unit of each endpoint, or of a metric")
     runs: dict[int, str] = Field(default={}, description="run id of each seed")
     written: dict[int, str] = Field(default={}, description="when each seed's record was written")
 
@@ -275,7 +275,8 @@ def _stale(finished: list[Record], held: MethodReference, commit: str | None, so
 
 
 def _is_fraction(endpoint: str, held: MethodReference) -> bool:
-    unit = held.units.get(endpoint, "")
+    # References of earlier versions have the unit of the metric.
+    unit = held.units.get(endpoint, held.units.get(endpoint.partition(":")[0], ""))
     return endpoint in (DEFAULT_ENDPOINT, "clean_accuracy") or unit == "fraction" or unit.startswith("fraction of")
 
 

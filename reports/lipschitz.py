@@ -100,7 +100,7 @@ class Search:
         figures = {}
         for key, values in by_image.items():
             parts = key.split("/")
-            if len(parts) == 5 and parts[0] == "lipschitz":
+            if len(parts) == 5 and parts[0] == "lipschitz" and parts[2] in FIGURES:
                 figures[parts[1], Figure(parts[2], parts[3], float(parts[4]))] = values
         images = [by_image[k] for k in ("lipschitz/images", "lipschitz/pixels") if k in by_image]
         return cls(b"".join(i.tobytes() for i in images), len(images[0]) if images else 0, figures)
@@ -214,7 +214,16 @@ class _Source(NamedTuple):
     def search(self) -> str:
         """Return by which options the record searched, as text; "" if it holds no search."""
         each = [self.record.spec.metrics.get(name) for name in SEARCHED if name in self.metrics]
-        return "\n".join(sorted({json.dumps(options, sort_keys=True) for options in each}))
+        return "\n".join(sorted({json.dumps(_floats(options), sort_keys=True) for options in each}))
+
+
+def _floats(value: object) -> object:
+    """Return options with whole numbers as floats: 8 and 8.0 are one radius."""
+    if isinstance(value, dict):
+        return {name: _floats(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_floats(v) for v in value]
+    return float(value) if isinstance(value, int) else value
 
 
 def read(setting: Setting, store: Store) -> Lipschitz | None:
@@ -274,7 +283,7 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
     later = [sources[run_id][sources[run_id].index(shown) + 1 :] for run_id, shown in searched.items()]
     if hidden := sum(any(s.search for s in known) for known in later):
         notes.append(
-            f"{hidden} of {len(runs)} runs have a later search with other options, which is not shown because fewer runs "
+            f"{hidden} of {len(runs)} runs have a later search with other options, which is not shown because no more runs "
             "have it: measure the others likewise."
         )
     networks = {row.index: [_values(run.measurements) for run in row.runs] for row in rows}
@@ -392,6 +401,8 @@ def _why(found: Lipschitz, c: _Compared, p: float, family: int) -> str:
         return "a search finds no difference"
     if min(seeds) == 1 < max(seeds):
         return "one of them has a single seed, which says nothing about its method"
+    if max(seeds) == 1 and gap.n < stats.LEAST_IMAGES:
+        return f"{gap.n} images are too few for an order: {stats.LEAST_IMAGES} at least"
     if gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
         return "the interval of the difference holds 0"
     return f"p = {p:.2g} after Holm over {family} comparisons" if p >= ALPHA else ""
@@ -425,8 +436,9 @@ WHY = (
     "All figures are lower bounds by search (a flip radius is an upper bound of the robust radius), in pixel space on "
     "logits, in evaluation mode: kappa below 1 proves nothing. A longer search raises them by different amounts in "
     "different networks, most where gradients mislead, so an order found by one effort alone may be the search's and "
-    "not the networks'. Methods are 'not separated' where the efforts disagree, where the interval of the difference "
-    "holds 0, or where p is not below .05 after Holm's correction."
+    "not the networks'. Methods are 'not separated' where the efforts disagree or find no difference, where the interval "
+    "of the difference holds 0, where p is not below .05 after Holm's correction, from fewer than "
+    f"{stats.LEAST_IMAGES} images, and where a single seed stands against several."
 )
 SCALE = (
     "The change of the logits itself ranks nothing: multiplying the last layer by 10 multiplies it by 10 and changes "
@@ -513,7 +525,7 @@ def figure_table(found: Lipschitz) -> Table:
             f"kappa found by random candidates, % of images, {norm_text(norm)}, {radius_text(radius)}",
             estimates(key._replace(metric="lipschitz_kappa"), 100),
         )
-    add("Lipschitz constant of the deployed network", [constant(row) for row in found.rows])
+    add("Lipschitz constant of the deployed network", [constant(found, row) for row in found.rows])
     surrogate = Key("lipschitz_product", "surrogate", norm="l2")
     add(
         "product bound of the surrogate (hardtanh for sign), logits per pixel unit",
@@ -680,7 +692,7 @@ def _open_cell(row: Row, key: Key, beyond: str, scale: float) -> Cell:
     return Cell(text=beyond + (f" ({censored} of {measured} seeds)" if measured > 1 else ""))
 
 
-def constant(row: Row) -> Cell:
+def constant(found: Lipschitz, row: Row) -> Cell:
     """Return what is known of the Lipschitz constant of the deployed networks: infinite with signs, else bounded.
 
     The bound holds for every seed: the largest of theirs, rounded up.
@@ -688,7 +700,8 @@ def constant(row: Row) -> Cell:
     if _signs(row):
         return Cell(text="∞ (signs jump)")
     bounds = row.per_seed(Key("lipschitz_product", "network", norm="l2"))
-    return Cell(text=f"≤ {_upward(max(bounds))}") if bounds else Cell()
+    known = bounds and len(bounds) == len(found.networks[row.index])
+    return Cell(text=f"≤ {_upward(max(bounds))}") if known else Cell()
 
 
 def _upward(value: float) -> str:
@@ -725,7 +738,11 @@ def separation_table(found: Lipschitz) -> Table:
     unit = "images: this is about the trained networks"
     if any(len(s) > 1 for s in found.searches.values()):
         unit = "seeds and images where there are several seeds (p: Welch's over seeds), else over images alone"
-    notes = [f"Intervals: 95 % bootstrap over {unit}. Flip radii in 1/255 pixel units.", effort_note(found)]
+    notes = [
+        f"Intervals: 95 % bootstrap over {unit}. Flip radii in 1/255 pixel units; an image without a found flip counts as "
+        "the largest searched radius, so that their differences are cut off there.",
+        effort_note(found),
+    ]
     if found.primary and any(v.figure != found.primary for v in found.verdicts):
         notes.append(
             f"The primary figure is {found.primary.words}: Holm's correction runs over its pairs, and apart from it over "

@@ -40,19 +40,19 @@ def identity(oracle: Oracle, start: Start, options: Options) -> str:
         # Numbers that are no tensors, such as how sharp an estimator is.
         plain = {k: v for k, v in vars(module).items() if isinstance(v, (bool, int, float, str)) and k != "training"}
         digest.update(f"{name} {sorted(plain.items())}".encode())
-    for path in sorted({path for module in network.modules() if (path := _source(type(module)))}):
-        digest.update(Path(path).read_bytes())
+    for code in sorted({_source(type(module)) for module in network.modules()}):
+        digest.update(code)
     return digest.hexdigest()[:16]
 
 
-def _source(kind: type) -> str | None:
-    """Return the file that a class from elsewhere is written in; None for torch's, ours, and where there is no file."""
+def _source(kind: type) -> bytes:
+    """Return the file that a class from elsewhere is written in; nothing for torch's, ours, and where there is no file."""
     if kind.__module__.partition(".")[0] in ("torch", "torchvision", "lcrbench"):
-        return None
+        return b""
     try:
-        return inspect.getsourcefile(kind)
+        return Path(inspect.getsourcefile(kind) or "").read_bytes()
     except (TypeError, OSError):
-        return None
+        return b""
 
 
 def modulus(

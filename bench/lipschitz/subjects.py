@@ -81,7 +81,7 @@ def of_model(path: str, source: str, size: int, device: str = "cpu") -> Subject:
     try:
         with torch.no_grad():
             out = made(images)
-    except Exception as error:  # their code may raise anything
+    except (Exception, SystemExit) as error:  # their code may raise anything
         first = str(error).partition("\n")[0]
         shape = tuple(images.shape)
         raise UserError(f"--model {path} does not take images {shape}: {type(error).__name__}: {first}") from error
@@ -112,7 +112,7 @@ def _made(path: str) -> nn.Module:
         made = make()
     except UserError:
         raise
-    except Exception as error:  # their code may raise anything
+    except (Exception, SystemExit) as error:  # their code may raise anything
         missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
         hint = ": modules of the current folder and of PYTHONPATH are found" if missing else ""
         first = str(error).partition("\n")[0]

@@ -22,7 +22,7 @@ Options = Images
 def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
     """Yield the share with its Wilson interval; nothing for a network without signs."""
     if not binary_layers(subject.network):
-        subject.left_out["lipschitz_agreement"] = "the network has no binary layers, so it is its own surrogate"
+        subject.leave_out("lipschitz_agreement", "the network has no binary layers, so it is its own surrogate")
         return
     oracle = Oracle.of(subject, options.images)
     points = oracle.points()

@@ -31,7 +31,7 @@ def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
     try:
         found = distances(subject.network, points)
     except UserError as error:
-        subject.left_out["lipschitz_first_flips"] = str(error)
+        subject.leave_out("lipschitz_first_flips", str(error))
         return
     for norm, t in (("l2", found.l2), ("linf", found.linf)):
         for radius in RADII[norm]:

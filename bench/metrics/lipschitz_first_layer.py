@@ -30,13 +30,13 @@ def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
     try:
         found = distances(subject.network, points)
     except UserError as error:
-        subject.left_out["lipschitz_first_layer"] = str(error)
+        subject.leave_out("lipschitz_first_layer", str(error))
         return
     for norm, t in (("l2", found.l2), ("linf", found.linf)):
         for statistic, q in (("q5", 0.05), ("q50", 0.5), ("q95", 0.95)):
             i = stats.open_quantile(t.min(1), q)
             if i is None:
-                subject.left_out["lipschitz_first_layer"] = f"no image can turn a sign of '{found.layer}'"
+                subject.leave_out("lipschitz_first_layer", f"no image can turn a sign of '{found.layer}'")
                 continue
             yield Measurement.of(
                 "lipschitz_first_layer",

@@ -35,8 +35,9 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
         for statistic, q in (("q5", 0.05), ("q50", 0.5)):
             i = stats.open_quantile(radii, q)
             if i is None:
-                subject.left_out["lipschitz_flip_radius"] = (
-                    f"no flip was found in {norm} for so many images that their {q:.0%} quantile is beyond every radius"
+                subject.leave_out(
+                    "lipschitz_flip_radius",
+                    f"no flip was found in {norm} for so many images that their {q:.0%} quantile is beyond every radius",
                 )
             else:
                 yield Measurement.of(

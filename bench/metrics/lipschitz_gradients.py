@@ -35,9 +35,10 @@ def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
     if not binary_layers(subject.network):
         kinds = KINDS[:1] if is_true(subject.network, points[:CHECKED], subject.device) else KINDS[1:2]
         if kinds != KINDS[:1]:
-            subject.left_out["lipschitz_gradients"] = (
+            subject.leave_out(
+                "lipschitz_gradients",
                 "the network's own derivative is not that of its outputs, and is given as straight-through; only "
-                "lcrbench's binary layers have a true one and a surrogate"
+                "lcrbench's binary layers have a true one and a surrogate",
             )
     for kind in kinds:
         norms = jacobian_norms(subject.network, points, kind, subject.device)

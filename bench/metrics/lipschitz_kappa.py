@@ -55,7 +55,7 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
             },
         }.items():
             if i is None:
-                subject.left_out["lipschitz_kappa"] = "so many images are themselves ties that a quantile is infinite"
+                subject.leave_out("lipschitz_kappa", "so many images are themselves ties that a quantile is infinite")
             else:
                 yield Measurement.of(
                     "lipschitz_kappa", i, statistic=statistic, norm=found.ball.norm, radius=found.ball.eps

@@ -33,7 +33,7 @@ class Options(Images):
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the mean gain of each binary layer but the last and each stage but the first; nothing with fewer than two."""
     if len(path_layers(subject.network)) < 2:
-        subject.left_out["lipschitz_layer_gain"] = FEWER
+        subject.leave_out("lipschitz_layer_gain", FEWER)
         return
     points = Oracle.of(subject, options.images).points()
     gains = local_gains(subject.network, points.to(subject.device))

@@ -32,7 +32,7 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     try:
         layers = product_bound(subject.network, (3, height, width)).layers
     except UserError as error:
-        subject.left_out["lipschitz_norms"] = str(error)
+        subject.leave_out("lipschitz_norms", str(error))
         return
     for layer in layers:
         yield Measurement(

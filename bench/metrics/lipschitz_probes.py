@@ -40,14 +40,15 @@ class Options(Images):
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield ratio and verdict of each probe and proxy; nothing for a network with fewer than two binary layers in a row."""
     if len(path_layers(subject.network)) < 2:
-        subject.left_out["lipschitz_probes"] = FEWER
+        subject.leave_out("lipschitz_probes", FEWER)
         return
     points = Oracle.of(subject, options.images).points().to(subject.device)
     subject.passes += 5 * len(points)
     found = probes(subject.network, points)
     if PROBES[1] not in {probe.name for probe in found}:
-        subject.left_out["lipschitz_probes"] = (
-            "no channel sign flip: with turned signs of channels this network is another function"
+        subject.leave_out(
+            "lipschitz_probes",
+            "no channel sign flip: with turned signs of channels this network is another function",
         )
     for probe in found:
         for statistic, value in (("", probe.ratio), (", passed", float(probe.passed))):

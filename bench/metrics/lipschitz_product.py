@@ -40,10 +40,10 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
             stage = f"stage {part.stage}"
             bounds |= {part.name: part.bound, stage: bounds.get(stage, 1.0) * part.bound}
     except UserError as error:
-        subject.left_out["lipschitz_product"] = str(error)
+        subject.leave_out("lipschitz_product", str(error))
         return
     if whole.reason:
-        subject.left_out["lipschitz_product"] = whole.reason
+        subject.leave_out("lipschitz_product", whole.reason)
     statistic = "surrogate" if binary_layers(subject.network) else "network"
     for name, bound in bounds.items():
         if math.isfinite(bound):

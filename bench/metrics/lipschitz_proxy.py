@@ -26,7 +26,7 @@ Options = Images
 def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
     """Yield both proxies for each binary layer but the last and each stage but the first; nothing with fewer than two."""
     if len(path_layers(subject.network)) < 2:
-        subject.left_out["lipschitz_proxy"] = FEWER
+        subject.leave_out("lipschitz_proxy", FEWER)
         return
     points = Oracle.of(subject, options.images).points()
     matrices = retention(subject.network, points.to(subject.device))

@@ -33,9 +33,9 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     try:
         found = range_bound(subject.network, (3, *subject.test.images.shape[1:3]))
     except UserError as error:
-        subject.left_out["lipschitz_range"] = str(error)
+        subject.leave_out("lipschitz_range", str(error))
         return
     if found.reason:
-        subject.left_out["lipschitz_range"] = found.reason
+        subject.leave_out("lipschitz_range", found.reason)
     if math.isfinite(found.bound):
         yield Measurement(metric="lipschitz_range", value=found.bound, n=1, statistic="all images", norm="l2")

@@ -24,7 +24,7 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
     for how in options.efforts():
         result = search.modulus(subject, how)
         if result.start.scale == 0:
-            subject.left_out["lipschitz_relative_gain"] = "the network's logits are all alike: they have no scale"
+            subject.leave_out("lipschitz_relative_gain", "the network's logits are all alike: they have no scale")
             return
         for found in result.found:
             search.keep(subject, how, "relative_gain", found.ball, found.gain / result.start.scale)

@@ -3,8 +3,9 @@
     L_[eps/2, eps](x) = max ||f(x+d) - f(x)||_2 / ||d||_p      over eps/2 <= ||d||_p <= eps, x + d in [0, 1]^d
 
 Where the gain of `lipschitz_modulus` divides by the radius, this divides by the distance at which the change was found: a
-jump at distance t inside the shell counts 1/t. It uses the points of the same search, and about ten more passes an image
-and radius; it has the logits' units, so nothing is ranked by it. See `shell_gains` in bench/lipschitz/search.py.
+jump at distance t inside the shell counts 1/t. It uses the points of the same search, and ten more passes an image for each
+searched radius from half of eps to eps; it has the logits' units, so nothing is ranked by it. See `shell_gains` in
+bench/lipschitz/search.py.
 Statistics over images: mean, q50 and q95, at the outer radius.
 """
 

@@ -30,8 +30,9 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
     for norm in ("l2", "linf"):
         for a, b in pairwise(result.of(norm)):
             if a.omega.mean() == 0:
-                subject.left_out["lipschitz_slope"] = (
-                    f"nothing was found to move the logits within {norm} {a.ball.eps * 255:g}/255"
+                subject.leave_out(
+                    "lipschitz_slope",
+                    f"nothing was found to move the logits within {norm} {a.ball.eps * 255:g}/255",
                 )
                 continue
             ratio = np.log(b.ball.eps / a.ball.eps)

@@ -99,6 +99,12 @@ class TestMedianGap:
         assert near == pytest.approx(2 * scipy.stats.norm.sf(2), rel=0.5)
         assert median_gap([z - np.median(z) + 20 * shift], [np.zeros(2000)]).p == 1e-6, "no smaller one is known"
 
+    def test_few_images_have_no_normal_tail(self) -> None:
+        x = np.random.default_rng(0).normal(size=19)
+        assert median_gap([x + 100], [x]).p == pytest.approx(2 / 2001)
+        x = np.random.default_rng(0).normal(size=20)
+        assert median_gap([x + 100], [x]).p == 1e-6
+
     def test_of_seeds_is_as_wide_as_the_seeds_are_apart(self) -> None:
         rng = np.random.default_rng(0)
         x = rng.normal(10, 0.01, 500)

@@ -83,6 +83,18 @@ class TestJacobians:
             assert {m.statistic for m in found} == {f"{kind} q50", f"{kind} q95"}
             assert (kind == "straight") == ("lipschitz_gradients" in s.left_out)
 
+    @pytest.mark.parametrize(("scale", "shift"), [(1e-4, 3.0), (1.0, 0.0), (100.0, 0.0)])
+    def test_a_gradient_of_any_size_is_true(self, scale: float, shift: float) -> None:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(D, 32), nn.Tanh(), nn.Linear(32, 4))
+        with torch.no_grad():
+            net[1].weight.mul_(max(1.0, scale))
+            net[3].weight.mul_(min(1.0, scale))
+            net[3].bias.add_(shift)
+        points = torch.from_numpy(grey(16)).permute(0, 3, 1, 2)
+        assert gradients.is_true(net, points)
+        assert next(net.parameters()).dtype == torch.float32
+
     def test_the_points_are_left_alone(self) -> None:
         points = torch.from_numpy(grey(2)).permute(0, 3, 1, 2)
         gradients.jacobians(linear(3)[1], points, "straight")

@@ -230,6 +230,20 @@ def test_endpoints_are_told_apart_by_norm_and_radius_and_take_their_statistics_d
     }
 
 
+def test_a_reference_with_the_units_of_metrics_is_read_as_before(tmp_path: Path, reference: Path) -> None:
+    """Earlier versions wrote them so: taken for no unit, a margin of one point would be one of a hundred."""
+    held = gate.load(reference)
+    method = held.methods["irnet"]
+    assert method.units["corruption_error:noise"] == "fraction"
+    old = method.model_copy(update={"units": {"accuracy": "fraction", "corruption_error": "fraction"}})
+    before = held.model_copy(update={"methods": {"irnet": old}})
+    store = candidate(tmp_path / "worse", shift=-8)
+    for endpoint in ("corruption_error:noise", "accuracy:fog:3"):
+        [new], [verdict] = (gate.check(store, h, endpoint=endpoint) for h in (held, before))
+        assert verdict == new
+        assert verdict.outcome == "regression"
+
+
 def test_the_example_in_the_docs_is_a_reference() -> None:
     docs = Path(__file__).parents[2] / "docs"
     held = gate.load(docs / "robustness-example.json")

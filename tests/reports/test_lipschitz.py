@@ -99,6 +99,40 @@ def test_many_pairs_are_corrected(tmp_path: Path) -> None:
     assert all(not v.separated and "after Holm over 6 comparisons" in v.why for v in saved)
 
 
+@pytest.mark.parametrize(("n", "separated"), [(1, False), (5, False), (19, False), (20, True)])
+def test_few_images_tell_no_order(tmp_path: Path, n: int, separated: bool) -> None:
+    """Of 1 image all resamples are alike, and any two networks would be separated."""
+    networks = []
+    for k, name in enumerate(("a", "b")):
+        values = 1 + k + np.random.default_rng(k).normal(0, 0.01, n)
+        by_image = {"lipschitz/images": np.arange(n), "lipschitz/quick/kappa/l2/8": values.astype(np.float32)}
+        networks.append((name, [], by_image))
+    (verdict,) = lipschitz.of_networks(networks).verdicts
+    assert verdict.separated == separated
+    assert separated or verdict.why == f"{n} images are too few for an order: 20 at least"
+
+
+def test_whole_radii_are_the_same_search_as_numbers_with_a_point(tmp_path: Path) -> None:
+    """Records of earlier versions hold radii as whole numbers."""
+    store = Store(tmp_path, create=True)
+    for label, radii in (("bnn", (4, 16, 64)), ("irnet", (4.0, 16.0, 64.0))):
+        record, files = make_store.make(label, 0)
+        metrics = {name: {} for name in record.spec.metrics} | {"lipschitz_kappa": {"l2": radii}}
+        spec = record.spec.model_copy(update={"metrics": metrics})
+        store.write(record.model_copy(update={"spec": spec, "run_id": spec.run_id}), files)
+    setting = next(s for s in comparison.read(store).settings)
+    found = lipschitz.read(setting, store)
+    assert found is not None
+    assert not found.notes
+    assert sum(map(len, found.searches.values())) == len(setting.rows) == 2
+
+
+def test_the_metrics_of_a_search_are_those_of_the_command() -> None:
+    from lcrbench.bench import cli_lipschitz
+
+    assert {f"lipschitz_{name}" for name in cli_lipschitz.SEARCHED} == set(lipschitz.SEARCHED)
+
+
 def test_the_other_figures_are_corrected_together(tmp_path: Path) -> None:
     """Kappa at the outer radii and the relative gain: six pairs each, in one family; the primary figure in its own."""
     found = found_in(tmp_path)
@@ -265,6 +299,7 @@ def test_a_bound_holds_for_every_seed() -> None:
     found = several([{product: 100.0}, {product: 123.01}, {product: 90.0}])
     assert cell(found, "Lipschitz constant").text == "≤ 124"
     assert cell(several([{product: 123.0}]), "Lipschitz constant").text == "≤ 123"
+    assert all("Lipschitz constant" not in r.label for r in lipschitz.figure_table(several([{product: 9.0}, {}])).rows)
 
 
 def test_what_stands_beside_the_search_says_what_it_bounds() -> None:
