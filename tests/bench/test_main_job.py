@@ -51,7 +51,7 @@ def test_every_run_is_whole(grid: tuple[Path, list[Record]]) -> None:
         assert (r.ledger.images, r.ledger.steps) == (800, 16)
         assert r.ledger.forward == r.ledger.backward == {"student": 800}
         # What a search is checked with, the start, and by ball 2 candidates, 2 chains of 2 steps, and the two points again.
-        search = 3 * 8 + 10 + 2 * 10 * (2 + 2 * (2 + 1) + 2)
+        search = 2 * 8 + 9 + 10 + 2 * 10 * (2 + 2 * (2 + 1) + 2)
         assert r.ledger.evaluation_forward == {"evaluation": 7 * 100, "lipschitz": search}
         assert {"data", "training", "evaluation", "corruption", "lipschitz"} <= set(r.ledger.seconds)
         cells = {(m.corruption, m.severity) for m in r.measurements if m.metric == "accuracy"}
