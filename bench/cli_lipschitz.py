@@ -296,12 +296,15 @@ def _progress(
 def _lines(found: Lipschitz) -> list[str]:
     """Return what is printed: each network's figures, the orders, the effort and what it means."""
     from lcrbench.reports import lipschitz as reports
+    from lcrbench.reports import lipschitz_tables
     from lcrbench.reports.comparison import Key
     from lcrbench.reports.words import norm_text
 
     lines = []
     for row in found.rows:
-        lines.append(f"{row.label}: Lipschitz constant {reports.constant(found, row).text or 'not bounded here'}")
+        lines.append(
+            f"{row.label}: Lipschitz constant {lipschitz_tables.constant(found, row).text or 'not bounded here'}"
+        )
         for figure in found.figures:
             if figure.name != "kappa":
                 continue
@@ -335,24 +338,23 @@ def _lines(found: Lipschitz) -> list[str]:
         else:
             lines.append(f"{v.figure.words}: {v.first.label} and {v.second.label} are not separated ({v.why})")
     apart = reports.others(found)
-    return [*lines, *[apart] * bool(apart), reports.effort_note(found), reports.WHY]
+    return [*lines, *[apart] * bool(apart), reports.effort_note(found), lipschitz_tables.WHY]
 
 
 def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], about: Sequence[str], folder: Path) -> list[str]:
     """Write tables, figures and all measurements in place of those of an earlier comparison; return where."""
     import csv
 
-    from lcrbench.reports import figures, lipschitz_fidelity, writers
-    from lcrbench.reports import lipschitz as reports
+    from lcrbench.reports import figures, lipschitz_fidelity, lipschitz_tables, writers
     from lcrbench.reports.pictures import lipschitz, lipschitz_layers, lipschitz_modulus, lipschitz_slope
     from lcrbench.reports.pictures import lipschitz_fidelity as fidelity_picture
 
-    made = [*reports.tables(found), *lipschitz_fidelity.tables(found)]
+    made = [*lipschitz_tables.tables(found), *lipschitz_fidelity.tables(found)]
     drawings = (lipschitz, lipschitz_modulus, lipschitz_slope, lipschitz_layers, fidelity_picture)
     pictures = [module.picture(found) for module in drawings]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in [module.__name__.rpartition(".")[2] for module in drawings] + list(reports.TABLES):
+        for name in [module.__name__.rpartition(".")[2] for module in drawings] + list(lipschitz_tables.TABLES):
             for ending in (*(f".{kind}" for kind in figures.FORMATS), "_table.csv"):
                 (folder / f"{name}{ending}").unlink(missing_ok=True)
         shown = [f"![{p.title}]({p.name}.png)\n\n{writers.prose_markdown(p.caption)}\n" for p in pictures if p]

@@ -19,6 +19,7 @@ from lcrbench.reports import (
     claims,
     findings,
     lipschitz_fidelity,
+    lipschitz_tables,
     measured,
     notes,
     page,
@@ -136,7 +137,7 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
             )
         drawn = setting.index < most_drawn
         if moduli is not None:
-            section.lipschitz = lipschitz_part.tables(moduli)
+            section.lipschitz = lipschitz_tables.tables(moduli)
             if drawn:  # hundreds of bootstraps
                 section.lipschitz += lipschitz_fidelity.tables(moduli)
         drawings = [

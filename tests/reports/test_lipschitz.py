@@ -14,7 +14,16 @@ from matplotlib.figure import Figure as MplFigure
 from lcrbench.bench import stats
 from lcrbench.bench.schema import Measurement
 from lcrbench.bench.store import Store
-from lcrbench.reports import claims, comparison, figures, lipschitz, lipschitz_fidelity, results, writers
+from lcrbench.reports import (
+    claims,
+    comparison,
+    figures,
+    lipschitz,
+    lipschitz_fidelity,
+    lipschitz_tables,
+    results,
+    writers,
+)
 from lcrbench.reports.comparison import Key
 from lcrbench.reports.lipschitz import Figure, Lipschitz
 from lcrbench.reports.pictures import lipschitz as lipschitz_picture
@@ -157,18 +166,18 @@ def test_the_other_figures_are_corrected_together(tmp_path: Path) -> None:
 
 def test_one_sentence_tells_the_order(tmp_path: Path) -> None:
     found = found_in(tmp_path)
-    caption = lipschitz.figure_table(found).caption
+    caption = lipschitz_tables.figure_table(found).caption
     key = Key("lipschitz_kappa", "q50", norm="l2", radius=16 / 255)
     values = [f"{row.per_seed(key)[0]:.2g}" for row in found.rows]
     ranks = ("1", "2", "3–4", "3–4")
     said = ", ".join(f"{m} {v} (rank {r})" for m, v, r in zip(METHODS, values, ranks, strict=True))
     assert f"within ℓ2 16/255, over the margin (kappa, median; 1 is a flip, less is better): {said}." in caption
-    assert lipschitz.summary(found_in(tmp_path / "one", methods=METHODS[:1])) == ""
+    assert lipschitz_tables.summary(found_in(tmp_path / "one", methods=METHODS[:1])) == ""
 
 
 def test_tables_say_what_they_must(tmp_path: Path) -> None:
     found = found_in(tmp_path, efforts=2)
-    text = "\n".join(map(writers.markdown, [*lipschitz.tables(found), *lipschitz_fidelity.tables(found)]))
+    text = "\n".join(map(writers.markdown, [*lipschitz_tables.tables(found), *lipschitz_fidelity.tables(found)]))
     for said in (
         "not separated: the quick and the longer search disagree on the order",
         "∞ (signs jump)",
@@ -183,7 +192,7 @@ def test_tables_say_what_they_must(tmp_path: Path) -> None:
         "pass (× 1.00)",
     ):
         assert writers.escape_markdown(said) in text, said
-    assert "omega" not in " ".join(r.label for r in lipschitz.figure_table(found).rows if "rank" in r.label)
+    assert "omega" not in " ".join(r.label for r in lipschitz_tables.figure_table(found).rows if "rank" in r.label)
 
 
 def several(figures: list[dict[Key, float]]) -> Lipschitz:
@@ -201,7 +210,7 @@ KAPPA = SEARCHED._replace(statistic="q50")
 
 
 def cell(found: Lipschitz, label: str) -> Cell:
-    return next(r for r in lipschitz.figure_table(found).rows if r.label.startswith(label)).cells[0]
+    return next(r for r in lipschitz_tables.figure_table(found).rows if r.label.startswith(label)).cells[0]
 
 
 @pytest.mark.parametrize(
@@ -244,7 +253,7 @@ def test_methods_on_other_images_are_not_compared(tmp_path: Path) -> None:
     assert {(v.first.label, v.second.label) for v in found.verdicts} == set(itertools.combinations(METHODS[:3], 2))
     assert found.rank(found.rows[3], Figure("kappa", "l2", 16.0)) == ""
     assert lipschitz.others(found).startswith("irnet+lcr: measured on other images")
-    assert any("measured on other images" in note for note in lipschitz.figure_table(found).notes)
+    assert any("measured on other images" in note for note in lipschitz_tables.figure_table(found).notes)
 
 
 def test_a_radius_of_many_digits_is_found_again(tmp_path: Path) -> None:
@@ -256,11 +265,11 @@ def test_a_radius_of_many_digits_is_found_again(tmp_path: Path) -> None:
             values[effort, f._replace(radius_255=odd)] = values.pop((effort, f))
         for key in [k for k in row.values if k.radius == 16 / 255]:
             row.values[key._replace(radius=odd / 255)] = row.values.pop(key)
-    ranks = next(r for r in lipschitz.figure_table(found).rows[3:] if r.label == "rank by kappa")
+    ranks = next(r for r in lipschitz_tables.figure_table(found).rows[3:] if r.label == "rank by kappa")
     assert found.primary == Figure("kappa", "l2", odd)
     assert all(c.text for c in ranks.cells)
     assert all(row.values[Key("lipschitz_kappa", "q50", norm="l2", radius=odd / 255)] for row in found.rows)
-    table = {r.label: [c.text for c in r.cells] for r in lipschitz.figure_table(found).rows}
+    table = {r.label: [c.text for c in r.cells] for r in lipschitz_tables.figure_table(found).rows}
     assert any(label.startswith("kappa, median, ℓ2, radius 0.0641") for label in table)
 
 
@@ -290,7 +299,7 @@ def test_reasons_stand_below_the_table(tmp_path: Path) -> None:
         store.write(record.model_copy(update={"left_out": reasons}), files)
     found = lipschitz.read(comparison.read(store).settings[0], store)
     assert found is not None
-    notes = lipschitz.figure_table(found).notes
+    notes = lipschitz_tables.figure_table(found).notes
     assert "Left out or incomplete: lipschitz_proxy, lipschitz_probes of full_precision: no layers." in notes
 
 
@@ -299,7 +308,9 @@ def test_a_bound_holds_for_every_seed() -> None:
     found = several([{product: 100.0}, {product: 123.01}, {product: 90.0}])
     assert cell(found, "Lipschitz constant").text == "≤ 124"
     assert cell(several([{product: 123.0}]), "Lipschitz constant").text == "≤ 123"
-    assert all("Lipschitz constant" not in r.label for r in lipschitz.figure_table(several([{product: 9.0}, {}])).rows)
+    assert all(
+        "Lipschitz constant" not in r.label for r in lipschitz_tables.figure_table(several([{product: 9.0}, {}])).rows
+    )
 
 
 def test_what_stands_beside_the_search_says_what_it_bounds() -> None:
@@ -319,7 +330,7 @@ def test_what_stands_beside_the_search_says_what_it_bounds() -> None:
             }
         ]
     )
-    shown = {r.label: r.cells[0].value for r in lipschitz.figure_table(found).rows}
+    shown = {r.label: r.cells[0].value for r in lipschitz_tables.figure_table(found).rows}
     bounds = ("estimate, bounds nothing", "certified for the smoothed classifier, not for the network")
     box = "exact without the walls of the box, within it"
     assert shown == {
@@ -356,7 +367,7 @@ def test_quantiles_over_images_are_drawn_by_seed(tmp_path: Path) -> None:
 def test_one_figure_is_primary(tmp_path: Path) -> None:
     found = found_in(tmp_path)
     assert found.primary == Figure("kappa", "l2", 16.0)
-    table = lipschitz.separation_table(found)
+    table = lipschitz_tables.separation_table(found)
     assert sum("(primary)" in r.label for r in table.rows) == 6
     assert "pairs and figures of all others together" in " ".join(table.notes)
 
