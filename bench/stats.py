@@ -149,21 +149,28 @@ def resampled_medians(side: Sequence[ArrayLike], name: str) -> Resampled:
     """
     values = np.stack([np.asarray(x, dtype=np.float64) for x in side])
     seeds, n = values.shape
-    draws = np.stack([_resampled_median(row) for row in values])
+    # As many seeds at once as fit into a few megabytes.
+    few = max(1, 10**7 // (n * RESAMPLES))
+    draws = np.concatenate([_medians_of_resamples(values[k : k + few]) for k in range(0, seeds, few)])
     if seeds > 1:
         picked = generator(0, "resampled seeds", name, seeds).integers(0, seeds, draws.shape)
         draws = np.take_along_axis(draws, picked, 0)
     return Resampled(np.median(values, axis=1), draws.mean(0), n)
 
 
-def _resampled_median(x: np.ndarray) -> np.ndarray:
-    """Return the median of each resample of x (n): the sorted number up to which half of the resample's draws lie."""
-    n, order = len(x), np.argsort(x)
-    drawn = _image_counts(n)[order]
+def _medians_of_resamples(x: np.ndarray) -> np.ndarray:
+    """Return the median of each resample (seeds, resamples) of x (seeds, n).
+
+    It is the sorted number up to which half of a resample's draws lie: the draws are counted up along the sorted numbers.
+    """
+    n, order = x.shape[1], np.argsort(x, axis=1)
+    drawn = _image_counts(n)[order.T]
     for k in range(1, n):  # cumsum along the first axis takes seven times as long
         drawn[k] += drawn[k - 1]
-    below, above = ((drawn < k).view(np.int8).sum(0, dtype=drawn.dtype) for k in ((n + 1) // 2, n // 2 + 1))
-    return np.asarray((x[order[below]] + x[order[above]]) / 2)
+    x = np.take_along_axis(x, order, 1)
+    ends = [(drawn < k).view(np.int8).sum(0, dtype=drawn.dtype) for k in ((n + 1) // 2, n // 2 + 1)]
+    below, above = (np.take_along_axis(x, end.astype(np.intp), 1) for end in ends)
+    return np.asarray((below + above) / 2)
 
 
 def _counter(n: int) -> type[np.signedinteger[Any]]:

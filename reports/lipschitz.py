@@ -35,7 +35,7 @@ from lcrbench.bench.spec import RunSpec
 from lcrbench.bench.stats import Interval, Resampled
 from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
-from lcrbench.reports.comparison import Key, Row, Setting, chosen
+from lcrbench.reports.comparison import MOST_COLUMNS, Key, Row, Setting, chosen
 from lcrbench.reports.significance import ALPHA, holm, welch
 from lcrbench.reports.words import norm_text
 
@@ -111,10 +111,12 @@ class Search:
 class Lipschitz:
     """What records hold: rows with their measurements, and the searches of each row's networks.
 
-    `networks` has the measurements of each single network, by row: seeds may lack a cell that others have.
+    Of very many methods the reference and the most accurate are compared, `rows`; `every` has all. `networks` has the
+    measurements of each single network, by row: seeds may lack a cell that others have.
     """
 
     rows: list[Row]
+    every: list[Row]
     searches: dict[int, list[Search]]
     networks: dict[int, list[dict[Key, float]]]
     notes: list[str] = field(default_factory=list)
@@ -190,7 +192,8 @@ SEARCHED = (
 """The metrics that share one search."""
 
 
-class _Source(NamedTuple):
+@dataclass(eq=False)
+class _Source:
     """A record about a run's network, and the store that holds it: the run's own, or one of the folder `lipschitz`."""
 
     store: Store
@@ -200,11 +203,17 @@ class _Source(NamedTuple):
     def created(self) -> str:
         return self.record.provenance.created
 
-    @property
-    def metrics(self) -> list[str]:
-        """Return the Lipschitz metrics that the record measured, in its order: also those of which nothing could be said."""
-        said = dict.fromkeys([*(m.metric for m in self.record.measurements), *self.record.left_out])
-        return [name for name in said if name.startswith("lipschitz_")]
+    @cached_property
+    def metrics(self) -> dict[str, list[Measurement]]:
+        """Return the record's Lipschitz metrics, in its order, with their numbers; of some there may be none."""
+        found: dict[str, list[Measurement]] = {}
+        for m in self.record.measurements:
+            if m.metric.startswith("lipschitz_"):
+                found.setdefault(m.metric, []).append(m)
+        for name in self.record.left_out:
+            if name.startswith("lipschitz_"):
+                found.setdefault(name, [])
+        return found
 
     @property
     def search(self) -> str:
@@ -245,14 +254,15 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
             by_metric |= {name: searched[run.run_id] for name in searched[run.run_id].metrics if name in SEARCHED}
         if not by_metric:
             return None
-        shown = [m for name, s in by_metric.items() for m in s.record.measurements if m.metric == name]
+        shown = [m for name, s in by_metric.items() for m in s.metrics[name]]
         rest = [m for m in run.measurements if not m.metric.startswith("lipschitz_")]
         reasons = {name: s.record.left_out[name] for name, s in by_metric.items() if name in s.record.left_out}
         infos = {name: s.record.metrics[name] for name, s in by_metric.items() if name in s.record.metrics}
         update = {"measurements": (*rest, *shown), "left_out": reasons, "metrics": run.metrics | infos}
         return run.model_copy(update=update)
 
-    rows: list[Row] = []
+    every: list[Row] = []
+    compared = {row.index for row in chosen(setting, MOST_COLUMNS)}
     searches: dict[int, list[Search]] = {}
     left_out = 0
     for row in setting.rows:
@@ -266,8 +276,10 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
             for m in run.measurements:
                 if m.metric.startswith("lipschitz_"):
                     values.setdefault(Key.of(m), []).append(m)
-        rows.append(replace(row, runs=tuple(used), values=values, _estimates={}))
+        every.append(replace(row, runs=tuple(used), values=values, _estimates={}))
         searches[row.index] = []
+        if row.index not in compared:
+            continue
         for source in (searched[run.run_id] for run in used if run.run_id in searched):
             try:
                 found = Search.of(source.store.by_image(source.record.run_id))
@@ -282,8 +294,14 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
             f"{hidden} of {len(runs)} runs have a later search with other options, which is not shown because no more runs "
             "have it: measure the others likewise."
         )
-    networks = {row.index: [_values(run.measurements) for run in row.runs] for row in rows}
-    return Lipschitz(rows, searches, networks, notes)
+    rows = [row for row in every if row.index in compared]
+    if len(rows) < len(every):
+        notes.append(
+            f"Shown are the reference and the {len(rows) - 1} most accurate of {len(every)} methods; measurements.csv "
+            "holds all."
+        )
+    networks = {row.index: [_values(run.measurements) for run in row.runs] for row in every}
+    return Lipschitz(rows, every, searches, networks, notes)
 
 
 def _values(measurements: Sequence[Measurement]) -> dict[Key, float]:
@@ -343,7 +361,8 @@ def of_networks(networks: Sequence[tuple[str, Sequence[Measurement], dict[str, n
             row.values.setdefault(Key.of(m), []).append(m)
         searches[row.index] += [search for search in [Search.of(figures)] if search.figures]
         single[row.index].append(_values(measurements))
-    return Lipschitz(list(rows.values()), searches, dict(single))
+    every = list(rows.values())
+    return Lipschitz(every, every, searches, dict(single))
 
 
 class _Compared(NamedTuple):

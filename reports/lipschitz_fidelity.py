@@ -56,7 +56,7 @@ def over_layers(row: Row, proxy: str, truth: str) -> tuple[list[float], list[flo
 
 def correlations(found: Lipschitz) -> list[Correlation]:
     """Return every correlation that the records could have, computed or refused."""
-    rows = [r for r in found.rows if any(k.metric == "lipschitz_proxy" for k in r.values)]
+    rows = [r for r in found.every if any(k.metric == "lipschitz_proxy" for k in r.values)]
     shown = {r.index for r in drawn(found)}
     alone = [r for r in rows if r.index in shown]
     made = []

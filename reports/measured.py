@@ -11,6 +11,7 @@ import importlib.util
 import io
 from pathlib import Path
 
+from lcrbench.bench.schema import MetricInfo
 from lcrbench.reports.comparison import Comparison
 
 RUN = ("run_id", "setting", "data", "backbone", "method", "seed", "budget_images")
@@ -27,17 +28,16 @@ def write(compared: Comparison, folder: Path) -> list[str]:
         file.write(_line((*RUN, *CELL, *NUMBER, *KIND)) + "\n")
         cells: dict[tuple[object, ...], str] = {}
         words: dict[str, str] = {}
+        kinds: dict[str, tuple[MetricInfo, dict[str, str]]] = {}
         for setting in compared.settings:
             for row in setting.rows:
                 for run in row.runs:
                     spec = run.spec
                     axes = (run.run_id, setting.index + 1, spec.data.name, spec.backbone, spec.label, spec.seed)
                     start = _line((*axes, spec.budget.images))
-                    ends = {
-                        (name, statistic): _line((info.kind(statistic).unit, info.kind(statistic).bound))
-                        for name, info in run.metrics.items()
-                        for statistic in ("", *info.other)
-                    }
+                    for name, info in run.metrics.items():
+                        if name not in kinds or kinds[name][0] != info:  # nearly always alike in all runs
+                            kinds[name] = info, {s: _kind(info, s) for s in ("", *info.other)}
                     lines = []
                     for m in run.measurements:
                         what = (m.metric, m.statistic, m.corruption, m.severity, m.layer, m.norm, m.radius)
@@ -45,13 +45,19 @@ def write(compared: Comparison, folder: Path) -> list[str]:
                         how = words.get(m.interval) or words.setdefault(m.interval, _line((m.interval, "")))
                         low = "" if m.low is None else repr(m.low)
                         high = "" if m.high is None else repr(m.high)
-                        end = ends.get((m.metric, m.statistic)) or ends.get((m.metric, ""), ",")
+                        ends = kinds[m.metric][1] if m.metric in run.metrics else {"": ","}
+                        end = ends.get(m.statistic) or ends[""]
                         lines.append(f"{start},{cell},{m.value!r},{low},{high},{m.n},{how}{end}\n")
                     file.writelines(lines)
     if not importlib.util.find_spec("pyarrow"):
         return [path.name]
     _parquet(path, folder / f"{NAME}.parquet")
     return [path.name, f"{NAME}.parquet"]
+
+
+def _kind(info: MetricInfo, statistic: str) -> str:
+    kind = info.kind(statistic)
+    return _line((kind.unit, kind.bound))
 
 
 def _line(values: tuple[object, ...]) -> str:

@@ -102,8 +102,8 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
     every, room = Outcomes(store), MAX_OUTCOME_RUNS
     many = len(compared.runs) > MANY_RUNS
     most_drawn = 1 if many else DRAWN
-    # A page over very many runs leaves out the pixels: SVG and PDF scale, and each format takes seconds.
-    formats = ("svg", "pdf") if many else figures.FORMATS
+    # A page over very many runs has each figure in one format, which scales: each takes seconds.
+    formats = ("svg",) if many else figures.FORMATS
     sections, found_in = [], []
     written: set[str] = {"index.html", MANIFEST}
     for setting in compared.settings:
@@ -122,7 +122,7 @@ def _write(store: Store, compared: Comparison, out: Path) -> Path:
         section = Section(
             setting,
             findings.setting_summary(setting),
-            results.main_table(setting, outcomes, moduli.rows if moduli else ()),
+            results.main_table(setting, outcomes, moduli.every if moduli else ()),
             results.corruption_table(setting),
             _difference_tables(setting, found),
             results.generic_table(setting),

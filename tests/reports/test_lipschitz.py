@@ -519,6 +519,16 @@ def test_a_damaged_file_costs_its_network_alone(tmp_path: Path) -> None:
     assert len(verdicts(found)) == 3
 
 
+def test_of_many_methods_the_most_accurate_are_compared(tmp_path: Path) -> None:
+    found = found_in(tmp_path, methods=("full_precision", *(f"method_{k}" for k in range(19))))
+    assert len(found.every) == 20
+    assert len(found.rows) == comparison.MOST_COLUMNS == 16
+    assert found.rows[0].label == "full_precision"
+    assert len(found.verdicts) == 6 * 16 * 15 // 2
+    assert any("15 most accurate of 20 methods" in note for note in lipschitz_tables.figure_table(found).notes)
+    assert len(found.networks) == 20
+
+
 def test_nothing_measured_is_nothing_shown(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
     record, files = make_store.make("irnet", 0)
