@@ -142,6 +142,7 @@ def _about(
 ) -> list[str]:
     """Return what the written tables are about, as Markdown: the command, the time, the search, and each network."""
     from datetime import UTC, datetime
+    from pathlib import Path
 
     from lcrbench.bench import env
     from lcrbench.reports.comparison import CLEAN, Key
@@ -154,10 +155,11 @@ def _about(
         "|:--|:--|:--|--:|--:|",
     ]
     for name, record, subject in named:
-        network, data, clean = name, source or "fashion-mnist-10k", "not known"
+        network, data, clean = name, Path(source or "fashion-mnist-10k").name, "not known"
         if record is not None:
             network = f"{record.spec.label}, seed {record.spec.seed}, run {record.run_id}"
-            data = source or record.spec.data.name
+        if record is not None and source is None:
+            data = record.spec.data.name
             found = [m.value for m in record.measurements if Key.of(m) == CLEAN]
             clean = f"{found[0]:.1%}" if found else clean
         cells = map(escape_markdown, (network, labels[name], data))
@@ -346,11 +348,17 @@ def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], about: Sequenc
     import csv
 
     from lcrbench.reports import figures, lipschitz_fidelity, lipschitz_tables, writers
-    from lcrbench.reports.pictures import lipschitz, lipschitz_layers, lipschitz_modulus, lipschitz_slope
+    from lcrbench.reports.pictures import (
+        lipschitz,
+        lipschitz_layers,
+        lipschitz_modulus,
+        lipschitz_quantiles,
+        lipschitz_slope,
+    )
     from lcrbench.reports.pictures import lipschitz_fidelity as fidelity_picture
 
     made = [*lipschitz_tables.tables(found), *lipschitz_fidelity.tables(found)]
-    drawings = (lipschitz, lipschitz_modulus, lipschitz_slope, lipschitz_layers, fidelity_picture)
+    drawings = (lipschitz, lipschitz_modulus, lipschitz_quantiles, lipschitz_slope, lipschitz_layers, fidelity_picture)
     pictures = [module.picture(found) for module in drawings]
     try:
         folder.mkdir(parents=True, exist_ok=True)
