@@ -118,7 +118,8 @@ def is_true(network: nn.Module, points: Tensor, device: str = "cpu") -> bool:
     points = (0.98 * points + 0.02 * torch.rand(points.shape, generator=draw)).double()
     with torch.no_grad():
         u = torch.randn(1, network(points[:1].to(device)).shape[1], generator=draw, dtype=torch.float64)
-    g = jacobians(network, points, "straight", device, weights=u / u.norm())[:, 0]
+    u /= u.norm()
+    g = jacobians(network, points, "straight", device, weights=u)[:, 0]
     length = g.norm(dim=1)
     has = length > 0
     if not bool(has.any()):
@@ -127,7 +128,7 @@ def is_true(network: nn.Module, points: Tensor, device: str = "cpu") -> bool:
     for step in STEPS:
         with torch.no_grad():
             ends = [network((points + s * v).to(device)).double().cpu() for s in (step, -step)]
-        slope = ((ends[0] - ends[1]) @ (u / u.norm()).T).squeeze(1) / (2 * step)
+        slope = ((ends[0] - ends[1]) @ u.T).squeeze(1) / (2 * step)
         if float(((slope - length).abs() / length.clamp_min(1e-300))[has].median()) <= 0.1:
             return True
     return False

@@ -41,10 +41,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lcrbench.bench import stats
 from lcrbench.bench.evaluate import Subject
 from lcrbench.bench.lipschitz.ball import NORMS, Ball
 from lcrbench.bench.lipschitz.oracle import Oracle, chosen
-from lcrbench.bench.schema import in_255
+from lcrbench.bench.schema import Bound, in_255
 from lcrbench.bench.seeds import generator
 from lcrbench.errors import UserError, unknown
 
@@ -144,6 +145,14 @@ def preset(name: str) -> Options:
 
 FOUND_BY = ("nobody", "random", "warm", "frank-wolfe", "projected")
 """Who found a point; the number in `Found` is the place in this list."""
+
+FINDERS: dict[str, tuple[str, Bound]] = {f"found by {who}": ("fraction of images", "exact") for who in FOUND_BY[1:]}
+"""Unit and bound of the statistics that `finders` returns."""
+
+
+def finders(by: np.ndarray) -> dict[str, stats.Interval]:
+    """Return for each part of the search the share of images whose largest figure it found, from a `Found`'s (n)."""
+    return {name: stats.proportion(int((by == k).sum()), len(by)) for k, name in enumerate(FINDERS, 1)}
 
 
 @dataclass(frozen=True)
@@ -292,14 +301,19 @@ def flip_radii(subject: Subject, result: Modulus, norm: str) -> np.ndarray:
     ball = found[-1].ball
     for k in range(HALVINGS + 1):
         t = (low + high) / 2 if k else high
-        points = (start.x + torch.from_numpy(t).float().view(-1, 1, 1, 1) * away).clamp(0, 1)
+        points, length = _along(start, away, t, ball)
         flip = (kappas_of(start, oracle.logits(points)).max(1) >= 1) & has
-        length = ball.length(points.double() - start.x.double()).numpy()
         radii = np.where(flip, np.minimum(radii, length), radii)
         low, high = np.where(flip, low, t), np.where(flip, t, high)
         if k == 0:
             low, high = np.zeros(len(radii)), np.ones(len(radii))
     return radii
+
+
+def _along(start: Start, away: Tensor, t: np.ndarray, ball: Ball) -> tuple[Tensor, np.ndarray]:
+    """Return the points x + t * away in the box, and their distances from x in the ball's norm (n)."""
+    points = (start.x + torch.from_numpy(t).float().view(-1, 1, 1, 1) * away).clamp(0, 1)
+    return points, ball.length(points.double() - start.x.double()).numpy()
 
 
 def shell_gains(subject: Subject, result: Modulus, norm: str) -> list[np.ndarray]:
@@ -330,8 +344,7 @@ def shell_gains(subject: Subject, result: Modulus, norm: str) -> list[np.ndarray
             ratio = np.zeros_like(reach)
             for step in range(HALVINGS + 2):
                 t = high if step == 0 else low if step == 1 else (low + high) / 2
-                y = (start.x + torch.from_numpy(t).float().view(-1, 1, 1, 1) * away).clamp(0, 1)
-                length = f.ball.length(y.double() - start.x.double()).numpy()
+                y, length = _along(start, away, t, f.ball)
                 inside = (length >= least) & (length <= f.ball.eps)
                 here = np.where(inside, omega_of(start, oracle.logits(y)) / np.maximum(length, 1e-30), 0)
                 better = here >= ratio

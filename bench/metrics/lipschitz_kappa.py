@@ -29,7 +29,7 @@ INFO = MetricInfo.about(
     higher_is_better=False,
     other={
         "flipped": ("fraction of images", "lower", False),
-        **{f"found by {who}": ("fraction of images", "exact") for who in search.FOUND_BY[1:]},
+        **search.FINDERS,
     },
 )
 PHASE: Phase = "lipschitz"
@@ -48,11 +48,7 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
             "q50": stats.open_quantile(found.kappa, 0.5),
             "q95": stats.open_quantile(found.kappa, 0.95),
             "flipped": stats.proportion(int(found.flipped.sum()), n),
-            **{
-                f"found by {who}": stats.proportion(int((found.kappa_by == k).sum()), n)
-                for k, who in enumerate(search.FOUND_BY)
-                if k
-            },
+            **search.finders(found.kappa_by),
         }.items():
             if i is None:
                 subject.leave_out("lipschitz_kappa", "so many images are themselves ties that a quantile is infinite")

@@ -29,7 +29,7 @@ INFO = MetricInfo.about(
     __doc__,
     "logits per pixel unit",
     bound="lower",
-    other={f"found by {who}": ("fraction of images", "exact") for who in search.FOUND_BY[1:]},
+    other=search.FINDERS,
 )
 PHASE: Phase = "lipschitz"
 Options = search.Options
@@ -46,11 +46,7 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
             "q50": stats.quantile(gain, 0.5),
             "q95": stats.quantile(gain, 0.95),
             "max": stats.Interval(float(np.max(gain)), None, None, len(gain), ""),
-            **{
-                f"found by {who}": stats.proportion(int((found.omega_by == k).sum()), len(gain))
-                for k, who in enumerate(search.FOUND_BY)
-                if k
-            },
+            **search.finders(found.omega_by),
             **{name: stats.Interval(value, None, None, len(gain), "") for name, value in alone.items()},
         }.items():
             yield Measurement.of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +51,17 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.scale * (x.permute(0, 2, 3, 1).flatten(1).double() @ self.weight.T) + self.shift
+
+
+class Function(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 class Signs(nn.Module):

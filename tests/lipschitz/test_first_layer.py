@@ -16,7 +16,7 @@ from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 from lcrbench.models.binary import binary_layers
 
-from .nets import built, grey, subject
+from .nets import Function, built, grey, subject
 
 
 def draw(*shape: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -178,15 +178,6 @@ def test_metrics_where_distances_are_infinite() -> None:
     assert not list(layer.measure(s, layer.Options(images=8)))
     assert s.left_out["lipschitz_first_layer"] == "no image can turn a sign of 'block.0'"
     assert {m.value for m in flips.measure(s, flips.Options(images=8))} == {0.0}
-
-
-class Function(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 class TestRefused:

@@ -17,7 +17,7 @@ from lcrbench.errors import UserError
 from lcrbench.models import estimators, spectral
 from lcrbench.models.binary import BinaryConv2d, binary_layers, deployed_weight
 
-from .nets import built, grey, subject
+from .nets import Function, built, grey, subject
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -297,17 +297,6 @@ def test_what_has_no_rule_is_named() -> None:
     assert math.isinf(bounds.bound)
     assert "softmax" in bounds.reason
     assert [layer.name for layer in bounds.layers] == ["0"]
-
-
-class Function(nn.Module):
-    """A function as a module, for the walk to see through."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 @pytest.mark.parametrize(
