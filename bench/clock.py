@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from lcrbench.bench.schema import Phase, Seconds
+from lcrbench.bench.records.record import Phase, Seconds
 
 
 class Clocks:

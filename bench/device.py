@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from lcrbench.bench.evaluate import float32_only
-from lcrbench.bench.schema import Provenance
+from lcrbench.bench.evaluation.inference import float32_only
+from lcrbench.bench.records.record import Provenance
 from lcrbench.corruptions.engine import available_threads
 from lcrbench.errors import UserError
 

@@ -22,7 +22,7 @@ class Check(NamedTuple):
 
 def checks(store: str) -> Iterator[Check]:
     """Yield the findings about the environment, the embedded data and the store, each as soon as it is known."""
-    from lcrbench.bench import env
+    from lcrbench.bench.records import env
 
     yield Check(True, ", ".join(f"{k} {v}" for k, v in env.versions().items()))
     missing, optional = [], []
@@ -76,9 +76,9 @@ def _corruptions() -> Check:
 
 
 def _store(store: str) -> Iterator[Check]:
-    from lcrbench.bench import env
-    from lcrbench.bench.checkpoint import unseal
-    from lcrbench.bench.store import Store
+    from lcrbench.bench.records import env
+    from lcrbench.bench.records.store import Store
+    from lcrbench.bench.training.checkpoint import unseal
 
     path = Path(store)
     if not path.exists():

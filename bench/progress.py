@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
-from lcrbench.bench.schema import Record
-from lcrbench.bench.spec import RunSpec
+from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.spec import RunSpec
 
 
 class Event(NamedTuple):

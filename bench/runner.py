@@ -25,13 +25,14 @@ from typing import Any, Literal, NamedTuple
 from filelock import Timeout
 
 from lcrbench import corruptions, registry
-from lcrbench.bench import env, worker
-from lcrbench.bench.checkpoint import unseal
+from lcrbench.bench import worker
 from lcrbench.bench.data import Dataset
 from lcrbench.bench.progress import Progress
-from lcrbench.bench.schema import Failure, Record
-from lcrbench.bench.spec import DataId, Grid, MethodId, Option, Options, RunSpec
-from lcrbench.bench.store import Damaged, Store
+from lcrbench.bench.records import env
+from lcrbench.bench.records.record import Failure, Record
+from lcrbench.bench.records.spec import DataId, Grid, MethodId, Option, Options, RunSpec
+from lcrbench.bench.records.store import Damaged, Store
+from lcrbench.bench.training.checkpoint import unseal
 from lcrbench.bench.worker import Job
 from lcrbench.errors import UserError, unknown
 from lcrbench.models import network

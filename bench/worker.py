@@ -19,17 +19,20 @@ import torch
 from filelock import Timeout
 
 from lcrbench import registry
-from lcrbench.bench import data, device, env, evaluate, store, teacher
-from lcrbench.bench.budget import Budget
-from lcrbench.bench.checkpoint import Checkpoint
+from lcrbench.bench import data, device
 from lcrbench.bench.clock import Clocks
-from lcrbench.bench.describe import describe
+from lcrbench.bench.evaluation import inference as evaluate
+from lcrbench.bench.evaluation.describe import describe
 from lcrbench.bench.progress import Event
-from lcrbench.bench.schema import Failure, Ledger, Phase, Provenance, Record, Seconds, Stage
+from lcrbench.bench.records import env, store
+from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.record import Failure, Ledger, Phase, Provenance, Record, Seconds, Stage
+from lcrbench.bench.records.spec import Data, Options, RunSpec
+from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.seeds import derive
-from lcrbench.bench.spec import Data, Options, RunSpec
-from lcrbench.bench.store import Damaged, Store
-from lcrbench.bench.train import Diverged, Stopped, relative_cost, train
+from lcrbench.bench.training import teacher
+from lcrbench.bench.training.checkpoint import Checkpoint
+from lcrbench.bench.training.loop import Diverged, Stopped, relative_cost, train
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 from lcrbench.models import packed

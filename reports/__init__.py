@@ -1,1 +1,1 @@
-"""Reports: from records to tables, figures and one page. Reads `lcrbench.bench.store` and never imports torch."""
+"""Reports: from records to tables, figures and one page. Reads `lcrbench.bench.records.store` and never imports torch."""

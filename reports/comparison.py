@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.bench import stats
-from lcrbench.bench.budget import Budget
-from lcrbench.bench.schema import Ledger, Measurement, MetricInfo, Record
+from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.record import Ledger, Measurement, MetricInfo, Record
+from lcrbench.bench.records.store import Store
 from lcrbench.bench.stats import Interval
-from lcrbench.bench.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports.words import plain, short_name
 

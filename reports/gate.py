@@ -26,9 +26,9 @@ import numpy as np
 from pydantic import Field, ValidationError
 from scipy import stats as distributions
 
-from lcrbench.bench.budget import Frozen
-from lcrbench.bench.schema import Record
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.budget import Frozen
+from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, Key, Row, read
 

@@ -30,10 +30,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.schema import Measurement, Record
-from lcrbench.bench.spec import RunSpec
+from lcrbench.bench.records.record import Measurement, Record
+from lcrbench.bench.records.spec import RunSpec
+from lcrbench.bench.records.store import Store
 from lcrbench.bench.stats import Interval, Resampled
-from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports.comparison import MOST_COLUMNS, Key, Row, Setting, chosen
 from lcrbench.reports.significance import ALPHA, holm, welch

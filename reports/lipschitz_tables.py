@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from decimal import ROUND_CEILING, Decimal, localcontext
 
 from lcrbench.bench import stats
-from lcrbench.bench.schema import in_255
+from lcrbench.bench.records.record import in_255
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.comparison import CLEAN, Key, Row
 from lcrbench.reports.lipschitz import Figure, Lipschitz, effort_note, layer_value, layers, others

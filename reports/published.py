@@ -20,9 +20,9 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from lcrbench.bench.budget import Frozen
-from lcrbench.bench.schema import Record
-from lcrbench.bench.spec import DataId
+from lcrbench.bench.records.budget import Frozen
+from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.spec import DataId
 from lcrbench.reports.words import short_name
 
 

@@ -35,8 +35,8 @@ def lcrbench_check() -> Check:
         any_source: bool = False,
         inconclusive: str = "fail",
     ) -> None:
-        from lcrbench.bench import env
-        from lcrbench.bench.store import Store
+        from lcrbench.bench.records import env
+        from lcrbench.bench.records.store import Store
         from lcrbench.reports import gate
 
         held = gate.load(Path(against))

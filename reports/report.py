@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports import (
     budget_proof,

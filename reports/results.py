@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 from lcrbench.bench import stats
-from lcrbench.bench.schema import Record
+from lcrbench.bench.records.record import Record
 from lcrbench.reports import mce, published
 from lcrbench.reports.comparison import (
     CLEAN,

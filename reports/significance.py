@@ -21,8 +21,8 @@ from scipy import optimize
 from scipy import stats as distributions
 
 from lcrbench.bench import stats
+from lcrbench.bench.records.store import Store
 from lcrbench.bench.stats import Interval
-from lcrbench.bench.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, Row, Setting
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import Field
 
-from lcrbench.bench.budget import Frozen
+from lcrbench.bench.records.budget import Frozen
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports.gate import Outcome, load_as, save
 

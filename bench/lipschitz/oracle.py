@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.errors import UserError
 
 SAME = 1e-5

@@ -42,10 +42,10 @@ import torch
 from torch import Tensor
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz.ball import NORMS, Ball
 from lcrbench.bench.lipschitz.oracle import Oracle, chosen
-from lcrbench.bench.schema import Bound, in_255
+from lcrbench.bench.records.record import Bound, in_255
 from lcrbench.bench.seeds import generator
 from lcrbench.errors import UserError, unknown
 

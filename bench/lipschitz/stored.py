@@ -13,12 +13,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from lcrbench.bench.env import source_hash
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.ball import Ball
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.lipschitz.search import Found, Options, Start
+from lcrbench.bench.records.env import source_hash
 from lcrbench.errors import UserError
 
 ARRAYS = [f.name for f in dataclasses.fields(Found) if f.name != "ball"]

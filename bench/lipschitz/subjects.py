@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lcrbench.bench import data, worker
-from lcrbench.bench.evaluate import Subject
-from lcrbench.bench.schema import Record
-from lcrbench.bench.spec import Evaluation
-from lcrbench.bench.store import WEIGHTS, Store
+from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.spec import Evaluation
+from lcrbench.bench.records.store import WEIGHTS, Store
 from lcrbench.errors import UserError
 from lcrbench.models import estimators
 from lcrbench.models import network as networks

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluate import CLEAN, Subject
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.evaluation.inference import CLEAN, Subject
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo(unit="fraction", higher_is_better=True, bound="exact", summary=__doc__ or "")
 PHASE: Phase = "evaluation"

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluate import Subject
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
 INFO = MetricInfo(

@@ -19,8 +19,8 @@ import numpy as np
 
 from lcrbench import corruptions
 from lcrbench.bench import stats
-from lcrbench.bench.evaluate import Subject
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo(
     unit="fraction", higher_is_better=False, bound="exact", summary=__doc__.partition("\n")[0] if __doc__ else ""

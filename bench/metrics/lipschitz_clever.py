@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import clever
 from lcrbench.bench.lipschitz.oracle import Oracle
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
 INFO = MetricInfo.about(

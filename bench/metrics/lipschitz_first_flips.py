@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz.first_layer import distances
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
 INFO = MetricInfo.about(__doc__, "fraction of units", bound="upper")

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import search
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "pixel units", bound="upper", higher_is_better=True)
 PHASE: Phase = "lipschitz"

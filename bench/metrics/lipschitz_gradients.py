@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz.gradients import KINDS, is_true, jacobian_norms
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import binary_layers
 
 INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="estimate")

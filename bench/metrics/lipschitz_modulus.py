@@ -21,9 +21,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import search
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(
     __doc__,

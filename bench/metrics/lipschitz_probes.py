@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz.fidelity import FEWER, PROBES, PROXIES, probes
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import path_layers
 
 INFO = MetricInfo.about(

@@ -14,9 +14,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz.fidelity import part_bounds
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 from lcrbench.models.binary import binary_layers
 from lcrbench.models.spectral import product_bound

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz.fidelity import FEWER, PROXIES, retention
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import path_layers
 
 INFO = MetricInfo.about(__doc__, "1", bound="estimate")

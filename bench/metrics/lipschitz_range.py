@@ -14,8 +14,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lcrbench.bench.evaluate import Subject
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 from lcrbench.models.spectral import range_bound
 

@@ -15,9 +15,9 @@ from itertools import pairwise
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import search
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "exponent", bound="estimate")
 PHASE: Phase = "lipschitz"

@@ -20,9 +20,9 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz.oracle import Oracle
-from lcrbench.bench.schema import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.bench.seeds import generator
 from lcrbench.errors import UserError
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports.comparison import MOST, Row, Setting, chosen
 from lcrbench.reports.figures import MUTED, Hits, Panel, Picture, gid, look, plain_label

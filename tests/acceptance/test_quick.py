@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from lcrbench.bench import stats
-from lcrbench.bench.schema import Record
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.store import Store
 
 FOLDER = os.environ.get("LCRBENCH_QUICK")
 pytestmark = pytest.mark.skipif(not FOLDER, reason="set LCRBENCH_QUICK to the folder of a finished quick run")

@@ -10,11 +10,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lcrbench.bench import cli, env, runner, spec, worker
-from lcrbench.bench.budget import Budget
-from lcrbench.bench.schema import Record
-from lcrbench.bench.store import Damaged, Store
-from lcrbench.bench.teacher import needed
+from lcrbench.bench import cli, runner, worker
+from lcrbench.bench.records import env, spec
+from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.store import Damaged, Store
+from lcrbench.bench.training.teacher import needed
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 
@@ -148,7 +149,7 @@ def test_each_stage_has_a_whole_schedule(tmp_path: Path) -> None:
 
 
 def test_a_stage_starts_with_a_fresh_optimizer_and_the_weights_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lcrbench.bench import train as training
+    from lcrbench.bench.training import loop as training
 
     choice = networks.choose("reactnet:two_step=true")
     made, seen = [], []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lcrbench.bench import cli
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.store import Store
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
@@ -106,7 +106,7 @@ def test_show(capsys, monkeypatch) -> None:
 
 
 def test_ledger_and_schema(capsys, monkeypatch, tmp_path: Path) -> None:
-    from lcrbench.bench.schema import Record
+    from lcrbench.bench.records.record import Record
     from tests.bench.test_store import record
 
     monkeypatch.chdir(tmp_path)
@@ -154,7 +154,7 @@ def test_doctor_reads_the_lipschitz_records(capsys, monkeypatch, tmp_path: Path)
 def test_doctor_says_what_to_do_about_a_store(capsys, monkeypatch, tmp_path: Path) -> None:
     """A damaged save and teacher, a stale and a failed run, something set aside; then a store that is a file."""
     from lcrbench.bench import doctor
-    from lcrbench.bench.schema import Failure
+    from lcrbench.bench.records.record import Failure
     from tests.bench.test_store import record
 
     # The rest is checked above, and takes its time.

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from lcrbench import registry
-from lcrbench.bench import device, env, runner, spec, worker
-from lcrbench.bench.checkpoint import Checkpoint
-from lcrbench.bench.schema import Record
-from lcrbench.bench.store import Store
-from lcrbench.bench.train import Stopped
+from lcrbench.bench import device, runner, worker
+from lcrbench.bench.records import env, spec
+from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.store import Store
+from lcrbench.bench.training.checkpoint import Checkpoint
+from lcrbench.bench.training.loop import Stopped
 from lcrbench.errors import UserError
 
 THERE = torch.cuda.is_available()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lcrbench.bench import data, evaluate
+from lcrbench.bench import data
+from lcrbench.bench.evaluation import inference as evaluate
 from lcrbench.models import network as networks
 
 

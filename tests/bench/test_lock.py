@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from filelock import Timeout
 
-from lcrbench.bench import lock as locks
-from lcrbench.bench.lock import Lock
+from lcrbench.bench.records import lock as locks
+from lcrbench.bench.records.lock import Lock
 from lcrbench.errors import UserError
 
 

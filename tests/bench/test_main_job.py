@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcrbench.bench import evaluate, runner, spec, worker
-from lcrbench.bench.schema import Record
-from lcrbench.bench.store import OUTCOMES, WEIGHTS, Store
+from lcrbench.bench import runner, worker
+from lcrbench.bench.evaluation import inference as evaluate
+from lcrbench.bench.records import spec
+from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.store import OUTCOMES, WEIGHTS, Store
 
 TABLES = {
     "data": {"train": 400, "test": 100},

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lcrbench.bench.budget import Budget
 from lcrbench.bench.progress import Estimate, Event, Progress
-from lcrbench.bench.spec import Evaluation, RunSpec
+from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.spec import Evaluation, RunSpec
 from tests.bench.test_store import record, spec
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from lcrbench.bench import env, runner, spec, worker
-from lcrbench.bench.checkpoint import Checkpoint
-from lcrbench.bench.store import Store
-from lcrbench.bench.train import Diverged, Stopped
+from lcrbench.bench import runner, worker
+from lcrbench.bench.records import env, spec
+from lcrbench.bench.records.store import Store
+from lcrbench.bench.training.checkpoint import Checkpoint
+from lcrbench.bench.training.loop import Diverged, Stopped
 from lcrbench.errors import UserError
 
 TABLES: dict[str, Any] = {
@@ -360,7 +361,7 @@ def test_a_full_disk_is_told_and_leaves_the_store_whole(
 ) -> None:
     import errno
 
-    from lcrbench.bench import store as stores
+    from lcrbench.bench.records import store as stores
 
     worker.run_one(job(tmp_path))
     real, writes = stores.flush, 0

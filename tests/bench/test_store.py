@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lcrbench.bench import store as stores
-from lcrbench.bench.budget import Budget
-from lcrbench.bench.schema import SCHEMA_VERSION, Failure, Ledger, Measurement, Provenance, Record
-from lcrbench.bench.spec import DataId, Evaluation, MethodId, RunSpec
-from lcrbench.bench.store import Store
+from lcrbench.bench.records import store as stores
+from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.record import SCHEMA_VERSION, Failure, Ledger, Measurement, Provenance, Record
+from lcrbench.bench.records.spec import DataId, Evaluation, MethodId, RunSpec
+from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 
 

@@ -11,9 +11,9 @@ import torch
 
 from lcrbench import registry
 from lcrbench.bench import data
-from lcrbench.bench import train as training
-from lcrbench.bench.budget import Budget
-from lcrbench.bench.train import Diverged, Spent, batches, crop_flip, learning_rate, make_optimizer, train
+from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.training import loop as training
+from lcrbench.bench.training.loop import Diverged, Spent, batches, crop_flip, learning_rate, make_optimizer, train
 from lcrbench.models import network as networks
 
 SMALL = Budget(images=600, batch=50, lr=0.05)

@@ -16,9 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lcrbench.bench import data, env, evaluate, runner, spec, worker
+from lcrbench.bench import data, runner, worker
 from lcrbench.bench.clock import Clocks
-from lcrbench.bench.store import Store
+from lcrbench.bench.evaluation import inference as evaluate
+from lcrbench.bench.records import env, spec
+from lcrbench.bench.records.store import Store
 from lcrbench.models import network as networks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,7 +193,7 @@ HOSTILE = st.sampled_from(
 @given(st.lists(HOSTILE, min_size=4, max_size=4))
 def test_a_report_escapes_every_name(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     """Names of data, classes, methods, the command and a failure's message, each with a mark to be found by."""
-    from lcrbench.bench.schema import Failure
+    from lcrbench.bench.records.record import Failure
     from lcrbench.reports import report
     from tests.bench.test_store import record
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from lcrbench.bench import env, runner, spec, worker
-from lcrbench.bench.schema import Record
-from lcrbench.bench.store import Store
+from lcrbench.bench import runner, worker
+from lcrbench.bench.records import env, spec
+from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.store import Store
 
 TABLES: dict[str, Any] = {
     "data": {"train": 200, "test": 50},

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from lcrbench.bench import env, runner, spec, worker
-from lcrbench.bench.store import Store
+from lcrbench.bench import runner, worker
+from lcrbench.bench.records import env, spec
+from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 
 FULL = bool(os.environ.get("LCRBENCH_FAULTS"))

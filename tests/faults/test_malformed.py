@@ -24,8 +24,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lcrbench.bench import cli, runner, spec, worker
-from lcrbench.bench.store import Store
+from lcrbench.bench import cli, runner, worker
+from lcrbench.bench.records import spec
+from lcrbench.bench.records.store import Store
 from tests.bench.test_store import record
 
 FULL = bool(os.environ.get("LCRBENCH_FAULTS"))

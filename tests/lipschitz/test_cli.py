@@ -14,11 +14,12 @@ from click.testing import CliRunner
 from torch import nn
 
 from lcrbench import registry
-from lcrbench.bench import cli_lipschitz, runner
-from lcrbench.bench.cli_lipschitz import lipschitz
+from lcrbench.bench import runner
+from lcrbench.bench.cli import lipschitz as cli_lipschitz
+from lcrbench.bench.cli.lipschitz import lipschitz
 from lcrbench.bench.lipschitz import search, subjects
-from lcrbench.bench.spec import make_grid
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.spec import make_grid
+from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports import comparison, figures, report
 from lcrbench.reports import lipschitz as lipschitz_part

@@ -13,9 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from lcrbench import registry
-from lcrbench.bench import data, spec
-from lcrbench.bench.budget import Budget
-from lcrbench.bench.describe import describe
+from lcrbench.bench import data
+from lcrbench.bench.evaluation.describe import describe
+from lcrbench.bench.records import spec
+from lcrbench.bench.records.budget import Budget
 from lcrbench.models import network as networks
 from lcrbench.models import packed
 from lcrbench.models.audit import audit, freeze

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from lcrbench import registry
-from lcrbench.bench import data, evaluate
-from lcrbench.bench.budget import Budget
-from lcrbench.bench.train import Diverged, train
+from lcrbench.bench import data
+from lcrbench.bench.evaluation import inference as evaluate
+from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.training.loop import Diverged, train
 from lcrbench.models import estimators
 from lcrbench.models import network as networks
 

@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from lcrbench import registry
-from lcrbench.bench import runner, spec, worker
+from lcrbench.bench import runner, worker
+from lcrbench.bench.records import spec
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 from lcrbench.models.binary import BinaryConv2d, binary_layers, deployed_weight, input_levels

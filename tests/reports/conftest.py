@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.store import Store
 from lcrbench.reports import report
 
 from .make_store import small_store

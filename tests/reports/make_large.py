@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lcrbench.bench.store import BY_IMAGE, CHECKSUM, LOG, OUTCOMES, RECORD, Store
+from lcrbench.bench.records.store import BY_IMAGE, CHECKSUM, LOG, OUTCOMES, RECORD, Store
 from lcrbench.reports.comparison import COMMON, GROUPS
 
 from . import make_store

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.budget import Budget
-from lcrbench.bench.schema import (
+from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.record import (
     Audit,
     Failure,
     Ledger,
@@ -26,8 +26,8 @@ from lcrbench.bench.schema import (
     Record,
     Seconds,
 )
-from lcrbench.bench.spec import DataId, Evaluation, MethodId, RunSpec
-from lcrbench.bench.store import Store, pack, pack_outcomes
+from lcrbench.bench.records.spec import DataId, Evaluation, MethodId, RunSpec
+from lcrbench.bench.records.store import Store, pack, pack_outcomes
 from lcrbench.reports.comparison import COMMON
 
 N = 200

@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lcrbench.bench import cli, env
-from lcrbench.bench.store import Store
+from lcrbench.bench import cli
+from lcrbench.bench.records import env
+from lcrbench.bench.records.store import Store
 
 from . import make_store
 

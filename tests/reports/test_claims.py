@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lcrbench.bench.schema import Failure
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.record import Failure
+from lcrbench.bench.records.store import Store
 from lcrbench.reports import claims, comparison
 
 from . import make_store

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.store import Store
 from lcrbench.reports import report
 
 GOLDEN = Path(__file__).parent / "golden"

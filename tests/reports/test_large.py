@@ -14,7 +14,7 @@ from .make_large import large_store
 MEASURE = """
 import json, resource, sys, time
 from pathlib import Path
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.store import Store
 from lcrbench.reports import report
 report.write(Store(Path(sys.argv[1])), Path(sys.argv[2]))
 print(json.dumps([time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))

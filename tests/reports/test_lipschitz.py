@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 
 from lcrbench.bench import stats
-from lcrbench.bench.schema import Measurement
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.record import Measurement
+from lcrbench.bench.records.store import Store
 from lcrbench.reports import (
     claims,
     comparison,
@@ -137,7 +137,7 @@ def test_whole_radii_are_the_same_search_as_numbers_with_a_point(tmp_path: Path)
 
 
 def test_the_metrics_of_a_search_are_those_of_the_command() -> None:
-    from lcrbench.bench import cli_lipschitz
+    from lcrbench.bench.cli import lipschitz as cli_lipschitz
 
     assert {f"lipschitz_{name}" for name in cli_lipschitz.SEARCHED} == set(lipschitz.SEARCHED)
 

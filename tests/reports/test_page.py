@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lcrbench.bench.schema import Failure
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.record import Failure
+from lcrbench.bench.records.store import Store
 from lcrbench.reports import comparison, figures, report, tables
 from lcrbench.reports import lipschitz as lipschitz_part
 from lcrbench.reports import page as page_part
@@ -423,7 +423,7 @@ def test_reports_never_import_torch_and_give_the_same_bytes_again(store: Store, 
     code = (
         "import sys; from pathlib import Path; import lcrbench.reports; light = set(sys.modules);"
         "assert not light & {'matplotlib', 'pandas', 'jinja2', 'scipy'}, light;"
-        "from lcrbench.bench.store import Store; from lcrbench.reports import report;"
+        "from lcrbench.bench.records.store import Store; from lcrbench.reports import report;"
         f"report.write(Store({str(store.root)!r}), Path({str(tmp_path)!r}));"
         "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'torchvision')]; assert not bad, bad;"
         # Four seconds on an idle core; a shared and busy one charges several times that.

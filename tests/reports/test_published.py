@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lcrbench import registry
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.store import Store
 from lcrbench.models import network as networks
 from lcrbench.reports import comparison, published, report, results
 

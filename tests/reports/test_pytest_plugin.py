@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lcrbench.bench import env
-from lcrbench.bench.store import Store
+from lcrbench.bench.records import env
+from lcrbench.bench.records.store import Store
 from lcrbench.reports import gate
 
 from . import make_store

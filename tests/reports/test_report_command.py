@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lcrbench.bench import cli
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.store import Store
 
 
 @pytest.mark.parametrize(

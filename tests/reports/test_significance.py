@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.store import Store
 from lcrbench.reports import comparison, significance
 from lcrbench.reports.pictures.accuracy_operations import pareto
 from lcrbench.reports.pictures.critical_difference import ranks_over

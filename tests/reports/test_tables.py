@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lcrbench.bench.schema import Failure
-from lcrbench.bench.store import Store
+from lcrbench.bench.records.record import Failure
+from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports import budget_proof, comparison, report, results, significance, tables, writers
 
@@ -226,7 +226,7 @@ def test_budgets_are_called_identical_only_if_they_are(tmp_path: Path, store: St
     assert budget_proof.budget_proof(same).identical
     assert budget_proof.budget_proof(same).sentence.startswith("Identical budgets")
 
-    from lcrbench.bench.store import Store as AStore
+    from lcrbench.bench.records.store import Store as AStore
 
     for name, change in {
         "initial weights": {"initial": "e" * 64},

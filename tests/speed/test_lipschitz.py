@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from lcrbench import registry
-from lcrbench.bench.evaluate import Subject
+from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import clever, search
-from lcrbench.bench.spec import METRICS
+from lcrbench.bench.records.spec import METRICS
 from lcrbench.models import network as networks
 from lcrbench.models import spectral
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from lcrbench.bench.budget import Budget, Frozen
+from lcrbench.bench.records.budget import Budget, Frozen
 from lcrbench.errors import UserError, unknown
 
 # One tuple type for both kinds of number: with two, 8.0 in a tuple would come back from JSON as 8, and the spec with another

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
-from lcrbench.bench.budget import Frozen
-from lcrbench.bench.spec import RunSpec
+from lcrbench.bench.records.budget import Frozen
+from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.stats import Interval
 from lcrbench.errors import UserError
 

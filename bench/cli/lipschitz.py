@@ -13,8 +13,8 @@ from lcrbench.errors import UserError, unknown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lcrbench.bench.evaluate import Subject
-    from lcrbench.bench.schema import Measurement, MetricInfo, Record
+    from lcrbench.bench.evaluation.inference import Subject
+    from lcrbench.bench.records.record import Measurement, MetricInfo, Record
     from lcrbench.reports.lipschitz import Lipschitz
 
 SEARCHED = ("modulus", "kappa", "relative_gain", "flip_radius", "slope", "shell")
@@ -94,8 +94,8 @@ def lipschitz(
     from pathlib import Path
 
     from lcrbench.bench import device as devices
-    from lcrbench.bench import store as stores
     from lcrbench.bench.lipschitz import search, subjects
+    from lcrbench.bench.records import store as stores
     from lcrbench.reports import lipschitz as reports
 
     options = _options(search.preset(preset), l2, linf, images, seed)
@@ -144,7 +144,7 @@ def _about(
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from lcrbench.bench import env
+    from lcrbench.bench.records import env
     from lcrbench.reports.comparison import CLEAN, Key
     from lcrbench.reports.writers import escape_markdown
 
@@ -250,8 +250,8 @@ def _keep(
 
     from lcrbench import registry
     from lcrbench.bench import device as devices
-    from lcrbench.bench import env, store
-    from lcrbench.bench.spec import RunSpec
+    from lcrbench.bench.records import env, store
+    from lcrbench.bench.records.spec import RunSpec
 
     given = {n: dataclasses.asdict(_of(registry.load("metric", n), n, options)) for n in infos}
     spec = RunSpec.model_validate(record.spec.model_dump() | {"metrics": given})

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lcrbench.bench.budget import Budget
 from lcrbench.bench.data import Split
+from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.seeds import generator
 from lcrbench.models.network import latent_weights
 

@@ -12,9 +12,9 @@ import click
 from click.exceptions import NoSuchOption
 
 from lcrbench import __version__
-from lcrbench.bench import cli_check
-from lcrbench.bench.cli_corrupt import corrupt
-from lcrbench.bench.cli_lipschitz import lipschitz
+from lcrbench.bench.cli import check as cli_check
+from lcrbench.bench.cli.corrupt import corrupt
+from lcrbench.bench.cli.lipschitz import lipschitz
 from lcrbench.errors import UserError, unknown
 
 STORE = "lcrbench-runs"
@@ -81,7 +81,8 @@ def run(
 ) -> None:
     """Train and measure every method of a preset (or a .toml spec) under one budget, and write the report."""
     from lcrbench.bench import device as devices
-    from lcrbench.bench import env, runner, spec, worker
+    from lcrbench.bench import runner, worker
+    from lcrbench.bench.records import env, spec
 
     grid = spec.make_grid(_override(spec.read_grid(preset), given, assignments))
     if only_plan:
@@ -112,7 +113,7 @@ def run(
             f"interrupted: what is finished or saved is kept in {store}; to go on: {command}{rest}"
         ) from None
     _report(store, out or str(Path(store, "reports", Path(preset).stem)), ids, quiet)
-    from lcrbench.bench.store import Store
+    from lcrbench.bench.records.store import Store
 
     failed = [i for i in ids if Store(store).record(i).status == "failed"]
     if failed:
@@ -145,7 +146,7 @@ def show(kind: str, name: str, ledger: bool, store: str) -> None:
     if kind == "run":
         _show_run(store, name, ledger)
     elif kind == "schema":
-        from lcrbench.bench.schema import Record
+        from lcrbench.bench.records.record import Record
 
         if name != "record":
             raise unknown("schema", name, ["record"])
@@ -161,7 +162,7 @@ def show(kind: str, name: str, ledger: bool, store: str) -> None:
     elif kind == "preset":
         from importlib.resources import files
 
-        from lcrbench.bench import spec
+        from lcrbench.bench.records import spec
 
         spec.read_grid(name)
         click.echo((files("lcrbench.bench.presets") / f"{name}.toml").read_text(encoding="utf-8").rstrip())
@@ -192,7 +193,7 @@ def show(kind: str, name: str, ledger: bool, store: str) -> None:
 @click.argument("more", nargs=-1, metavar="")
 def report(store: str, out: str | None, compare: tuple[str, ...], more: tuple[str, ...]) -> None:
     """Write the comparison report of the runs in STORE: a page, tables and figures."""
-    from lcrbench.bench.store import Store
+    from lcrbench.bench.records.store import Store
     from lcrbench.reports import report as reports
 
     if more and not compare:
@@ -317,7 +318,7 @@ def _override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[
 
 
 def _report(store: str, out: str, ids: list[str], quiet: bool) -> None:
-    from lcrbench.bench.store import Store
+    from lcrbench.bench.records.store import Store
     from lcrbench.reports import report as reports
 
     page = reports.write(Store(store), Path(out), runs=ids)
@@ -338,7 +339,7 @@ def _entries(kind: str, store: str) -> list[tuple[str, str]]:
 
         return [(name, corruptions.group_of(name)) for name in corruptions.names("all")]
     if kind == "preset":
-        from lcrbench.bench import spec
+        from lcrbench.bench.records import spec
 
         return list(spec.presets().items())
     if kind == "data":
@@ -355,8 +356,8 @@ def _entries(kind: str, store: str) -> list[tuple[str, str]]:
 
 
 def _run_entries(store: str) -> list[tuple[str, str]]:
-    from lcrbench.bench import env
-    from lcrbench.bench.store import Damaged, Store
+    from lcrbench.bench.records import env
+    from lcrbench.bench.records.store import Damaged, Store
 
     found, rows = Store(store), []
     for run_id in found.ids():
@@ -372,7 +373,7 @@ def _run_entries(store: str) -> list[tuple[str, str]]:
 
 
 def _show_run(store: str, prefix: str, ledger: bool) -> None:
-    from lcrbench.bench.store import Store
+    from lcrbench.bench.records.store import Store
 
     found = Store(store)
     record = found.record(found.find(prefix))

@@ -21,13 +21,13 @@ import torch
 from filelock import Timeout
 from torch import nn
 
-from lcrbench.bench.budget import Budget
-from lcrbench.bench.checkpoint import Checkpoint, seal, unseal
 from lcrbench.bench.data import Dataset
-from lcrbench.bench.schema import Seconds, Taught
+from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.record import Seconds, Taught
+from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.seeds import derive
-from lcrbench.bench.spec import RunSpec
-from lcrbench.bench.train import Diverged, train
+from lcrbench.bench.training.checkpoint import Checkpoint, seal, unseal
+from lcrbench.bench.training.loop import Diverged, train
 from lcrbench.models import network as networks
 
 

@@ -20,7 +20,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lcrbench.bench.store import REDO, Damaged, Store, replace_file
+from lcrbench.bench.records.store import REDO, Damaged, Store, replace_file
 from lcrbench.errors import UserError
 
 

@@ -45,8 +45,8 @@ def check(
 
     Exit codes: 0 no worse, 1 a regression, 2 not comparable or bad input, 3 undecided: run more seeds.
     """
-    from lcrbench.bench import env
-    from lcrbench.bench.store import Store
+    from lcrbench.bench.records import env
+    from lcrbench.bench.records.store import Store
     from lcrbench.reports import gate
 
     held = gate.load(against)
@@ -93,7 +93,7 @@ def reference() -> None:
 @click.option("--method", "methods", multiple=True, help="Only this method; give it several times.")
 def update(store: Path, out: Path, reason: str, methods: tuple[str, ...]) -> None:
     """Write a reference from the finished runs in STORE: each seed's value of every endpoint. Nothing else writes one."""
-    from lcrbench.bench.store import Store
+    from lcrbench.bench.records.store import Store
     from lcrbench.reports import gate
 
     written = gate.update(out, Store(store), reason, methods=methods or None)

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 import lcrbench
-from lcrbench.bench.schema import Provenance
+from lcrbench.bench.records.record import Provenance
 from lcrbench.versions import installed
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python", "numba", "pillow")
@@ -59,7 +59,7 @@ def source_hash() -> str:
     for package in ("models", "corruptions", "bench"):
         folder = Path(str(importlib.resources.files(f"lcrbench.{package}")))
         for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".json")):
-            if path.name.startswith("cli") or path.name in ("progress.py", "doctor.py") or "__pycache__" in path.parts:
+            if path.parent.name == "cli" or path.name in ("progress.py", "doctor.py") or "__pycache__" in path.parts:
                 continue
             digest.update(f"{package}/{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -36,8 +36,8 @@ import pandas as pd
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from lcrbench.bench.lock import Lock
-from lcrbench.bench.schema import SCHEMA_VERSION, Record, upgrade
+from lcrbench.bench.records.lock import Lock
+from lcrbench.bench.records.record import SCHEMA_VERSION, Record, upgrade
 from lcrbench.errors import UserError
 
 RECORD, OUTCOMES, LOG, WEIGHTS = "record.json", "outcomes.npz", "training.jsonl", "weights.safetensors"

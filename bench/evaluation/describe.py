@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from lcrbench.bench.data import Split
-from lcrbench.bench.schema import Audit, LayerAudit, ModelInfo
-from lcrbench.bench.spec import RunSpec
+from lcrbench.bench.records.record import Audit, LayerAudit, ModelInfo
+from lcrbench.bench.records.spec import RunSpec
 from lcrbench.models import network as networks
 from lcrbench.models.audit import audit
 from lcrbench.models.binary import binary_layers

@@ -12,8 +12,8 @@ from torch import nn
 from lcrbench import corruptions
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.data import Dataset, Split
-from lcrbench.bench.schema import Phase
-from lcrbench.bench.spec import RunSpec
+from lcrbench.bench.records.record import Phase
+from lcrbench.bench.records.spec import RunSpec
 
 CLEAN = "clean"
 
