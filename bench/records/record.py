@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
-from lcrbench.bench.records.budget import Frozen
+from lcrbench.bench.records.budget import Frozen, move_keys
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.stats import Interval
 from lcrbench.errors import UserError
@@ -57,7 +57,7 @@ class Ledger(Frozen):
 
     images: int
     steps: int
-    unit: Literal["images", "compute", "seconds"]
+    unit: Literal["images", "epochs", "compute", "seconds"]
     budget_class: str = Field(
         "one training",
         description="how many trainings the budget went to; under equal images, classes are not comparable",
@@ -302,5 +302,7 @@ def upgrade(data: dict[str, Any], where: str) -> dict[str, Any]:
         teachers = [k.split()[1] for k in data["ledger"]["forward"] if k.startswith("training ")]
         if teachers:
             data["ledger"]["budget_class"] = f"one training, taught by {' and '.join(teachers)}"
+    # The recipe was part of the budget.
+    data["spec"], _ = move_keys(data["spec"])
     data["schema_version"] = SCHEMA_VERSION
     return data

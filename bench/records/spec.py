@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from lcrbench.bench.records.budget import Budget, Frozen
+from lcrbench.bench.records.budget import Budget, Frozen, Recipe
 from lcrbench.errors import UserError, unknown
 
 # One tuple type for both kinds of number: with two, 8.0 in a tuple would come back from JSON as 8, and the spec with another
@@ -60,13 +60,14 @@ class Evaluation(Frozen):
 
 
 class Grid(Frozen):
-    """A comparison: methods x seeds under one budget, on one data set and one backbone."""
+    """A comparison: methods x seeds under one budget and one recipe, on one data set and one backbone."""
 
     data: Data = Data()
     backbone: str = "vgg_tiny"
     methods: tuple[str, ...] = Field(("full_precision", "bnn", "irnet", "irnet+lcr"), min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     budget: Budget = Budget()
+    recipe: Recipe = Recipe()
     evaluation: Evaluation = Evaluation()
     metrics: dict[str, Options] = Field({name: {} for name in METRICS})
 
@@ -99,6 +100,7 @@ class RunSpec(Frozen):
     label: str = Field(description="the method as reports print it: `irnet+lcr`, with options that are not the default")
     seed: int = Field(ge=0)
     budget: Budget
+    recipe: Recipe
     evaluation: Evaluation
     metrics: dict[str, Options]
 
