@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
+from lcrbench.bench.records.budget import images_of
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.spec import RunSpec
 
@@ -34,7 +35,7 @@ class Estimate:
 
     def __init__(self, specs: Sequence[RunSpec], clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._began = clock, clock()
-        self._training = {s.run_id: 3.0 * s.budget.images for s in specs}
+        self._training = {s.run_id: 3.0 * (images_of(s.budget, s.recipe, s.data.train) or 60_000) for s in specs}
         cells = {s.run_id: 1 + len(s.evaluation.corruptions) * len(s.evaluation.severities) for s in specs}
         self._evaluation = {s.run_id: 2.0 * cells[s.run_id] * s.data.test for s in specs}
         self._teaching = dict.fromkeys(self._training, 0.0)

@@ -29,6 +29,7 @@ from lcrbench.bench import worker
 from lcrbench.bench.data import Dataset
 from lcrbench.bench.progress import Progress
 from lcrbench.bench.records import env
+from lcrbench.bench.records.budget import AMOUNT
 from lcrbench.bench.records.record import Failure, Record
 from lcrbench.bench.records.spec import DataId, Grid, MethodId, Option, Options, RunSpec
 from lcrbench.bench.records.store import Damaged, Store
@@ -78,9 +79,9 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
         if sum(getattr(term, "replaces", 0.0) for term in terms.values()) > 1:
             raise UserError(f"'{text}' takes more than the whole of the cross-entropy away: lower a weight")
         try:
-            worker.allot(grid.budget, choice, terms)
+            worker.allot(grid.budget, grid.recipe, identity.train, choice, terms)
         except ValueError as error:
-            raise UserError(f"budget.images: '{text}' does not fit: {error}") from error
+            raise UserError(f"budget.{AMOUNT[grid.budget.unit]}: '{text}' does not fit: {error}") from error
     if len(set(grid.seeds)) != len(grid.seeds):
         raise UserError(f"a seed is named twice: {', '.join(map(str, grid.seeds))}")
     return [
@@ -95,6 +96,7 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
             label=label,
             seed=seed,
             budget=grid.budget,
+            recipe=grid.recipe,
             evaluation=evaluation,
             metrics=metrics,
         )

@@ -24,8 +24,9 @@ from lcrbench.bench.clock import Clocks
 from lcrbench.bench.evaluation import inference as evaluate
 from lcrbench.bench.evaluation.describe import describe
 from lcrbench.bench.progress import Event
+from lcrbench.bench.records import budget as budgets
 from lcrbench.bench.records import env, store
-from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.record import Failure, Ledger, Phase, Provenance, Record, Seconds, Stage
 from lcrbench.bench.records.spec import Data, Options, RunSpec
 from lcrbench.bench.records.store import Damaged, Store
@@ -165,10 +166,13 @@ def stages_of(method: Any) -> tuple[str, ...]:
     return tuple(getattr(method, "stages", ()))
 
 
-def allot(budget: Budget, choice: networks.Choice, terms: dict[str, Any]) -> tuple[Budget, Budget]:
+def allot(
+    budget: Budget, recipe: Recipe, n_train: int, choice: networks.Choice, terms: dict[str, Any]
+) -> tuple[Budget, Budget]:
     """Return what each teacher's training may spend, and the network's own; raises `ValueError` if it is too little."""
     teachers = teacher.needed(choice.regularizers.values())
-    return budget.allot(relative_cost(terms), len(teachers), max(1, len(stages_of(choice.method))))
+    stages = max(1, len(stages_of(choice.method)))
+    return budgets.allot(budget, recipe, n_train, cost=relative_cost(terms), teachers=len(teachers), stages=stages)
 
 
 def budget_class(stages: Sequence[str], teachers: Sequence[str]) -> str:
@@ -212,7 +216,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     terms = {name: r.attach(network) for name, r in choice.regularizers.items()}
     for term in terms.values():
         term.detach()
-    allotted = allot(spec.budget, choice, terms)
+    allotted = allot(spec.budget, spec.recipe, spec.data.train, choice, terms)
     stages = stages_of(choice.method)
     macs = networks.cost(network, spec.data.size).macs
     seconds: dict[Phase, Seconds] = {}
@@ -237,6 +241,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
             network,
             dataset.train,
             allotted[1],
+            spec.recipe,
             derive(spec.seed, "training"),
             on_progress=getattr(choice.method, "on_progress", None),
             stages=max(1, len(stages)),
@@ -286,7 +291,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
             unit=spec.budget.unit,
             budget_class=budget_class(stages, [one.method for one in learned]),
             stages=tuple(
-                Stage(name=name, images=n * spec.budget.batch, steps=n)
+                Stage(name=name, images=n * spec.recipe.batch, steps=n)
                 for name, n in zip(stages, spent.stages, strict=True)
             )
             if stages
@@ -299,7 +304,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
             data_order_sha256=spent.data_order.hexdigest(),
             augmentation_sha256=spent.augmentation.hexdigest(),
             initial_weights_sha256=initial,
-            selection=spec.budget.selection,
+            selection=spec.recipe.selection,
             seconds=clocks.seconds() | seconds,
             clock=device.clock_of(job.device) if spec.budget.unit == "seconds" else "",
         ),

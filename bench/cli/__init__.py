@@ -83,8 +83,12 @@ def run(
     from lcrbench.bench import device as devices
     from lcrbench.bench import runner, worker
     from lcrbench.bench.records import env, spec
+    from lcrbench.bench.records.budget import move_keys
 
-    grid = spec.make_grid(_override(spec.read_grid(preset), given, assignments))
+    tables, notes = move_keys(_override(spec.read_grid(preset), given, assignments))
+    for note in notes:
+        click.echo(f"lcrbench: {note}", err=True)
+    grid = spec.make_grid(tables)
     if only_plan:
         for planned in runner.plan(grid, worker.load_data(grid.data)):
             click.echo(f"{planned.run_id}  {planned.label} seed {planned.seed}")
@@ -281,10 +285,12 @@ def _override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[
     """Put what was given on the command line into a preset's tables."""
     import tomllib
 
+    from lcrbench.bench.records.budget import override
+
     places = {
         "source": "data.source", "size": "data.size", "train": "data.train", "test": "data.test",
         "backbone": "backbone", "methods": "methods", "seeds": "seeds", "images": "budget.images",
-        "batch": "budget.batch", "lr": "budget.lr", "corruptions": "evaluation.corruptions",
+        "batch": "recipe.batch", "lr": "recipe.lr", "corruptions": "evaluation.corruptions",
         "severities": "evaluation.severities",
     }  # fmt: skip
     values: dict[str, Any] = {}
@@ -306,6 +312,9 @@ def _override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[
             values[field.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             values[field.strip()] = value
+    chosen = {p.removeprefix("budget."): v for p, v in values.items() if p.startswith("budget.")}
+    if chosen and isinstance(tables.get("budget", {}), dict):
+        tables["budget"] = override(tables.get("budget", {}), chosen)
     for place, value in values.items():
         *path, last = place.split(".")
         table = tables
@@ -390,7 +399,8 @@ def _show_run(store: str, prefix: str, ledger: bool) -> None:
             rows |= {f"{key[:-1]} {i}": ", ".join(f"{k} {v}" for k, v in one.items()) for i, one in enumerate(value, 1)}
         else:
             rows |= {f"{key} {k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
-    rows |= {f"budget {k}": v for k, v in record.spec.budget.model_dump().items()}
+    rows |= {f"budget {k}": v for k, v in record.spec.budget.model_dump(exclude_none=True).items()}
+    rows |= {f"recipe {k}": v for k, v in record.spec.recipe.model_dump().items()}
     for key, value in rows.items():
         if isinstance(value, dict):
             value = ", ".join(f"{v:.1f} s {k}" for k, v in value.items())

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcrbench.bench.data import Split
-from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.records.budget import steps as steps_of
 from lcrbench.bench.seeds import generator
 from lcrbench.models.network import latent_weights
 
@@ -79,6 +80,7 @@ def train(
     network: nn.Module,
     split: Split,
     budget: Budget,
+    recipe: Recipe,
     seed: int,
     *,
     on_progress: Callable[[nn.Module, float], None] | None = None,
@@ -104,10 +106,10 @@ def train(
     and `Stopped` after saving when it was asked to stop.
     """
     terms = {name: r.attach(network) for name, r in (regularizers or {}).items()}
-    steps = budget.steps()
+    steps = steps_of(budget, recipe, len(split))
     spent, sums = Spent(), dict.fromkeys(("loss", "cross_entropy", "right", "images"), 0.0)
     network.train().to(device)
-    optimizer = make_optimizer(network, budget)
+    optimizer = make_optimizer(network, recipe)
     first, stage = 0, -1
     if checkpoint and (saved := checkpoint.load()):
         stage = len(saved[1]["stages"]) - 1
@@ -122,7 +124,7 @@ def train(
     cpu, wall = time.process_time() - spent.cpu, time.perf_counter() - spent.wall
     kept = 1.0 - sum(getattr(t, "replaces", 0.0) for t in terms.values())
     try:
-        for step, (images, labels) in enumerate(batches(split, budget, seed, spent, device, first), start=first):
+        for step, (images, labels) in enumerate(batches(split, recipe, seed, spent, device, first), start=first):
             spent.cpu, spent.wall = time.process_time() - cpu, time.perf_counter() - wall
             elapsed = (spent.cpu if device == "cpu" else spent.wall) / (budget.seconds or 1.0)
             if step == steps or (steps is None and elapsed >= 1 and step):
@@ -130,7 +132,7 @@ def train(
             now, progress = _place(step, steps, elapsed, stages)
             if now > stage:
                 if stage >= 0:
-                    optimizer = make_optimizer(network, budget)
+                    optimizer = make_optimizer(network, recipe)
                 stage = now
                 if on_stage:
                     on_stage(network, stage)
@@ -141,7 +143,7 @@ def train(
             logged = (step + 1) % every == 0 or step == 0 or step + 1 == steps
             for term in terms.values():
                 term.begin(logged)
-            rate = learning_rate(budget, progress)
+            rate = learning_rate(recipe, progress)
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
@@ -279,23 +281,23 @@ def _restore(
     return sums
 
 
-def make_optimizer(network: nn.Module, budget: Budget) -> torch.optim.Optimizer:
-    """Return SGD with weight decay on the latent weights alone, or on all parameters, as the budget's `decay` says."""
-    decayed = list(latent_weights(network).values() if budget.decay == "weights" else network.parameters())
+def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return SGD with weight decay on the latent weights alone, or on all parameters, as the recipe's `decay` says."""
+    decayed = list(latent_weights(network).values() if recipe.decay == "weights" else network.parameters())
     ids = {id(p) for p in decayed}
     rest = [p for p in network.parameters() if id(p) not in ids]
-    groups = [{"params": decayed, "weight_decay": budget.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=budget.lr, momentum=budget.momentum, nesterov=budget.momentum > 0)
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
 
 
-def learning_rate(budget: Budget, progress: float) -> float:
+def learning_rate(recipe: Recipe, progress: float) -> float:
     """Return the rate at `progress` in [0, 1]: linear warm-up to `lr`, then lr (1 + cos(pi p)) / 2 down to 0."""
-    if progress < budget.warmup:
-        return budget.lr * progress / budget.warmup
-    return budget.lr * 0.5 * (1 + math.cos(math.pi * (progress - budget.warmup) / (1 - budget.warmup)))
+    if progress < recipe.warmup:
+        return recipe.lr * progress / recipe.warmup
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (progress - recipe.warmup) / (1 - recipe.warmup)))
 
 
-def stream(n: int, budget: Budget, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def stream(n: int, recipe: Recipe, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield for each step the images' indices (batch,) and their augmentation (batch, 3): row, column, flip. Endless.
 
     One shuffled epoch after the other, cut into batches. The order depends on (seed, epoch), the augmentation of an image
@@ -303,34 +305,34 @@ def stream(n: int, budget: Budget, seed: int) -> Iterator[tuple[np.ndarray, np.n
     """
     order, draws, epoch = np.empty(0, np.int64), np.empty((0, 3), np.int64), 0
     while True:
-        while len(order) < budget.batch:
+        while len(order) < recipe.batch:
             shuffled = generator(seed, "data order", epoch).permutation(n)
             drawn = generator(seed, "augmentation", epoch)
             shifts = np.column_stack([drawn.integers(0, 2 * PAD + 1, size=(n, 2)), drawn.integers(0, 2, size=n)])
             order, draws = np.concatenate([order, shuffled]), np.concatenate([draws, shifts[shuffled]])
             epoch += 1
-        yield order[: budget.batch], draws[: budget.batch]
-        order, draws = order[budget.batch :], draws[budget.batch :]
+        yield order[: recipe.batch], draws[: recipe.batch]
+        order, draws = order[recipe.batch :], draws[recipe.batch :]
 
 
 def batches(
-    split: Split, budget: Budget, seed: int, spent: Spent, device: str, first: int = 0
+    split: Split, recipe: Recipe, seed: int, spent: Spent, device: str, first: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches (N, 3, H, W) in [0, 1], channels last, with labels (N,), from step `first` on; endless.
 
     The digests in `spent` cover the stream up to the last batch that was asked for and used, from step 0 on.
     """
     images, labels = torch.from_numpy(split.images.copy()).to(device), torch.from_numpy(split.labels.copy()).to(device)
-    for step, (index, draw) in enumerate(stream(len(labels), budget, seed)):
+    for step, (index, draw) in enumerate(stream(len(labels), recipe, seed)):
         if step >= first:
             where = torch.from_numpy(index).to(device)
             batch = images[where]
-            if budget.augmentation == "crop-flip":
+            if recipe.augmentation == "crop-flip":
                 batch = crop_flip(batch, torch.from_numpy(draw).to(device), images.shape[1])
             yield batch.permute(0, 3, 1, 2).float().div_(255), labels[where]
         # After the yield: a batch that the loop only looked at, and left, is not charged.
         spent.data_order.update(index.astype("<i8").tobytes())
-        if budget.augmentation == "crop-flip":
+        if recipe.augmentation == "crop-flip":
             spent.augmentation.update(draw.astype("<i8").tobytes())
 
 

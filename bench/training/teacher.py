@@ -73,6 +73,7 @@ def taught(
         "backbone": spec.backbone,
         "method": {"name": choice.name, **asdict(choice.method)},
         "budget": budget.model_dump(mode="json"),
+        "recipe": spec.recipe.model_dump(mode="json"),
         "seed": spec.seed,
         "made_by": checkpoint.made_by,
     }
@@ -101,6 +102,7 @@ def taught(
                 network,
                 dataset.train,
                 budget,
+                spec.recipe,
                 derive(spec.seed, "teacher's training", text),
                 on_progress=getattr(choice.method, "on_progress", None),
                 device=device,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lcrbench.bench.progress import Estimate, Event, Progress
-from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.spec import Evaluation, RunSpec
 from tests.bench.test_store import record, spec
 
@@ -23,6 +23,7 @@ def grid(n: int) -> list[RunSpec]:
         spec(seed).model_copy(
             update={
                 "budget": Budget(images=1000),
+                "recipe": Recipe(),
                 "evaluation": Evaluation(corruptions=("fog", "contrast")),
                 "data": spec().data.model_copy(update={"test": 100}),
             }

@@ -206,7 +206,8 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
         {
             "data": {"source": "fashion-mnist-10k", "size": 16, "train": 200, "test": 100},
             "methods": ["irnet", "bnn"],
-            "budget": {"images": 400, "batch": 50},
+            "budget": {"images": 400},
+            "recipe": {"batch": 50},
             "evaluation": {"corruptions": ["gaussian_noise"], "severities": [1]},
             "metrics": {"accuracy": {}, "lipschitz_kappa": {"l2": [8.0], "images": 20}},
         }

@@ -16,7 +16,7 @@ from lcrbench import registry
 from lcrbench.bench import data
 from lcrbench.bench.evaluation.describe import describe
 from lcrbench.bench.records import spec
-from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.models import network as networks
 from lcrbench.models import packed
 from lcrbench.models.audit import audit, freeze
@@ -240,6 +240,7 @@ def a_spec() -> tuple[spec.RunSpec, data.Split]:
         label="irnet",
         seed=0,
         budget=Budget(),
+        recipe=Recipe(),
         evaluation=spec.Evaluation(),
         metrics={},
     )

@@ -17,7 +17,7 @@ import torch
 from lcrbench import registry
 from lcrbench.bench import data
 from lcrbench.bench.evaluation import inference as evaluate
-from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.training.loop import Diverged, train
 from lcrbench.models import estimators
 from lcrbench.models import network as networks
@@ -62,9 +62,9 @@ def accuracy(dataset: data.Dataset, method: str, images: int, batch: int, seed: 
     size = dataset.train.images.shape[1]
     mean, std = dataset.mean.tolist(), dataset.std.tolist()
     net = networks.build(choice, "vgg_tiny", 10, size, mean, std, generator).to(memory_format=torch.channels_last)
-    budget = Budget(images=images, batch=batch, lr=0.1)
+    budget, recipe = Budget(images=images), Recipe(batch=batch, lr=0.1)
     try:
-        train(net, dataset.train, budget, seed, on_progress=getattr(choice.method, "on_progress", None))
+        train(net, dataset.train, budget, recipe, seed, on_progress=getattr(choice.method, "on_progress", None))
     except Diverged:
         return 0.0
     return float(np.mean(evaluate.logits(net, dataset.test.images, 100).argmax(1) == dataset.test.labels))
