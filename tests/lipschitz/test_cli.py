@@ -16,7 +16,6 @@ from torch import nn
 from lcrbench import registry
 from lcrbench.bench import runner
 from lcrbench.bench.cli import lipschitz as cli_lipschitz
-from lcrbench.bench.cli.lipschitz import lipschitz
 from lcrbench.bench.lipschitz import search, subjects
 from lcrbench.bench.records.spec import make_grid
 from lcrbench.bench.records.store import Store
@@ -106,7 +105,7 @@ def broken() -> nn.Module:
 
 
 def call(*words: str) -> Any:
-    return CliRunner().invoke(lipschitz, list(words), catch_exceptions=False)
+    return CliRunner().invoke(cli_lipschitz.command, list(words), catch_exceptions=False)
 
 
 @pytest.fixture(autouse=True)
