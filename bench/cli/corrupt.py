@@ -13,7 +13,7 @@ from lcrbench.errors import UserError
 Progress = Callable[[int, int, str], None]
 
 
-@click.command(epilog='Example: lcrbench corrupt fashion-mnist-10k --out fashion-c --corruptions "noise fog"')
+@click.command(epilog='Example: lcrbench corrupt --out fashion-c --corruptions "noise fog"')
 @click.argument("source", default="fashion-mnist-10k")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder to write the benchmark to; a begun one is continued."

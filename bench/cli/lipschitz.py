@@ -94,11 +94,12 @@ def command(
     from pathlib import Path
 
     from lcrbench.bench import device as devices
-    from lcrbench.bench.lipschitz import search, subjects
+    from lcrbench.bench.lipschitz import subjects
+    from lcrbench.bench.lipschitz.options import preset as effort
     from lcrbench.bench.records import store as stores
     from lcrbench.reports import lipschitz as reports
 
-    options = _options(search.preset(preset), l2, linf, images, seed)
+    options = _options(effort(preset), l2, linf, images, seed)
     for name in also:
         if name not in COSTLY:
             raise unknown("metric for --also", name, COSTLY)

@@ -9,7 +9,7 @@ import click
 FILE = click.Path(path_type=Path)
 
 
-@click.group(epilog="Example: lcrbench reference update runs --out reference.json --reason 'first reference'")
+@click.group(epilog="Example: lcrbench reference update runs --out reference.json --reason new")
 def command() -> None:
     """Write the references that `lcrbench check` and `lcrbench check-speed` compare with."""
 
