@@ -1,4 +1,4 @@
-"""`lcrbench corrupt`: writes a corruption benchmark of a data set, or a picture sheet of one image."""
+"""Write a corruption benchmark, or draw a picture sheet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lcrbench.errors import UserError
 Progress = Callable[[int, int, str], None]
 
 
-@click.command(short_help="Write a corruption benchmark, or draw a picture sheet.")
+@click.command(epilog='Example: lcrbench corrupt --out fashion-c --corruptions "noise fog"')
 @click.argument("source", default="fashion-mnist-10k")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder to write the benchmark to; a begun one is continued."
@@ -43,7 +43,7 @@ Progress = Callable[[int, int, str], None]
 )
 @click.option("--image", default="0", show_default=True, help="(sheet) Number of the test image, or an image file.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-def corrupt(
+def command(
     source: str,
     out: Path | None,
     corruptions: str | None,

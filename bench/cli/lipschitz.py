@@ -1,4 +1,4 @@
-"""`lcrbench lipschitz`: measures how far the logits of trained networks move within a radius, and compares networks."""
+"""Measure how far trained networks' logits move, and compare."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LAYERED = (
 COSTLY = ("clever", "smoothing")
 
 
-@click.command(short_help="Measure how far trained networks' logits move, and compare.")
+@click.command(epilog='Example: lcrbench lipschitz 3f2a 9c01 --l2 "2 8 128"')
 @click.argument("runs", nargs=-1)
 @click.option("--store", default="lcrbench-runs", show_default=True, help="Folder that holds the runs.")
 @click.option(
@@ -68,7 +68,7 @@ COSTLY = ("clever", "smoothing")
     "[default: STORE/lipschitz, without runs lcrbench-lipschitz]",
 )
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-def lipschitz(
+def command(
     runs: tuple[str, ...],
     store: str,
     models: tuple[str, ...],
@@ -94,11 +94,12 @@ def lipschitz(
     from pathlib import Path
 
     from lcrbench.bench import device as devices
-    from lcrbench.bench.lipschitz import search, subjects
+    from lcrbench.bench.lipschitz import subjects
+    from lcrbench.bench.lipschitz.options import preset as effort
     from lcrbench.bench.records import store as stores
     from lcrbench.reports import lipschitz as reports
 
-    options = _options(search.preset(preset), l2, linf, images, seed)
+    options = _options(effort(preset), l2, linf, images, seed)
     for name in also:
         if name not in COSTLY:
             raise unknown("metric for --also", name, COSTLY)

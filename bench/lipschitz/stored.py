@@ -16,8 +16,9 @@ import numpy as np
 from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.ball import Ball
+from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle
-from lcrbench.bench.lipschitz.search import Found, Options, Start
+from lcrbench.bench.lipschitz.results import Found, Modulus, Start
 from lcrbench.bench.records.env import source_hash
 from lcrbench.errors import UserError
 
@@ -61,7 +62,7 @@ def modulus(
     folder: Path,
     tell: Callable[[str], None] = lambda text: None,
     tick: Callable[[int], None] = lambda passes: None,
-) -> search.Modulus:
+) -> Modulus:
     """Search a network as `search.modulus` does, which then returns the result without searching.
 
     Balls that `folder` holds already are read, and each new one is stored as soon as it is found. A ball's result depends on
@@ -96,7 +97,7 @@ def modulus(
             f"{k + 1} of {len(wanted)}, {f.ball.norm} {f.ball.eps * 255:g}/255 {how}: "
             f"median kappa >= {np.median(f.kappa):.3g}, flips found {f.flipped.mean():.0%}"
         )
-    result = search.Modulus(start, tuple(f for f, _ in found), tuple(s for _, s in found))
+    result = Modulus(start, tuple(f for f, _ in found), tuple(s for _, s in found))
     search.remember(subject, options, result)
     return result
 

@@ -23,19 +23,20 @@ import numpy as np
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import search
+from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.lipschitz.results import FINDERS, finders
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(
     __doc__,
     "logits per pixel unit",
     bound="lower",
-    other=search.FINDERS,
+    other=FINDERS,
 )
 PHASE: Phase = "lipschitz"
-Options = search.Options
 
 
-def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield mean, median, 95 % quantile and maximum over images of the gain in each ball."""
     result = search.modulus(subject, options)
     for found, spread in zip(result.found, result.spread, strict=True):
@@ -46,7 +47,7 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
             "q50": stats.quantile(gain, 0.5),
             "q95": stats.quantile(gain, 0.95),
             "max": stats.Interval(float(np.max(gain)), None, None, len(gain), ""),
-            **search.finders(found.omega_by),
+            **finders(found.omega_by),
             **{name: stats.Interval(value, None, None, len(gain), "") for name, value in alone.items()},
         }.items():
             yield Measurement.of(

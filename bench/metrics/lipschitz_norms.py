@@ -2,7 +2,7 @@
 
 For a convolution or linear layer with weights W (binary: alpha b, with their scales) and the following batch norm's
 d = gamma / sqrt(var + eps), the norm of x -> diag(d) W x from l2 to l2, on the layer's real map with its stride and zero
-padding. `value` and `high` are an upper bound, `low` a lower one; see models/spectral.py. The l_inf norm of a binary layer
+padding. `value` and `high` are an upper bound, `low` a lower one; see models/spectral. The l_inf norm of a binary layer
 is blind to the pattern of its signs and is not reported. These norms are of the layers' linear parts: the signs between
 them have no finite Lipschitz constant.
 """

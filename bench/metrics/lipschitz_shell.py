@@ -15,19 +15,19 @@ from collections.abc import Iterator
 
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.inference import Subject
-from lcrbench.bench.lipschitz import search
+from lcrbench.bench.lipschitz import rays, search
+from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="lower")
 PHASE: Phase = "lipschitz"
-Options = search.Options
 
 
-def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield mean, median and 95 % quantile over images in each ball."""
     result = search.modulus(subject, options)
     for norm in ("l2", "linf"):
-        for found, gains in zip(result.of(norm), search.shell_gains(subject, result, norm), strict=True):
+        for found, gains in zip(result.of(norm), rays.shell_gains(subject, result, norm), strict=True):
             for statistic, i in {
                 "mean": stats.mean(gains),
                 "q50": stats.quantile(gains, 0.5),

@@ -17,14 +17,14 @@ import numpy as np
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import search
+from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "exponent", bound="estimate")
 PHASE: Phase = "lipschitz"
-Options = search.Options
 
 
-def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the slope between neighbouring radii; none where nothing was found to move at the smaller one."""
     result = search.modulus(subject, options)
     for norm in ("l2", "linf"):

@@ -16,8 +16,8 @@ from torch import nn
 from lcrbench import registry
 from lcrbench.bench import runner
 from lcrbench.bench.cli import lipschitz as cli_lipschitz
-from lcrbench.bench.cli.lipschitz import lipschitz
 from lcrbench.bench.lipschitz import search, subjects
+from lcrbench.bench.lipschitz.options import Options, preset
 from lcrbench.bench.records.spec import make_grid
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
@@ -106,7 +106,7 @@ def broken() -> nn.Module:
 
 
 def call(*words: str) -> Any:
-    return CliRunner().invoke(lipschitz, list(words), catch_exceptions=False)
+    return CliRunner().invoke(cli_lipschitz.command, list(words), catch_exceptions=False)
 
 
 @pytest.fixture(autouse=True)
@@ -191,7 +191,7 @@ def test_images_and_seed_are_those_of_every_metric(tmp_path: Path) -> None:
     rows = pd.read_csv(tmp_path / "lipschitz.csv").set_index("metric")["n"]
     single = {"lipschitz_norms", "lipschitz_product", "lipschitz_range"}
     assert set(rows[~rows.index.isin(single)]) == {5}
-    options = search.Options(images=300, seed=7)
+    options = Options(images=300, seed=7)
     given = {n: cli_lipschitz._of(registry.load("metric", f"lipschitz_{n}"), n, options) for n in EVERY}
     assert {n: o.images for n, o in given.items() if hasattr(o, "images")} == {
         **dict.fromkeys(("gradients", "agreement", "first_layer", "first_flips"), 300),
@@ -217,12 +217,12 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
     record, rebuilt = subjects.of_run(str(tmp_path), runs[0][:6])
     right = rebuilt.logits(rebuilt.test.images).argmax(1) == rebuilt.test.labels
     assert np.array_equal(right, store.outcomes(runs[0])["clean"])
-    kappa = search.modulus(rebuilt, search.Options(l2=(8.0,), images=20)).found[0].kappa
+    kappa = search.modulus(rebuilt, Options(l2=(8.0,), images=20)).found[0].kappa
     stored = [m for m in record.measurements if m.metric == "lipschitz_kappa"]
     assert np.median(kappa) == next(m.value for m in stored if m.statistic == "q50")
     before = lipschitz_part.read(comparison.read(store).settings[0], store)
     assert before is not None
-    assert before.efforts == [search.preset("quick").effort]
+    assert before.efforts == [preset("quick").effort]
     words = ["--store", str(tmp_path), "--preset", "full", "--l2", "8", "--linf", "", "--images", "20", "--quiet"]
     done = call(*(r[:6] for r in runs), *words)
     assert "irnet: Lipschitz constant ∞" in done.output
@@ -230,7 +230,7 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
     # The store's next report shows the longer search, and both efforts.
     found = lipschitz_part.read(comparison.read(store).settings[0], store)
     assert found is not None
-    assert found.efforts == [how.effort for how in search.preset("full").efforts()]
+    assert found.efforts == [how.effort for how in preset("full").efforts()]
     assert len([v for v in found.verdicts if v.figure.name == "kappa"]) == 1
     report.write(store, tmp_path / "report")
     rows = pd.read_csv(tmp_path / "report" / "measurements.csv")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcrbench.bench.lipschitz import search
+from lcrbench.bench.lipschitz.options import Options
 from lcrbench.errors import UserError
 from lcrbench.models import estimators, spectral
 from lcrbench.models.binary import BinaryConv2d, binary_layers, deployed_weight
@@ -168,9 +169,7 @@ def test_linear_chain_folds_its_norm() -> None:
 def test_the_bound_is_above_what_is_found(backbone: str) -> None:
     """T7, on a network without signs, whose own bound it is."""
     net = built("full_precision:nonlinearity=hardtanh", backbone)
-    found = search.modulus(
-        subject(net, grey(4, 16, low=0, high=1)), search.Options(l2=(1, 32), images=4, random=2, steps=4)
-    )
+    found = search.modulus(subject(net, grey(4, 16, low=0, high=1)), Options(l2=(1, 32), images=4, random=2, steps=4))
     bound = spectral.product_bound(net, (3, 16, 16)).bound
     for f in found.found:
         assert (f.gain <= bound).all()
@@ -250,7 +249,7 @@ class TestRange:
     def test_the_search_stays_below_it(self) -> None:
         net = built("bnn", "vgg_tiny")
         images = grey(4, 16, low=0, high=1)
-        found = search.modulus(subject(net, images), search.Options(l2=(255, 2550), images=4, random=2, steps=4))
+        found = search.modulus(subject(net, images), Options(l2=(255, 2550), images=4, random=2, steps=4))
         bound = spectral.range_bound(net, (3, 16, 16)).bound
         assert all((f.omega > 0).all() and (f.omega <= bound).all() for f in found.found)
 
