@@ -67,7 +67,7 @@ def closure(roots: Iterable[str]) -> Source:
             continue
         found[name] = _hash(path, os.stat(path).st_mtime_ns)
         found |= {f"{name}: {file.name}": _bytes_hash(file) for file in _data_files(name, path)}
-        waiting += [(imported, root) for imported in _imports(name, path, os.stat(path).st_mtime_ns)]
+        waiting += [(imported, root) for imported in _imports(name, root, path, os.stat(path).st_mtime_ns)]
     return Source(roots=roots, modules=dict(sorted(found.items())))
 
 
@@ -127,23 +127,33 @@ def _installed(path: Path) -> bool:
     return any(path.is_relative_to(place) for place in places if place)
 
 
+@functools.lru_cache(maxsize=4096)
 def _file(name: str) -> Path | None:
-    """Return the file of a module without importing it (packages above it are); None if it has none of Python code."""
+    """Return the file of a module; None if it has none of Python code. Nothing is imported but `lcrbench` itself."""
+    parts = name.split(".")
+    known = 2 if parts[0] == "lcrbench" else 1  # its folders may lie apart
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        spec = importlib.util.find_spec(name)
+        spec = importlib.util.find_spec(".".join(parts[:known]))
     except (ImportError, ValueError, AttributeError):
         return None
-    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+    if spec is None:
         return None
-    return Path(spec.origin)
+    if len(parts) <= known:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        place = Path(folder, *parts[known:])
+        for path in (place.with_name(place.name + ".py"), place / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
 
 
-def _imports(name: str, path: Path, _stamp: int) -> Iterator[str]:
+def _imports(name: str, root: str, path: Path, stamp: int) -> Iterator[str]:
     """Yield the modules that a file imports, wherever the statement stands: `from a import b` gives a, and a.b if it is one."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(_tree(path, _stamp)):
+    for node in ast.walk(_tree(path, stamp)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _with_parents(alias.name)
@@ -153,7 +163,7 @@ def _imports(name: str, path: Path, _stamp: int) -> Iterator[str]:
                 above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
                 base = f"{above}.{base}".rstrip(".")
             yield from _with_parents(base)
-            if base.partition(".")[0] not in sys.stdlib_module_names:
+            if base.partition(".")[0] == "lcrbench" or _counts(base, root):
                 for alias in node.names:
                     if _file(f"{base}.{alias.name}"):
                         yield f"{base}.{alias.name}"
