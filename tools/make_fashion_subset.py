@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench.bench.data import FASHION_MNIST_SHA256, find_idx, read_idx
+from lcrbench.bench.data.idx import find_idx, read_idx
+from lcrbench.bench.fashion import FULL_SHA256
 from lcrbench.errors import UserError
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -67,7 +68,7 @@ def contents(source: Path) -> dict[str, bytes]:
         arrays = []
         for part in (f"{split}-images", f"{split}-labels"):
             array, digest = read_idx(files[part])
-            if digest != FASHION_MNIST_SHA256[part]:
+            if digest != FULL_SHA256[part]:
                 raise UserError(f"{files[part]} is not Fashion-MNIST's file: its hash differs; get the data again")
             arrays.append(array)
         images, labels = arrays

@@ -22,6 +22,7 @@ PACKAGES = {
     "regularizer": "lcrbench.models.regularizers",
     "backbone": "lcrbench.models.backbones",
     "metric": "lcrbench.bench.metrics",
+    "source": "lcrbench.bench.data.sources",
 }
 
 

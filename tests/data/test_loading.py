@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import hashlib
 import importlib.util
 import io
 import json
@@ -29,9 +28,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lcrbench.bench import data
+from lcrbench.bench.data import disk_cache, trees
+from lcrbench.bench.data.members import MAX_FILE_BYTES
+from lcrbench.bench.data.sources import fashion_mnist_10k
 from lcrbench.errors import UserError
+from lcrbench.images import decode, natural
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FULL_FASHION = Path("/usr/share/datasets/fashion-mnist")
 PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "cifar10-jpeg75"
 
@@ -197,7 +200,7 @@ def test_embedded_comes_with_its_licence() -> None:
 def test_embedded_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     copy = tmp_path / "fashion"
     shutil.copytree(str(package_files("lcrbench.bench.fashion")), copy)
-    monkeypatch.setattr(data, "package_files", lambda _: copy)
+    monkeypatch.setattr(fashion_mnist_10k, "package_files", lambda _: copy)
     if name.endswith(".gz"):
         content = bytearray(gzip.decompress((copy / name).read_bytes()))
         content[-1] ^= 1
@@ -384,13 +387,13 @@ def digits_first(path: tuple[str, ...]) -> list[object]:
 @given(st.lists(st.text("0129", min_size=1, max_size=30).map(lambda digits: f"{digits}.png"), unique=True))
 def test_natural_order_counts(names: list[str]) -> None:
     paths = [(name,) for name in names]
-    assert sorted(paths, key=data._natural) == sorted(paths, key=digits_first)
+    assert sorted(paths, key=natural) == sorted(paths, key=digits_first)
 
 
 @given(st.lists(st.lists(st.text("aB1230é. ", min_size=1, max_size=6), min_size=1, max_size=3).map(tuple), unique=True))
 def test_natural_order_is_total(paths: list[tuple[str, ...]]) -> None:
     backwards = paths[::-1]
-    assert sorted(paths, key=data._natural) == sorted(backwards, key=data._natural)
+    assert sorted(paths, key=natural) == sorted(backwards, key=natural)
 
 
 def test_non_images_are_counted(tmp_path: Path) -> None:
@@ -523,7 +526,7 @@ def test_oblong_images_do_not_explode() -> None:
     out = io.BytesIO()
     Image.new("L", (60_000, 1)).save(out, "PNG")
     with pytest.raises(UserError, match=r"x\.png.*60000 x 1 px, too oblong"):
-        data._decode(out.getvalue(), "x.png", 224)
+        decode(out.getvalue(), "x.png", 224)
 
 
 def test_classes_without_images(tmp_path: Path) -> None:
@@ -630,7 +633,7 @@ def test_a_name_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_bombs_are_refused(tmp_path: Path) -> None:
-    large = bytes(data._MAX_FILE_BYTES + 513)
+    large = bytes(MAX_FILE_BYTES + 513)
     for kind in ("tar.xz", "zip"):
         (tmp_path / f"all.{kind}").write_bytes(PACKERS[kind](a_tree() | {"train/2/large.png": large}))
         assert (tmp_path / f"all.{kind}").stat().st_size < 200_000
@@ -663,12 +666,12 @@ def test_cache(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder = as_archives(a_tree(), tmp_path / "set", "tar")
     reference = data.load(str(folder), size=8)
     assert not cache.exists()  # too small to be worth it
-    monkeypatch.setattr(data, "_CACHE_FROM", 1)
+    monkeypatch.setattr(disk_cache, "WORTH", 1)
     same(reference, data.load(str(folder), size=8))
     (kept,) = cache.iterdir()
 
     with monkeypatch.context() as no_decoding:
-        no_decoding.setattr(data, "_decode", None)
+        no_decoding.setattr(trees, "decode", None)
         from_cache = data.load(str(folder), size=8)
         sound(from_cache, 8)
         same(reference, from_cache)
@@ -694,56 +697,9 @@ def test_no_place_for_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder = as_archives(a_tree(), tmp_path / "set", "zip")
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(data, "_CACHE_FROM", 1)
+    monkeypatch.setattr(disk_cache, "WORTH", 1)
     with pytest.warns(UserWarning, match="could not be cached"):
         assert data.load(str(folder), size=8).classes == ("2", "10", "b")
-
-
-# ----------------------------------------------------------------------------------------------------------------- take
-
-
-def test_take(fashion: data.Dataset) -> None:
-    small = data.take(fashion, 5000, 1000, 0)
-    assert small.name == "fashion-mnist-10k[train=5000,test=1000,seed=0]"
-    sound(small, 32)
-    assert np.bincount(small.train.labels).tolist() == [500] * 10
-    assert np.bincount(small.test.labels).tolist() == [100] * 10
-    same(small, data.take(fashion, 5000, 1000, 0))
-    # Pinned, since a record names the subset by its seed.
-    assert hashlib.sha256(small.train.labels.astype("<i8").tobytes()).hexdigest()[:16] == "0ebad1bf6094739a"
-
-    other = data.take(fashion, 5000, 1000, 1)
-    assert other.sha256 != small.sha256
-    test_only = data.take(fashion, None, 1000, 0)
-    assert np.array_equal(test_only.test.images, small.test.images)
-    assert np.array_equal(test_only.train.images, fashion.train.images)
-    assert test_only.name == "fashion-mnist-10k[train=all,test=1000,seed=0]"
-    assert data.take(fashion, None, None, 0) is fashion
-
-
-@settings(max_examples=30)
-@given(st.integers(10, 300), st.integers(0, 2**64))
-def test_take_is_balanced_and_nested(fashion: data.Dataset, number: int, seed: int) -> None:
-    small = data.take(fashion, 10, number, seed).test
-    counts = np.bincount(small.labels, minlength=10)
-    assert counts.sum() == number
-    assert counts.max() - counts.min() <= 1
-    larger = {image.tobytes() for image in data.take(fashion, 10, number + 37, seed).test.images}
-    assert all(image.tobytes() in larger for image in small.images)
-
-
-def test_take_too_much_or_too_little(fashion: data.Dataset) -> None:
-    assert len(data.take(fashion, 10_000, 2_000, 0).train) == 10_000
-    for train, test, words in (
-        (10_001, None, "10001 training images are too many"),
-        (None, 2_001, "2001 test images are too many"),
-        (9, None, "9 training images are too few"),
-        (None, 0, "0 test images are too few"),
-    ):
-        with pytest.raises(UserError, match=words):
-            data.take(fashion, train, test, 0)
-    with pytest.raises(UserError, match="seed"):
-        data.take(fashion, 10, 10, -1)
 
 
 # -------------------------------------------------------------------------------------------------- real photographs

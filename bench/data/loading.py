@@ -1,0 +1,189 @@
+"""`load`: asks the data sources for what was named, and keeps the last data set that was loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from lcrbench import registry
+from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.data.members import MAX_DEPTH, not_an_archive
+from lcrbench.bench.data.trees import EXPECTED
+from lcrbench.errors import UserError, unknown
+
+# A file that was written so short a time ago may be written again without another time stamp.
+_SETTLED_NS = 2_000_000_000
+
+
+def names() -> dict[str, str]:
+    """Return the data sets that have a name: name and one line about it."""
+    found = {name: registry.summary("source", entry) for entry, name in _named()}
+    return found | {entry: registry.summary("source", entry) for entry in _installed()}
+
+
+def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset:
+    """Return the data set that `source` names, as images of `size` x `size` pixels.
+
+    `source` is a built-in name (`names()`); the path of a folder or archive that a source in `lcrbench.bench.data.sources`
+    reads; or a source from outside, `SOURCE` or `SOURCE:PLACE`, where SOURCE is the name of an entry point of the group
+    `lcrbench.source` or an import path such as my_pkg.my_source, for which the current folder is looked in. Where a name
+    and a path both exist, the name wins: write ./NAME for the path.
+
+    Sizes: 28 px images of idx files are padded with zeros to 32 px; grey becomes three equal channels. An image that is
+    not `size` px square then has its shorter side resized to `size` (bilinear, antialiased) and its centre cropped, by the
+    rounding rules of torchvision's `Resize` and `CenterCrop`. Files are read as 8-bit RGB: transparency is dropped, EXIF
+    rotation is not applied, only the first of several frames is used.
+
+    Order: idx files keep theirs; files are sorted by class and then by path, numbers in a name by value (2 before 10).
+    Labels number the classes in that same order.
+
+    Archives are not unpacked to disk. Those of 10,000 images or more are decoded once and then kept in the user's cache
+    folder ($XDG_CACHE_HOME/lcrbench, or ~/.cache/lcrbench), checked by their hash, and safe to delete. The process keeps
+    the last data set that was loaded, and returns it again while its files are unchanged.
+
+    Raises `UserError` if there is no such data, or it is empty, truncated, damaged, of a wrong hash, or its training and
+    test classes differ.
+    """
+    if not 1 <= size <= 1024:
+        raise UserError(f"image size {size} is out of range: give 1 to 1024 pixels")
+    global _kept
+    try:
+        entry, place = _find(str(source))
+        module = registry.load("source", entry)
+        fingerprint, key = _fingerprint(module, place), (entry, os.path.abspath(place), size)
+        if _kept and fingerprint is not None and (_kept.key, _kept.fingerprint) == (key, fingerprint):
+            return _kept.dataset
+        # Let go first, so that two data sets are never held at once.
+        _kept = None
+        dataset = _checked(module.load(place, size), entry, size)
+    except OSError as error:
+        raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
+    if fingerprint is not None:
+        _kept = _Kept(key, fingerprint, dataset)
+    return dataset
+
+
+class _Kept(NamedTuple):
+    key: tuple[str, str, int]
+    fingerprint: tuple[tuple[object, ...], ...]
+    dataset: Dataset
+
+
+_kept: _Kept | None = None
+
+
+def _find(source: str) -> tuple[str, str]:
+    """Return the source's entry in the registry, and the place that it is asked for."""
+    for entry, name in _named():
+        if source == name:
+            return entry, name
+    head, _, place = source.partition(":")
+    if head in _installed():
+        return head, place or _default(head)
+    path = Path(source).expanduser()
+    if path.exists():
+        return _detect(path), str(path)
+    if _importable(head):
+        return head, place or _default(head)
+    if len(path.parts) > 1 or path.suffix or source.startswith((".", "~")):
+        raise UserError(f"there is no data at '{source}': give the path of a folder or archive, or a built-in name")
+    raise UserError(f"{unknown('data set', source, names())} (or the path of a folder or archive)")
+
+
+def _named() -> list[tuple[str, str]]:
+    """Return the built-in names, each with the entry that loads it."""
+    return [
+        (entry, name)
+        for entry in registry.files("source")
+        for name in getattr(registry.load("source", entry), "NAMES", ())
+    ]
+
+
+def _installed() -> list[str]:
+    """Return the sources that installed packages bring."""
+    return [entry.name for entry in entry_points(group="lcrbench.source")]
+
+
+def _default(entry: str) -> str:
+    """Return the place of a source that was named without one: its first name, or nothing."""
+    return next(iter(getattr(registry.load("source", entry), "NAMES", ())), "")
+
+
+def _detect(path: Path) -> str:
+    """Return the entry of the source that reads what lies at a path. Raises `UserError` if none does."""
+    modules = [(entry, registry.load("source", entry)) for entry in registry.names("source")]
+    for entry, module in sorted(modules, key=lambda pair: (getattr(pair[1], "ORDER", 50), pair[0])):
+        if hasattr(module, "detect") and module.detect(path):
+            return entry
+    if not path.is_dir():
+        raise UserError(f"{not_an_archive(path)}: {EXPECTED}")
+    raise UserError(f"{path} {'holds no data to read' if any(path.iterdir()) else 'is empty'}: {EXPECTED}")
+
+
+def _importable(name: str) -> bool:
+    """Tell whether a dotted name is that of a module, which may lie in the current folder."""
+    if "." not in name or not all(part.isidentifier() for part in name.split(".")):
+        return False
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _checked(dataset: object, entry: str, size: int) -> Dataset:
+    """Return what a source loaded. Raises `UserError` if it breaks the contract in `lcrbench.bench.data.sources`."""
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"source '{entry}' returned a {type(dataset).__name__}: load() must return a Dataset")
+    classes = len(dataset.classes)
+    if not classes or len(set(dataset.classes)) < classes:
+        raise UserError(f"source '{entry}' returned no classes, or one of them twice: name each class once")
+    for which, split in (("training", dataset.train), ("test", dataset.test)):
+        if not len(split) or split.images.shape[1:3] != (size, size):
+            raise UserError(
+                f"source '{entry}' returned {which} images of shape {split.images.shape}: they must be (N, {size},"
+                f" {size}, 3) with at least one image"
+            )
+        if split.labels.min() < 0 or split.labels.max() >= classes:
+            raise UserError(
+                f"source '{entry}' returned {which} labels from {split.labels.min()} to {split.labels.max()}: they must"
+                f" number its {classes} classes from 0"
+            )
+    return dataset
+
+
+def _fingerprint(module: ModuleType, place: str) -> tuple[tuple[object, ...], ...] | None:
+    """Return the files that a data set is read from, with sizes and times; None if they are unknown or still changing."""
+    if hasattr(module, "files"):
+        roots: Iterable[Path] = module.files(place)
+    elif place and os.path.exists(place):
+        roots = [Path(place)]
+    else:
+        return None
+    newest = time.time_ns() - _SETTLED_NS
+    found: list[tuple[object, ...]] = []
+    for path in _beneath(roots):
+        status = path.stat()
+        if status.st_mtime_ns > newest:
+            return None
+        found.append((str(path), status.st_size, status.st_mtime_ns, status.st_ino))
+    return tuple(found)
+
+
+def _beneath(roots: Iterable[Path]) -> Iterator[Path]:
+    """Yield the roots and all that lies beneath them, in one order."""
+    for root in roots:
+        yield root
+        for place, folders, files in os.walk(root, followlinks=True):
+            if len(Path(place).relative_to(root).parts) > MAX_DEPTH:
+                return  # a link leads back: the source refuses such a folder
+            folders.sort()
+            yield from (Path(place, name) for name in sorted([*folders, *files]))

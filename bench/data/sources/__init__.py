@@ -1,0 +1,13 @@
+"""Data sources, one file each: what `--data` can name.
+
+A source is a module whose docstring's first line says what it reads, with
+
+    load(place: str, size: int) -> Dataset     the data set at `place`, as images of size x size pixels
+    NAMES: tuple[str, ...]                     names that stand for its data, such as "fashion-mnist-10k"; or
+    detect(path: Path) -> bool                 whether it reads what lies at an existing path
+    ORDER: int = 50                            of several that detect a path, the one of the smallest number loads it
+    files(place: str) -> Iterable[Path]        (optional) the files and folders that it reads; default: the path
+
+`place` is one of NAMES, a path, or what follows the colon where a source is named as `my_pkg.my_source:PLACE`. Labels
+number `Dataset.classes`, and `Dataset.skipped` counts files that were passed over. Bad data raises `UserError`.
+"""
