@@ -9,12 +9,15 @@ from torch import Tensor
 
 from lcrbench.bench import stats
 from lcrbench.bench.lipschitz.ball import Ball
+from lcrbench.bench.records import statistics
 from lcrbench.bench.records.record import Bound
 
-FOUND_BY = ("nobody", "random", "warm", "frank-wolfe", "projected")
-"""Who found a point; the number in `Found` is the place in this list."""
+FOUND_BY = ("nobody", *statistics.FINDERS)
+"""The part of the search that found a point; the number in `Found` is the place in this list."""
 
-FINDERS: dict[str, tuple[str, Bound]] = {f"found by {who}": ("fraction of images", "exact") for who in FOUND_BY[1:]}
+FINDERS: dict[str, tuple[str, Bound]] = {
+    statistics.found_by(part): ("fraction of images", "exact") for part in statistics.FINDERS
+}
 """Unit and bound of the statistics that `finders` returns."""
 
 

@@ -44,7 +44,7 @@ from lcrbench.bench.lipschitz.climb import climb
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle, chosen
 from lcrbench.bench.lipschitz.results import Found, Modulus, Start, best_of
-from lcrbench.bench.records.record import in_255
+from lcrbench.bench.records.by_image import IMAGES, PIXELS, ImageKey
 
 _remembered: list[tuple[Subject, Options, Modulus]] = []
 
@@ -67,19 +67,15 @@ def remember(subject: Subject, options: Options, result: Modulus) -> None:
 
 
 def keep(subject: Subject, options: Options, figure: str, ball: Ball, values: np.ndarray) -> None:
-    """Leave a figure of each image for the run's by_image file, under "lipschitz/EFFORT/FIGURE/NORM/RADIUS in 1/255".
-
-    "lipschitz/images" are the images' indices, and "lipschitz/pixels" a hash of what they show: figures of images of another
-    data set or size do not compare.
-    """
+    """Leave a figure of each image (n) for the run's by_image file, with the indices and a hash of these images."""
     indices = chosen(subject.test.labels, options.images)
-    if not np.array_equal(subject.by_image.get("lipschitz/images", ()), indices):
+    if not np.array_equal(subject.by_image.get(IMAGES, ()), indices):
         images = np.ascontiguousarray(subject.test.images[indices])
         digest = hashlib.sha256(f"{images.shape} {images.dtype}".encode() + images.tobytes()).digest()
-        subject.by_image["lipschitz/images"] = indices
-        subject.by_image["lipschitz/pixels"] = np.frombuffer(digest, dtype=np.uint8)
-    name = f"lipschitz/{options.effort}/{figure}/{ball.norm}/{in_255(ball.eps):.9g}"
-    subject.by_image[name] = values.astype(np.float32)
+        subject.by_image[IMAGES] = indices
+        subject.by_image[PIXELS] = np.frombuffer(digest, dtype=np.uint8)
+    key = ImageKey.at(options.effort, figure, ball.norm, ball.eps)
+    subject.by_image[key.write()] = values.astype(np.float32)
 
 
 def begin(subject: Subject, options: Options) -> tuple[Oracle, Start]:

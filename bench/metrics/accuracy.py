@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.inference import CLEAN, Subject
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo(unit="fraction", higher_is_better=True, bound="exact", summary=__doc__ or "")
 PHASE: Phase = "evaluation"
+NEEDS = frozenset({Need.OUTCOMES})
 
 
 @dataclass(frozen=True)

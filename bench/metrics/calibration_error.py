@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
@@ -30,6 +31,7 @@ INFO = MetricInfo(
     summary=__doc__.partition("\n")[0] if __doc__ else "",
 )
 PHASE: Phase = "evaluation"
+NEEDS = frozenset({Need.LOGITS})
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,14 @@ import numpy as np
 from lcrbench import corruptions
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo(
     unit="fraction", higher_is_better=False, bound="exact", summary=__doc__.partition("\n")[0] if __doc__ else ""
 )
 PHASE: Phase = "evaluation"
+NEEDS = frozenset({Need.OUTCOMES})
 SETS = ("common", "noise", "blur", "weather", "digital", "extra")
 
 

@@ -16,10 +16,12 @@ from lcrbench.bench import stats
 from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import rays, search
 from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "pixel units", bound="upper", higher_is_better=True)
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:

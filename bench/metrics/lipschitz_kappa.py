@@ -22,6 +22,7 @@ from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.results import FINDERS, finders
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(
@@ -35,6 +36,7 @@ INFO = MetricInfo.about(
     },
 )
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:

@@ -25,7 +25,9 @@ from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.results import FINDERS, finders
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.statistics import mean_of_search
 
 INFO = MetricInfo.about(
     __doc__,
@@ -34,6 +36,7 @@ INFO = MetricInfo.about(
     other=FINDERS,
 )
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
@@ -41,7 +44,7 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     result = search.modulus(subject, options)
     for found, spread in zip(result.found, result.spread, strict=True):
         gain = found.gain
-        alone = {f"mean of search {k}": s / found.ball.eps for k, s in enumerate(spread, 1)} if len(spread) > 1 else {}
+        alone = {mean_of_search(k): s / found.ball.eps for k, s in enumerate(spread, 1)} if len(spread) > 1 else {}
         for statistic, i in {
             "mean": stats.mean(gain),
             "q50": stats.quantile(gain, 0.5),

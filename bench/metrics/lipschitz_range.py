@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 from lcrbench.models.spectral import range_bound
 
 INFO = MetricInfo.about(__doc__, "logits", bound="upper")
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.LAYERS})
 
 
 @dataclass(frozen=True)

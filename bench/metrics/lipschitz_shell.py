@@ -5,7 +5,7 @@
 Where the gain of `lipschitz_modulus` divides by the radius, this divides by the distance at which the change was found: a
 jump at distance t inside the shell counts 1/t. It uses the points of the same search, and ten more passes an image for each
 searched radius from half of eps to eps; it has the logits' units, so nothing is ranked by it. See `shell_gains` in
-bench/lipschitz/search.py.
+bench/lipschitz/rays.py.
 Statistics over images: mean, q50 and q95, at the outer radius.
 """
 
@@ -17,10 +17,12 @@ from lcrbench.bench import stats
 from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import rays, search
 from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="lower")
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:

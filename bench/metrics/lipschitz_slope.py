@@ -18,10 +18,12 @@ from lcrbench.bench import stats
 from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "exponent", bound="estimate")
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:

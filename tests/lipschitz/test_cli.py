@@ -16,7 +16,7 @@ from torch import nn
 from lcrbench import registry
 from lcrbench.bench import runner
 from lcrbench.bench.cli import lipschitz as cli_lipschitz
-from lcrbench.bench.lipschitz import search, subjects
+from lcrbench.bench.lipschitz import measure, search, subjects
 from lcrbench.bench.lipschitz.options import Options, preset
 from lcrbench.bench.records.spec import make_grid
 from lcrbench.bench.records.store import Store
@@ -26,7 +26,6 @@ from lcrbench.reports import lipschitz as lipschitz_part
 
 from .nets import built
 
-EVERY = (*cli_lipschitz.LAYERED, *cli_lipschitz.COSTLY)
 SMALL = ["--preset", "quick", "--l2", "8 64", "--images", "10", "--data", "fashion-mnist-10k", "--size", "16"]
 
 
@@ -132,7 +131,7 @@ def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:
     assert kinds["lipschitz_kappa", "q50"] == ("margins", "lower")
     assert kinds["lipschitz_kappa", "flipped"] == ("fraction of images", "lower")
     assert kinds["lipschitz_modulus", "found by random"] == ("fraction of images", "exact")
-    assert "left out or incomplete: lipschitz_first_layer, lipschitz_first_flips: first-layer" in first.stderr
+    assert "left out or incomplete: lipschitz_first_flips, lipschitz_first_layer: first-layer" in first.stderr
     text = (tmp_path / "lipschitz.md").read_text()
     for said in ("rank by kappa", "Operator norm", "Probes of the proxy", "fewer than 8 points", "infinite"):
         assert said in text
@@ -192,7 +191,8 @@ def test_images_and_seed_are_those_of_every_metric(tmp_path: Path) -> None:
     single = {"lipschitz_norms", "lipschitz_product", "lipschitz_range"}
     assert set(rows[~rows.index.isin(single)]) == {5}
     options = Options(images=300, seed=7)
-    given = {n: cli_lipschitz._of(registry.load("metric", f"lipschitz_{n}"), n, options) for n in EVERY}
+    names = [n for n in measure.metrics(["clever", "smoothing"]) if n not in lipschitz_part.SEARCHED]
+    given = {n.removeprefix("lipschitz_"): measure.options_of(registry.load("metric", n), options) for n in names}
     assert {n: o.images for n, o in given.items() if hasattr(o, "images")} == {
         **dict.fromkeys(("gradients", "agreement", "first_layer", "first_flips"), 300),
         **{"proxy": 100, "smoothing": 50, "clever": 20, "probes": 16, "layer_gain": 12},
@@ -248,7 +248,7 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
         (["--model", "nowhere:f"], "'nowhere': modules of the current folder and of PYTHONPATH are found"),
         (["--model", "somebodys:sized"], "without arguments .* needs arguments: classes"),
         (["--model", "somebodys:instance"], "without arguments .* is the module itself"),
-        (["--model", "somebodys:EVERY"], "without arguments .* is no function"),
+        (["--model", "somebodys:SMALL"], "without arguments .* is no function"),
         (["--model", "somebodys:Path"], "returns PosixPath"),
         (["--model", "somebodys:probabilities", *SMALL], "logits are needed: leave its softmax out"),
         (["--model", "somebodys:nothing"], "nothing"),
