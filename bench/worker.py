@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from lcrbench.bench.progress import Event
 from lcrbench.bench.records import env, source, view
 from lcrbench.bench.records.record import Asked, Failure, Provenance, Record, Training
 from lcrbench.bench.records.spec import Data, RunSpec
-from lcrbench.bench.records.store import Damaged, Store
+from lcrbench.bench.records.store import WEIGHTS, Damaged, Store
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import Diverged, Stopped
 from lcrbench.bench.training.run import scope, trained
@@ -70,12 +69,8 @@ def load_data(choice: Data) -> Dataset:
 
 def known(store: Store, spec: RunSpec) -> Known | None:
     """Return what the store holds of a run's evaluation; None if it holds none."""
-    name = spec.evaluation_id
-    if name not in store.evaluations:
-        return None
-    found = store.evaluations.record(name)
-    files = {file: store.evaluation_file(found, file) for file in found.files}
-    return Known(found, store.predictions(found), files)
+    found = store.known(spec.evaluation_id)
+    return Known(*found) if found else None
 
 
 def current(store: Store, job: Job) -> Training | None:
@@ -112,7 +107,7 @@ def work(job: Job, events: Any) -> None:
             events.send(Event(job.spec.run_id, phase, done, total, figures))
 
     try:
-        with held(target, job.spec):
+        with target.held(*locks(job.spec)):
             try:
                 run_one(job, tell)
             except Stopped:
@@ -131,15 +126,9 @@ def work(job: Job, events: Any) -> None:
         sys.exit(UNWRITABLE)
 
 
-@contextlib.contextmanager
-def held(store: Store, spec: RunSpec) -> Iterator[None]:
-    """Hold the locks of a run's training and evaluation; raises `Timeout` at once if another process holds one."""
-    with contextlib.ExitStack() as stack:
-        for name in (spec.training.train_id, spec.evaluation_id):
-            lock = store.lock(name)
-            lock.acquire(timeout=0)
-            stack.callback(lock.release)
-        yield
+def locks(spec: RunSpec) -> tuple[str, str]:
+    """Return the names of the locks that whoever works on a run holds: its training's and its evaluation's."""
+    return spec.training.train_id, spec.evaluation_id
 
 
 def _tell_if_kept(record: Record, target: Store) -> None:
@@ -177,7 +166,8 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     looked: Looked
     if training := current(target, job):
         # Its method was named in this call's spec.
-        looked = restored(target, training, trusted=named(spec), device=job.device)
+        weights = target.training_file(training.train_id, WEIGHTS)
+        looked = restored(training, weights, trust_plugins=True, device=job.device)
         checkpoint.remove()
     else:
         try:
@@ -220,12 +210,6 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     if before is None or found.evaluation != before.evaluation:
         target.evaluations.write(spec.evaluation_id, found.evaluation, found.files)
     return view.joined(found.evaluation, training, spec.run_id)
-
-
-def named(spec: RunSpec) -> tuple[str, ...]:
-    """Return the names of a spec's parts, which are trusted where a user has typed them."""
-    training = spec.training
-    return (training.backbone.partition(":")[0], training.method.name, *training.method.regularizers)
 
 
 def _later(known: Known, job: Job) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib.metadata import entry_points
 
 import safetensors.torch
@@ -14,7 +13,6 @@ from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.records.record import Training
 from lcrbench.bench.records.shelf import REDO, Damaged
 from lcrbench.bench.records.spec import MethodId, Subject, TrainSpec
-from lcrbench.bench.records.store import WEIGHTS, Store
 from lcrbench.errors import UserError
 from lcrbench.models import estimators
 from lcrbench.models import network as networks
@@ -27,14 +25,17 @@ def modules_of(spec: TrainSpec) -> tuple[str, ...]:
     return ("lcrbench.models.network", *(registry.module_name(kind, name) for kind, name in parts))
 
 
-def restored(store: Store, training: Training, *, trusted: Iterable[str] = (), device: str = "cpu") -> Looked:
-    """Return the network of a training with its kept weights, in evaluation mode, on a device.
+def restored(
+    training: Training, weights: bytes, *, trust_plugins: bool = False, device: str = "cpu"
+) -> Looked:
+    """Return the network of a training with its kept `weights` (the bytes of the file), in evaluation mode, on a device.
 
-    Code is run that the record names: our own, that of installed entry points, and import paths among `trusted`. Raises
-    `UserError` for any other import path, and `Damaged` if the weights are not what was written.
+    Code is run that the record names: our own, that of installed entry points, and with `trust_plugins` import paths.
+    Raises `UserError` for one without, and `Damaged` if the weights are not what was written.
     """
     spec = training.spec
-    check_trust(spec.backbone, spec.method, trusted)
+    if not trust_plugins:
+        check_trust(spec.backbone, spec.method)
     choice = networks.choose(spec.method.text)
     zeros, ones = [0.0] * 3, [1.0] * 3  # buffers, replaced with the weights below
 
@@ -45,7 +46,7 @@ def restored(store: Store, training: Training, *, trusted: Iterable[str] = (), d
         choice, spec.backbone, len(spec.data.classes), spec.data.size, zeros, ones, generator
     )
     try:
-        network.load_state_dict(safetensors.torch.load(store.training_file(training.train_id, WEIGHTS)))
+        network.load_state_dict(safetensors.torch.load(weights))
     except (RuntimeError, SafetensorError) as error:
         first = str(error).partition("\n")[0]
         raise Damaged(f"the weights of training {training.train_id} do not fit its network ({first}): {REDO}") from error
@@ -56,13 +57,13 @@ def restored(store: Store, training: Training, *, trusted: Iterable[str] = (), d
     return Looked(network, Subject(training=training.train_id), training.weights_sha256, modules_of(spec), spec)
 
 
-def check_trust(backbone: str, method: MethodId, trusted: Iterable[str] = ()) -> None:
+def check_trust(backbone: str, method: MethodId) -> None:
     """Raise `UserError` for an import path that is only read from a record: to load it would run somebody's code."""
     names = {"method": [method.name], "regularizer": [*method.regularizers], "backbone": [backbone.partition(":")[0]]}
     for kind, found in names.items():
         installed = {e.name for e in entry_points(group=f"lcrbench.{kind}")}
         for name in found:
-            if "." in name and name not in installed and name not in trusted:
+            if "." in name and name not in installed:
                 raise UserError(
                     f"the record names the {kind} '{name}', an import path whose code would be run: pass --trust-plugins (in "
                     "Python trust_plugins=True) if you trust it"

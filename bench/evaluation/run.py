@@ -21,9 +21,9 @@ from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.subject import Subject
-from lcrbench.bench.metrics.api import Need
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records import predictions, source
-from lcrbench.bench.records.files import pack
+from lcrbench.bench.records.files import pack, unpack
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Evaluation, Measured, Provenance, Source
 from lcrbench.bench.records.spec import CLEAN, Cell, Options, Protocol, TestSet, TrainSpec, evaluation_id
@@ -85,16 +85,20 @@ def evaluate(
     device: str = "cpu",
     cells: Cells | None = None,
     watch: Callable[[str, int, int], None] = lambda phase, done, total: None,
+    prepare: Callable[[Subject], None] = lambda subject: None,
+    show: bool = True,
 ) -> Known:
     """Show a network the cells of a protocol that it has not been shown, and measure what has not been measured.
 
     `metrics` has every option of each metric. Of what is `known` (of the same weights) nothing is repeated, but what is
     stale, unless `keep_stale`. Returns all that is known then, with one more batch if there was anything to do, and the
-    protocol among those that were asked for. `watch(phase, done, total)` is called between parts, and may raise to stop.
+    protocol among those that were asked for. `watch(phase, done, total)` is called between parts, and may raise to stop;
+    `prepare(subject)` before the first metric, if there is any to measure. Without `show` no cell is shown that no metric
+    needs, and the protocol is not noted as one that was asked for.
     """
     cells = cells or Cells()
     # A numpy of its own, not a view of the known one: what was known stays as it was.
-    known = _usable(known, looked, protocol, keep_stale)
+    known = _usable(known, looked, protocol, keep_cells=keep_stale or not show, keep_measured=keep_stale)
     evaluation, kept = known.evaluation, known.predictions
     clocks = Clocks(lambda: devices.wait(device))
     test, indices = dataset.test, dataset.test_indices
@@ -104,12 +108,13 @@ def evaluate(
     todo = {name: options for name, options in metrics.items() if _measured(evaluation, name, options, protocol) is None}
     modules = {name: registry.load("metric", name) for name in todo}
     wants_logits = any(Need.LOGITS in module.NEEDS for module in modules.values())
+    show = show or any(Need.OUTCOMES in module.NEEDS for module in modules.values())
 
     forward: dict[str, int] = {}
     shown: list[Cell] = []
     for done, cell in enumerate(protocol.cells):
         watch("evaluation", done, len(protocol.cells))
-        lacking = kept.missing(cell, indices)
+        lacking = kept.missing(cell, indices) if show else indices[:0]
         if cell == CLEAN and wants_logits:
             lacking = np.union1d(lacking, _without_logits(kept, indices))
         if not len(lacking):
@@ -133,7 +138,7 @@ def evaluate(
         looked.network,
         test,
         protocol.block,
-        {cell: kept.right(cell, indices) for cell in protocol.cells},
+        {c: kept.right(c, indices) for c in protocol.cells if not len(kept.missing(c, indices))},
         None if kept.logits is None else kept.logits[kept.at(indices)],
         device,
     )
@@ -146,6 +151,9 @@ def evaluate(
         return key
 
     measured = []
+    if todo:
+        with clocks.phase("lipschitz"):
+            prepare(subject)
     for name, options in todo.items():
         module = modules[name]
         watch(name, 0, 1)
@@ -194,10 +202,24 @@ def evaluate(
                 evaluation,
                 Asked(protocol=protocol, metrics=dict(metrics), created=_now()),
                 changed=bool(shown or measured),
-            ),
+            )
+            if show
+            else evaluation.asked,
         }
     )
     return Known(answered, kept, {**files, predictions.FILE: kept.pack()})
+
+
+def found_by(
+    known: Known, metrics: Mapping[str, Options], protocol: Protocol
+) -> tuple[list[Measured], dict[str, np.ndarray]]:
+    """Return what was measured by these metrics with these options, and the figures by image of the same batches."""
+    found = {n: m for n, o in metrics.items() if (m := _measured(known.evaluation, n, o, protocol)) is not None}
+    by_image: dict[str, np.ndarray] = {}
+    for batch in known.evaluation.batches:
+        if batch.by_image and any(m in batch.measured for m in found.values()):
+            by_image |= unpack(known.files[batch.by_image])
+    return [*found.values()], by_image
 
 
 def missing(
@@ -246,7 +268,9 @@ def _why(evaluation: Evaluation, key: str, batch: Batch) -> str:
     return source.why_stale([scope]) if scope else source.why_stale((), (batch.provenance.source,))
 
 
-def _usable(known: Known | None, looked: Looked, protocol: Protocol, keep_stale: bool) -> Known:
+def _usable(
+    known: Known | None, looked: Looked, protocol: Protocol, *, keep_cells: bool, keep_measured: bool
+) -> Known:
     """Return what of the known can be built on: nothing of other weights, and nothing stale unless it is to be kept."""
     nothing = empty(looked.subject, looked.training, protocol, looked.weights_sha256)
     if known is None:
@@ -254,17 +278,15 @@ def _usable(known: Known | None, looked: Looked, protocol: Protocol, keep_stale:
     if known.evaluation.weights_sha256 != looked.weights_sha256:
         # Of other weights, or of none: only what was asked for stays.
         return Known(nothing.model_copy(update={"asked": known.evaluation.asked}), Predictions.none())
-    if keep_stale:
-        return known
     evaluation, kept = known.evaluation, known.predictions
     dropped: set[Cell] = set()
     batches = []
     for batch in evaluation.batches:
         cells = batch.cells
-        if cells and _why(evaluation, batch.cell_source, batch):
+        if cells and not keep_cells and _why(evaluation, batch.cell_source, batch):
             dropped |= set(cells)
             cells = ()
-        measured = tuple(m for m in batch.measured if not _why(evaluation, m.source, batch))
+        measured = tuple(m for m in batch.measured if keep_measured or not _why(evaluation, m.source, batch))
         if cells or measured:
             batches.append(batch.model_copy(update={"cells": cells, "measured": measured}))
     if dropped:

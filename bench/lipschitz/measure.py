@@ -1,4 +1,4 @@
-"""Measures networks by every Lipschitz metric, as `lcrbench lipschitz` does, and keeps what was measured of runs."""
+"""Measures networks by every Lipschitz metric, as `lcrbench lipschitz` does."""
 
 from __future__ import annotations
 
@@ -7,51 +7,55 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lcrbench import registry
 from lcrbench.bench import device as devices
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.run import evaluate, found_by
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import stored, subjects
 from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.lipschitz.subjects import Network
 from lcrbench.bench.metrics import Cost, cost
-from lcrbench.bench.records import env, store
-from lcrbench.bench.records.record import Measurement, MetricInfo, Record
-from lcrbench.bench.records.spec import RunSpec
+from lcrbench.bench.records import env
+from lcrbench.bench.records.record import Measurement, MetricInfo
+from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 
 PHASE = "lipschitz"
 
 
-class Network(NamedTuple):
-    """A network to measure: its name in messages, and the record of the run that trained it, None for another's."""
-
-    name: str
-    record: Record | None
-    subject: Subject
-
-
 class Measured(NamedTuple):
-    """What was measured of a network, and what each metric's numbers mean."""
+    """What was measured of a network, what each metric's numbers mean, and the figures of single images."""
 
     network: Network
     measurements: list[Measurement]
     infos: dict[str, MetricInfo]
+    by_image: dict[str, np.ndarray]
 
 
 def networks(
-    runs: Iterable[str], models: Iterable[str], root: str, source: str | None, size: int, device: str
+    runs: Iterable[str],
+    models: Iterable[str],
+    root: str,
+    source: str | None,
+    size: int,
+    device: str,
+    *,
+    trust_plugins: bool = False,
 ) -> list[Network]:
     """Return the networks of runs, by the beginnings of their ids, and of models, by MODULE:FUNCTION, each once.
 
     `source` names the images; None stands for those of the run. Raises `UserError` as `subjects` does.
     """
     # Two beginnings may name one run: a network counted twice would be two seeds of its method.
-    trained = {r.run_id: (r, s) for r, s in (subjects.of_run(root, run, source, device) for run in runs)}
-    found = [Network(f"{r.spec.label} seed {r.spec.seed} ({r.run_id[:8]})", r, s) for r, s in trained.values()]
-    found += [
-        Network(model, None, subjects.of_model(model, source or "fashion-mnist-10k", size, device))
-        for model in dict.fromkeys(models)
-    ]
-    return found
+    found = {}
+    for run in runs:
+        network = subjects.of_run(Store(root), run, source, device, trust_plugins=trust_plugins)
+        found[network.name] = network
+    for model in dict.fromkeys(models):
+        found[model] = subjects.of_model(model, source or "fashion-mnist-10k", size, device)
+    return [*found.values()]
 
 
 def metrics(also: Sequence[str] = ()) -> list[str]:
@@ -85,36 +89,61 @@ def measure(
     options: Options,
     names: Sequence[str],
     folder: Path,
+    store: Store | None = None,
+    *,
+    device: str = "cpu",
     tell: Callable[[str], None] = lambda line: None,
     tick: Callable[[int], None] = lambda passes: None,
 ) -> Measured:
     """Search by every effort, ball by ball, then measure everything: the search's metrics find its results remembered.
 
-    `folder` keeps the search's state. `tell` is given lines, `tick` the number of single images that passed through the
-    network in the search.
+    What was measured of this network already, with the same options, is not measured again. `folder` keeps the search's
+    state; `store` what was measured of a run. `tell` is given lines, `tick` the number of single images that passed through
+    the network in the search.
     """
-    name, _, subject = network
-    if options.images > len(subject.test.labels):
-        tell(f"{name}: {options.images} images are asked for, and all {len(subject.test.labels)} are taken")
-    try:
-        for how in options.efforts():
-            stored.modulus(subject, how, folder, lambda line: tell(f"{name}: {line}"), tick)
-    except UserError as error:
-        raise UserError(f"{name}: {error}") from error
-    measurements, infos = [], {}
-    for metric_name in names:
-        metric = registry.load("metric", metric_name)
-        own = options_of(metric, options)
-        if cost(metric) is Cost.ON_REQUEST:
-            tell(f"{name}: {metric_name} of {own.images} images, which takes a while")
-        measurements += list(metric.measure(subject, own))
-        infos[metric_name] = metric.INFO
+    name, test = network.name, network.dataset.test
+    if options.images > len(test.labels):
+        tell(f"{name}: {options.images} images are asked for, and all {len(test.labels)} are taken")
+    modules = {metric: registry.load("metric", metric) for metric in names}
+    given = {metric: dataclasses.asdict(options_of(module, options)) for metric, module in modules.items()}
+
+    def search(subject: Subject) -> None:
+        try:
+            for how in options.efforts():
+                stored.modulus(subject, how, folder, lambda line: tell(f"{name}: {line}"), tick)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+
+    def watch(phase: str, done: int, total: int) -> None:
+        if phase in modules and cost(modules[phase]) is Cost.ON_REQUEST:
+            tell(f"{name}: {phase} of {given[phase]['images']} images, which takes a while")
+
+    planned = env.provenance(device, 1, env.command_line(), {}, deterministic=True)
+    after = evaluate(
+        network.looked,
+        network.dataset,
+        network.protocol,
+        given,
+        devices.describe(device, planned),
+        known=network.known,
+        keep_stale=False,
+        device=device,
+        watch=watch,
+        prepare=search,
+        show=False,
+    )
+    if store is not None and network.run_id and (network.known is None or after.evaluation != network.known.evaluation):
+        with store.held(after.evaluation.evaluation_id):
+            store.evaluations.write(after.evaluation.evaluation_id, after.evaluation, after.files)
+    found, by_image = found_by(after, given, network.protocol)
     reasons: dict[str, list[str]] = {}
-    for metric_name, reason in subject.left_out.items():
-        reasons.setdefault(reason, []).append(metric_name)
-    for reason, names_ in reasons.items():
-        tell(f"{name}: left out or incomplete: {', '.join(names_)}: {reason}")
-    return Measured(network, measurements, infos)
+    for m in found:
+        if m.left_out:
+            reasons.setdefault(m.left_out, []).append(m.metric)
+    for reason, of in reasons.items():
+        tell(f"{name}: left out or incomplete: {', '.join(of)}: {reason}")
+    infos = {m.metric: m.info for m in found if m.info is not None}
+    return Measured(network, [n for m in found for n in m.measurements], infos, by_image)
 
 
 def options_of(metric: Any, options: Options) -> Any:
@@ -131,41 +160,21 @@ def options_of(metric: Any, options: Options) -> Any:
     return dataclasses.replace(own, **{k: v for k, v in given.items() if hasattr(own, k)})
 
 
-def keep(measured: Measured, options: Options, root: str, device: str) -> None:
-    """Write what was measured of a run as a record of its own: that run's, with these metrics in place of its own."""
-    record, subject = measured.network.record, measured.network.subject
-    assert record is not None
-    given = {n: dataclasses.asdict(options_of(registry.load("metric", n), options)) for n in measured.infos}
-    spec = RunSpec.model_validate(record.spec.model_dump() | {"metrics": given})
-    planned = env.provenance(device, 1, env.command_line(), record.provenance.corruptions, deterministic=True)
-    update = {
-        "run_id": spec.run_id,
-        "spec": spec,
-        "metrics": measured.infos,
-        "measurements": tuple(measured.measurements),
-        "left_out": subject.left_out,
-        "provenance": devices.describe(device, planned),
-    }
-    files = {store.BY_IMAGE: store.pack(subject.by_image)}
-    target = store.Store(root).lipschitz(create=True)
-    assert target is not None
-    target.write(record.model_copy(update=update), files)
-
-
 def labels(found: Sequence[Network]) -> dict[str, str]:
     """Return what each network is compared under: runs that differ in the seed alone are one method, by its label."""
     apart: dict[str, set[str]] = {}
     seeds: dict[str, list[int]] = {}
-    for _, record, _ in found:
-        if record is not None:
-            spec = record.spec
-            apart.setdefault(spec.label, set()).add(spec.model_dump_json(exclude={"seed", "metrics"}))
+    for network in found:
+        if network.record is not None:
+            spec = network.record.spec
+            same = spec.training.model_copy(update={"seed": 0}).train_id + spec.protocol.protocol_id
+            apart.setdefault(spec.label, set()).add(same)
             seeds.setdefault(spec.label, []).append(spec.seed)
     names = {}
-    for name, record, _ in found:
-        names[name] = name
-        if record is not None:
+    for network in found:
+        names[network.name] = network.name
+        if (record := network.record) is not None:
             label = record.spec.label
             alone = len(apart[label]) == 1 and len(set(seeds[label])) == len(seeds[label])
-            names[name] = label if alone else f"{label} (seed {record.spec.seed}, {record.run_id[:8]})"
+            names[network.name] = label if alone else f"{label} (seed {record.spec.seed}, {record.run_id[:8]})"
     return names

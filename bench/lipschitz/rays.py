@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.ball import Ball
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.lipschitz.results import Modulus, Start, images_of, kappas_of, omega_of

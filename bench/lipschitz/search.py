@@ -38,7 +38,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.ball import Ball
 from lcrbench.bench.lipschitz.climb import climb
 from lcrbench.bench.lipschitz.options import Options

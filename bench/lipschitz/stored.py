@@ -13,13 +13,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.ball import Ball
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.lipschitz.results import Found, Modulus, Start
-from lcrbench.bench.records.env import source_hash
+from lcrbench.bench.records import source
 from lcrbench.errors import UserError
 
 ARRAYS = [f.name for f in dataclasses.fields(Found) if f.name != "ball"]
@@ -36,7 +36,7 @@ def identity(oracle: Oracle, start: Start, options: Options) -> str:
     network = oracle.subject.network
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    digest.update(start.logits.tobytes() + repr(network).encode() + source_hash().encode())
+    digest.update(start.logits.tobytes() + repr(network).encode() + source.closure([__name__]).sha256.encode())
     for name, module in network.named_modules():
         # Numbers that are no tensors, such as how sharp an estimator is.
         plain = {k: v for k, v in vars(module).items() if isinstance(v, (bool, int, float, str)) and k != "training"}

@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
-    from lcrbench.bench.evaluation.inference import Subject
+    from lcrbench.bench.evaluation.subject import Subject
     from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from lcrbench.bench.data import Split
-from lcrbench.bench.evaluation.inference import CLEAN, Subject
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.records.spec import CLEAN
 from lcrbench.bench.metrics import Cost, Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.spec import Evaluation

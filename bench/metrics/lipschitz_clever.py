@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import clever
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.metrics import Cost, Need

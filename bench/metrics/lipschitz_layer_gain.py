@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.fidelity import FEWER, local_gains
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.metrics import Cost, Need

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.results import FINDERS, finders

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.fidelity import part_bounds
 from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import rays, search
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.metrics import Need

@@ -20,7 +20,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.metrics import Cost, Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase

@@ -264,6 +264,40 @@ class Store:
             raise UserError(f"cannot write to the store {self.root}: {error.strerror}") from error
         return Lock(folder / name)
 
+    @contextlib.contextmanager
+    def held(self, *names: str) -> Iterator[None]:
+        """Hold the locks of several things; raises `Timeout` at once if another process holds one."""
+        with contextlib.ExitStack() as stack:
+            for name in names:
+                lock = self.lock(name)
+                lock.acquire(timeout=0)
+                stack.callback(lock.release)
+            yield
+
+    def known(self, evaluation_id: str) -> tuple[Evaluation, Predictions, dict[str, bytes]] | None:
+        """Return an evaluation with its predictions and files, all checked; None if there is none."""
+        if evaluation_id not in self.evaluations:
+            return None
+        found = self.evaluations.record(evaluation_id)
+        files = {file: self.evaluation_file(found, file) for file in found.files}
+        return found, self.predictions(found), files
+
+    def trained(self, run_id: str) -> tuple[Training, bytes]:
+        """Return the training of a finished run, of an older schema too, and the bytes of its weights.
+
+        Raises `UserError` if the run failed or has none, and `Damaged` if it is not what was written.
+        """
+        record = self.record(run_id)
+        if record.status != "finished":
+            raise UserError(
+                f"run {record.run_id} failed: {record.failure.message if record.failure else 'no reason is known'}"
+            )
+        if (evaluation := self.evaluation_of(run_id)) is None:
+            return upgrade.training_of(record, self.old.file(run_id, WEIGHTS)), self.old.file(run_id, WEIGHTS)
+        training = self.training_of(evaluation)
+        assert training is not None, "a finished run has a training"
+        return training, self.training_file(training.train_id, WEIGHTS)
+
     def set_aside(self, name: str) -> None:
         """Move whatever has this id out of the way, into `.damaged`, where nothing reads it."""
         aside = self.root / ".damaged"

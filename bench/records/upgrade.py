@@ -8,7 +8,6 @@ and one hash of the whole source said what had made it ("from before scopes"). `
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 from lcrbench.bench.records import predictions
 from lcrbench.bench.records.budget import Frozen, move_keys
-from lcrbench.bench.records.files import unpack
+from lcrbench.bench.records.files import pack, unpack
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import (
     SCHEMA_VERSION,
@@ -221,25 +220,9 @@ def split(
     `searches` are the run's own record and what else was measured of it, with the figures by image; `labels` (N) are the true
     classes, without which a right prediction is known to be right, and not of which class.
     """
-    from lcrbench.bench.records.files import pack
-
-    assert record.model is not None
-    assert record.ledger is not None
     protocol, train = spec.protocol, spec.training
-    weights = hashlib.sha256(training_files.get(WEIGHTS, b"")).hexdigest()
-    seconds = record.ledger.seconds
-    source = record.sources[0] if record.sources else None
-    made = Training(
-        train_id=train.train_id,
-        spec=train,
-        model=record.model,
-        ledger=record.ledger.model_copy(
-            update={"seconds": {k: v for k, v in seconds.items() if k in TRAINING_PHASES}, "evaluation_forward": {}}
-        ),
-        weights_sha256=weights,
-        source=source,
-        provenance=record.provenance.model_copy(update={"corruptions": {}}),
-    )
+    made = training_of(record.model_copy(update={"spec": spec}), training_files.get(WEIGHTS, b""))
+    seconds = record.ledger.seconds if record.ledger else {}
     n = protocol.test.count
     cells = list(outcomes)
     kept = Predictions.none().widen(np.arange(n), np.full(n, -1) if labels is None else labels, cells)
@@ -267,13 +250,29 @@ def split(
         evaluation_id=evaluation_id(subject, protocol),
         subject=subject,
         training=train,
-        weights_sha256=weights,
+        weights_sha256=made.weights_sha256,
         cells=tuple(cells),
         asked=(Asked(protocol=protocol, metrics=record.spec.metrics, created=record.provenance.created),),
         batches=tuple(batches),
         replaces=(record.run_id,) if record.run_id != spec.run_id else (),
     )
     return Split(made, dict(training_files), looked, kept, {**files, predictions.FILE: kept.pack()})
+
+
+def training_of(record: Record, weights: bytes) -> Training:
+    """Return what a finished run's record says of its training."""
+    assert record.model is not None
+    assert record.ledger is not None
+    seconds = {k: v for k, v in record.ledger.seconds.items() if k in TRAINING_PHASES}
+    return Training(
+        train_id=record.spec.training.train_id,
+        spec=record.spec.training,
+        model=record.model,
+        ledger=record.ledger.model_copy(update={"seconds": seconds, "evaluation_forward": {}}),
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        source=record.sources[0] if record.sources else None,
+        provenance=record.provenance.model_copy(update={"corruptions": {}}),
+    )
 
 
 def _measured(record: Record, metric: str, protocol: Protocol) -> Measured:

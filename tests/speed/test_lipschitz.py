@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from lcrbench import registry
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import clever
 from lcrbench.bench.lipschitz.options import Options, preset
 from lcrbench.bench.records.spec import METRICS
