@@ -27,7 +27,7 @@ from lcrbench.bench.progress import Event
 from lcrbench.bench.records import env, store
 from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.record import Failure, Ledger, Phase, Provenance, Record, Seconds, Stage
-from lcrbench.bench.records.spec import Data, Options, RunSpec
+from lcrbench.bench.records.spec import Data, RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.training import teacher
@@ -35,7 +35,7 @@ from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import Diverged, Stopped, relative_cost, train
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
-from lcrbench.models import packed
+from lcrbench.models import packed, parse
 
 BUSY, STOPPED, UNWRITABLE = 75, 76, 74
 # Beside the other files of a run with binary layers: one bit a weight, scales, and all else that inference needs.
@@ -331,10 +331,5 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
 
 def choice_text(spec: RunSpec) -> str:
     """Return a spec's method as the text that `choose` reads, every option written out."""
-
-    def part(name: str, options: Options) -> str:
-        return name + ":" + ",".join(f"{k}={v}" for k, v in options.items()) if options else name
-
-    return "+".join(
-        [part(spec.method.name, spec.method.options), *(part(*r) for r in spec.method.regularizers.items())]
-    )
+    parts = [parse.Part(spec.method.name, spec.method.options)]
+    return parse.write([*parts, *(parse.Part(*regularizer) for regularizer in spec.method.regularizers.items())])
