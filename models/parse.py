@@ -8,8 +8,8 @@
     word    = any characters but spaces and , + : = " ( )
     quoted  = as in JSON: \\" \\\\ \\n \\t \\uXXXX stand for characters
 
-A number is one of Python's: `2`, `-0.5`, `1e16`, `1e+20` ("+" belongs to it). A word that is a number or a truth value has to
-be quoted to be a string. `write` puts in quotes what needs it, and `read(write(parts)) == parts` for every finite number,
+A number is one of Python's: `2`, `-0.5`, `1e16`, `1e+20` ("+" belongs to it). A word that is a number or a truth value has
+to be quoted to be a string. `write` puts in quotes what needs it, and `read(write(parts)) == parts` for every finite number,
 truth value, string and tuple of these. Nothing here imports torch, so that lists and records can use it.
 """
 

@@ -19,6 +19,7 @@ from lcrbench.bench.data import Split
 from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.budget import steps as steps_of
 from lcrbench.bench.seeds import generator
+from lcrbench.models.api import observe
 from lcrbench.models.network import latent_weights
 
 PAD = 4
@@ -122,7 +123,7 @@ def train(
         first = spent.steps
     # Each step waits for its loss, so that on an accelerator the wall shows the device's seconds.
     cpu, wall = time.process_time() - spent.cpu, time.perf_counter() - spent.wall
-    kept = 1.0 - sum(getattr(t, "replaces", 0.0) for t in terms.values())
+    kept = 1.0 - sum(t.replaces for t in terms.values())
     try:
         for step, (images, labels) in enumerate(batches(split, recipe, seed, spent, device, first), start=first):
             spent.cpu, spent.wall = time.process_time() - cpu, time.perf_counter() - wall
@@ -141,18 +142,17 @@ def train(
                 on_progress(network, progress)
             every = max(1, (steps or 100 * LOGGED_STEPS) // LOGGED_STEPS)
             logged = (step + 1) % every == 0 or step == 0 or step + 1 == steps
-            for term in terms.values():
-                term.begin(logged)
             rate = learning_rate(recipe, progress)
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
-            logits = network(images)
+            context = observe(network, terms.values(), images, labels, logged)
+            logits = context.logits
             cross_entropy = F.cross_entropy(logits, labels)
             # Times 1, or plus a term times 0, would change bits: what has nothing to say is left out.
             loss = cross_entropy if kept == 1 else kept * cross_entropy
             for term in terms.values():
-                extra = term.loss()
+                extra = term.loss(context)
                 loss = loss if extra is None else loss + extra
             if not math.isfinite(value := float(loss.detach())):
                 raise Diverged(step, f"the loss was {value}")
@@ -222,7 +222,7 @@ def relative_cost(terms: dict[str, Any]) -> float:
     A term may have `passes`: by network, its forward and backward passes for each training image and the network's
     multiply-accumulates over the student's. A backward pass counts as two forward ones.
     """
-    extra: float = sum((f + 2 * b) * macs for t in terms.values() for f, b, macs in getattr(t, "passes", {}).values())
+    extra: float = sum((f + 2 * b) * macs for t in terms.values() for f, b, macs in t.passes.values())
     return 1 + extra / 3
 
 
@@ -231,7 +231,7 @@ def _charge(spent: Spent, terms: dict[str, Any], count: int) -> None:
     spent.backward["student"] = spent.backward.get("student", 0) + count
     spent.compute += relative_cost(terms) * count
     for term in terms.values():
-        for name, (forward, backward, _) in getattr(term, "passes", {}).items():
+        for name, (forward, backward, _) in term.passes.items():
             spent.forward[name] = spent.forward.get(name, 0) + forward * count
             spent.backward[name] = spent.backward.get(name, 0) + backward * count
 
@@ -244,8 +244,7 @@ def _state(
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
     for name, term in terms.items():
-        if hasattr(term, "state"):
-            tensors |= {f"term.{name}.{k}": v for k, v in term.state().items()}
+        tensors |= {f"term.{name}.{k}": v for k, v in term.state().items()}
     keep = ("images", "steps", "stages", "progress", "compute", "cpu", "wall", "forward", "backward", "log")
     return tensors, {"sums": sums, **{k: getattr(spent, k) for k in keep}}
 
@@ -272,9 +271,8 @@ def _restore(
             )
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     for name, term in terms.items():
-        if hasattr(term, "state"):
-            prefix = f"term.{name}."
-            term.restore({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        prefix = f"term.{name}."
+        term.restore({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
     sums: dict[str, float] = rest.pop("sums")
     for key, value in rest.items():
         setattr(spent, key, value)

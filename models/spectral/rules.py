@@ -11,17 +11,10 @@ import torch
 from torch import nn
 
 from lcrbench.errors import UserError
-from lcrbench.models import estimators
+from lcrbench.models.api import Estimator
 from lcrbench.models.binary import BinaryConv2d, input_levels
 
-SIGNS = (
-    estimators.SignIdentity,
-    estimators.SignClip,
-    estimators.SignEde,
-    estimators.SignPolynomial,
-    estimators.SignTent,
-    estimators.SignPower,
-)
+SIGNS = (Estimator,)
 
 ARGUMENTS = {
     "max_pool2d": ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
