@@ -23,7 +23,6 @@ class Options:
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the smallest of the classes' accuracies, with its Wilson interval over the images of that class."""
     right, labels = subject.outcomes["clean"], subject.test.labels
-    yield Measurement.of(
-        "worst_class",
-        min((stats.proportion(int(right[labels == k].sum()), int((labels == k).sum())) for k in sorted({*labels}))),
-    )
+    classes = [right[labels == k] for k in sorted({*labels})]
+    each = [stats.proportion(int(own.sum()), len(own)) for own in classes]
+    yield Measurement.of("worst_class", min(each, key=lambda interval: interval.value))
