@@ -79,6 +79,20 @@ def choose(text: str) -> Choice:
     return Choice(parts[0].name, method, regularizers)
 
 
+def backbone_text(text: str) -> str:
+    """Return a backbone as `topology` reads it, with those options alone that differ from their default.
+
+    Raises `UserError` as `topology` does.
+    """
+    name, options = topology(text)
+    return parse.write([parse.Part(name, parse.changed(options, _backbone_defaults(name)))])
+
+
+def _backbone_defaults(name: str) -> dict[str, Any]:
+    parameters = inspect.signature(registry.load("backbone", name).build).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
 def topology(text: str) -> tuple[str, dict[str, Any]]:
     """Return the name of the backbone that `text` names and all its options: `resnet18:shortcut=binary,convs=2`.
 
@@ -88,8 +102,7 @@ def topology(text: str) -> tuple[str, dict[str, Any]]:
     if len(parts) > 1:
         raise UserError(f"'{text}' is no backbone: nothing is added to one by '+'")
     (part,) = parts
-    parameters = inspect.signature(registry.load("backbone", part.name).build).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    defaults = _backbone_defaults(part.name)
     return part.name, defaults | parse.typed(part.name, part.options, defaults)
 
 

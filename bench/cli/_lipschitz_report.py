@@ -36,7 +36,8 @@ def about(found: Sequence[Network], labels: dict[str, str], source: str | None, 
         "| Network | Column | Data | Images | Clean accuracy |",
         "|:--|:--|:--|--:|--:|",
     ]
-    for name, record, subject in found:
+    for one in found:
+        name, record, test = one.name, one.record, len(one.dataset.test.labels)
         network, data, clean = name, Path(source or "fashion-mnist-10k").name, "not known"
         if record is not None:
             network = f"{record.spec.label}, seed {record.spec.seed}, run {record.run_id}"
@@ -45,7 +46,6 @@ def about(found: Sequence[Network], labels: dict[str, str], source: str | None, 
             accuracy = [m.value for m in record.measurements if Key.of(m) == CLEAN]
             clean = f"{accuracy[0]:.1%}" if accuracy else clean
         cells = map(escape_markdown, (network, labels[name], data))
-        test = len(subject.test.labels)
         lines.append(f"| {' | '.join(cells)} | {min(options.images, test)} of {test} | {clean} |")
     return [*lines, ""]
 

@@ -23,7 +23,7 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--method", "methods", multiple=True, help="Only this method; give it several times.")
 @click.option("--commit", help="Refuse runs that were not made from this commit, without changes.")
-@click.option("--any-source", is_flag=True, help="Accept runs that another version of lcrbench's source made.")
+@click.option("--any-source", is_flag=True, help="Accept runs that a different version of the code made.")
 @click.option("--junit", type=FILE, help="Also write the verdicts as JUnit XML.")
 @click.option("--json", "json_", type=FILE, help="Also write the verdicts as JSON.")
 @click.option("--markdown", type=FILE, help="Also write the verdicts as a Markdown table.")
@@ -45,14 +45,19 @@ def command(
 
     Exit codes: 0 no worse, 1 a regression, 2 not comparable or bad input, 3 undecided: run more seeds.
     """
-    from lcrbench.bench.records import env
+    from lcrbench.bench.records import source
     from lcrbench.bench.records.store import Store
     from lcrbench.reports import gate
 
     held = gate.load(against)
-    source = None if any_source else env.source_hash()
     verdicts = gate.check(
-        Store(candidate), held, methods=methods or None, endpoint=metric, margin=margin, commit=commit, source=source
+        Store(candidate),
+        held,
+        methods=methods or None,
+        endpoint=metric,
+        margin=margin,
+        commit=commit,
+        stale=None if any_source else source.stale,
     )
     for path, written in ((junit, gate.as_junit), (json_, gate.as_json), (markdown, gate.as_markdown)):
         if path is not None:

@@ -45,9 +45,10 @@ if TYPE_CHECKING:
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option(
     "--out",
-    help="Folder for figures, tables and the search's state; the records of runs lie in STORE/lipschitz in any case.  "
+    help="Folder for figures, tables and the search's state; what was measured of runs is kept in STORE in any case.  "
     "[default: STORE/lipschitz, without runs lcrbench-lipschitz]",
 )
+@click.option("--trust-plugins", is_flag=True, help="Run the code of import paths that a run's record names.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(
     runs: tuple[str, ...],
@@ -63,21 +64,22 @@ def command(
     also: tuple[str, ...],
     device: str,
     out: str | None,
+    trust_plugins: bool,
     quiet: bool,
 ) -> None:
     """Measure RUNS (ids, or their beginnings), and write curves, tables by figure and by layer, and records.
 
     What is found at each radius is stored at once: the same command goes on where an interrupted one stopped. A search that
     looks harder than the quick one is made after it, and networks whose order only one of them finds are 'not separated'.
-    The records of runs lie in STORE/lipschitz, and the next report of the store shows them. Figures and tables of an earlier
-    comparison in the same folder are replaced.
+    What was measured of runs is kept with their evaluation in STORE, and the next report shows it. Figures and tables of an
+    earlier comparison in the same folder are replaced.
     """
     from lcrbench.bench import device as devices
     from lcrbench.bench.cli import _lipschitz_report as texts
     from lcrbench.bench.lipschitz import measure
     from lcrbench.bench.lipschitz.options import preset as effort
     from lcrbench.bench.progress import bar
-    from lcrbench.bench.records.store import LIPSCHITZ
+    from lcrbench.bench.records.store import Store
     from lcrbench.reports import lipschitz as reports
 
     options = _options(effort(preset), l2, linf, images, seed)
@@ -86,23 +88,25 @@ def command(
         raise UserError("name a run (see `lcrbench list runs`), or a model with --model MODULE:FUNCTION")
     device = devices.choose(device)
     devices.prepare(device)
-    networks = measure.networks(runs, models, store, source, size, device)
-    folder = Path(out) if out else Path(store, LIPSCHITZ) if runs else Path("lcrbench-lipschitz")
+    networks = measure.networks(runs, models, store, source, size, device, trust_plugins=trust_plugins)
+    target = Store(store) if runs else None
+    folder = Path(out) if out else Path(store, "lipschitz") if runs else Path("lcrbench-lipschitz")
     efforts = options.efforts()
     what = f"searching {len(networks)} networks by {len(efforts)} efforts"
     measured = []
     with bar(len(networks) * sum(how.passes for how in efforts), what, quiet, unit="passes") as shown:
         try:
             for network in networks:
-                measured.append(measure.measure(network, options, metrics, folder, shown.tell, shown.advance))
-                if network.record is not None and source is None:
-                    measure.keep(measured[-1], options, store, device)
+                one = measure.measure(
+                    network, options, metrics, folder, target, device=device, tell=shown.tell, tick=shown.advance
+                )
+                measured.append(one)
         except KeyboardInterrupt:
             shown.tell("what was found so far is kept: the same command goes on from there")
             raise
     labels = measure.labels(networks)
     found = reports.of_networks(
-        [(labels[m.network.name], m.measurements, m.network.subject.by_image) for m in measured]
+        [(labels[m.network.name], m.measurements, m.by_image) for m in measured]
     )
     about = texts.about(networks, labels, source, options)
     for line in [*texts.lines(found), *texts.write(found, measured, about, folder)]:

@@ -32,15 +32,19 @@ def _entries(kind: str, store: str) -> list[tuple[str, str]]:
 
         return [(name, corruptions.group_of(name)) for name in corruptions.names("all")]
     if kind == "preset":
-        from lcrbench.bench.records import spec
+        from lcrbench.bench.records import grid
 
-        return list(spec.presets().items())
+        return list(grid.presets().items())
     if kind == "data":
         from lcrbench.bench import data
 
         return [*data.names().items(), ("PATH", "a folder or archive of images, or a folder of idx files")]
     if kind == "schema":
-        return [("record", "JSON Schema of record.json, for other programs to validate against")]
+        return [
+            ("training", "JSON Schema of a training's record.json, for other programs to validate against"),
+            ("evaluation", "the same of an evaluation's"),
+            ("record", "the same of a run as `lcrbench show run` prints it: a training and its evaluation, joined"),
+        ]
     if kind == "run":
         return _run_entries(store)
     from lcrbench import registry
@@ -49,7 +53,7 @@ def _entries(kind: str, store: str) -> list[tuple[str, str]]:
 
 
 def _run_entries(store: str) -> list[tuple[str, str]]:
-    from lcrbench.bench.records import env
+    from lcrbench.bench.records import source
     from lcrbench.bench.records.store import Damaged, Store
 
     found, rows = Store(store), []
@@ -59,7 +63,8 @@ def _run_entries(store: str) -> list[tuple[str, str]]:
         except Damaged as error:
             rows.append((run_id, f"damaged   {error}"))
             continue
-        stale = "" if record.provenance.source == env.source_hash() else "  (stale: made by other source)"
+        why = source.stale(record) if record.status == "finished" else ""
+        stale = f"  (stale: {why})" if why else ""
         spec = record.spec
         rows.append((run_id, f"{record.status:8}  {spec.label} seed {spec.seed} on {spec.data.name}{stale}"))
     return rows

@@ -42,7 +42,7 @@ from lcrbench.errors import UserError
     type=click.Choice(["refuse", "redo", "keep"]),
     default="refuse",
     show_default=True,
-    help="What to do with finished runs that other source made.",
+    help="What to do with what a different version of the code made.",
 )
 @click.option("--redo", is_flag=True, help="Set damaged runs aside and run them again.")
 @click.option("--save-every", type=float, default=60.0, show_default=True, help="Seconds between checkpoints.")
@@ -70,22 +70,30 @@ def command(
     save: give the same command again.
     """
     from lcrbench.bench import device as devices
-    from lcrbench.bench import runner, worker
-    from lcrbench.bench.records import env, spec
+    from lcrbench.bench import planning, runner
+    from lcrbench.bench.records import env, grid
+    from lcrbench.bench.records.budget import move_keys
+    from lcrbench.bench.records.store import Store
 
-    grid = spec.make_grid(_override(spec.read_grid(preset), given, assignments))
+    tables, notes = move_keys(_override(grid.read_grid(preset), given, assignments))
+    for note in notes:
+        click.echo(f"lcrbench: {note}", err=True)
+    wanted = grid.make_grid(tables)
     if only_plan:
-        for planned in runner.plan(grid, worker.load_data(grid.data)):
-            click.echo(f"{planned.run_id}  {planned.label} seed {planned.seed}")
+        jobs, dataset = runner.planned(wanted, Path(store), fresh=fresh, stale=stale)
+        there = Store(store) if Path(store).is_dir() else None
+        for job in jobs:
+            found = planning.lacking(there, job, dataset)
+            click.echo(f"{job.spec.run_id}  {job.spec.label} seed {job.spec.seed}: {found.text}")
         return
     chosen = devices.choose(device)
     # Without --fresh, which would make again what is finished by then.
     again = shlex.join(["lcrbench", *(a for a in sys.argv[1:] if a != "--fresh")])
     try:
         ids = runner.run(
-            grid,
+            wanted,
             Path(store),
-            workers=workers or devices.workers(chosen, grid.budget.unit),
+            workers=workers or devices.workers(chosen, wanted.budget.unit),
             device=chosen,
             command=env.command_line(),
             fresh=fresh,
@@ -102,8 +110,6 @@ def command(
             f"interrupted: what is finished or saved is kept in {store}; to go on: {again}{rest}"
         ) from None
     _report(store, out or str(Path(store, "reports", Path(preset).stem)), ids, quiet)
-    from lcrbench.bench.records.store import Store
-
     failed = [i for i in ids if Store(store).record(i).status == "failed"]
     if failed:
         raise Failed(f"{len(failed)} of {len(ids)} runs failed; the report says why")
@@ -113,10 +119,12 @@ def _override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[
     """Put what was given on the command line into a preset's tables."""
     import tomllib
 
+    from lcrbench.bench.records.budget import override
+
     places = {
         "source": "data.source", "size": "data.size", "train": "data.train", "test": "data.test",
         "backbone": "backbone", "methods": "methods", "seeds": "seeds", "images": "budget.images",
-        "batch": "budget.batch", "lr": "budget.lr", "corruptions": "evaluation.corruptions",
+        "batch": "recipe.batch", "lr": "recipe.lr", "corruptions": "evaluation.corruptions",
         "severities": "evaluation.severities",
     }  # fmt: skip
     values: dict[str, Any] = {}
@@ -138,6 +146,9 @@ def _override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[
             values[field.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             values[field.strip()] = value
+    chosen = {p.removeprefix("budget."): v for p, v in values.items() if p.startswith("budget.")}
+    if chosen and isinstance(tables.get("budget", {}), dict):
+        tables["budget"] = override(tables.get("budget", {}), chosen)
     for place, value in values.items():
         *path, last = place.split(".")
         table = tables

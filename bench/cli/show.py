@@ -25,11 +25,12 @@ def command(kind: str, name: str, ledger: bool, store: str) -> None:
     if kind == "run":
         _show_run(store, name, ledger)
     elif kind == "schema":
-        from lcrbench.bench.records.record import Record
+        from lcrbench.bench.records.record import Evaluation, Record, Training
 
-        if name != "record":
-            raise unknown("schema", name, ["record"])
-        click.echo(json.dumps(Record.model_json_schema(), indent=1))
+        schemas = {"record": Record, "training": Training, "evaluation": Evaluation}
+        if name not in schemas:
+            raise unknown("schema", name, schemas)
+        click.echo(json.dumps(schemas[name].model_json_schema(), indent=1))
     elif kind == "corruption":
         from lcrbench import corruptions
 
@@ -41,9 +42,9 @@ def command(kind: str, name: str, ledger: bool, store: str) -> None:
     elif kind == "preset":
         from importlib.resources import files
 
-        from lcrbench.bench.records import spec
+        from lcrbench.bench.records import grid
 
-        spec.read_grid(name)
+        grid.read_grid(name)
         click.echo((files("lcrbench.bench.presets") / f"{name}.toml").read_text(encoding="utf-8").rstrip())
     elif kind == "data":
         from lcrbench.bench import data
@@ -83,7 +84,8 @@ def _show_run(store: str, prefix: str, ledger: bool) -> None:
             rows |= {f"{key[:-1]} {i}": ", ".join(f"{k} {v}" for k, v in one.items()) for i, one in enumerate(value, 1)}
         else:
             rows |= {f"{key} {k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
-    rows |= {f"budget {k}": v for k, v in record.spec.budget.model_dump().items()}
+    rows |= {f"budget {k}": v for k, v in record.spec.budget.model_dump(exclude_none=True).items()}
+    rows |= {f"recipe {k}": v for k, v in record.spec.recipe.model_dump().items()}
     for key, value in rows.items():
         if isinstance(value, dict):
             value = ", ".join(f"{v:.1f} s {k}" for k, v in value.items())

@@ -24,7 +24,7 @@ from torch import nn
 from lcrbench.bench.data import Dataset
 from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.record import Seconds, Taught
-from lcrbench.bench.records.spec import RunSpec
+from lcrbench.bench.records.spec import TrainSpec
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.training.checkpoint import Checkpoint, seal, unseal
 from lcrbench.bench.training.loop import Diverged, train
@@ -55,7 +55,7 @@ def guide(regularizers: dict[str, Any], teachers: dict[str, nn.Module]) -> dict[
 
 def taught(
     text: str,
-    spec: RunSpec,
+    spec: TrainSpec,
     budget: Budget,
     dataset: Dataset,
     checkpoint: Checkpoint,
@@ -69,7 +69,7 @@ def taught(
     """
     choice = networks.choose(text)
     facts = {
-        "data": spec.data.sha256,
+        "data": spec.data.facts,
         "backbone": spec.backbone,
         "method": {"name": choice.name, **asdict(choice.method)},
         "budget": budget.model_dump(mode="json"),
