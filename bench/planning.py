@@ -12,7 +12,7 @@ import torch
 from lcrbench import corruptions, registry
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation import run as evaluation
-from lcrbench.bench.records.budget import AMOUNT
+from lcrbench.bench.records.budget import AMOUNT, Recipe
 from lcrbench.bench.records.spec import (
     Cell,
     Grid,
@@ -25,8 +25,9 @@ from lcrbench.bench.records.spec import (
 )
 from lcrbench.bench.records.spec import Evaluation as Shown
 from lcrbench.bench.records.store import Store
-from lcrbench.bench.training.parts import check as check_recipe
+from lcrbench.bench.training import parts
 from lcrbench.bench.training.run import allot
+from lcrbench.bench.training.stream import held_out
 from lcrbench.bench.worker import Job, current, known, stale_training
 from lcrbench.errors import UserError, unknown
 from lcrbench.models import network, parse
@@ -47,7 +48,8 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
     shown = grid.evaluation.model_copy(update={"corruptions": expand(grid.evaluation.corruptions)})
     protocol = evaluation.protocol_of(dataset, grid.data.size, shown)
     metrics = {name: metric_options(name, given) for name, given in grid.metrics.items()}
-    check_recipe(grid.recipe)
+    recipe = parts.settled(grid.recipe)
+    held_out(dataset.train.labels, recipe.validation)
     backbone = network.backbone_text(grid.backbone)
     chosen: dict[str, network.Choice] = {}
     for text in grid.methods:
@@ -55,7 +57,7 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
         if choice.label in chosen:
             raise UserError(f"the method '{choice.label}' is named twice")
         chosen[choice.label] = choice
-        _check_fit(text, choice, grid, dataset)
+        _check_fit(text, choice, grid, recipe, dataset)
     if len(set(grid.seeds)) != len(grid.seeds):
         raise UserError(f"a seed is named twice: {', '.join(map(str, grid.seeds))}")
     return [
@@ -64,7 +66,7 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
                 data=data,
                 backbone=backbone,
                 method=method_id(choice),
-                recipe=grid.recipe,
+                recipe=recipe,
                 budget=grid.budget,
                 seed=seed,
             ),
@@ -86,7 +88,7 @@ def method_id(choice: network.Choice) -> MethodId:
     )
 
 
-def _check_fit(text: str, choice: network.Choice, grid: Grid, dataset: Dataset) -> None:
+def _check_fit(text: str, choice: network.Choice, grid: Grid, recipe: Recipe, dataset: Dataset) -> None:
     """Raise `UserError` if a method, its regularizers, the backbone and the budget do not fit one another."""
     # Shapes alone: no weights are made for a network that is thrown away.
     with torch.device("meta"):
@@ -100,7 +102,7 @@ def _check_fit(text: str, choice: network.Choice, grid: Grid, dataset: Dataset) 
     if sum(term.replaces for term in terms.values()) > 1:
         raise UserError(f"'{text}' takes more than the whole of the cross-entropy away: lower a weight")
     try:
-        allot(grid.budget, grid.recipe, len(dataset.train.labels), choice, terms)
+        allot(grid.budget, recipe, len(dataset.train.labels), choice, terms)
     except ValueError as error:
         raise UserError(f"budget.{AMOUNT[grid.budget.unit]}: '{text}' does not fit: {error}") from error
 
@@ -156,7 +158,13 @@ def expand(named: Sequence[str]) -> tuple[str, ...]:
 
     Raises `UserError` for a name that is neither.
     """
-    return tuple(corruptions.expand(named))
+    out: dict[str, None] = {}
+    for name in named:
+        known, groups = corruptions.names("all"), ["common", "all", *corruptions.groups()]
+        if name not in known and name not in groups:
+            raise unknown("corruption", name, [*known, *groups])
+        out |= dict.fromkeys([name] if name in known else corruptions.names(name))
+    return tuple(out)
 
 
 def shown_of(corruption_names: Sequence[str], severities: Sequence[int], seed: int, block: int) -> Shown:

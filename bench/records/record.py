@@ -49,6 +49,7 @@ class Taught(Frozen):
     images: int
     steps: int
     weights_sha256: str
+    validation: int = Field(0, description="validation images through it, for selection = 'best'")
 
 
 class Ledger(Frozen):

@@ -241,7 +241,7 @@ def evaluation_id(subject: Subject, protocol: Protocol) -> str:
     return content_id("evaluation", {"subject": subject.facts, "look": protocol.look})
 
 
-class DataId(NamedTuple):
+class DataId(Frozen):
     """The data of a run as reports name it."""
 
     name: str
@@ -278,7 +278,14 @@ class RunSpec(Frozen):
     def data(self) -> DataId:
         """Return the data of training and evaluation in one."""
         train, test = self.training.data, self.protocol.test
-        return DataId(test.name, test.sha256, test.size, test.classes, train.images, test.count)
+        return DataId(
+            name=test.name,
+            sha256=test.sha256,
+            size=test.size,
+            classes=test.classes,
+            train=train.images,
+            test=test.count,
+        )
 
     @property
     def evaluation(self) -> Evaluation:

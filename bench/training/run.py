@@ -22,22 +22,21 @@ from lcrbench.bench.records.record import Ledger, Phase, Provenance, Seconds, So
 from lcrbench.bench.records.spec import Subject, TrainSpec
 from lcrbench.bench.records.store import LOG, PACKED, WEIGHTS
 from lcrbench.bench.seeds import derive
-from lcrbench.bench.training import teacher
+from lcrbench.bench.training import parts, teacher
 from lcrbench.bench.training.checkpoint import Checkpoint
-from lcrbench.bench.training.loop import relative_cost, train
+from lcrbench.bench.training.loop import train
+from lcrbench.bench.training.spent import relative_cost
 from lcrbench.models import network as networks
 from lcrbench.models import packed, parse
 
 
 def scope(spec: TrainSpec) -> Source:
     """Return the code that a training's weights depend on: the loop, and what the spec names."""
-    recipe = spec.recipe
-    named = [("optimizer", recipe.optimizer), ("schedule", recipe.schedule), ("transform", recipe.augmentation)]
-    parts = [registry.module_name(kind, parse.read(text)[0].name) for kind, text in named]
+    named = [type(part).__module__ for part in vars(parts.load(spec.recipe)).values()]
     teachers = teacher.needed(networks.choose(spec.method.text).regularizers.values())
-    parts += [registry.module_name("method", parse.read(text)[0].name) for text in teachers]
+    named += [registry.module_name("method", parse.read(text)[0].name) for text in teachers]
     loop = ["lcrbench.bench.training.loop", *(["lcrbench.bench.training.teacher"] if teachers else [])]
-    return source.closure((*loop, *modules_of(spec), *parts))
+    return source.closure((*loop, *modules_of(spec), *named))
 
 
 def allot(
@@ -46,7 +45,7 @@ def allot(
     """Return what each teacher's training may spend, and the network's own; raises `ValueError` if it is too little."""
     teachers = teacher.needed(choice.regularizers.values())
     stages = max(1, len(choice.method.stages))
-    return budgets.allot(budget, recipe, n_train, cost=relative_cost(terms), teachers=len(teachers), stages=stages)
+    return budgets.allot(budget, recipe, n_train, cost=relative_cost(terms.values()), teachers=len(teachers), stages=stages)
 
 
 def budget_class(stages: Sequence[str], teachers: Sequence[str]) -> str:
@@ -126,6 +125,8 @@ def trained(
     for one in learned:
         spent.forward[f"training {one.method} as a teacher"] = one.images
         spent.backward[f"training {one.method} as a teacher"] = one.images
+        if one.validation:
+            spent.forward["validation"] = spent.forward.get("validation", 0) + one.validation
 
     model = describe(network, choice, spec, dataset.test)
     weights = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()})
