@@ -125,6 +125,8 @@ def _store(store: str) -> Iterator[Check]:
     if not os.access(path, os.W_OK):
         yield Check(False, f"the store {store} cannot be written: change its permissions, or name another with --store")
     if counts["stale"]:
-        yield Check(True, "stale runs were made by a different version of the code: `lcrbench run --stale redo` makes them again")
+        yield Check(
+            True, "stale runs were made by a different version of the code: `lcrbench run --stale redo` runs them again"
+        )
     free = shutil.disk_usage(path).free / 1e9
     yield Check(free > 1, f"{free:.1f} GB free for the store")
