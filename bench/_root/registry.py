@@ -23,6 +23,7 @@ PACKAGES = {
     "backbone": "lcrbench.models.backbones",
     "metric": "lcrbench.bench.metrics",
     "source": "lcrbench.bench.data.sources",
+    "corruption": "lcrbench.corruptions.functions",
 }
 
 
