@@ -158,13 +158,7 @@ def expand(named: Sequence[str]) -> tuple[str, ...]:
 
     Raises `UserError` for a name that is neither.
     """
-    out: dict[str, None] = {}
-    for name in named:
-        known, groups = corruptions.names("all"), ["common", "all", *corruptions.groups()]
-        if name not in known and name not in groups:
-            raise unknown("corruption", name, [*known, *groups])
-        out |= dict.fromkeys([name] if name in known else corruptions.names(name))
-    return tuple(out)
+    return corruptions.expand(named)
 
 
 def shown_of(corruption_names: Sequence[str], severities: Sequence[int], seed: int, block: int) -> Shown:

@@ -1,4 +1,4 @@
-"""The nineteen corruptions of ImageNet-C and CIFAR-C, faithful, deterministic and fast.
+"""The nineteen corruptions of ImageNet-C and CIFAR-C, faithful, deterministic and fast; and others by their names.
 
     from lcrbench.corruptions import corrupt, names
 
@@ -6,9 +6,9 @@
     for name in names("common"):
         ...
 
-`images` are uint8 arrays, (N, H, W, 3) or (N, H, W). The severity constants are those of the scripts that made
-CIFAR-10-C (32 px), Tiny-ImageNet-C (64 px) and ImageNet-C (224 px); by default the set of the nearest size is taken,
-and `provenance` names it.
+`images` are uint8 arrays, (N, H, W, 3), (N, H, W) or, for one image, (H, W, 3). The severity constants are those of
+the scripts that made CIFAR-10-C (32 px), Tiny-ImageNet-C (64 px) and ImageNet-C (224 px); by default the set of the
+nearest size is taken, and `provenance` names it.
 
 Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", arXiv
 1903.12261.
@@ -16,6 +16,18 @@ Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corr
 
 from __future__ import annotations
 
-from lcrbench.corruptions.engine import constants_for, corrupt, group_of, groups, names, parameters, provenance
+from lcrbench.corruption_names import names
+from lcrbench.corruptions.engine import constants_for, corrupt, parameters, provenance
+from lcrbench.corruptions.registered import expand, group_of, groups, others
 
-__all__ = ["constants_for", "corrupt", "group_of", "groups", "names", "parameters", "provenance"]
+__all__ = [
+    "constants_for",
+    "corrupt",
+    "expand",
+    "group_of",
+    "groups",
+    "names",
+    "others",
+    "parameters",
+    "provenance",
+]

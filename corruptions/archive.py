@@ -12,50 +12,25 @@ first read. A file that is cut off, reordered or of the wrong kind raises `UserE
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lcrbench.corruptions.engine import SEVERITIES, _check_severity, groups, names
+from lcrbench.corruption_names import GROUPS, SEVERITIES, names
+from lcrbench.corruptions.engine import check_severity
+from lcrbench.corruptions.members import Member, in_tars, map_npy, tree_digest, whole
 from lcrbench.errors import UserError, unknown
+from lcrbench.images import decode, natural
 
 MANIFEST = "manifest.json"
 Progress = Callable[[int, int, str], None]
 Layout = Literal["npy", "tree"]
-
-
-class Member(NamedTuple):
-    """A file, or the part of a .tar that holds one."""
-
-    path: Path
-    offset: int
-    size: int
-
-    def read(self) -> bytes:
-        """Return the bytes."""
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            return file.read(self.size)
-
-    def digest(self, algorithm: str) -> str:
-        """Return the hash of the bytes in hexadecimal, read in blocks."""
-        digest = hashlib.new(algorithm, usedforsecurity=False)
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            left = self.size
-            while left and (block := file.read(min(left, 1 << 20))):
-                digest.update(block)
-                left -= len(block)
-        return digest.hexdigest()
 
 
 @lru_cache(maxsize=1)
@@ -93,7 +68,7 @@ class Archive:
 
     `name` is that of the published benchmark, or of the data set in the manifest; `verified` says whether there are
     hashes to compare with. `corruptions` lists what it holds, in the order of the paper. `classes` are the class
-    folders of a tree.
+    folders of a tree, in natural order ("2" before "10"), as data sources number them.
     """
 
     path: Path
@@ -118,7 +93,7 @@ class Archive:
         order. A .npy slice is a read-only memory map unless `indices` are given. Raises `UserError` for what is missing
         or damaged.
         """
-        _check_severity(severity)
+        check_severity(severity)
         if name not in self.corruptions:
             raise unknown(f"corruption in {self.path.name}", name, self.corruptions)
         if self.layout == "npy":
@@ -178,7 +153,7 @@ class Archive:
         return np.ascontiguousarray(part[chosen]), self.labels[chosen]
 
     def _cell(self, cell: str) -> list[tuple[str, Member]]:
-        """Return the image files of a cell "corruption/severity", sorted by class and name."""
+        """Return the image files of a cell "corruption/severity", in the order of their hash: as plain text."""
         name = cell.partition("/")[0]
         prefix = f"{self._prefix.get(name, '')}{cell}/"
         if self._members:
@@ -195,7 +170,9 @@ class Archive:
         cell = f"{name}/{severity}"
         self._verify(cell)
         number = {label: k for k, label in enumerate(classes)}
-        files = [(key, member) for key, member in self._cell(cell) if key.partition("/")[0] in number]
+        # The order in which data sources return the images of class folders.
+        cell_files = sorted(self._cell(cell), key=lambda entry: natural(tuple(entry[0].split("/"))))
+        files = [(key, member) for key, member in cell_files if key.partition("/")[0] in number]
         missing = set(classes) - {key.partition("/")[0] for key, _ in files}
         if missing:
             raise UserError(
@@ -206,7 +183,7 @@ class Archive:
         if indices is not None:
             chosen = np.asarray(indices)
             files, labels = [files[k] for k in chosen.tolist()], labels[chosen]
-        images = [_decode(member, f"{cell}/{key}", self.path) for key, member in files]
+        images = [decode(member.read(), f"'{cell}/{key}' in '{self.path}'") for key, member in files]
         shapes = {image.shape for image in images}
         if len(shapes) > 1:
             raise UserError(f"'{cell}' in '{self.path}' holds images of different sizes: {sorted(shapes)[:3]}")
@@ -222,34 +199,11 @@ def open_archive(path: str | Path) -> Archive:
     if not root.exists():
         raise UserError(f"there is no folder or file '{root}'")
     tars = [root] if root.is_file() else sorted(root.glob("*.tar"))
-    members = _tar_members(tars) if tars else {f.name: _member(f) for f in root.glob("*.npy")}
+    members = in_tars(tars, MANIFEST) if tars else {f.name: whole(f) for f in root.glob("*.npy")}
     manifest = _read_manifest(root, members)
     if any(name.endswith(".npy") for name in members):
         return _open_npy(root, members, manifest)
     return _open_tree(root, members, manifest)
-
-
-def _member(file: Path) -> Member:
-    return Member(file, 0, file.stat().st_size)
-
-
-def _tar_members(tars: list[Path]) -> dict[str, Member]:
-    """Return the files of the .tar archives by their path, without the folders that all of them share."""
-    found: dict[str, Member] = {}
-    for tar in tars:
-        try:
-            with tarfile.open(tar, "r:") as opened:
-                for info in opened:
-                    if info.isfile():
-                        found[info.name.removeprefix("./")] = Member(tar, info.offset_data, info.size)
-        except (tarfile.TarError, EOFError) as error:
-            raise UserError(f"'{tar}' is not a readable .tar, or is cut off: {error}") from error
-        size = tar.stat().st_size
-        for name, member in found.items():
-            if member.path == tar and member.offset + member.size > size:
-                raise UserError(f"'{tar}' is cut off within '{name}': download it again")
-    flat = {name.rpartition("/")[2]: member for name, member in found.items() if name.endswith((".npy", MANIFEST))}
-    return flat if any(name.endswith(".npy") for name in flat) else found
 
 
 def _read_manifest(root: Path, members: dict[str, Member]) -> dict[str, Any] | None:
@@ -257,13 +211,19 @@ def _read_manifest(root: Path, members: dict[str, Member]) -> dict[str, Any] | N
     if inside is None:
         if root.is_file() or not (root / MANIFEST).is_file():
             return None
-        inside = _member(root / MANIFEST)
+        inside = whole(root / MANIFEST)
     try:
         loaded: dict[str, Any] = json.loads(inside.read())
         loaded["files"].items()
     except (ValueError, KeyError, AttributeError) as error:
         raise UserError(f"the {MANIFEST} of '{root}' cannot be read: {error}") from error
     return loaded
+
+
+def _expected(manifest: dict[str, Any] | None) -> list[str]:
+    """Return the corruptions that an archive may hold: the nineteen, and those from outside that its manifest names."""
+    written = [file.partition("/")[0].removesuffix(".npy") for file in (manifest or {"files": {}})["files"]]
+    return list(dict.fromkeys([*names("all"), *(name for name in written if name != "labels")]))
 
 
 def _open_npy(root: Path, members: dict[str, Member], manifest: dict[str, Any] | None) -> Archive:
@@ -291,7 +251,7 @@ def _open_npy(root: Path, members: dict[str, Member], manifest: dict[str, Any] |
         raise UserError(
             f"the labels in '{root}' differ between severities: the files are reordered, or not in CIFAR-10-C's format"
         )
-    found = tuple(corruption for corruption in names("all") if f"{corruption}.npy" in members)
+    found = tuple(corruption for corruption in _expected(manifest) if f"{corruption}.npy" in members)
     if not found:
         raise UserError(f"'{root}' holds no corruption: expected files such as fog.npy")
     archive = Archive(root, "npy", name, found, (), bool(hashes), manifest, members, hashes)
@@ -301,7 +261,7 @@ def _open_npy(root: Path, members: dict[str, Member], manifest: dict[str, Any] |
 
 
 def _open_tree(root: Path, members: dict[str, Member], manifest: dict[str, Any] | None) -> Archive:
-    wanted = names("all")
+    wanted = _expected(manifest)
     prefix: dict[str, str] = {}
     cells: dict[str, set[str]] = {}
     if members:
@@ -314,7 +274,7 @@ def _open_tree(root: Path, members: dict[str, Member], manifest: dict[str, Any] 
                     break
     else:
         for name in wanted:
-            for group in ["", *(f"{g}/" for g in groups())]:
+            for group in ["", *(f"{g}/" for g in GROUPS)]:
                 if (root / group / name).is_dir():
                     prefix[name] = group
                     for severity in SEVERITIES:
@@ -335,46 +295,7 @@ def _open_tree(root: Path, members: dict[str, Member], manifest: dict[str, Any] 
         )
     # The frost of the first Tiny-ImageNet-C has 1,000 class folders where all others have 200: what all share is what
     # counts.
-    classes = sorted(set.intersection(*(c for c in cells.values() if c)))
+    classes = sorted(set.intersection(*(c for c in cells.values() if c)), key=lambda label: natural((label,)))
     hashes = {cell: ("sha256", str(e["sha256"])) for cell, e in manifest["files"].items()} if manifest else {}
     name = str(manifest.get("data", {}).get("name", root.stem)) if manifest else root.stem
     return Archive(root, "tree", name, found, tuple(classes), bool(hashes), manifest, members, hashes, _prefix=prefix)
-
-
-def map_npy(member: Member, name: str, root: Path) -> NDArray[Any]:
-    """Return a .npy file, or one inside a .tar, as a read-only memory map."""
-    with member.path.open("rb") as file:
-        file.seek(member.offset)
-        try:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(file)
-        except ValueError as error:
-            raise UserError(f"'{name}' in '{root}' is not a .npy file: {error}") from error
-        start = file.tell()
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if dtype.hasobject or fortran:
-        raise UserError(f"'{name}' in '{root}' is not a plain array of images")
-    if start + size > member.offset + member.size:
-        raise UserError(
-            f"'{name}' in '{root}' is cut off: {member.size} bytes instead of {start - member.offset + size}"
-        )
-    return np.memmap(member.path, dtype, "r", start, shape)
-
-
-def tree_digest(files: Iterator[tuple[str, bytes]]) -> str:
-    """Return the sha256 of a cell's files: names and contents, in the given order."""
-    digest = hashlib.sha256()
-    for name, content in files:
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
-
-
-def _decode(member: Member, name: str, root: Path) -> NDArray[np.uint8]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(member.read())) as image:
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise UserError(f"'{name}' in '{root}' is not a readable image: {error}") from error

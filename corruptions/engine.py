@@ -1,4 +1,4 @@
-"""`corrupt`: checks a request, finds the corruption and its row of constants, and shares the pictures among threads.
+"""`corrupt`: checks a request, finds the corruption and its row of constants, and divides the pictures among threads.
 
 This module is what `import lcrbench.corruptions` costs: numba and OpenCV are imported by the first call of `corrupt`.
 """
@@ -6,61 +6,33 @@ This module is what `import lcrbench.corruptions` costs: numba and OpenCV are im
 from __future__ import annotations
 
 import functools
-import importlib
 import itertools
 import json
 import math
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lcrbench.corruption_names import SEVERITIES
+from lcrbench.corruptions.draws import Draws, derive_key
+from lcrbench.corruptions.registered import find, is_ours, origin
 from lcrbench.errors import UserError, unknown
 from lcrbench.versions import installed
 
-SEVERITIES = (1, 2, 3, 4, 5)
 BLOCK_BYTES = 16 << 20
 OPTIONS = {"motion_blur": ("angle",), "frost": ("pictures",)}
 
 
 @functools.lru_cache(maxsize=1)
-def _registry() -> dict[str, Any]:
-    """Return constants.json: the groups, the names of the constants, and their values."""
+def _table() -> dict[str, Any]:
+    """Return constants.json: the names of the constants, and their values."""
     loaded: dict[str, Any] = json.loads(Path(__file__).with_name("constants.json").read_text(encoding="utf-8"))
     return loaded
-
-
-def groups() -> list[str]:
-    """Return the groups of corruptions; each is a module of this package."""
-    return list(_registry()["groups"])
-
-
-def names(group: str = "common") -> list[str]:
-    """Return the corruptions of a group, in the order of the paper.
-
-    `group` is "common" (the 15 that mCE averages), "extra" (the 4 for validation), "all", or one of noise, blur,
-    weather, digital. Raises `UserError` for any other.
-    """
-    table: dict[str, list[str]] = _registry()["groups"]
-    if group == "all":
-        return [name for members in table.values() for name in members]
-    if group == "common":
-        return [name for key, members in table.items() if key != "extra" for name in members]
-    if group not in table:
-        raise unknown("group of corruptions", group, ["common", "all", *table])
-    return list(table[group])
-
-
-def group_of(name: str) -> str:
-    """Return the group of a corruption. Raises `UserError` if there is no such corruption."""
-    for group, members in _registry()["groups"].items():
-        if name in members:
-            return str(group)
-    raise unknown("corruption", name, names("all"))
 
 
 def constants_for(height: int, width: int) -> str:
@@ -70,32 +42,36 @@ def constants_for(height: int, width: int) -> str:
     ('cifar', 'tiny', 'imagenet')
     """
     side = math.sqrt(height * width)
-    sizes: dict[str, float] = {key: float(entry["size"]) for key, entry in _registry()["constants"].items()}
+    sizes: dict[str, float] = {key: float(entry["size"]) for key, entry in _table()["constants"].items()}
     return min(sizes, key=lambda key: abs(math.log(side / sizes[key])))
 
 
 def parameters(name: str, severity: int, constants: str) -> dict[str, Any]:
     """Return the severity constants of a corruption by name, as the official script has them.
 
+    A corruption from outside has the same constants at every size, or states none.
+
     >>> parameters("gaussian_noise", 3, "cifar")
     {'scale': 0.08}
     """
-    group_of(name)
-    _check_severity(severity)
-    table = _registry()["constants"]
+    check_severity(severity)
+    table = _table()["constants"]
     if constants not in table:
         raise unknown("set of constants", constants, table)
+    if not is_ours(name):
+        return find(name).row(severity)
     row = table[constants]["severity"][name][severity - 1]
-    keys = _registry()["parameters"][name]
+    keys = _table()["parameters"][name]
     return {keys[0]: row} if name == "zoom_blur" else dict(zip(keys, row, strict=True))
 
 
 def frost_sha256() -> dict[str, str]:
     """Return the sha256 of each frost picture that is drawn."""
-    return dict(_registry()["frost_sha256"])
+    return dict(_table()["frost_sha256"])
 
 
-def _check_severity(severity: int) -> int:
+def check_severity(severity: int) -> int:
+    """Return the severity as an int. Raises `UserError` if it is none of 1 to 5."""
     try:
         value = operator.index(severity)
     except TypeError:
@@ -110,10 +86,18 @@ def _check_images(images: Any) -> NDArray[np.uint8]:
         found = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
         raise UserError(f"images must be a numpy array of uint8 (gray levels 0..255), not {found}")
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
-        raise UserError(f"images must have the shape (N, H, W, 3) or (N, H, W), not {images.shape}")
-    if min(images.shape[1:3]) < 8:
-        raise UserError(f"images must be at least 8 x 8 pixels, not {images.shape[1]} x {images.shape[2]}")
+        raise UserError(
+            f"images must have the shape (N, H, W, 3), (N, H, W) or, for one, (H, W, 3), not {images.shape}"
+        )
+    height, width = images.shape[:2] if _is_one(images) else images.shape[1:3]
+    if min(height, width) < 8:
+        raise UserError(f"images must be at least 8 x 8 pixels, not {height} x {width}")
     return images
+
+
+def _is_one(images: NDArray[np.uint8]) -> bool:
+    """Tell one RGB image, (H, W, 3), from gray images (N, H, W), which are wider than 3 pixels."""
+    return images.ndim == 3 and images.shape[2] == 3
 
 
 def _check_indices(indices: ArrayLike | None, count: int) -> NDArray[np.int64]:
@@ -144,35 +128,37 @@ def corrupt(
     """Return corrupted copies of the images.
 
     Args:
-        images: (N, H, W, 3) RGB or (N, H, W) gray, uint8; not modified.
-        name: a corruption of `names("all")`.
+        images: (N, H, W, 3) RGB, (N, H, W) gray, or one image (H, W, 3); uint8; not modified.
+        name: a corruption of `names("all")`, such as "fog"; `imagecorruptions:fog`, the slow one of that package; or a
+            corruption from outside, by the name of its entry point or by its import path (see
+            `lcrbench.corruptions.functions`).
         severity: 1 (mildest) to 5.
         seed: any integer; a new seed gives new draws.
-        indices: (N,) the images' numbers in their data set; default 0..N-1. An image's result depends on (seed, stream,
-        name,
-            severity, index) alone, so give them when you corrupt a data set by batches.
+        indices: (N,) the images' numbers in their data set, one number for one image; default 0..N-1. An image's result
+            depends on (seed, stream, name, severity, index) alone, so give them when you corrupt a data set by batches.
         stream: the name of the data set, so that two data sets do not share their draws.
         constants: "cifar", "tiny" or "imagenet"; default: the set of the nearest image size.
         threads: how many threads share the images (the GIL is released); the result does not depend on it.
         options: `angle` for motion_blur (degrees: one number, or one an image, in place of the random one) and
-        `pictures` for
-            frost (a folder with the official frost pictures, in place of the installed ones).
+            `pictures` for frost (a folder with the official frost pictures, in place of the installed ones).
 
     Returns:
         An array of the images' shape, uint8. The cast from real gray levels is truncation, as in the official scripts.
 
     Raises:
         UserError: for images of another type or shape, an unknown name, a severity outside 1..5, an unknown set of
-        constants or
-            option, or missing frost pictures.
+            constants or option, missing frost pictures, or a corruption from outside that breaks its contract.
     """
-    group = group_of(name)
-    severity = _check_severity(severity)
+    severity = check_severity(severity)
     images = _check_images(images)
+    if _is_one(images):
+        one = None if indices is None else np.reshape(np.asarray(indices), -1)
+        settings: dict[str, Any] = {"seed": seed, "stream": stream, "constants": constants, **options}
+        return corrupt(images[None], name, severity, indices=one, **settings).reshape(images.shape)
     count, height, width = images.shape[:3]
     index = _check_indices(indices, count)
+    entry = find(name)
     row = parameters(name, severity, constants or constants_for(height, width))
-    arguments = row["zoom_factors"] if name == "zoom_blur" else list(row.values())
     for option, value in options.items():
         if option not in OPTIONS.get(name, ()):
             raise unknown(f"option of {name}", option, OPTIONS.get(name, ()))
@@ -181,21 +167,23 @@ def corrupt(
     if count == 0:
         return images.copy()
 
-    from lcrbench.corruptions.philox import Draws, derive_key
-
-    apply: Callable[..., None] = getattr(importlib.import_module(f"lcrbench.corruptions.{group}"), name)
     key = derive_key(seed, stream, name, severity)
     source = np.ascontiguousarray(images).reshape(count, height, width, -1)
     result = np.empty_like(source)
+    arguments = row["zoom_factors"] if name == "zoom_blur" else list(row.values())
 
     def work(first: int, last: int) -> None:
         block = source[first:last]
         if not block.flags.writeable:
             block = block.copy()  # numba would compile every kernel once more for read-only arrays
+        draws = Draws(key, index[first:last])
+        if not is_ours(name):
+            entry.run(block, result[first:last], draws, severity)
+            return
         part = {option: v[first:last] if isinstance(v, np.ndarray) else v for option, v in options.items()}
-        apply(block, result[first:last], Draws(key, index[first:last]), *arguments, **part)
+        entry.module.into(block, result[first:last], draws, *arguments, **part)
 
-    workers = max(1, min(int(threads), count))
+    workers = max(1, min(int(threads), count)) if entry.threads else 1
     # Several blocks a thread, so that a slow core does not keep the others waiting; 16 MB at most, so that scratch
     # space is bounded.
     size = min(max(1, BLOCK_BYTES // source[0].nbytes), count if workers == 1 else -(-count // (4 * workers)))
@@ -219,27 +207,29 @@ def _check_angle(angle: ArrayLike, count: int) -> NDArray[np.float64]:
     return np.broadcast_to(degrees, (count,)).copy()
 
 
-def provenance(height: int, width: int, constants: str | None = None) -> dict[str, Any]:
-    """Return what a record must say about the corruptions of a data set of height x width images.
+def provenance(height: int, width: int, constants: str | None = None, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a record must say about the corruptions `names` of a data set of height x width images.
 
-    `constants` names the set that was used and `native_size` the size that it was made for; `versions` lists the
-    libraries that touch pixels; `machine_dependent` lists the corruptions whose bits are promised only for the same
-    versions, with the reason.
+    `constants` names the set that was used and `native_size` the size that it was made for. `versions` lists the
+    libraries that touch pixels. `machine_dependent` lists the corruptions whose bits are promised only for the same
+    versions, with the reason. `outside` holds the module and the versions of each corruption that is none of the nineteen.
     """
     chosen = constants or constants_for(height, width)
-    table = _registry()["constants"]
+    table = _table()["constants"]
     if chosen not in table:
         raise unknown("set of constants", chosen, table)
     native = int(table[chosen]["size"])
+    outside = {name: origin(name) for name in names if not is_ours(name)}
     return {
         "scheme": "lcrbench-1 (Philox4x32-10)",
         "constants": chosen,
-        "constants_source": f"{_registry()['source'].partition(',')[0]} {table[chosen]['script']}",
+        "constants_source": f"{_table()['source'].partition(',')[0]} {table[chosen]['script']}",
         "native_size": native,
         "exact_size": height == width == native,
         "frost_pictures": "imagecorruptions",
         "versions": {package: installed(package) for package in ("numpy", "numba", "opencv-python", "pillow")},
         "machine_dependent": dict(MACHINE_DEPENDENT),
+        **({"outside": outside} if outside else {}),
     }
 
 

@@ -20,8 +20,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench.corruptions.archive import MANIFEST, Layout, Progress, tree_digest
-from lcrbench.corruptions.engine import MACHINE_DEPENDENT, SEVERITIES, corrupt, group_of, provenance
+from lcrbench.corruption_names import SEVERITIES
+from lcrbench.corruptions.archive import MANIFEST, Layout, Progress
+from lcrbench.corruptions.engine import MACHINE_DEPENDENT, corrupt, provenance
+from lcrbench.corruptions.members import tree_digest
+from lcrbench.corruptions.registered import find
 from lcrbench.errors import UserError
 
 FORMAT = 1
@@ -61,7 +64,7 @@ def write(
     """
     folder = Path(out)
     for name in names:
-        group_of(name)
+        find(name)
     if not names:
         raise UserError("no corruption is named: name some, or a group such as 'common'")
     if layout == "tree" and len(classes) <= int(labels.max(initial=-1)):
@@ -74,7 +77,7 @@ def write(
         "data": {**(data or {}), "images": len(images), "height": height, "width": width, "images_sha256": source},
         "seed": seed,
         "stream": stream,
-        "provenance": provenance(height, width, constants),
+        "provenance": provenance(height, width, constants, names),
     }
     manifest = _begin(folder, spec)
     total = len(names) * 5 * len(images)
@@ -140,8 +143,10 @@ def _note(folder: Path, manifest: dict[str, Any], name: str, digest: str) -> Non
     entry: dict[str, Any] = {"sha256": digest}
     if (folder / name).is_file():
         entry["bytes"] = (folder / name).stat().st_size
-    if kind in MACHINE_DEPENDENT or manifest["layout"] == "tree":
+    if manifest["layout"] == "tree" or kind in MACHINE_DEPENDENT:
         entry["depends_on"] = MACHINE_DEPENDENT.get(kind, "the JPEG encoder of Pillow")
+    elif kind in manifest["provenance"].get("outside", {}):
+        entry["depends_on"] = "the versions of its libraries"
     manifest["files"][name] = entry
     with _replacing(folder / MANIFEST) as file:
         file.write((json.dumps(manifest, indent=1) + "\n").encode())

@@ -32,8 +32,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def cache_folder() -> str:
     """Return the folder of compiled kernels, or '' where none can be written (each process then compiles anew)."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    package = Path(__file__).parent
+    for source in sorted(package.rglob("*.py")):
+        digest.update(source.relative_to(package).as_posix().encode() + b"\0" + source.read_bytes())
     features = llvm.get_host_cpu_features().flatten()
     target = f"{config.CPU_NAME}/{config.CPU_FEATURES}"  # what a user sets to compile for another processor
     digest.update(f"{numba.__version__}/{llvm.get_host_cpu_name()}/{features}/{target}".encode())

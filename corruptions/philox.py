@@ -8,8 +8,7 @@ has a fixed place, and an image's result depends on nothing else: not on the bat
 from __future__ import annotations
 
 import functools
-import hashlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +19,6 @@ from lcrbench.corruptions.kernel import inline, kernel
 U8 = NDArray[np.uint8]
 U32 = NDArray[np.uint32]
 F32 = NDArray[np.float32]
-
-
-class Draws(NamedTuple):
-    """What the randomness of a batch depends on."""
-
-    key: np.uint64
-    indices: NDArray[np.int64]  # (n,), one a picture
-
-
-def derive_key(seed: int, stream: str, name: str, severity: int) -> np.uint64:
-    """Return the 64-bit Philox key of one cell of a benchmark; the first word fixes the version of this scheme."""
-    text = f"lcrbench-1\0{seed}\0{stream}\0{name}\0{severity}"
-    return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
 
 
 @inline

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from lcrbench.corruptions.engine import SEVERITIES, constants_for, corrupt, names
+from lcrbench.corruption_names import SEVERITIES, names
+from lcrbench.corruptions.engine import constants_for, corrupt
 from lcrbench.errors import UserError
+from lcrbench.images import decode
 
 TILE = 96  # pixels; a smaller image is magnified by a whole number, a larger one is reduced
 GAP, LABEL, MARGIN, TITLE = 4, 128, 16, 44
@@ -54,7 +56,7 @@ def draw(
         column, row = divmod(place, half)
         x = MARGIN + column * (across + 2 * MARGIN)
         y = MARGIN + TITLE + row * (TILE + GAP)
-        label = name.replace("_", "\n", 1)
+        label = name.replace(":", ":\n").replace("_", "\n", 1)
         lines = label.count("\n") + 1
         pen.multiline_text((x, y + TILE // 2 - 9 * lines), label, INK, _font(15), spacing=3)
         if name in extra:
@@ -80,10 +82,10 @@ def save(path: str | Path, sheet: NDArray[np.uint8]) -> None:
 def read(path: str | Path, side: int | None = None) -> NDArray[np.uint8]:
     """Read an image file as (H, W, 3) uint8; with `side`, its centre square resized to side x side."""
     try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-    except (OSError, SyntaxError) as error:
-        raise UserError(f"'{path}' is not a readable image: {error}") from error
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"'{path}' is not a readable image: {error.strerror}") from error
+    image = Image.fromarray(decode(content, f"'{path}'"))
     if side is not None:
         edge = min(image.size)
         left, top = (image.width - edge) // 2, (image.height - edge) // 2

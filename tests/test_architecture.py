@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = {"lcrbench", "lcrbench.errors", "lcrbench.images", "lcrbench.registry", "lcrbench.versions"}
+SHARED = {
+    "lcrbench",
+    "lcrbench.corruption_names",
+    "lcrbench.errors",
+    "lcrbench.images",
+    "lcrbench.registry",
+    "lcrbench.versions",
+}
 MAY_IMPORT = {
     "models": {"lcrbench.models"},
     "corruptions": {"lcrbench.corruptions"},

@@ -27,8 +27,7 @@ PACKAGES = {
     "backbone": "lcrbench.models.backbones",
     "estimator": "lcrbench.models.estimators",
     "metric": "lcrbench.bench.metrics",
-    # Our own corruptions are functions with a row of constants, which `lcrbench.corruptions` lists.
-    "corruption": "lcrbench.corruptions.entries",
+    "corruption": "lcrbench.corruptions.functions",
     "source": "lcrbench.bench.data.sources",
     "transform": "lcrbench.bench.training.transforms",
     "optimizer": "lcrbench.bench.training.optimizers",

@@ -96,15 +96,8 @@ def command(
 def _expand(text: str) -> list[str]:
     """Return the corruptions that names and groups stand for, each once, in the order given."""
     from lcrbench import corruptions
-    from lcrbench.errors import unknown
 
-    known, groups = corruptions.names("all"), ["common", "all", *corruptions.groups()]
-    out: dict[str, None] = {}
-    for word in text.replace(",", " ").split():
-        if word not in known and word not in groups:
-            raise unknown("corruption", word, [*known, *groups])
-        out |= dict.fromkeys([word] if word in known else corruptions.names(word))
-    return list(out)
+    return list(corruptions.expand(text.replace(",", " ").split()))
 
 
 def _draw(

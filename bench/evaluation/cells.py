@@ -59,7 +59,7 @@ class Cells:
             "cell": list(cell),
             "shape": clean.shape,
             "indices": hashlib.sha256(indices.tobytes()).hexdigest(),
-            "engine": corruptions.provenance(size, size),
+            "engine": corruptions.provenance(size, size, names=[cell.corruption]),
         }
         path = self.folder / f"{hashlib.sha256(canonical(facts).encode()).hexdigest()[:24]}.cell"
         try:

@@ -29,6 +29,7 @@ from lcrbench.bench.records.record import Asked, Batch, Evaluation, Measured, Pr
 from lcrbench.bench.records.spec import CLEAN, Cell, Options, Protocol, TestSet, TrainSpec, evaluation_id
 from lcrbench.bench.records.spec import Evaluation as Shown
 from lcrbench.bench.records.spec import Subject as SubjectId
+from lcrbench.corruptions.registered import is_ours
 
 ROOTS = ("lcrbench.bench.evaluation.inference", "lcrbench.bench.evaluation.cells")
 """What every prediction depends on, besides the network's own code."""
@@ -349,9 +350,9 @@ def _next(files: Mapping[str, Any]) -> int:
 
 def _plug_ins(shown: Iterable[Cell]) -> list[str]:
     """Return the modules of the corruptions among these cells that come from outside."""
-    from lcrbench import corruptions
-
-    return list(dict.fromkeys(m for c in shown if c.corruption and (m := corruptions.module_of(c.corruption))))
+    names = {cell.corruption for cell in shown if cell.corruption and not is_ours(cell.corruption)}
+    # `imagecorruptions:fog` is another package's, which the provenance names with its version.
+    return [registry.module_name("corruption", name) for name in sorted(names) if ":" not in name]
 
 
 def _now() -> str:

@@ -22,7 +22,10 @@ from lcrbench.corruptions import corrupt
 
 
 class Mutant(NamedTuple):
-    """A planted mistake: in the module `file`, `old` becomes `new`; then `name` is checked at a severity of a variant."""
+    """A planted mistake: in the module `file`, `old` becomes `new`; then `name` is checked at a severity of a variant.
+
+    An empty `file` stands for the corruption's own module.
+    """
 
     title: str
     file: str
@@ -44,40 +47,40 @@ MUTANTS = [
     Mutant("rounds", "filters", *ROUND, "saturate", 3),
     Mutant("rounds", "filters", *ROUND, "glass_blur", 3),
     Mutant("rounds", "filters", *ROUND, "elastic_transform", 1, separates=False),
-    Mutant("rounds", "digital", "* factor + tiled[j]) * 255.0", "* factor + tiled[j]) * 255.0 + 0.5", "contrast", 3),
-    Mutant("rounds", "weather", "+ frost_weight * ice[j], 255.0)", "+ frost_weight * ice[j] + 0.5, 255.0)", "frost", 3,
+    Mutant("rounds", "", "* factor + tiled[j]) * 255.0", "* factor + tiled[j]) * 255.0 + 0.5", "contrast", 3),
+    Mutant("rounds", "", "+ frost_weight * ice[j], 255.0)", "+ frost_weight * ice[j] + 0.5, 255.0)", "frost", 3,
            separates=False),
-    Mutant("rounds", "noise", "upper = np.arange(low + 1,", "upper = np.arange(low + 0.5,", "gaussian_noise", 3),
-    Mutant("rounds", "noise", "level = int(min(k / float(rate), 1.0) * 255)",
+    Mutant("rounds", "", "upper = np.arange(low + 1,", "upper = np.arange(low + 0.5,", "gaussian_noise", 3),
+    Mutant("rounds", "", "level = int(min(k / float(rate), 1.0) * 255)",
            "level = round(min(k / float(rate), 1.0) * 255)", "shot_noise", 3),
-    Mutant("draws frost 6 too", "weather", '"frost5.jpg")  #', '"frost5.jpg", "frost6.jpg")  #', "frost", 4),
-    Mutant("shrinks the frost as ImageNet-C", "weather", "factor = max(scale,", "factor = max(1.0,", "frost", 4,
+    Mutant("draws frost 6 too", "", '"frost5.jpg")  #', '"frost5.jpg", "frost6.jpg")  #', "frost", 4),
+    Mutant("shrinks the frost as ImageNet-C", "", "factor = max(scale,", "factor = max(1.0,", "frost", 4,
            separates=False),
     Mutant("pads by the edge", "filters", "rule: int = REFLECT_101", "rule: int = NEAREST", "defocus_blur", 4),
-    Mutant("blurs glass once", "blur", "filters.separable(blurred, out, weights)", "out[:] = blurred", "glass_blur", 3),
-    Mutant("glass scatters along rows only", "blur", "np.int32(p) + dy *", "np.int32(p) + 0 * dy *", "glass_blur", 5,
+    Mutant("blurs glass once", "", "filters.separable(blurred, out, weights)", "out[:] = blurred", "glass_blur", 3),
+    Mutant("glass scatters along rows only", "", "np.int32(p) + dy *", "np.int32(p) + 0 * dy *", "glass_blur", 5,
            "tiny"),
-    Mutant("streak on both sides", "filters", "ceil(k * cosine - 0.5)", "ceil((k - taps // 2) * cosine - 0.5)",
+    Mutant("streak on both sides", "streak", "ceil(k * cosine - 0.5)", "ceil((k - taps // 2) * cosine - 0.5)",
            "motion_blur", 3),
-    Mutant("no second, turned layer of flakes", "weather", "fresh[j] + turned[end - j]", "fresh[j]", "snow", 3),
-    Mutant("flakes fall from the other side", "weather", "-135.0, -45.0", "-45.0, 45.0", "snow", 3),
-    Mutant("snow without the threshold", "weather", "v = v if v >= threshold else np.float32(0)", "v = v", "snow", 3),
-    Mutant("zoom divides by one too many", "filters", "(len(factors) + 1)", "(len(factors) + 2)", "zoom_blur", 3),
-    Mutant("fog is not scaled back", "weather", "brightest / (brightest + 255.0 * strength)", "1.0", "fog", 3),
-    Mutant("fog's wibble is not squared", "weather", "wibble * wibble", "100 * wibble", "fog", 3,
+    Mutant("no second, turned layer of flakes", "", "fresh[j] + turned[end - j]", "fresh[j]", "snow", 3),
+    Mutant("flakes fall from the other side", "", "-135.0, -45.0", "-45.0, 45.0", "snow", 3),
+    Mutant("snow without the threshold", "", "v = v if v >= threshold else np.float32(0)", "v = v", "snow", 3),
+    Mutant("zoom divides by one too many", "zoom", "(len(factors) + 1)", "(len(factors) + 2)", "zoom_blur", 3),
+    Mutant("fog is not scaled back", "", "brightest / (brightest + 255.0 * strength)", "1.0", "fog", 3),
+    Mutant("fog's wibble is not squared", "", "wibble * wibble", "100 * wibble", "fog", 3,
            separates=False),
-    Mutant("no affine map", "digital", "corner, reach)", "corner, 0.0)", "elastic_transform", 1),
-    Mutant("no displacement", "digital", "_elastic(x, out, draws.key, draws.indices, alpha,",
+    Mutant("no affine map", "", "corner, reach)", "corner, 0.0)", "elastic_transform", 1),
+    Mutant("no displacement", "", "_elastic(x, out, draws.key, draws.indices, alpha,",
            "_elastic(x, out, draws.key, draws.indices, 0 * alpha,", "elastic_transform", 5),
-    Mutant("displacement smoothed to four sigma", "digital", "truncate=3.0", "truncate=4.0", "elastic_transform", 3,
+    Mutant("displacement smoothed to four sigma", "", "truncate=3.0", "truncate=4.0", "elastic_transform", 3,
            separates=False),
-    Mutant("mud with its soft edge", "extra", "m if m >= np.float32(0.8)", "m if m >= np.float32(0)", "spatter", 4),
-    Mutant("water that is not equalised", "extra", "cv2.equalizeHist(near)", "near", "spatter", 3),
-    Mutant("gray hue is not red", "extra", "wanted if span == 0", "wanted if span < 0", "saturate", 5, "imagenet"),
+    Mutant("mud with its soft edge", "", "m if m >= np.float32(0.8)", "m if m >= np.float32(0)", "spatter", 4),
+    Mutant("water that is not equalised", "", "cv2.equalizeHist(near)", "near", "spatter", 3),
+    Mutant("gray hue is not red", "", "wanted if span == 0", "wanted if span < 0", "saturate", 5, "imagenet"),
     Mutant("JPEG without fancy chroma", "codec", "far = max(near - 1, 0) if", "far = near if", "jpeg_compression", 3),
     Mutant("JPEG halves chroma without a bias", "codec", "np.uint64(1) + (x & np.uint64(1))", "np.uint64(1)",
            "jpeg_compression", 3),
-    Mutant("pixelate rounds sizes", "digital", "int(width * factor)", "round(width * factor)", "pixelate", 2),
+    Mutant("pixelate rounds sizes", "", "int(width * factor)", "round(width * factor)", "pixelate", 2),
 ]  # fmt: skip
 
 
@@ -121,9 +124,9 @@ def test_planted_mistake_is_caught(k: int, workshop: Path) -> None:
     mutant = MUTANTS[k]
     package = f"mutant{k}"
     shutil.copytree(Path(original.__file__).parent, workshop / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in (workshop / package).glob("*.py"):
+    for file in (workshop / package).rglob("*.py"):
         file.write_text(file.read_text().replace("lcrbench.corruptions", package))
-    changed = workshop / package / f"{mutant.file}.py"
+    changed = workshop / package / f"{mutant.file or f'functions/{mutant.name}'}.py"
     source = changed.read_text()
     assert mutant.old in source, "the mutant no longer fits the source"
     changed.write_text(source.replace(mutant.old, mutant.new))

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 import lcrbench
 from lcrbench import corruptions
-from lcrbench.corruptions import codec, corrupt, names, provenance, weather
+from lcrbench.corruptions import codec, corrupt, names, provenance
 from lcrbench.corruptions.engine import MACHINE_DEPENDENT
+from lcrbench.corruptions.functions.frost import frost_folder
 from lcrbench.errors import UserError
 
 ALL = names("all")
@@ -118,7 +119,7 @@ def test_frost_is_refused_without_imagecorruptions(monkeypatch: pytest.MonkeyPat
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "imagecorruptions" else real(name))
     with pytest.raises(UserError, match="pip install imagecorruptions-imaug") as error:
-        weather.frost_folder()
+        frost_folder()
     assert "\n" not in str(error.value)
 
 

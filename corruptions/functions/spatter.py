@@ -1,26 +1,18 @@
-"""The four extra corruptions, meant for validation: speckle noise, Gaussian blur, spatter, saturate."""
+"""Spatter: drops of water or of mud."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench.corruptions import exact, filters, noise
+from lcrbench.corruptions import exact, filters
+from lcrbench.corruptions.draws import Draws
 from lcrbench.corruptions.kernel import kernel
-from lcrbench.corruptions.philox import F32, U8, Draws, fill, normal_table, normals, padded
-
-
-def speckle_noise(x: U8, out: U8, draws: Draws, scale: float) -> None:
-    """255 * clip(x / 255 + x / 255 * scale * z), z ~ N(0, 1) for each sub-pixel."""
-    noise.sample(x, out, draws, noise.speckle_table(scale))
-
-
-def gaussian_blur(x: U8, out: U8, draws: Draws, sigma: float) -> None:
-    """Gaussian blur cut at four sigma; the edge pixel is repeated outside."""
-    filters.separable(x, out, exact.gaussian_weights(sigma, truncate=4.0))
-
+from lcrbench.corruptions.philox import F32, U8, fill, normal_table, normals, padded
 
 WATER = (175.0, 238.0, 238.0)  # pale turquoise
+
+
 MUD = (63.0, 42.0, 20.0)
 
 
@@ -60,7 +52,7 @@ def _mud(x: U8, out: U8, liquid: F32, threshold: float, half: F32, colour: F32) 
                     out[i, y, j, c] = np.uint8(v + np.float32(filters.SLACK))
 
 
-def spatter(
+def into(
     x: U8,
     out: U8,
     draws: Draws,
@@ -113,28 +105,3 @@ def _water(x: U8, out: U8, liquid: F32, threshold: float, intensity: float, colo
         return
     layer *= np.float32(intensity) / most
     out[:] = np.minimum(x + layer[..., None] * colour, np.float32(255.0))
-
-
-@kernel
-def _saturate(x: U8, out: U8, multiplier: float, addend: float) -> None:
-    times, plus = np.float32(multiplier), np.float32(addend)
-    for p in range(len(x)):
-        red, green, blue = np.float32(x[p, 0]), np.float32(x[p, 1]), np.float32(x[p, 2])
-        value = max(red, green, blue)
-        span = value - min(red, green, blue)
-        # S = span / V, so 1 - S' (V - c) / (V - min) = ... keeps the hue: each channel's distance from V is scaled by
-        # S' / S.
-        wanted = min(max(span * times + plus * value, np.float32(0)), value)
-        gain = wanted / span if span > 0 else np.float32(0)
-        tint = wanted if span == 0 else np.float32(0)  # a gray pixel has the hue 0, which is red
-        out[p, 0] = np.uint8(value - (value - red) * gain + np.float32(filters.SLACK))
-        out[p, 1] = np.uint8(value - (value - green) * gain - tint + np.float32(filters.SLACK))
-        out[p, 2] = np.uint8(value - (value - blue) * gain - tint + np.float32(filters.SLACK))
-
-
-def saturate(x: U8, out: U8, draws: Draws, sat_mul: float, sat_add: float) -> None:
-    """clip(S * sat_mul + sat_add) in HSV; a gray pixel counts as red. A gray picture, having no colour, stays as it is."""
-    if x.shape[3] == 3:
-        _saturate(x.reshape(-1, 3), out.reshape(-1, 3), sat_mul, sat_add)
-    else:
-        out[:] = x

@@ -1,0 +1,92 @@
+"""Files on disk and inside .tar archives, read in place: their bytes, their hashes, and arrays mapped into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcrbench.errors import UserError
+
+
+class Member(NamedTuple):
+    """A file, or the part of a .tar that holds one."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    def digest(self, algorithm: str) -> str:
+        """Return the hash of the bytes in hexadecimal, read in blocks."""
+        digest = hashlib.new(algorithm, usedforsecurity=False)
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            left = self.size
+            while left and (block := file.read(min(left, 1 << 20))):
+                digest.update(block)
+                left -= len(block)
+        return digest.hexdigest()
+
+
+def whole(file: Path) -> Member:
+    """Return a file as a member."""
+    return Member(file, 0, file.stat().st_size)
+
+
+def in_tars(tars: list[Path], manifest: str) -> dict[str, Member]:
+    """Return the files of .tar archives by their path; those of an archive of .npy files by their name alone."""
+    found: dict[str, Member] = {}
+    for tar in tars:
+        try:
+            with tarfile.open(tar, "r:") as opened:
+                for info in opened:
+                    if info.isfile():
+                        found[info.name.removeprefix("./")] = Member(tar, info.offset_data, info.size)
+        except (tarfile.TarError, EOFError) as error:
+            raise UserError(f"'{tar}' is not a readable .tar, or is cut off: {error}") from error
+        size = tar.stat().st_size
+        for name, member in found.items():
+            if member.path == tar and member.offset + member.size > size:
+                raise UserError(f"'{tar}' is cut off within '{name}': download it again")
+    flat = {name.rpartition("/")[2]: member for name, member in found.items() if name.endswith((".npy", manifest))}
+    return flat if any(name.endswith(".npy") for name in flat) else found
+
+
+def map_npy(member: Member, name: str, root: Path) -> NDArray[Any]:
+    """Return a .npy file, or one inside a .tar, as a read-only memory map."""
+    with member.path.open("rb") as file:
+        file.seek(member.offset)
+        try:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(file)
+        except ValueError as error:
+            raise UserError(f"'{name}' in '{root}' is not a .npy file: {error}") from error
+        start = file.tell()
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if dtype.hasobject or fortran:
+        raise UserError(f"'{name}' in '{root}' is not a plain array of images")
+    if start + size > member.offset + member.size:
+        raise UserError(
+            f"'{name}' in '{root}' is cut off: {member.size} bytes instead of {start - member.offset + size}"
+        )
+    return np.memmap(member.path, dtype, "r", start, shape)
+
+
+def tree_digest(files: Iterator[tuple[str, bytes]]) -> str:
+    """Return the sha256 of a cell's files: names and contents, in the given order."""
+    digest = hashlib.sha256()
+    for name, content in files:
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()

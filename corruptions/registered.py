@@ -1,0 +1,135 @@
+"""Finds the function behind a corruption's name, ours or from outside, and runs it on a batch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcrbench import registry
+from lcrbench.corruption_names import GROUP, GROUPS, SETS, SEVERITIES, names
+from lcrbench.corruptions.draws import Draws
+from lcrbench.errors import UserError, unknown
+from lcrbench.versions import installed
+
+
+class Entry(NamedTuple):
+    """A corruption: its name as it was given, its module, and the part of the name after the colon."""
+
+    name: str
+    module: ModuleType
+    variant: str
+
+    @property
+    def threads(self) -> bool:
+        """Tell whether several threads may run it at once."""
+        return hasattr(self.module, "into")
+
+    def row(self, severity: int) -> dict[str, Any]:
+        """Return the constants that the module states for a severity; empty if it states none."""
+        rows = getattr(self.module, "CONSTANTS", None)
+        return dict(rows[severity - 1]) if rows else {}
+
+    def run(self, images: NDArray[np.uint8], out: NDArray[np.uint8], draws: Draws, severity: int) -> None:
+        """Fill `out` with the corrupted images (n, H, W, C). Raises `UserError` if the function returns no such image."""
+        also = {"variant": self.variant} if self.variant else {}
+        if hasattr(self.module, "into"):
+            self.module.into(images, out, draws, **self.row(severity), **also)
+            return
+        for k, image in enumerate(images):
+            result = self.module.apply(image.copy(), severity, draws.generator(k), **also)
+            if not isinstance(result, np.ndarray) or result.dtype != np.uint8 or result.shape != image.shape:
+                found = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
+                raise UserError(f"corruption '{self.name}' returned {found}: it must return uint8 {image.shape}")
+            out[k] = result
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether a name is one of the nineteen, whose constants stand in constants.json."""
+    return name in GROUP
+
+
+def find(name: str) -> Entry:
+    """Return the corruption of this name: NAME or NAME:VARIANT.
+
+    NAME is one of the nineteen, a file in `lcrbench.corruptions.functions`, an entry point of the group
+    `lcrbench.corruption`, or an import path. Raises `UserError` if there is none, or if it breaks the contract in
+    `lcrbench.corruptions.functions`.
+    """
+    if is_ours(name):
+        return Entry(name, importlib.import_module(f"lcrbench.corruptions.functions.{name}"), "")
+    head, colon, variant = name.partition(":")
+    if is_ours(head):
+        raise UserError(f"corruption '{head}' has no variants: name it without ':{variant}'")
+    known = others()
+    if head not in known and "." not in head:
+        raise unknown("corruption", name, [*names("all"), *known, *SETS])
+    module = registry.load("corruption", head)
+    variants: tuple[str, ...] = getattr(module, "VARIANTS", ())
+    if colon and variant not in variants:
+        raise unknown(f"corruption of {head}", variant, variants)
+    if variants and not colon:
+        raise UserError(f"'{head}' stands for {len(variants)} corruptions: name one, such as {head}:{variants[0]}")
+    if hasattr(module, "apply") == hasattr(module, "into"):
+        raise UserError(f"corruption '{head}' must define either apply(image, severity, random) or into(...)")
+    rows = getattr(module, "CONSTANTS", None)
+    if rows is not None and len(rows) != len(SEVERITIES):
+        raise UserError(f"corruption '{head}' has {len(rows)} CONSTANTS: it must have 5, one a severity")
+    if (group := getattr(module, "GROUP", "other")) in SETS:
+        raise UserError(f"corruption '{head}' has the GROUP '{group}', which is that of the paper's: choose another")
+    return Entry(name, module, variant)
+
+
+def others() -> list[str]:
+    """Return the registered corruptions beside the nineteen; an import path need not be registered."""
+    return [name for name in registry.names("corruption") if name not in GROUP]
+
+
+def expand(named: Iterable[str]) -> tuple[str, ...]:
+    """Return the corruptions that names and groups stand for, each once, in the order given.
+
+    "common", "all" and the paper's groups stand for their members, and the name of a module with variants for all of
+    them. Raises `UserError` for what is unknown.
+    """
+    out: dict[str, None] = {}
+    for word in named:
+        if word in SETS:
+            out |= dict.fromkeys(names(word))
+        elif variants := _variants(word):
+            out |= dict.fromkeys(f"{word}:{variant}" for variant in variants)
+        else:
+            if not is_ours(word):
+                find(word)
+            out[word] = None
+    return tuple(out)
+
+
+def _variants(word: str) -> tuple[str, ...]:
+    """Return the variants of a module that is named without one."""
+    if is_ours(word) or ":" in word or (word not in others() and "." not in word):
+        return ()
+    return tuple(getattr(registry.load("corruption", word), "VARIANTS", ()))
+
+
+def groups() -> list[str]:
+    """Return the paper's groups of corruptions."""
+    return list(GROUPS)
+
+
+def group_of(name: str) -> str:
+    """Return the group of a corruption; "other" if its module states none. Raises `UserError` if there is none."""
+    return GROUP[name] if is_ours(name) else str(getattr(find(name).module, "GROUP", "other"))
+
+
+def origin(name: str) -> dict[str, Any]:
+    """Return what a record must say of a corruption from outside: its module, and the versions that its bits depend on."""
+    module = find(name).module
+    libraries = ("numpy", *getattr(module, "LIBRARIES", ()))
+    return {
+        "module": module.__name__,
+        "versions": {library: version for library in libraries if (version := installed(library))},
+    }
