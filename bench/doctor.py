@@ -76,7 +76,7 @@ def _corruptions() -> Check:
 
 
 def _store(store: str) -> Iterator[Check]:
-    from lcrbench.bench.records import env
+    from lcrbench.bench.records import source
     from lcrbench.bench.records.store import Store
     from lcrbench.bench.training.checkpoint import unseal
 
@@ -89,22 +89,14 @@ def _store(store: str) -> Iterator[Check]:
     except UserError as error:
         yield Check(False, str(error))
         return
-    counts = {"finished": 0, "failed": 0, "stale": 0}
-    if (measured := found.lipschitz()) is not None:
-        good = 0
-        for run_id in measured.ids():
-            try:
-                measured.verify(run_id)
-                good += 1
-            except UserError as error:
-                yield Check(False, str(error))
-        yield Check(True, f"{good} records of `lcrbench lipschitz` in {measured.root}")
+    counts = {"finished": 0, "failed": 0, "stale": 0, "of an older schema": 0}
     for run_id in found.ids():
         try:
             record = found.record(run_id)
             found.verify(run_id)
             counts[record.status] += 1
-            counts["stale"] += record.provenance.source != env.source_hash()
+            counts["stale"] += record.status == "finished" and bool(source.stale(record))
+            counts["of an older schema"] += found.evaluation_of(run_id) is None
         except UserError as error:
             yield Check(False, str(error))
     sealed = {k: [p for p in (path / k).glob("*") if p.suffix != ".new"] for k in (".unfinished", ".teachers")}
@@ -133,6 +125,8 @@ def _store(store: str) -> Iterator[Check]:
     if not os.access(path, os.W_OK):
         yield Check(False, f"the store {store} cannot be written: change its permissions, or name another with --store")
     if counts["stale"]:
-        yield Check(True, "stale runs were made by other source: `lcrbench run --stale redo` runs them again")
+        yield Check(
+            True, "stale runs were made by a different version of the code: `lcrbench run --stale redo` runs them again"
+        )
     free = shutil.disk_usage(path).free / 1e9
     yield Check(free > 1, f"{free:.1f} GB free for the store")

@@ -1,18 +1,56 @@
-"""What a person sees of a grid at work: a live table in a terminal, a line for each finished run elsewhere."""
+"""What a person sees of work that takes time: one bar, or for a grid of runs a live table.
+
+All of it goes to standard error. Bars and the table are drawn in a terminal only; lines are printed everywhere, unless
+`quiet`.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from lcrbench.bench.records.budget import images_of
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.spec import RunSpec
+
+
+class Bar:
+    """A bar with the time left; made by `bar`."""
+
+    def __init__(self, live: RichProgress, task: TaskID) -> None:
+        self._live, self._task = live, task
+        self.done = 0.0
+
+    def advance(self, n: float = 1, text: str | None = None) -> None:
+        """Count n more done; `text` says in place of the last one what is being done."""
+        self.done += n
+        self._live.update(self._task, completed=self.done, description=text)
+
+    def tell(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._live.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def bar(total: float, what: str, quiet: bool = False, *, unit: str = "") -> Iterator[Bar]:
+    """Show how much of `total` units is done, while the context lasts, and yield the bar to advance."""
+    console = Console(stderr=True, quiet=quiet)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as live:
+        yield Bar(live, live.add_task(what, total=total))
 
 
 class Event(NamedTuple):
@@ -34,7 +72,7 @@ class Estimate:
 
     def __init__(self, specs: Sequence[RunSpec], clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._began = clock, clock()
-        self._training = {s.run_id: 3.0 * s.budget.images for s in specs}
+        self._training = {s.run_id: 3.0 * (images_of(s.budget, s.recipe, s.data.train) or 60_000) for s in specs}
         cells = {s.run_id: 1 + len(s.evaluation.corruptions) * len(s.evaluation.severities) for s in specs}
         self._evaluation = {s.run_id: 2.0 * cells[s.run_id] * s.data.test for s in specs}
         self._teaching = dict.fromkeys(self._training, 0.0)

@@ -1,4 +1,4 @@
-"""One run, in a process of its own: train, evaluate, measure, store."""
+"""One run, in a process of its own: train what is not trained, evaluate what is not evaluated, store both."""
 
 from __future__ import annotations
 
@@ -8,43 +8,40 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import pandas as pd
-import safetensors.torch
-import torch
 from filelock import Timeout
 
-from lcrbench import registry
 from lcrbench.bench import data, device
 from lcrbench.bench.clock import Clocks
-from lcrbench.bench.evaluation import inference as evaluate
-from lcrbench.bench.evaluation.describe import describe
+from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.evaluation import run as evaluation
+from lcrbench.bench.evaluation.cells import Cells
+from lcrbench.bench.evaluation.networks import restored
+from lcrbench.bench.evaluation.run import Known, Looked
 from lcrbench.bench.progress import Event
-from lcrbench.bench.records import env, store
-from lcrbench.bench.records.budget import Budget
-from lcrbench.bench.records.record import Failure, Ledger, Phase, Provenance, Record, Seconds, Stage
-from lcrbench.bench.records.spec import Data, Options, RunSpec
-from lcrbench.bench.records.store import Damaged, Store
-from lcrbench.bench.seeds import derive
-from lcrbench.bench.training import teacher
+from lcrbench.bench.records import env, source, view
+from lcrbench.bench.records.record import Asked, Failure, Provenance, Record, Training
+from lcrbench.bench.records.spec import Data, RunSpec
+from lcrbench.bench.records.store import WEIGHTS, Damaged, Store
 from lcrbench.bench.training.checkpoint import Checkpoint
-from lcrbench.bench.training.loop import Diverged, Stopped, relative_cost, train
+from lcrbench.bench.training.loop import Diverged, Stopped
+from lcrbench.bench.training.run import scope, trained
 from lcrbench.errors import UserError
-from lcrbench.models import network as networks
-from lcrbench.models import packed
 
+Stale = Literal["refuse", "redo", "keep"]
 BUSY, STOPPED, UNWRITABLE = 75, 76, 74
-# Beside the other files of a run with binary layers: one bit a weight, scales, and all else that inference needs.
-PACKED = "packed.safetensors"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One cell of a grid as its process receives it: what to run, where the data lies, and what the record says of it."""
+    """One cell of a grid as its process receives it: what to run, where the data lies, and what its records say of it.
+
+    With `fresh` what is finished is made again, unless it was made after the job was planned. `shared` tells that other
+    networks are shown the same cells.
+    """
 
     spec: RunSpec
     source: Data
@@ -52,10 +49,17 @@ class Job:
     device: str
     provenance: Provenance
     fresh: bool = False
+    stale: Stale = "refuse"
     save_every: float = 60.0
+    shared: bool = False
+
+    @property
+    def cells(self) -> Cells:
+        """Return where corrupted images are kept."""
+        return Cells(Store(self.root).cache() if self.shared else None)
 
 
-def load_data(choice: Data) -> data.Dataset:
+def load_data(choice: Data) -> Dataset:
     """Load the data set that a spec or grid names, cut down to the size it asks for."""
     dataset = data.load(choice.source, size=choice.size)
     if choice.train or choice.test:
@@ -63,51 +67,28 @@ def load_data(choice: Data) -> data.Dataset:
     return dataset
 
 
-def finished(store: Store, job: Job) -> bool:
-    """Tell whether a run is in the store already, finished, and made by the present source."""
-    if job.spec.run_id not in store.ids():
-        return False
-    record = store.record(job.spec.run_id)
-    return record.status == "finished" and record.provenance.source == job.provenance.source
+def known(store: Store, spec: RunSpec) -> Known | None:
+    """Return what the store holds of a run's evaluation; None if it holds none."""
+    found = store.known(spec.evaluation_id)
+    return Known(*found) if found else None
 
 
-def answers(record: Record, job: Job) -> bool:
-    """Tell whether a record is what a job was to make: finished, by the present source, and with `fresh` not from before."""
-    made = record.provenance
-    late = not job.fresh or made.created >= job.provenance.created
-    return record.status == "finished" and made.source == job.provenance.source and late
+def current(store: Store, job: Job) -> Training | None:
+    """Return the stored training that a job can go on with; None if it has to be trained."""
+    name = job.spec.training.train_id
+    if name not in store.trainings:
+        return None
+    training = store.trainings.record(name)
+    if job.fresh and training.provenance.created < job.provenance.created:
+        return None
+    if job.stale == "redo" and stale_training(training):
+        return None
+    return training
 
 
-def fail(store: Store, job: Job, failure: Failure) -> Record:
-    """Record that an attempt at a run failed, unless the run is finished already; return what the attempt came to.
-
-    A failure never replaces a finished run. One that answers the job (this attempt's own, of a process killed after it had
-    stored, or another process's) is returned. One that does not (made before a `fresh` attempt, or by other source) stays
-    as it is, and the failure is returned but not stored. Whoever calls this holds the run's lock.
-    """
-    try:
-        stored = store.record(job.spec.run_id)
-    except Damaged:
-        # Also where there is none.
-        return store.write(failed(job, failure), {})
-    if stored.status == "failed":
-        return store.write(failed(job, failure), {})
-    if not answers(stored, job):
-        return failed(job, failure)
-    # Killed after it had stored the run, a process has not forgotten its save.
-    store.unfinished(job.spec.run_id).unlink(missing_ok=True)
-    return stored
-
-
-def failed(job: Job, failure: Failure) -> Record:
-    """Return the record of a run that did not finish; whose machine it was on is cut out of the message."""
-    message = failure.message
-    places = [os.path.expanduser(job.source.source), str(job.root), str(job.root.resolve()), os.path.expanduser("~")]
-    for place in places:
-        if Path(place).is_absolute() and len(Path(place).parts) > 1:
-            message = message.replace(place, f".../{Path(place).name}")
-    failure = failure.model_copy(update={"message": env.pathless(message)})
-    return Record(run_id=job.spec.run_id, status="failed", spec=job.spec, failure=failure, provenance=job.provenance)
+def stale_training(training: Training) -> str:
+    """Return why a training's weights may not be those that the present code gives; "" if nothing changed."""
+    return source.why_stale([training.source] if training.source else (), () if training.source else (training.provenance.source,))
 
 
 def work(job: Job, events: Any) -> None:
@@ -119,13 +100,6 @@ def work(job: Job, events: Any) -> None:
     # Until the training listens there is nothing to save. (The server that forked this process ignores it.)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     target = Store(job.root)
-    try:
-        lock = target.lock(job.spec.run_id)
-        lock.acquire(timeout=0)
-    except Timeout:
-        sys.exit(BUSY)
-    except UserError:
-        sys.exit(UNWRITABLE)
 
     def tell(phase: str, done: int, total: int, **figures: float) -> None:
         # If nobody listens any more, the run still goes on to its record.
@@ -133,25 +107,28 @@ def work(job: Job, events: Any) -> None:
             events.send(Event(job.spec.run_id, phase, done, total, figures))
 
     try:
-        if not job.fresh and finished(target, job):
-            target.unfinished(job.spec.run_id).unlink(missing_ok=True)
-            return
-        _tell_if_kept(run_one(job, tell), target)
-    except Stopped:
-        sys.exit(STOPPED)
-    except Exception as error:
-        if isinstance(error, UserError):
-            message = str(error)
-        else:
-            traceback.print_exc()
-            message = f"{type(error).__name__}: {error}".partition("\n")[0]
-        try:
-            _tell_if_kept(fail(target, job, Failure(reason="error", step=0, message=message)), target)
-        except UserError:
-            # A store that takes no record: the parent, which can tell somebody, will find so too.
-            sys.exit(UNWRITABLE)
-    finally:
-        lock.release()
+        with target.held(*locks(job.spec)):
+            try:
+                run_one(job, tell)
+            except Stopped:
+                sys.exit(STOPPED)
+            except Exception as error:
+                if isinstance(error, UserError):
+                    message = str(error)
+                else:
+                    traceback.print_exc()
+                    message = f"{type(error).__name__}: {error}".partition("\n")[0]
+                _tell_if_kept(fail(target, job, Failure(reason="error", step=0, message=message)), target)
+    except Timeout:
+        sys.exit(BUSY)
+    except UserError:
+        # A store that takes no lock or no record: the parent, which can tell somebody, will find so too.
+        sys.exit(UNWRITABLE)
+
+
+def locks(spec: RunSpec) -> tuple[str, str]:
+    """Return the names of the locks that whoever works on a run holds: its training's and its evaluation's."""
+    return spec.training.train_id, spec.evaluation_id
 
 
 def _tell_if_kept(record: Record, target: Store) -> None:
@@ -160,32 +137,19 @@ def _tell_if_kept(record: Record, target: Store) -> None:
         print(f"{record.spec.label} seed {record.spec.seed}: {record.failure.message}", file=sys.stderr)
 
 
-def stages_of(method: Any) -> tuple[str, ...]:
-    """Return the names of the stages of a method's training; none for a training in one."""
-    return tuple(getattr(method, "stages", ()))
-
-
-def allot(budget: Budget, choice: networks.Choice, terms: dict[str, Any]) -> tuple[Budget, Budget]:
-    """Return what each teacher's training may spend, and the network's own; raises `ValueError` if it is too little."""
-    teachers = teacher.needed(choice.regularizers.values())
-    return budget.allot(relative_cost(terms), len(teachers), max(1, len(stages_of(choice.method))))
-
-
-def budget_class(stages: Sequence[str], teachers: Sequence[str]) -> str:
-    """Return what the budget of a run went to, in words: the class within which equal budgets are equal in kind."""
-    own = f"{len(stages)} stages ({', then '.join(stages)})" if stages else "one training"
-    return f"{own}, taught by {' and '.join(teachers)}" if teachers else own
-
-
 def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
-    """Train, evaluate, measure and store one run in this process; a diverged training is recorded as failed (`fail`)."""
-    spec, clocks = job.spec, Clocks(lambda: device.wait(job.device))
+    """Train, evaluate, measure and store one run in this process, as far as the store lacks it.
+
+    A training that diverges is recorded as a failed run (`fail`). Whoever calls this holds the run's locks.
+    """
+    spec = job.spec
     device.prepare(job.device)
     job = dataclasses.replace(job, provenance=device.describe(job.device, job.provenance))
     target = Store(job.root)
-    # Begun on one kind of device and ended on another, a run would repeat on neither.
-    made_by = job.provenance.source + ("" if job.device == "cpu" else f" on {job.provenance.device_name}")
-    checkpoint = Checkpoint(target, spec.run_id, made_by, job.save_every)
+    code = scope(spec.training)
+    # Begun on one kind of device and ended on another, a training would repeat on neither.
+    made_by = code.sha256 + ("" if job.device == "cpu" else f" on {job.provenance.device_name}")
+    checkpoint = Checkpoint(target, spec.training.train_id, made_by, job.save_every)
     checkpoint.listen()
 
     def go_on(phase: str, done: int, total: int, **figures: float) -> None:
@@ -193,148 +157,111 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         if checkpoint.stopping():
             raise Stopped
 
+    clocks = Clocks(lambda: device.wait(job.device))
     with clocks.phase("data"):
         dataset = load_data(job.source)
-    if dataset.sha256 != spec.data.sha256:
+    if (dataset.train_sha256, dataset.whole_sha256) != (spec.training.data.sha256, spec.protocol.test.sha256):
         raise UserError(f"the data at {job.source.source} changed while the grid was running: run it again")
 
-    choice = networks.choose(choice_text(spec))
-
-    def weights_generator(name: str) -> torch.Generator:
-        return torch.Generator().manual_seed(derive(spec.seed, "initial weights", name))
-
-    mean, std = dataset.mean.tolist(), dataset.std.tolist()
-    network = networks.build(
-        choice, spec.backbone, len(dataset.classes), spec.data.size, mean, std, weights_generator
-    ).to(memory_format=torch.channels_last)
-    initial = networks.weights_hash(network)
-
-    terms = {name: r.attach(network) for name, r in choice.regularizers.items()}
-    for term in terms.values():
-        term.detach()
-    allotted = allot(spec.budget, choice, terms)
-    stages = stages_of(choice.method)
-    macs = networks.cost(network, spec.data.size).macs
-    seconds: dict[Phase, Seconds] = {}
-    teachers, learned, compute = {}, [], 0.0
-    try:
-        for text in teacher.needed(choice.regularizers.values()):
-            teachers[text], one, took = teacher.taught(
-                text,
-                spec,
-                allotted[0],
+    looked: Looked
+    if training := current(target, job):
+        # Its method was named in this call's spec.
+        weights = target.training_file(training.train_id, WEIGHTS)
+        looked = restored(training, weights, trust_plugins=True, device=job.device)
+        checkpoint.remove()
+    else:
+        try:
+            looked, training, files = trained(
+                spec.training,
                 dataset,
                 checkpoint,
-                job.device,
-                # While another process trains it, nothing here saves itself and stops.
-                lambda done, total, figures: (tell if total else go_on)("teacher", done, total, **figures),
+                job.provenance,
+                code,
+                device=job.device,
+                data_seconds=clocks.seconds()["data"],
+                tell=tell,
+                go_on=go_on,
             )
-            learned.append(one)
-            compute += one.images * networks.cost(teachers[text], spec.data.size).macs / macs
-            before = seconds.get("teacher", Seconds(cpu=0.0, wall=0.0))
-            seconds["teacher"] = Seconds(cpu=before.cpu + took.cpu, wall=before.wall + took.wall)
-        spent = train(
-            network,
-            dataset.train,
-            allotted[1],
-            derive(spec.seed, "training"),
-            on_progress=getattr(choice.method, "on_progress", None),
-            stages=max(1, len(stages)),
-            on_stage=getattr(choice.method, "on_stage", None),
-            regularizers=teacher.guide(choice.regularizers, teachers),
-            device=job.device,
-            watch=lambda row, done: tell(
-                "training", int(row["step"]), round(row["step"] / done), loss=row["loss"], accuracy=row["accuracy"]
-            ),
-            checkpoint=checkpoint,
-        )
-        seconds["training"] = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
-    except Diverged as error:
-        failure = Failure(reason="diverged", step=error.step, message=str(error))
+        except Diverged as error:
+            checkpoint.remove()
+            return fail(target, job, Failure(reason="diverged", step=error.step, message=str(error)))
+        tell("storing", 0, 1)
+        target.trainings.write(training.train_id, training, files)
         checkpoint.remove()
-        return fail(target, job, failure)
 
-    for one in learned:
-        spent.forward[f"training {one.method} as a teacher"] = one.images
-        spent.backward[f"training {one.method} as a teacher"] = one.images
-    with clocks.phase("evaluation"):
-        model = describe(network, choice.method, spec, dataset.test)
-
-    outcomes = evaluate.outcomes(
-        network, dataset, spec, clocks, job.device, lambda done, total: go_on("evaluation", done, total)
+    before = known(target, spec)
+    if job.fresh and before and not _later(before, job):
+        # What was asked for stays; all else is made again.
+        update = {"weights_sha256": "", "batches": (), "cells": ()}
+        before = dataclasses.replace(before, evaluation=before.evaluation.model_copy(update=update))
+    found = evaluation.evaluate(
+        looked,
+        dataset,
+        spec.protocol,
+        spec.metrics,
+        job.provenance,
+        known=before,
+        keep_stale=job.stale != "redo",
+        device=job.device,
+        cells=job.cells,
+        watch=go_on,
     )
-    subject = evaluate.Subject(network, dataset.test, outcomes, spec, job.device)
-    forward = {"evaluation": len(outcomes) * len(dataset.test.labels)}
-    measurements, infos = [], {}
-    for name, options in spec.metrics.items():
-        metric = registry.load("metric", name)
-        go_on(name, 0, 1)
-        earlier = subject.passes
-        with clocks.phase(metric.PHASE):
-            measurements += list(metric.measure(subject, metric.Options(**options)))
-        forward[metric.PHASE] = forward.get(metric.PHASE, 0) + subject.passes - earlier
-        infos[name] = metric.INFO
-
-    record = Record(
-        run_id=spec.run_id,
-        status="finished",
-        spec=spec,
-        model=model,
-        ledger=Ledger(
-            images=spent.images,
-            steps=spent.steps,
-            unit=spec.budget.unit,
-            budget_class=budget_class(stages, [one.method for one in learned]),
-            stages=tuple(
-                Stage(name=name, images=n * spec.budget.batch, steps=n)
-                for name, n in zip(stages, spent.stages, strict=True)
-            )
-            if stages
-            else (),
-            teachers=tuple(learned),
-            compute=round(spent.compute + compute, 6),
-            forward=spent.forward,
-            backward=spent.backward,
-            evaluation_forward=forward,
-            data_order_sha256=spent.data_order.hexdigest(),
-            augmentation_sha256=spent.augmentation.hexdigest(),
-            initial_weights_sha256=initial,
-            selection=spec.budget.selection,
-            seconds=clocks.seconds() | seconds,
-            clock=device.clock_of(job.device) if spec.budget.unit == "seconds" else "",
-        ),
-        metrics=infos,
-        left_out=subject.left_out,
-        measurements=tuple(measurements),
-        provenance=job.provenance,
-    )
-    files: dict[str, bytes] = {}
-    if model.binary_layers:
-        files[PACKED] = safetensors.torch.save(packed.export(network))
-    if subject.by_image:
-        files[store.BY_IMAGE] = store.pack(subject.by_image)
-    weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    log = pd.DataFrame(spent.log).to_json(orient="records", lines=True, double_precision=15)
     tell("storing", 0, 1)
-    record = target.write(
-        record,
-        {
-            store.OUTCOMES: store.pack_outcomes(outcomes),
-            store.LOG: log.encode(),
-            store.WEIGHTS: safetensors.torch.save(weights),
-            **files,
-        },
+    if before is None or found.evaluation != before.evaluation:
+        target.evaluations.write(spec.evaluation_id, found.evaluation, found.files)
+    return view.joined(found.evaluation, training, spec.run_id)
+
+
+def _later(known: Known, job: Job) -> bool:
+    """Tell whether an evaluation was made after the job was planned: by this attempt, before it was killed."""
+    batches = known.evaluation.batches
+    return bool(batches) and batches[-1].provenance.created >= job.provenance.created
+
+
+def answers(record: Record, job: Job) -> bool:
+    """Tell whether a record is what a job was to make: finished, and with `fresh` not from before."""
+    late = not job.fresh or record.provenance.created >= job.provenance.created
+    return record.status == "finished" and late
+
+
+def fail(store: Store, job: Job, failure: Failure) -> Record:
+    """Record that an attempt at a run failed, unless the run is finished already; return what the attempt came to.
+
+    A failure never replaces a finished run. One that answers the job (this attempt's own, of a process killed after it had
+    stored, or another process's) is returned. One that was made before a `fresh` attempt stays as it is, and the failure is
+    returned but not stored. Whoever calls this holds the run's locks.
+    """
+    spec = job.spec
+    try:
+        stored = store.record(spec.run_id)
+        if stored.status == "finished":
+            return stored if answers(stored, job) else failed(job, failure)
+    except UserError:
+        pass  # there is none yet, or a damaged one
+    try:
+        before = known(store, spec)
+    except Damaged:
+        before = None
+    nothing = evaluation.empty(spec.subject, spec.training, spec.protocol)
+    record = failed(job, failure)
+    asked = Asked(
+        protocol=spec.protocol,
+        metrics=spec.metrics,
+        created=record.provenance.created,
+        failure=record.failure,
+        provenance=record.provenance,
     )
-    checkpoint.remove()
+    after = evaluation.with_failure(before.evaluation if before else None, nothing, asked)
+    store.evaluations.write(spec.evaluation_id, after, before.files if before else {})
     return record
 
 
-def choice_text(spec: RunSpec) -> str:
-    """Return a spec's method as the text that `choose` reads, every option written out."""
-
-    def part(name: str, options: Options) -> str:
-        return name + ":" + ",".join(f"{k}={v}" for k, v in options.items()) if options else name
-
-    return "+".join(
-        [part(spec.method.name, spec.method.options), *(part(*r) for r in spec.method.regularizers.items())]
-    )
+def failed(job: Job, failure: Failure) -> Record:
+    """Return the record of a run that did not finish; whose machine it was on is cut out of the message."""
+    message = failure.message
+    places = [os.path.expanduser(job.source.source), str(job.root), str(job.root.resolve()), os.path.expanduser("~")]
+    for place in places:
+        if Path(place).is_absolute() and len(Path(place).parts) > 1:
+            message = message.replace(place, f".../{Path(place).name}")
+    failure = failure.model_copy(update={"message": env.pathless(message)})
+    return Record(run_id=job.spec.run_id, status="failed", spec=job.spec, failure=failure, provenance=job.provenance)

@@ -55,7 +55,7 @@ def budget_proof(setting: Setting) -> Proof:
     else:
         sentence = f"The budgets are not identical; these fields differ: {', '.join(differing)}."
         unit = shown[0].any.spec.budget.unit
-        if unit != "images" and all(r.any.spec.budget.unit == unit for r in shown):
+        if unit in ("compute", "seconds") and all(r.any.spec.budget.unit == unit for r in shown):
             sentence += f" The budget is one of equal {unit}, under which a costlier method sees fewer images."
         inside = [spent for spent, row in zip(per_row, shown, strict=True) if not row.aside]
         if 1 < len(inside) < len(shown):
@@ -93,7 +93,7 @@ def _spent(row: Row) -> dict[str, Spent]:
         else:
             values = dict.fromkeys(("steps", "images", "budget class", "forward passes", "backward passes"))
             values |= dict.fromkeys(("data order", "augmentation drawn", "initial weights", "selection rule"))
-        budget = run.spec.budget.model_dump()
+        budget = run.spec.budget.model_dump() | run.spec.recipe.model_dump()
         values |= {
             name.replace("_", " "): v
             for name, v in budget.items()

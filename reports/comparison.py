@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.bench import stats
-from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.record import Ledger, Measurement, MetricInfo, Record
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.stats import Interval
@@ -297,26 +297,27 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
     else:
         first = REFERENCE if REFERENCE in labels else ""
     # The comparison's budget is the one most runs had; a tie goes to the reference's.
-    counts = Counter(r.spec.budget for r in records)
-    preferred = {r.spec.budget for r in records if r.spec.label == first}
-    budget = max(counts, key=lambda b: (counts[b], b in preferred, b.images))
+    counts = Counter((r.spec.budget, r.spec.recipe) for r in records)
+    preferred = {(r.spec.budget, r.spec.recipe) for r in records if r.spec.label == first}
+    terms = max(counts, key=lambda t: (counts[t], t in preferred, t[0].images or 0))
     # Likewise the class: a teacher's training or a second stage beside equal images is another budget.
-    classes = Counter(r.ledger.budget_class for r in records if r.ledger and r.spec.budget == budget)
+    classes = Counter(r.ledger.budget_class for r in records if r.ledger and (r.spec.budget, r.spec.recipe) == terms)
     kind = max(classes, key=lambda c: (classes[c], c == PLAIN), default=PLAIN)
 
     grouped: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for r in records:
-        grouped[r.spec.label, r.spec.method.model_dump_json() + r.spec.budget.model_dump_json()].append(r)
+        told = (r.spec.method, r.spec.budget, r.spec.recipe)
+        grouped[r.spec.label, "".join(t.model_dump_json() for t in told)].append(r)
 
     def rank(key: tuple[str, str]) -> tuple[bool, int, bool, bool, str, str]:
         group = grouped[key]
         place = list(compare).index(key[0]) if compare else 0
         regularized = bool(group[0].spec.method.regularizers)
-        return (bool(_difference(budget, kind, group)), place, key[0] != REFERENCE, regularized, *key)
+        return (bool(_difference(terms, kind, group)), place, key[0] != REFERENCE, regularized, *key)
 
     rows, notes = [], []
     for i, key in enumerate(sorted(grouped, key=rank)):
-        row, note = _row(i, key[0], grouped[key], _difference(budget, kind, grouped[key]))
+        row, note = _row(i, key[0], grouped[key], _difference(terms, kind, grouped[key]))
         rows.append(row)
         notes += note
     ranked = [r for r in rows if r.runs and not r.aside]
@@ -382,16 +383,17 @@ def _derived(record: Record) -> list[tuple[Key, Measurement]]:
     return found
 
 
-def _difference(budget: Budget, kind: str, records: list[Record]) -> str:
+def _difference(terms: tuple[Budget, Recipe], kind: str, records: list[Record]) -> str:
     """Name the fields in which the budget of a row differs from the comparison's; empty if in none.
 
     Under equal images a budget of another class than `kind` is another budget; under equal compute and equal seconds all
     that a class adds is charged.
     """
-    ours, theirs = budget.model_dump(), records[0].spec.budget.model_dump()
+    spec = records[0].spec
+    ours, theirs = (b.model_dump() | r.model_dump() for b, r in (terms, (spec.budget, spec.recipe)))
     parts = [f"{f} {plain(theirs[f])} instead of {plain(ours[f])}" for f in ours if ours[f] != theirs[f]]
     other = next((r.ledger.budget_class for r in records if r.ledger), kind)
-    if budget.unit == "images" and other != kind:
+    if terms[0].unit in ("images", "epochs") and other != kind:
         parts.append(f"{other} instead of {kind}")
     return f"another budget: {', '.join(parts)}" if parts else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lcrbench.bench.records.budget import told
 from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, Comparison, Key, Row, Setting
 from lcrbench.reports.page import Finding
 from lcrbench.reports.results import percent_digits, ranking_pool
@@ -49,8 +50,8 @@ def setting_summary(setting: Setting) -> str:
         if seeds
         else ""
     )
-    budgets = sorted({r.any.spec.budget.images for r in setting.ranked})
-    images = ", ".join(f"{b:,}" for b in budgets) or f"{spec.budget.images:,}"
+    budgets = sorted({told(r.any.spec.budget) for r in setting.ranked})
+    budget = ", ".join(budgets) or told(spec.budget)
     labels = [r.label for r in setting.ranked] or [r.label for r in setting.rows]
     shown = labels if len(labels) <= 6 else [*labels[:5], f"{len(labels) - 5} more"]
     named = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
@@ -59,7 +60,7 @@ def setting_summary(setting: Setting) -> str:
     corruptions = plural(len(common), "common corruption") + (f" and {plural(extra, 'extra one')}" if extra else "")
     return (
         f"{named}, trained on {name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
-        f"backbone {spec.backbone} on a budget of {images} images seen each, {n_seeds or 'no finished run'} a method. "
+        f"backbone {spec.backbone} on a budget of {budget} each, {n_seeds or 'no finished run'} a method. "
         "Tested on "
         f"{spec.data.test:,} images, clean and under {corruptions} at severities {listed(setting.severities)}."
     )

@@ -295,6 +295,7 @@ def identity(record: Record) -> dict[str, Any]:
         "backbone": spec["backbone"],
         "method": spec["method"],
         "budget": spec["budget"],
+        "recipe": spec["recipe"],
         "evaluation": spec["evaluation"],
         "corruption source": record.provenance.model_dump(mode="json")["corruptions"],
     }

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lcrbench.bench import stats
+from lcrbench.bench.records.by_image import IMAGES, PIXELS, ImageKey
 from lcrbench.bench.records.record import Measurement, Record
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Store
@@ -95,10 +96,10 @@ class Search:
         """Return the searches among the arrays of a run's file, none if it holds none."""
         figures = {}
         for key, values in by_image.items():
-            parts = key.split("/")
-            if len(parts) == 5 and parts[0] == "lipschitz" and parts[2] in FIGURES:
-                figures[parts[1], Figure(parts[2], parts[3], float(parts[4]))] = values
-        images = [by_image[k] for k in ("lipschitz/images", "lipschitz/pixels") if k in by_image]
+            read = ImageKey.read(key)
+            if read is not None and read.figure in FIGURES:
+                figures[read.effort, Figure(read.figure, read.norm, read.radius_255)] = values
+        images = [by_image[k] for k in (IMAGES, PIXELS) if k in by_image]
         return cls(b"".join(i.tobytes() for i in images), len(images[0]) if images else 0, figures)
 
     def compared(self, figure: Figure) -> dict[str, np.ndarray]:

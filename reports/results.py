@@ -369,7 +369,7 @@ def published_table(setting: Setting) -> Table | None:
             cells = (
                 Cell.of(ours),
                 Cell(p.top1 / 100, how="no interval is published"),
-                Cell(spec.budget.images / spec.data.train),
+                Cell(row.runs[0].ledger.images / spec.data.train if row.runs[0].ledger else None),
                 Cell(p.epochs) if p.epochs else Cell(text="not told"),
                 Cell(text=told + (f"; not told: {', '.join(untold)}" if untold else "")),
                 Cell(text=p.source),

@@ -1,19 +1,15 @@
-"""`lcrbench corrupt`: writes a corruption benchmark of a data set, or a picture sheet of one image."""
+"""Write a corruption benchmark, or draw a picture sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from lcrbench.errors import UserError
 
-Progress = Callable[[int, int, str], None]
 
-
-@click.command(short_help="Write a corruption benchmark, or draw a picture sheet.")
+@click.command(epilog='Example: lcrbench corrupt --out fashion-c --corruptions "noise fog"')
 @click.argument("source", default="fashion-mnist-10k")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder to write the benchmark to; a begun one is continued."
@@ -43,7 +39,7 @@ Progress = Callable[[int, int, str], None]
 )
 @click.option("--image", default="0", show_default=True, help="(sheet) Number of the test image, or an image file.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-def corrupt(
+def command(
     source: str,
     out: Path | None,
     corruptions: str | None,
@@ -74,9 +70,11 @@ def corrupt(
         return
     assert out is not None
     from lcrbench.bench import data
+    from lcrbench.bench.progress import bar
 
     dataset = data.load(source, size=size)
-    with _bar(quiet) as progress:
+    total = len(names) * 5 * len(dataset.test.images)
+    with bar(total, "", quiet, unit="images") as shown:
         manifest = generate.write(
             out,
             dataset.test.images,
@@ -90,7 +88,7 @@ def corrupt(
             constants=constants,
             threads=threads or available_threads(),
             frost_pictures=frost_pictures,
-            progress=progress,
+            progress=lambda done, total, what: shown.advance(done - shown.done, f"{what:20s}"),
         )
     click.echo(manifest)
 
@@ -124,29 +122,3 @@ def _draw(
     else:
         picture = sheet.read(image, size)
     sheet.save(place, sheet.draw(picture, names, seed=seed, constants=constants, frost_pictures=frost))
-
-
-@contextmanager
-def _bar(quiet: bool) -> Iterator[Progress | None]:
-    """Show a bar with the time left on a terminal, and nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("images"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("")
-
-        def show(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{what:20s}")
-
-        yield show

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import asdict
 
 import torch
 from torch import nn
 
-from lcrbench.bench.data import Split
+from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.records.record import Audit, LayerAudit, ModelInfo
-from lcrbench.bench.records.spec import RunSpec
+from lcrbench.bench.records.spec import TrainSpec
 from lcrbench.models import network as networks
 from lcrbench.models.audit import audit
 from lcrbench.models.binary import binary_layers
@@ -18,7 +18,7 @@ from lcrbench.models.binary import binary_layers
 AUDITED = 4
 
 
-def describe(network: nn.Module, method: Any, spec: RunSpec, test: Split) -> ModelInfo:
+def describe(network: nn.Module, choice: networks.Choice, spec: TrainSpec, test: Split) -> ModelInfo:
     """Return the figures of a trained network; its audit runs on the first test images."""
     binary = binary_layers(network)
     cost = networks.cost(network, spec.data.size)
@@ -32,9 +32,10 @@ def describe(network: nn.Module, method: Any, spec: RunSpec, test: Split) -> Mod
         binary_macs=cost.binary_macs,
         ops=cost.ops,
         memory_bits=networks.memory_bits(network),
-        weight_bits=method.weight_bits if passed else 32,
-        activation_bits=method.activation_bits if passed else 32,
+        weight_bits=choice.method.weight_bits if passed else 32,
+        activation_bits=choice.method.activation_bits if passed else 32,
         topology=networks.topology(spec.backbone)[1],
+        options={choice.name: asdict(choice.method)} | {k: asdict(r) for k, r in choice.regularizers.items()},
         audit=found,
     )
 

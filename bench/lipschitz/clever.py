@@ -26,7 +26,7 @@ from scipy import stats
 from scipy.optimize import fmin
 from torch import Tensor, nn
 
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.gradients import jacobians
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.seeds import generator

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.errors import UserError
 
 SAME = 1e-5
@@ -42,7 +42,7 @@ class Oracle:
 
     def __init__(self, subject: Subject, images: np.ndarray, indices: np.ndarray | None = None) -> None:
         self.subject = subject
-        self.block = subject.spec.evaluation.block
+        self.block = subject.block
         self.device = subject.device
         self.images = checked(images)
         self.indices = np.arange(len(images)) if indices is None else indices

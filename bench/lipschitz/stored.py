@@ -13,12 +13,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.ball import Ball
+from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle
-from lcrbench.bench.lipschitz.search import Found, Options, Start
-from lcrbench.bench.records.env import source_hash
+from lcrbench.bench.lipschitz.results import Found, Modulus, Start
+from lcrbench.bench.records import source
 from lcrbench.errors import UserError
 
 ARRAYS = [f.name for f in dataclasses.fields(Found) if f.name != "ball"]
@@ -35,7 +36,7 @@ def identity(oracle: Oracle, start: Start, options: Options) -> str:
     network = oracle.subject.network
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    digest.update(start.logits.tobytes() + repr(network).encode() + source_hash().encode())
+    digest.update(start.logits.tobytes() + repr(network).encode() + source.closure([__name__]).sha256.encode())
     for name, module in network.named_modules():
         # Numbers that are no tensors, such as how sharp an estimator is.
         plain = {k: v for k, v in vars(module).items() if isinstance(v, (bool, int, float, str)) and k != "training"}
@@ -61,7 +62,7 @@ def modulus(
     folder: Path,
     tell: Callable[[str], None] = lambda text: None,
     tick: Callable[[int], None] = lambda passes: None,
-) -> search.Modulus:
+) -> Modulus:
     """Search a network as `search.modulus` does, which then returns the result without searching.
 
     Balls that `folder` holds already are read, and each new one is stored as soon as it is found. A ball's result depends on
@@ -96,7 +97,7 @@ def modulus(
             f"{k + 1} of {len(wanted)}, {f.ball.norm} {f.ball.eps * 255:g}/255 {how}: "
             f"median kappa >= {np.median(f.kappa):.3g}, flips found {f.flipped.mean():.0%}"
         )
-    result = search.Modulus(start, tuple(f for f, _ in found), tuple(s for _, s in found))
+    result = Modulus(start, tuple(f for f, _ in found), tuple(s for _, s in found))
     search.remember(subject, options, result)
     return result
 

@@ -1,83 +1,113 @@
-"""Networks to measure: those of finished runs, rebuilt from spec and weights, and modules from elsewhere."""
+"""Networks to measure: those of finished runs, with their kept weights, and modules from elsewhere."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lcrbench.bench import data, worker
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench import data
+from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.evaluation.networks import restored
+from lcrbench.bench.evaluation.run import Known, Looked
+from lcrbench.bench.evaluation.takeover import take_over
 from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.spec import Evaluation
-from lcrbench.bench.records.store import WEIGHTS, Store
+from lcrbench.bench.records.spec import External, Protocol, RunSpec, Subject, TestSet
+from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
-from lcrbench.models import estimators
-from lcrbench.models import network as networks
 
 
-def of_run(store: str, prefix: str, source: str | None = None, device: str = "cpu") -> tuple[Record, Subject]:
-    """Return a run's record and its trained network on its own test images, or on those of `source`.
+class Network(NamedTuple):
+    """A network to measure, by its name in messages: what it is shown, and what is known of it.
 
-    Raises `UserError` if there is no such run, if it failed, or if the data are not those it was trained with.
+    `record` is that of the run that trained it, None for another's. `run_id` is set where the store is to keep what is
+    measured: where the images are the run's own.
     """
-    found = Store(store)
-    record = found.record(found.find(prefix))
+
+    name: str
+    record: Record | None
+    looked: Looked
+    dataset: Dataset
+    protocol: Protocol
+    known: Known | None = None
+    run_id: str = ""
+
+
+def of_run(
+    store: Store, prefix: str, source: str | None = None, device: str = "cpu", *, trust_plugins: bool = False
+) -> Network:
+    """Return the trained network of a run on its own test images, or on those of `source`.
+
+    A run of an older schema is taken over first. Raises `UserError` if there is no such run, if it failed, or if the data
+    are not those it was trained with.
+    """
+    record = store.record(store.find(prefix))
+    training, weights = store.trained(record.run_id)
+    looked = restored(training, weights, trust_plugins=trust_plugins, device=device)
     spec = record.spec
-    if record.status != "finished":
-        raise UserError(
-            f"run {record.run_id} failed: {record.failure.message if record.failure else 'no reason is known'}"
-        )
-    whole, bracket, _ = spec.data.name.partition("[")  # a subset is named whole[train=..., test=..., seed=0]
-    dataset = data.load(source or whole, size=spec.data.size)
-    if source is None and bracket:
-        dataset = data.take(dataset, spec.data.train, spec.data.test, seed=0)
-    if source is None and dataset.sha256 != spec.data.sha256:
+    name = f"{spec.label} seed {spec.seed} ({record.run_id[:8]})"
+    if source is not None:
+        dataset = data.load(source, size=spec.data.size)
+        return Network(name, record, looked, dataset, _clean(dataset, spec.data.size, spec.protocol.block))
+    dataset = own_data(spec)
+    wanted = spec.training.data
+    same = dataset.train_sha256 == wanted.sha256 or dataset.sha256 == wanted.both_sha256
+    if not same or spec.protocol.test.sha256 not in (dataset.whole_sha256, dataset.sha256):
         raise UserError(
             f"the images named '{spec.data.name}' are not those of run {record.run_id}: name them with --data"
         )
-    choice = networks.choose(worker.choice_text(spec))
-
-    def generator(name: str) -> torch.Generator:
-        return torch.Generator().manual_seed(0)  # the weights are replaced below
-
-    mean, std = (list(map(float, v)) for v in (dataset.mean, dataset.std))
-    classes = len(spec.data.classes)
-    network = networks.build(choice, spec.backbone, classes, spec.data.size, mean, std, generator)
-    path = found.folder(record.run_id) / WEIGHTS
-    try:
-        network.load_state_dict(load_file(path))
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"the weights at {path} cannot be read: {str(error).partition(chr(10))[0]}") from error
-    # Estimators sharpen over the training; their state at its end is a function of the progress alone.
-    steps = record.ledger.steps if record.ledger else 1
-    estimators.set_progress(network, (steps - 0.5) / steps)
-    network = network.to(memory_format=torch.channels_last)
-    return record, Subject(network.to(device).eval(), dataset.test, {}, spec, device)
+    if wanted.both_sha256:
+        named = wanted.model_copy(update={"sha256": dataset.train_sha256, "both_sha256": ""})
+        new = RunSpec(
+            training=spec.training.model_copy(update={"data": named}), protocol=spec.protocol, metrics=spec.metrics
+        )
+        take_over(store, new, dataset)
+        if new.run_id in store.ids():
+            return of_run(store, new.run_id, device=device, trust_plugins=trust_plugins)
+        return Network(name, record, looked, dataset, spec.protocol)
+    found = store.known(spec.evaluation_id)
+    return Network(name, record, looked, dataset, spec.protocol, Known(*found) if found else None, record.run_id)
 
 
-class _Bare:
-    """Stands for the spec of a network that no run trained: a measurement reads the block's size alone."""
+def own_data(spec: RunSpec) -> Dataset:
+    """Return the data set of a run; a subset is named whole[train=..., test=..., seed=0]."""
+    whole, bracket, _ = spec.data.name.partition("[")
+    dataset = data.load(whole, size=spec.data.size)
+    if bracket:
+        train = None if "train=all" in spec.data.name else spec.data.train
+        test = None if "test=all" in spec.data.name else spec.data.test
+        dataset = data.take(dataset, train, test, seed=0)
+    return dataset
 
-    evaluation = Evaluation()
+
+def _clean(dataset: Dataset, size: int, block: int = 100) -> Protocol:
+    """Return the protocol that shows a data set's test images as they are."""
+    test = TestSet(
+        name=dataset.name,
+        sha256=dataset.whole_sha256,
+        size=size,
+        classes=dataset.classes,
+        images=len(dataset.test.labels),
+    )
+    return Protocol(test=test, corruptions=(), severities=(), block=block)
 
 
-def of_model(path: str, source: str, size: int, device: str = "cpu") -> Subject:
+def of_model(path: str, source: str, size: int, device: str = "cpu") -> Network:
     """Return the network that MODULE:FUNCTION makes, with the test images of a data set. It is measured as it comes.
 
     Modules of the current folder are found, as `python -m` would. Raises `UserError` with what their code raised, and if
     the outputs for two test images are not logits.
     """
     made = _made(path).to(device)
-    test = data.load(source, size=size).test
-    images = torch.from_numpy(test.images[:2].copy()).permute(0, 3, 1, 2).float().to(device) / 255
+    dataset = data.load(source, size=size)
+    images = torch.from_numpy(dataset.test.images[:2].copy()).permute(0, 3, 1, 2).float().to(device) / 255
     try:
         with torch.no_grad():
             out = made(images)
@@ -90,8 +120,13 @@ def of_model(path: str, source: str, size: int, device: str = "cpu") -> Subject:
         raise UserError(f"--model {path} gives {what} for {len(images)} images, not logits ({len(images)}, classes)")
     if (out >= 0).all() and (out.sum(1) - 1).abs().max() <= 1e-4:
         raise UserError(f"--model {path} gives probabilities, and logits are needed: leave its softmax out")
-    spec: Any = _Bare()
-    return Subject(made, test, {}, spec, device)
+    digest = hashlib.sha256()
+    for key, tensor in sorted(made.state_dict().items()):
+        digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    module = path.partition(":")[0]
+    subject = Subject(external=External(name=path, weights_sha256=digest.hexdigest()))
+    looked = Looked(made, subject, digest.hexdigest(), (module,))
+    return Network(path, None, looked, dataset, _clean(dataset, size))
 
 
 def _made(path: str) -> nn.Module:

@@ -1,9 +1,78 @@
-"""Metrics, one file each; the file's name is the metric's name.
+"""Metrics, one file each; the file's name is the metric's name. This module holds the contract of such a file.
 
-A metric has
+A metric's module defines
 
 - `INFO`, a `MetricInfo`: unit, direction, and whether its numbers are exact, bounds or estimates;
 - `PHASE`, the phase of the ledger that its time is charged to;
-- `Options`, a frozen dataclass: what a spec may set; every option is written into the spec;
-- `measure(subject, options) -> Iterator[Measurement]`.
+- `NEEDS`, a frozenset of `Need`: what it takes from the subject that it measures;
+- `Options`, a frozen dataclass whose fields all have defaults: what a spec may set; every option is written into the spec;
+- `measure(subject, options) -> Iterator[Measurement]`, each of the metric's own name, finite, of n >= 1 units;
+- optionally `COST`, a `Cost`: how many images `lcrbench lipschitz` gives it.
+
+Where `measure` can give no number, it calls `subject.leave_out(name, reason)` instead, and the record keeps the reason.
 """
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from lcrbench.bench.evaluation.subject import Subject
+    from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+
+
+class Need(StrEnum):
+    """What a metric takes from the subject that it measures. The value names what is missing where it is not given."""
+
+    OUTCOMES = "right or wrong of each test image in each cell"
+    LOGITS = "logits of the clean test images"
+    FORWARD = "logits of any image"
+    GRADIENT = "a gradient of the logits with respect to the image"
+    LAYERS = "layers as torch modules with names"
+
+
+class Cost(StrEnum):
+    """How a metric's time grows with the images."""
+
+    EACH_IMAGE_IS_CHEAP = "each image is cheap"
+    """It gets as many images as are asked for."""
+    EACH_IMAGE_IS_LONG = "each image takes long"
+    """It gets no more images than the default of its option `images`."""
+    ON_REQUEST = "each image takes very long"
+    """Likewise, and `lcrbench lipschitz` measures it only where `--also` names it."""
+
+
+class Metric(Protocol):
+    """The module of a metric, as a type."""
+
+    INFO: MetricInfo
+    PHASE: Phase
+    NEEDS: frozenset[Need]
+
+    class Options:
+        """A frozen dataclass whose fields all have defaults."""
+
+        __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @staticmethod
+    def measure(subject: Subject, options: Any) -> Iterator[Measurement]:
+        """Yield the measurements of a subject."""
+
+
+def not_applicable(needs: Iterable[Need], gives: Collection[Need]) -> str | None:
+    """Return why a metric with these needs says nothing about a subject that gives less; None if all are given.
+
+    >>> not_applicable({Need.GRADIENT, Need.OUTCOMES}, {Need.OUTCOMES})
+    'not applicable: the subject gives no gradient of the logits with respect to the image'
+    >>> not_applicable({Need.OUTCOMES}, set(Need)) is None
+    True
+    """
+    missing = [need.value.removeprefix("a ") for need in Need if need in set(needs) - set(gives)]
+    return f"not applicable: the subject gives no {' and no '.join(missing)}" if missing else None
+
+
+def cost(metric: Any) -> Cost:
+    """Return the cost that a metric's module states, the least if it states none."""
+    return Cost(getattr(metric, "COST", Cost.EACH_IMAGE_IS_CHEAP))

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import CLEAN, Subject
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo(unit="fraction", higher_is_better=True, bound="exact", summary=__doc__ or "")
 PHASE: Phase = "evaluation"
+NEEDS = frozenset({Need.OUTCOMES})
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,9 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield one accuracy in [0, 1] a cell, with its Wilson interval over images."""
     for cell, right in subject.outcomes.items():
         i = stats.proportion(int(right.sum()), right.size)
-        corruption, _, severity = cell.partition("/")
         yield Measurement.of(
             "accuracy",
             i,
-            corruption="" if cell == CLEAN else corruption,
-            severity=int(severity or 0),
+            corruption=cell.corruption,
+            severity=cell.severity,
         )

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
@@ -30,6 +31,7 @@ INFO = MetricInfo(
     summary=__doc__.partition("\n")[0] if __doc__ else "",
 )
 PHASE: Phase = "evaluation"
+NEEDS = frozenset({Need.LOGITS})
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Options:
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the ECE on clean images, in [0, 1]."""
-    logits = subject.logits(subject.test.images).astype(np.float64)
+    assert subject.clean_logits is not None, "a metric that needs logits is given them"
+    logits = subject.clean_logits.astype(np.float64)
     yield Measurement.of("calibration_error", expected(logits, subject.test.labels, options.bins))
 
 

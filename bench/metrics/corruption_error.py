@@ -19,13 +19,15 @@ import numpy as np
 
 from lcrbench import corruptions
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo(
     unit="fraction", higher_is_better=False, bound="exact", summary=__doc__.partition("\n")[0] if __doc__ else ""
 )
 PHASE: Phase = "evaluation"
+NEEDS = frozenset({Need.OUTCOMES})
 SETS = ("common", "noise", "blur", "weather", "digital", "extra")
 
 
@@ -36,14 +38,13 @@ class Options:
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the mean error of each corruption and of each set, in [0, 1]."""
-    run = subject.spec.evaluation.corruptions
+    cells = [cell for cell in subject.outcomes if cell.corruption]
+    run = list(dict.fromkeys(cell.corruption for cell in cells))
     members = {name: [name] for name in run}
     for group in SETS:
         if chosen := [name for name in corruptions.names(group) if name in run]:
             members[group] = chosen
     for name, chosen in members.items():
-        wrong = np.stack(
-            [~subject.outcomes[f"{c}/{s}"] for c in chosen for s in subject.spec.evaluation.severities]
-        ).mean(0)
+        wrong = np.stack([~subject.outcomes[cell] for c in chosen for cell in cells if cell.corruption == c]).mean(0)
         i = stats.mean(wrong)
         yield Measurement.of("corruption_error", i, corruption=name)

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.gradients import surrogate_agreement
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import binary_layers
 
 INFO = MetricInfo.about(__doc__, "fraction", bound="exact")
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD, Need.LAYERS})
 Options = Images
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import clever
 from lcrbench.bench.lipschitz.oracle import Oracle
+from lcrbench.bench.metrics import Cost, Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
@@ -27,6 +28,8 @@ INFO = MetricInfo.about(
     other={"good": ("fraction of images", "exact"), "capped": ("fraction of images", "exact")},
 )
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
+COST = Cost.ON_REQUEST
 
 
 @dataclass(frozen=True)

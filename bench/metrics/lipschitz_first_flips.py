@@ -13,14 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.first_layer import distances
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
 INFO = MetricInfo.about(__doc__, "fraction of units", bound="upper")
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD, Need.LAYERS})
 Options = Images
 RADII = {"l2": (2, 8, 32, 128), "linf": (2, 8)}
 

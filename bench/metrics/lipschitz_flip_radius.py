@@ -13,22 +13,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
-from lcrbench.bench.lipschitz import search
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.lipschitz import rays, search
+from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "pixel units", bound="upper", higher_is_better=True)
 PHASE: Phase = "lipschitz"
-Options = search.Options
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 
-def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the 5 % quantile and the median over images for each norm, as far as flips were found."""
     for norm in ("l2", "linf"):
         for how in options.efforts():
             result = search.modulus(subject, how)
             if result.of(norm):
-                radii = search.flip_radii(subject, result, norm)
+                radii = rays.flip_radii(subject, result, norm)
                 search.keep(subject, how, "flip_radius", result.of(norm)[-1].ball, radii)
         if not result.of(norm):
             continue

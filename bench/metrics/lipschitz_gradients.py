@@ -15,14 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.gradients import KINDS, is_true, jacobian_norms
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import binary_layers
 
 INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="estimate")
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT, Need.LAYERS})
 Options = Images
 CHECKED = 16
 """Images at which a network's own derivative is compared with how its outputs change."""

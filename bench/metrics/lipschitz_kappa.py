@@ -18,8 +18,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
+from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.lipschitz.results import FINDERS, finders
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(
@@ -29,14 +32,14 @@ INFO = MetricInfo.about(
     higher_is_better=False,
     other={
         "flipped": ("fraction of images", "lower", False),
-        **search.FINDERS,
+        **FINDERS,
     },
 )
 PHASE: Phase = "lipschitz"
-Options = search.Options
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 
-def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the median, the 95 % quantile and the share of flips in each ball; a quantile among ties is left out."""
     for how in options.efforts():
         result = search.modulus(subject, how)
@@ -48,7 +51,7 @@ def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
             "q50": stats.open_quantile(found.kappa, 0.5),
             "q95": stats.open_quantile(found.kappa, 0.95),
             "flipped": stats.proportion(int(found.flipped.sum()), n),
-            **search.finders(found.kappa_by),
+            **finders(found.kappa_by),
         }.items():
             if i is None:
                 subject.leave_out("lipschitz_kappa", "so many images are themselves ties that a quantile is infinite")

@@ -13,14 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.fidelity import FEWER, local_gains
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
+from lcrbench.bench.metrics import Cost, Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import path_layers
 
 INFO = MetricInfo.about(__doc__, "l2 to l2", bound="estimate")
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT, Need.LAYERS})
+COST = Cost.EACH_IMAGE_IS_LONG
 
 
 @dataclass(frozen=True)

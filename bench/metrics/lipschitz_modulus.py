@@ -21,32 +21,36 @@ from collections.abc import Iterator
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
+from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.lipschitz.results import FINDERS, finders
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.statistics import mean_of_search
 
 INFO = MetricInfo.about(
     __doc__,
     "logits per pixel unit",
     bound="lower",
-    other=search.FINDERS,
+    other=FINDERS,
 )
 PHASE: Phase = "lipschitz"
-Options = search.Options
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 
-def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield mean, median, 95 % quantile and maximum over images of the gain in each ball."""
     result = search.modulus(subject, options)
     for found, spread in zip(result.found, result.spread, strict=True):
         gain = found.gain
-        alone = {f"mean of search {k}": s / found.ball.eps for k, s in enumerate(spread, 1)} if len(spread) > 1 else {}
+        alone = {mean_of_search(k): s / found.ball.eps for k, s in enumerate(spread, 1)} if len(spread) > 1 else {}
         for statistic, i in {
             "mean": stats.mean(gain),
             "q50": stats.quantile(gain, 0.5),
             "q95": stats.quantile(gain, 0.95),
             "max": stats.Interval(float(np.max(gain)), None, None, len(gain), ""),
-            **search.finders(found.omega_by),
+            **finders(found.omega_by),
             **{name: stats.Interval(value, None, None, len(gain), "") for name, value in alone.items()},
         }.items():
             yield Measurement.of(

@@ -2,7 +2,7 @@
 
 For a convolution or linear layer with weights W (binary: alpha b, with their scales) and the following batch norm's
 d = gamma / sqrt(var + eps), the norm of x -> diag(d) W x from l2 to l2, on the layer's real map with its stride and zero
-padding. `value` and `high` are an upper bound, `low` a lower one; see models/spectral.py. The l_inf norm of a binary layer
+padding. `value` and `high` are an upper bound, `low` a lower one; see models/spectral. The l_inf norm of a binary layer
 is blind to the pattern of its signs and is not reported. These norms are of the layers' linear parts: the signs between
 them have no finite Lipschitz constant.
 """
@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 from lcrbench.models.spectral import product_bound
 
 INFO = MetricInfo.about(__doc__, "l2 to l2", bound="upper")
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.LAYERS})
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.fidelity import FEWER, PROBES, PROXIES, probes
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
+from lcrbench.bench.metrics import Cost, Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import path_layers
 
@@ -28,6 +29,8 @@ INFO = MetricInfo.about(
     other={f"{name}, {proxy}, passed": ("1 passed, 0 failed", "exact") for name in PROBES for proxy in PROXIES},
 )
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD, Need.LAYERS})
+COST = Cost.EACH_IMAGE_IS_LONG
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.fidelity import part_bounds
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 from lcrbench.models.binary import binary_layers
@@ -23,6 +24,7 @@ from lcrbench.models.spectral import product_bound
 
 INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="upper")
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.LAYERS})
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.fidelity import FEWER, PROXIES, retention
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
+from lcrbench.bench.metrics import Cost, Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import path_layers
 
 INFO = MetricInfo.about(__doc__, "1", bound="estimate")
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD, Need.LAYERS})
+COST = Cost.EACH_IMAGE_IS_LONG
 Options = Images
 
 

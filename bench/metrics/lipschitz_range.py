@@ -4,7 +4,7 @@
 
 at every image, norm and radius. Distances are carried through the network's graph, from sqrt(d) at the pixels; n signs are
 at most 2 sqrt(n) apart whatever came before them, and so are n numbers in [-1, 1]. A network that ends in hardtanh, global
-average pooling over C channels and a linear layer W has D = 2 sqrt(C) ||W||_2. See `range_bound` in models/spectral.py. In
+average pooling over C channels and a linear layer W has D = 2 sqrt(C) ||W||_2. See `range_bound` in models/spectral. In
 logits, which have no natural scale: nothing is ranked by it. Nothing is reported where an operation has no rule.
 """
 
@@ -14,13 +14,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 from lcrbench.models.spectral import range_bound
 
 INFO = MetricInfo.about(__doc__, "logits", bound="upper")
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.LAYERS})
 
 
 @dataclass(frozen=True)

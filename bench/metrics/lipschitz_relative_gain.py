@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
+from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "root-mean-square logits per pixel unit", bound="lower")
 PHASE: Phase = "lipschitz"
-Options = search.Options
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 
-def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield median and 95 % quantile in each ball; nothing for a network whose logits are all alike."""
     for how in options.efforts():
         result = search.modulus(subject, how)

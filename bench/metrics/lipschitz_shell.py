@@ -5,7 +5,7 @@
 Where the gain of `lipschitz_modulus` divides by the radius, this divides by the distance at which the change was found: a
 jump at distance t inside the shell counts 1/t. It uses the points of the same search, and ten more passes an image for each
 searched radius from half of eps to eps; it has the logits' units, so nothing is ranked by it. See `shell_gains` in
-bench/lipschitz/search.py.
+bench/lipschitz/rays.py.
 Statistics over images: mean, q50 and q95, at the outer radius.
 """
 
@@ -14,20 +14,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
-from lcrbench.bench.lipschitz import search
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.lipschitz import rays, search
+from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="lower")
 PHASE: Phase = "lipschitz"
-Options = search.Options
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 
-def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield mean, median and 95 % quantile over images in each ball."""
     result = search.modulus(subject, options)
     for norm in ("l2", "linf"):
-        for found, gains in zip(result.of(norm), search.shell_gains(subject, result, norm), strict=True):
+        for found, gains in zip(result.of(norm), rays.shell_gains(subject, result, norm), strict=True):
             for statistic, i in {
                 "mean": stats.mean(gains),
                 "q50": stats.quantile(gains, 0.5),

@@ -15,16 +15,18 @@ from itertools import pairwise
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
+from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "exponent", bound="estimate")
 PHASE: Phase = "lipschitz"
-Options = search.Options
+NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 
-def measure(subject: Subject, options: search.Options) -> Iterator[Measurement]:
+def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the slope between neighbouring radii; none where nothing was found to move at the smaller one."""
     result = search.modulus(subject, options)
     for norm in ("l2", "linf"):

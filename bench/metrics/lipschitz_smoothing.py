@@ -20,8 +20,9 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from lcrbench.bench import stats
-from lcrbench.bench.evaluation.inference import Subject
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.oracle import Oracle
+from lcrbench.bench.metrics import Cost, Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
 from lcrbench.bench.seeds import generator
 from lcrbench.errors import UserError
@@ -34,6 +35,8 @@ INFO = MetricInfo.about(
     other={"abstained": ("fraction of images", "exact", False)},
 )
 PHASE: Phase = "lipschitz"
+NEEDS = frozenset({Need.FORWARD})
+COST = Cost.ON_REQUEST
 BLOCK = 1000
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import importlib.resources
 import platform
 import re
 import shlex
@@ -25,11 +22,14 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python", "numba", 
 def provenance(
     device: str, threads: int, command: str, corruptions: dict[str, JsonValue], *, deterministic: bool
 ) -> Provenance:
-    """Describe this environment. No host name, user name or absolute path gets in."""
+    """Describe this environment. No host name, user name or absolute path gets in.
+
+    `source` is left to whoever knows which code the numbers depend on.
+    """
     commit, dirty = _commit()
     return Provenance(
         lcrbench=lcrbench.__version__,
-        source=source_hash(),
+        source="",
         commit=commit,
         dirty=dirty,
         command=command,
@@ -47,22 +47,6 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     found |= {package: installed(package) or "not installed" for package in PACKAGES}
     return found
-
-
-@functools.lru_cache(maxsize=1)
-def source_hash() -> str:
-    """Return the sha256 over our source that numbers depend on: models, corruptions and the harness.
-
-    What only talks to people (command line, progress, checks) does not count.
-    """
-    digest = hashlib.sha256()
-    for package in ("models", "corruptions", "bench"):
-        folder = Path(str(importlib.resources.files(f"lcrbench.{package}")))
-        for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".json")):
-            if path.parent.name == "cli" or path.name in ("progress.py", "doctor.py") or "__pycache__" in path.parts:
-                continue
-            digest.update(f"{package}/{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def command_line() -> str:

@@ -1,18 +1,23 @@
-"""The record of a run: typed, versioned, numbers as numbers. Reports read this and nothing else."""
+"""Records: typed, versioned, numbers as numbers.
+
+A store keeps two kinds: a `Training` (what was trained, what it cost) and an `Evaluation` (what one network was shown under
+protocols of one look, and what was measured, batch by batch). Reports read a `Record`, the two joined under one protocol.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
-from lcrbench.bench.records.budget import Frozen
-from lcrbench.bench.records.spec import RunSpec
+from lcrbench.bench.records.budget import Frozen, Unit
+from lcrbench.bench.records.ids import canonical
+from lcrbench.bench.records.spec import Cell, Options, Protocol, RunSpec, Subject, TrainSpec
 from lcrbench.bench.stats import Interval
-from lcrbench.errors import UserError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Phase = Literal["data", "training", "teacher", "evaluation", "corruption", "lipschitz"]
 
@@ -44,6 +49,7 @@ class Taught(Frozen):
     images: int
     steps: int
     weights_sha256: str
+    validation: int = Field(0, description="validation images through it, for selection = 'best'")
 
 
 class Ledger(Frozen):
@@ -57,7 +63,7 @@ class Ledger(Frozen):
 
     images: int
     steps: int
-    unit: Literal["images", "compute", "seconds"]
+    unit: Unit
     budget_class: str = Field(
         "one training",
         description="how many trainings the budget went to; under equal images, classes are not comparable",
@@ -70,7 +76,7 @@ class Ledger(Frozen):
         None,
         description="in training steps of the plain network for one image; a backward pass counts as two forward ones",
     )
-    evaluation_forward: dict[str, int] = Field(description="images through the deployed network, by phase")
+    evaluation_forward: dict[str, int] = Field({}, description="images through the deployed network, by phase")
     data_order_sha256: str
     augmentation_sha256: str
     initial_weights_sha256: str
@@ -229,14 +235,27 @@ class ModelInfo(Frozen):
     weight_bits: int | None = Field(None, description="of the method's layers, as audited: 1 only if the audit passed")
     activation_bits: int | None = None
     topology: dict[str, JsonValue] = Field({}, description="the backbone's options, every one")
+    options: dict[str, Options] = Field({}, description="every option of the method and of each regularizer, by name")
     audit: Audit | None = Field(None, description="of the trained network; null for a method without binary layers")
 
 
+class Source(Frozen):
+    """The code that a number depends on: its roots, and the hash of each module in their import closure (source.py)."""
+
+    roots: tuple[str, ...]
+    modules: dict[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """Return one hash over all modules."""
+        return hashlib.sha256(canonical(self.modules).encode()).hexdigest()
+
+
 class Provenance(Frozen):
-    """Where the record comes from. No host name, user name or absolute path."""
+    """Where numbers come from. No host name, user name or absolute path."""
 
     lcrbench: str
-    source: str = Field(description="sha256 of the source that numbers depend on; runs of other source are stale")
+    source: str = Field(description="hash over the code that the numbers depend on (`Source.sha256`)")
     commit: str | None
     dirty: bool | None
     command: str
@@ -248,7 +267,7 @@ class Provenance(Frozen):
     determinism: dict[str, JsonValue] = Field(
         {}, description="the settings that decide whether a run repeats to the bit"
     )
-    corruptions: dict[str, JsonValue]
+    corruptions: dict[str, JsonValue] = Field({}, description="the corruption engine; empty for a training")
     created: str
 
 
@@ -260,8 +279,76 @@ class Failure(Frozen):
     message: str
 
 
+class Training(Frozen):
+    """A finished training: what was trained, what it cost, and where it comes from. Its folder holds log and weights."""
+
+    schema_version: int = SCHEMA_VERSION
+    train_id: str
+    spec: TrainSpec
+    model: ModelInfo
+    ledger: Ledger
+    weights_sha256: str = Field(description="of the file of the weights: evaluations name the weights that they are of")
+    files: dict[str, str] = Field({}, description="sha256 of each file beside the record")
+    source: Source | None = Field(None, description="None in records from before scopes: `provenance.source` is of all code")
+    provenance: Provenance
+
+
+class Measured(Frozen):
+    """What one metric found of a network: its numbers, or why it has none, or not all."""
+
+    metric: str
+    options: Options
+    images: int = Field(description="test images that it was given")
+    protocol: str = Field("", description="id of the protocol, for a metric that depends on which cells were shown")
+    info: MetricInfo | None
+    measurements: tuple[Measurement, ...] = ()
+    left_out: str = ""
+    source: str = Field("", description="key of the evaluation's `sources`")
+
+
+class Batch(Frozen):
+    """What one process evaluated and measured: cells, numbers, and the file of its figures by image."""
+
+    cells: tuple[Cell, ...] = ()
+    cell_source: str = Field("", description="key of the evaluation's `sources`")
+    measured: tuple[Measured, ...] = ()
+    by_image: str = Field("", description="name of the file of figures for single images; empty without any")
+    forward: dict[str, int] = Field({}, description="images through the network, by phase")
+    seconds: dict[Phase, Seconds] = Field({})
+    provenance: Provenance
+
+
+class Asked(Frozen):
+    """A protocol that was asked for, with its metrics: one run. `failure` says why it has not been answered whole."""
+
+    protocol: Protocol
+    metrics: dict[str, Options]
+    created: str
+    failure: Failure | None = None
+    provenance: Provenance | None = Field(None, description="of a failed attempt")
+
+
+class Evaluation(Frozen):
+    """What one network was shown under protocols of one look. Its folder holds the predictions.
+
+    `training` repeats the spec of a trained subject, so that a run whose training failed has a name.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    evaluation_id: str
+    subject: Subject
+    training: TrainSpec | None
+    weights_sha256: str = Field("", description="of the weights that were evaluated; empty while there are none")
+    cells: tuple[Cell, ...] = Field((), description="of the rows of the predictions")
+    asked: tuple[Asked, ...]
+    batches: tuple[Batch, ...] = ()
+    sources: dict[str, Source] = Field({})
+    replaces: tuple[str, ...] = Field((), description="ids of runs of an older schema that were taken over")
+    files: dict[str, str] = Field({}, description="sha256 of each file beside the record")
+
+
 class Record(Frozen):
-    """One run: its spec, what it cost, what was measured, and where it comes from."""
+    """One run as reports read it: a training and its evaluation under one protocol, joined."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -273,7 +360,8 @@ class Record(Frozen):
     metrics: dict[str, MetricInfo] = Field({})
     measurements: tuple[Measurement, ...] = ()
     left_out: dict[str, str] = Field({}, description="why a metric, or a part of it, has no number here, by metric")
-    files: dict[str, str] = Field({}, description="sha256 of each file beside the record")
+    sources: tuple[Source, ...] = Field((), description="the code that its parts depend on")
+    unscoped: tuple[str, ...] = Field((), description="hashes of the whole source, of parts from before scopes")
     provenance: Provenance
 
     def timeless(self) -> Record:
@@ -282,25 +370,3 @@ class Record(Frozen):
         return self.model_copy(
             update={"ledger": ledger, "provenance": self.provenance.model_copy(update={"created": ""})}
         )
-
-
-def upgrade(data: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return a record's data in the present schema; raises `UserError` if it is of a newer one."""
-    version = data["schema_version"]
-    if not isinstance(version, int) or version < 1:
-        raise ValueError(f"schema_version is {version!r}")
-    if version > SCHEMA_VERSION:
-        raise UserError(f"{where} has schema {version}, newer than {SCHEMA_VERSION}: read it with a newer lcrbench")
-    if version == 1:
-        # Version 2 added the source's hash, unknown before, and the unit of the budget.
-        data["provenance"]["source"] = ""
-        if data.get("ledger"):
-            data["ledger"]["unit"] = "images"
-        data["spec"]["budget"] |= {"unit": "images", "seconds": None}
-    if version < 3 and data.get("ledger"):
-        # Version 3 named the class of a budget, and otherwise added fields that may be empty.
-        teachers = [k.split()[1] for k in data["ledger"]["forward"] if k.startswith("training ")]
-        if teachers:
-            data["ledger"]["budget_class"] = f"one training, taught by {' and '.join(teachers)}"
-    data["schema_version"] = SCHEMA_VERSION
-    return data

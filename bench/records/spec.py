@@ -1,22 +1,24 @@
-"""What a run is: the grid a user asks for, and the spec of each single run, whose hash is the run's address.
+"""What is asked for: the grid that a user writes, and for each run what is trained, what it is shown, what is measured.
 
-A spec names everything that the outcome depends on, with every option written out, and nothing else: the data by name
-and hash rather than by path, no number of workers, no place to store.
+    TrainSpec     data, model, recipe, budget, seed      what the weights depend on
+    Subject       a training of a store, or a network from outside
+    Protocol      test images, cells, seed, block        what a subject is shown
+    RunSpec       a TrainSpec under a Protocol, and the metrics that are asked for
+
+Each has an id, the hash of these facts and nothing else: data by hash and never by path or name, no number of workers, no
+place to store. Options at their default are left out (`ids.py`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import tomllib
-from importlib.resources import files
-from pathlib import Path
-from typing import Annotated, Any
+from functools import cached_property
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from lcrbench.bench.records.budget import Budget, Frozen
-from lcrbench.errors import UserError, unknown
+from lcrbench.bench.records.budget import Budget, Frozen, Recipe
+from lcrbench.bench.records.ids import content_id, stated
+from lcrbench.models import parse
 
 # One tuple type for both kinds of number: with two, 8.0 in a tuple would come back from JSON as 8, and the spec with another
 # hash.
@@ -32,6 +34,9 @@ METRICS = (
 """What is measured where a spec names no metrics: Lipschitz figures by the quick search take at most half a minute."""
 
 
+# ------------------------------------------------------------------------------------------------------ what a user writes
+
+
 class Data(Frozen):
     """Which images: a built-in name or a path, how large, and how many of them."""
 
@@ -42,7 +47,7 @@ class Data(Frozen):
 
 
 class Evaluation(Frozen):
-    """What is measured on the test images, and how."""
+    """What a network is shown: which corruptions of the test images, at which severities."""
 
     corruptions: tuple[str, ...] = Field(("gaussian_noise",), min_length=1)
     severities: tuple[int, ...] = Field((1, 2, 3, 4, 5), min_length=1)
@@ -60,19 +65,184 @@ class Evaluation(Frozen):
 
 
 class Grid(Frozen):
-    """A comparison: methods x seeds under one budget, on one data set and one backbone."""
+    """A comparison: methods x seeds under one budget and recipe, on one data set and one backbone."""
 
     data: Data = Data()
     backbone: str = "vgg_tiny"
     methods: tuple[str, ...] = Field(("full_precision", "bnn", "irnet", "irnet+lcr"), min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     budget: Budget = Budget()
+    recipe: Recipe = Recipe()
     evaluation: Evaluation = Evaluation()
     metrics: dict[str, Options] = Field({name: {} for name in METRICS})
 
 
+# ------------------------------------------------------------------------------------------------- what weights depend on
+
+
+class TrainData(Frozen):
+    """The training images: a name for people, and the hash of the decoded images and labels."""
+
+    name: str
+    sha256: str = Field("", description="of the training split; empty in records of schema 3")
+    both_sha256: str = Field("", description="of training and test images together, where `sha256` is not known")
+    size: int
+    classes: tuple[str, ...]
+    images: int
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies the images."""
+        return {"sha256": self.sha256} if self.sha256 else {"both_sha256": self.both_sha256, "size": self.size}
+
+
+class MethodId(Frozen):
+    """A method and its regularizers in the order they were named, each with the options that differ from their default."""
+
+    name: str
+    options: Options = Field({})
+    regularizers: dict[str, Options] = Field({})
+
+    @property
+    def text(self) -> str:
+        """Return the method as it is typed, which is also how reports call it: `irnet+lcr:weight=0.5`."""
+        parts = [(self.name, self.options), *self.regularizers.items()]
+        return parse.write([parse.Part(name, options) for name, options in parts])
+
+
+class TrainSpec(Frozen):
+    """One training: everything its weights depend on."""
+
+    data: TrainData
+    backbone: str = Field(description="with the options that differ from their default: `resnet18:convs=2`")
+    method: MethodId
+    recipe: Recipe = Recipe()
+    budget: Budget = Budget()
+    seed: int = Field(ge=0)
+
+    @cached_property
+    def train_id(self) -> str:
+        """Return the training's address."""
+        return content_id(
+            "training",
+            {
+                "data": self.data.facts,
+                "backbone": self.backbone,
+                # In order: terms are added up in it, which rounds.
+                "method": [[self.method.name, self.method.options], *map(list, self.method.regularizers.items())],
+                "recipe": stated(self.recipe),
+                "budget": stated(self.budget),
+                "seed": self.seed,
+            },
+        )
+
+    @property
+    def label(self) -> str:
+        """Return the method as reports print it, which can be typed."""
+        return self.method.text
+
+
+# ---------------------------------------------------------------------------------------------------- what is looked at
+
+
+class External(Frozen):
+    """A network from outside: its name, the hash of its weights, and the hash of its code where there is one."""
+
+    name: str
+    weights_sha256: str
+    code_sha256: str = ""
+
+
+class Subject(Frozen):
+    """What is evaluated: a training of a store by its id, or a network from outside. Exactly one is given."""
+
+    training: str = ""
+    external: External | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Subject:
+        if bool(self.training) == (self.external is not None):
+            raise ValueError("a subject is a training or a network from outside: give one")
+        return self
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies it."""
+        return {"training": self.training} if self.training else stated(self.external, leave_out=frozenset({"name"}))  # type: ignore[arg-type]
+
+
+class Cell(NamedTuple):
+    """The test images as they are, or under one corruption at one severity."""
+
+    corruption: str = ""
+    severity: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.corruption}/{self.severity}" if self.corruption else "clean"
+
+
+CLEAN = Cell()
+
+
+class TestSet(Frozen):
+    """The test images: the whole split of a data set by hash, and how many of them are used.
+
+    `chosen` images are a class-balanced subset, part of every larger one. Corruptions draw by the position in the whole
+    split, so that an image looks alike in every subset.
+    """
+
+    __test__ = False  # not a test class
+
+    name: str
+    sha256: str = Field(description="of training and test images together: the stream of the corruptions' randomness")
+    size: int
+    classes: tuple[str, ...]
+    images: int = Field(description="in the whole test split")
+    chosen: int | None = None
+
+    @property
+    def count(self) -> int:
+        """Return how many images are used."""
+        return self.images if self.chosen is None else self.chosen
+
+
+class Protocol(Frozen):
+    """What a subject is shown: test images, clean and in each cell of corruptions x severities; the block and the seed."""
+
+    test: TestSet
+    corruptions: tuple[str, ...]
+    severities: tuple[int, ...]
+    seed: int = 0
+    block: int = 100
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """Return what a prediction depends on besides subject, cell and image: evaluations that share it share predictions."""
+        return {"test": self.test.sha256, "size": self.test.size, "seed": self.seed, "block": self.block}
+
+    @cached_property
+    def protocol_id(self) -> str:
+        """Return the protocol's address."""
+        facts = {"corruptions": sorted(self.corruptions), "severities": self.severities, "chosen": self.test.chosen}
+        return content_id("protocol", self.look | facts)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Return the cells, clean images first."""
+        return [CLEAN, *(Cell(c, s) for c in self.corruptions for s in self.severities)]
+
+    def covers(self, other: Protocol) -> bool:
+        """Tell whether this protocol shows all that another one of the same look shows, on as many images."""
+        return set(other.cells) <= set(self.cells) and self.test.count == other.test.count
+
+
+def evaluation_id(subject: Subject, protocol: Protocol) -> str:
+    """Return the address of the evaluation that holds a subject's predictions under this and kindred protocols."""
+    return content_id("evaluation", {"subject": subject.facts, "look": protocol.look})
+
+
 class DataId(Frozen):
-    """The data of a run: a name, and a hash over the decoded images and labels."""
+    """The data of a run as reports name it."""
 
     name: str
     sha256: str
@@ -82,80 +252,73 @@ class DataId(Frozen):
     test: int
 
 
-class MethodId(Frozen):
-    """A method with every option written out; `regularizers` likewise, in the order they were named."""
-
-    name: str
-    options: Options
-    regularizers: dict[str, Options] = Field({})
-
-
 class RunSpec(Frozen):
-    """One run: everything its outcome depends on."""
+    """One run of a grid: a training, the protocol that its network is evaluated under, and the metrics asked for."""
 
-    data: DataId
-    backbone: str
-    method: MethodId
-    label: str = Field(description="the method as reports print it: `irnet+lcr`, with options that are not the default")
-    seed: int = Field(ge=0)
-    budget: Budget
-    evaluation: Evaluation
-    metrics: dict[str, Options]
+    training: TrainSpec
+    protocol: Protocol
+    metrics: dict[str, Options] = Field({})
+
+    @cached_property
+    def run_id(self) -> str:
+        """Return the run's address. Metrics are added to a run, and are no part of it."""
+        return content_id("run", {"training": self.training.train_id, "protocol": self.protocol.protocol_id})
 
     @property
-    def run_id(self) -> str:
-        """Return the run's address: 16 hex digits of the sha256 of the spec as canonical JSON."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    def subject(self) -> Subject:
+        """Return what is evaluated."""
+        return Subject(training=self.training.train_id)
 
+    @property
+    def evaluation_id(self) -> str:
+        """Return where the run's predictions lie."""
+        return evaluation_id(self.subject, self.protocol)
 
-def presets() -> dict[str, str]:
-    """Return the presets' names with their one-line descriptions."""
-    found = {}
-    for file in sorted(files("lcrbench.bench.presets").iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".toml"):
-            text = file.read_text(encoding="utf-8")
-            found[file.name.removesuffix(".toml")] = text.partition("\n")[0].lstrip("# ")
-    return found
+    @property
+    def data(self) -> DataId:
+        """Return the data of training and evaluation in one."""
+        train, test = self.training.data, self.protocol.test
+        return DataId(
+            name=test.name,
+            sha256=test.sha256,
+            size=test.size,
+            classes=test.classes,
+            train=train.images,
+            test=test.count,
+        )
 
+    @property
+    def evaluation(self) -> Evaluation:
+        """Return what is shown, as a grid has it."""
+        p = self.protocol
+        return Evaluation(corruptions=p.corruptions, severities=p.severities, seed=p.seed, block=p.block)
 
-def read_grid(preset: str) -> dict[str, Any]:
-    """Return the plain tables of a preset, by its name or by the path of a .toml file of the same form.
+    @property
+    def backbone(self) -> str:
+        """Return the topology's name with its options."""
+        return self.training.backbone
 
-    Raises `UserError` for an unknown preset, or a file that is missing or not valid TOML.
-    """
-    path = Path(preset)
-    if path.suffix == ".toml":
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read the spec file {preset}: {error}") from error
-    elif preset in presets():
-        text = (files("lcrbench.bench.presets") / f"{preset}.toml").read_text(encoding="utf-8")
-    else:
-        raise unknown("preset", preset, presets())
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{preset} is not valid TOML: {error}") from error
+    @property
+    def method(self) -> MethodId:
+        """Return the method and its regularizers."""
+        return self.training.method
 
+    @property
+    def label(self) -> str:
+        """Return the method as reports print it."""
+        return self.training.label
 
-def make_grid(tables: dict[str, Any]) -> Grid:
-    """Return the grid that plain tables describe; raises `UserError` that names the first wrong field."""
-    try:
-        return Grid.model_validate(tables)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "spec"
-        if first["type"] == "extra_forbidden":
-            model = _model_at(first["loc"][:-1])
-            raise unknown("field", field, [".".join([*map(str, first["loc"][:-1]), f]) for f in model]) from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{field}: {message} (got {first['input']!r})") from error
+    @property
+    def seed(self) -> int:
+        """Return the training's seed."""
+        return self.training.seed
 
+    @property
+    def budget(self) -> Budget:
+        """Return the training's budget."""
+        return self.training.budget
 
-def _model_at(loc: tuple[str | int, ...]) -> list[str]:
-    model: Any = Grid
-    for part in loc:
-        model = model.model_fields[str(part)].annotation
-    return list(model.model_fields)
+    @property
+    def recipe(self) -> Recipe:
+        """Return the training's recipe."""
+        return self.training.recipe

@@ -1,67 +1,59 @@
-"""The store: one folder a run, named by the hash of its spec, written whole or not at all, checked when read.
+"""The store: trainings and evaluations apart, each entry written whole or not at all, checked when read.
 
-    STORE/<run id>/record.json          the record (schema.py)
-                   record.sha256        its hash
-                   outcomes.npz         one bit an image: right or wrong, for clean and each corruption and severity
-                   by_image.npz         what metrics found for single images, arrays by name; where a metric did
-                   training.jsonl       the training log, one JSON object a line
-                   weights.safetensors  the selected weights
-    STORE/lipschitz/<id>/               a record of what `lcrbench lipschitz` measured of a run, in the same form
-    STORE/.unfinished/<id>              the last save of an unfinished training (checkpoint.py)
-    STORE/.teachers/<id>                a trained teacher, shared by the runs that need it (teacher.py)
-    STORE/.locks/<id>                   held by the process that works on a run or teacher (lock.py)
-    STORE/.damaged/                     what was set aside because its hash did not match
-    STORE/.<run id>.new, .old           a run that is being written, and the one that it replaces
+    STORE/trainings/<train id>/        a `Training`, its log (training.jsonl), weights (weights.safetensors), packed bits
+    STORE/evaluations/<evaluation id>/ an `Evaluation` of one network, its predictions, figures by image (by_image-N.npz)
+    STORE/<run id>/                    a run of schema 3 or older (upgrade.py), read as it is, taken over by the next `run`
+    STORE/.unfinished/<train id>       the last save of an unfinished training
+    STORE/.teachers/<id>               a trained teacher, shared by the trainings that need it
+    STORE/.locks/<id>                  held by the process that works on a training, an evaluation or a teacher
+    STORE/.cache/                      corrupted test images, shared by the networks of a grid; may be deleted
+    STORE/.damaged/                    what was set aside because its hash did not match
 
-A run is written into a hidden folder beside its place, flushed to the disk, and moved there in one rename, so that an
-interrupted run leaves nothing that could be taken for a result. One that it replaces is moved to `.old` first: where the
-place is empty, that one is the run, for readers as for the next write.
+A run is a protocol that a network was asked to answer (`Asked`). Reports read it as a `Record`: its training, and of its
+evaluation what belongs to the protocol.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
 import json
-import os
-import shutil
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
-from pydantic_core import from_json
 
+from lcrbench.bench.records import predictions, upgrade, view
+from lcrbench.bench.records.files import unpack
 from lcrbench.bench.records.lock import Lock
-from lcrbench.bench.records.record import SCHEMA_VERSION, Record, upgrade
+from lcrbench.bench.records.predictions import Predictions
+from lcrbench.bench.records.record import Evaluation, Record, Training
+from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
+from lcrbench.bench.records.spec import Cell
 from lcrbench.errors import UserError
 
-RECORD, OUTCOMES, LOG, WEIGHTS = "record.json", "outcomes.npz", "training.jsonl", "weights.safetensors"
-BY_IMAGE = "by_image.npz"
-CHECKSUM = "record.sha256"
+__all__ = ["LOG", "PACKED", "REDO", "SHOWN", "WEIGHTS", "Damaged", "Searched", "Store"]
+
+LOG, WEIGHTS = "training.jsonl", "weights.safetensors"
+PACKED = "packed.safetensors"
+"""Beside a training with binary layers: one bit a weight, scales, and all else that inference needs."""
 SHOWN = 10  # ids in a message
-LIPSCHITZ = "lipschitz"
-"""The folder of a store that holds what `lcrbench lipschitz` measured: records, tables, figures, and its searches."""
-
-REMEASURE = "delete its folder, and `lcrbench lipschitz` measures the run again"
-REDO = "`lcrbench run` with --redo sets it aside and runs it again"
 
 
-class Damaged(UserError):
-    """A file of the store is not what was written."""
+class Searched(NamedTuple):
+    """What one batch of an evaluation measured, as a record of the run, and what reads its figures by image."""
+
+    record: Record
+    by_image: Callable[[], dict[str, np.ndarray]]
 
 
 class Store:
-    """A folder of runs. Reading never writes; several processes may add runs at once."""
+    """A folder of trainings and evaluations. Reading never writes; several processes may add to it at once."""
 
-    def __init__(self, root: str | Path, *, create: bool = False, remedy: str = REDO) -> None:
-        """Open a folder, or with `create` make it; `remedy` is what an error about a damaged record tells to do."""
-        self.root, self.remedy = Path(root), remedy
-        self._read: dict[str, tuple[tuple[int, int], Record]] = {}
+    def __init__(self, root: str | Path, *, create: bool = False) -> None:
+        self.root = Path(root)
         if create:
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
@@ -69,124 +61,146 @@ class Store:
                 raise UserError(f"cannot make the store {self.root}: {error.strerror}") from error
         elif not self.root.is_dir():
             raise UserError(f"there is no store at {self.root}: name a folder that `lcrbench run --store` has filled")
+        self.trainings: Shelf[Training] = Shelf(self.root / "trainings", upgrade.training, lambda r: r.train_id)
+        self.evaluations: Shelf[Evaluation] = Shelf(
+            self.root / "evaluations", upgrade.evaluation, lambda r: r.evaluation_id
+        )
+        self.old = upgrade.OldRuns(self.root)
+        self._place: dict[str, str] = {}
 
-    def lipschitz(self, *, create: bool = False) -> Store | None:
-        """Return the store of the records that `lcrbench lipschitz` made of these runs; None if there is none."""
-        root = self.root / LIPSCHITZ
-        return Store(root, create=create, remedy=REMEASURE) if create or root.is_dir() else None
+    # --------------------------------------------------------------------------------------------------------------- runs
 
     def ids(self) -> list[str]:
-        """Return the ids of the runs that are recorded, sorted."""
-        found = {f.parent.name for f in self.root.glob(f"[!.]*/{RECORD}")}
-        found |= {f.parent.name[1 : -len(".old")] for f in self.root.glob(f".*.old/{RECORD}")}
-        # And again: a run that was being replaced may have got back to its place between the two.
-        return sorted(found | {f.parent.name for f in self.root.glob(f"[!.]*/{RECORD}")})
+        """Return the ids of the runs, sorted: of each evaluation the protocols that no larger one contains, and old runs.
 
-    def folder(self, run_id: str) -> Path:
-        """Return where a run lies: in its place, or at `.old` if a write that replaces it stands, or was killed, midway."""
-        final, old = self.root / run_id, self.root / f".{run_id}.old"
-        return old if old.exists() and not final.exists() else final
-
-    def restore(self, run_id: str) -> None:
-        """Move a run that a killed write left at `.old` back to its place. Whoever calls this holds the run's lock."""
-        if self.folder(run_id) != self.root / run_id:
-            self.folder(run_id).rename(self.root / run_id)
+        An evaluation that cannot be read stands for its runs by its own id.
+        """
+        found: set[str] = set()
+        taken_over: set[str] = set()
+        self._find_places()
+        for name in self.evaluations.ids():
+            try:
+                evaluation = self.evaluations.record(name)
+            except UserError:
+                found.add(name)
+                continue
+            found |= set(view.runs(evaluation))
+            taken_over |= set(evaluation.replaces)
+        return sorted(found | (set(self.old.shelf.ids()) - taken_over))
 
     def find(self, prefix: str) -> str:
-        """Return the one run whose id starts with `prefix`; raises `UserError` if there is none, or more than one."""
-        matches = [i for i in self.ids() if i.startswith(prefix)]
+        """Return the one run whose id, or whose training's id, starts with `prefix`.
+
+        Raises `UserError` if there is none, or more than one.
+        """
+        ids = self.ids()
+        matches = [i for i in ids if i.startswith(prefix)]
+        if not matches and prefix:
+            matches = [i for i in ids if self._training_of(i).startswith(prefix)]
         if len(matches) == 1 and prefix:
             return matches[0]
         what = f"several runs start with '{prefix}'" if matches and prefix else f"no run '{prefix}'"
-        ids = matches or self.ids()
-        there = ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
+        named = matches or ids
+        there = ", ".join(named[:SHOWN]) + (f" and {len(named) - SHOWN} more" if len(named) > SHOWN else "")
         raise UserError(f"{what} in the store {self.root}, which has {there or 'no runs'}; --store names another store")
 
+    def _training_of(self, run_id: str) -> str:
+        try:
+            return self.record(run_id).spec.training.train_id
+        except UserError:
+            return ""
+
+    def evaluation_of(self, run_id: str) -> Evaluation | None:
+        """Return the evaluation that holds a run; None for a run of an older schema, or none of that id."""
+        for again in (False, True):
+            if run_id in self._place:
+                evaluation = self.evaluations.record(self._place[run_id])
+                if run_id == evaluation.evaluation_id or run_id in view.every_run(evaluation):
+                    return evaluation
+            if again or run_id in self.old.shelf:
+                return None
+            self._find_places()
+        return None
+
+    def _find_places(self) -> None:
+        """Note which evaluation holds which run."""
+        self._place = {}
+        for name in self.evaluations.ids():
+            self._place[name] = name
+            with contextlib.suppress(UserError):
+                self._place |= dict.fromkeys(view.every_run(self.evaluations.record(name)), name)
+
     def record(self, run_id: str) -> Record:
-        """Read one record; raises `Damaged` if it is not what was written, `UserError` if its schema is newer than ours.
+        """Return a run as reports read it.
 
-        A record of an older schema is upgraded in memory.
+        Raises `Damaged` if a part of it is not what was written, `UserError` if its schema is newer than ours or there is no
+        such run. A run of an older schema is upgraded in memory.
         """
-        with contextlib.suppress(Damaged):
-            return self._record(run_id)
-        # Damaged twice is damaged: once may be a run that was replaced between two reads.
-        return self._record(run_id)
+        evaluation = self.evaluation_of(run_id)
+        if evaluation is None:
+            return self.old.record(run_id)
+        return view.joined(evaluation, self.training_of(evaluation), run_id)
 
-    def _record(self, run_id: str) -> Record:
-        folder = self.folder(run_id)
-        path = folder / RECORD
-        try:
-            stat = path.stat()
-            state = (stat.st_mtime_ns, stat.st_size)
-            if run_id in self._read and self._read[run_id][0] == state:
-                return self._read[run_id][1]
-            content = path.read_bytes()
-            checksum = (folder / CHECKSUM).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise Damaged(f"{error.filename} is damaged or missing ({error.strerror}): {self.remedy}") from error
-        except UnicodeDecodeError as error:
-            raise Damaged(f"{folder / CHECKSUM} is damaged: {self.remedy}") from error
-        if hashlib.sha256(content).hexdigest() != checksum:
-            raise Damaged(f"{path} is damaged: {self.remedy}")
-        try:
-            data = from_json(content)
-            present = data["schema_version"] == SCHEMA_VERSION
-            record = Record.model_validate(upgrade(data, str(path)))
-        except (ValidationError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise Damaged(f"{path} is no record ({type(error).__name__}): {self.remedy}") from error
-        # What an older schema left out of the spec is not in its id.
-        if record.run_id != run_id or (present and record.spec.run_id != run_id):
-            raise Damaged(f"{path} is the record of another run: {self.remedy}")
-        self._read[run_id] = state, record
-        return record
+    def training_of(self, evaluation: Evaluation) -> Training | None:
+        """Return the training that an evaluation is of; None if there is none (any more), or its weights are others."""
+        name = evaluation.subject.training
+        if not name or name not in self.trainings:
+            return None
+        training = self.trainings.record(name)
+        return training if training.weights_sha256 == evaluation.weights_sha256 else None
 
     def records(self) -> Iterator[Record]:
-        """Yield every record, in the order of their ids."""
+        """Yield every run, in the order of their ids."""
         for run_id in self.ids():
             yield self.record(run_id)
 
-    def read(self, run_id: str, name: str) -> bytes:
-        """Return a file beside a record; raises `Damaged` if it is missing or its hash is not the record's."""
-        with contextlib.suppress(Damaged):
-            return self._file(run_id, name)
-        return self._file(run_id, name)
-
-    def _file(self, run_id: str, name: str) -> bytes:
-        path = self.folder(run_id) / name
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise Damaged(f"{path} is damaged or missing ({error.strerror}): {self.remedy}") from error
-        if hashlib.sha256(content).hexdigest() != self.record(run_id).files.get(name):
-            raise Damaged(f"{path} is damaged: {self.remedy}")
-        return content
-
     def log(self, run_id: str) -> pd.DataFrame:
-        """Return a run's training log, one row a logged step; empty if it has none."""
-        if LOG not in self.record(run_id).files:
-            return pd.DataFrame()
-        return pd.DataFrame([json.loads(line) for line in self.read(run_id, LOG).decode().splitlines()])
+        """Return the log of a run's training, one row a logged step; empty if it has none."""
+        evaluation = self.evaluation_of(run_id)
+        if evaluation is None:
+            content = self.old.file(run_id, LOG)
+        else:
+            training = self.training_of(evaluation)
+            content = self.training_file(training.train_id, LOG) if training else b""
+        return pd.DataFrame([json.loads(line) for line in content.decode().splitlines()])
 
-    def outcomes(self, run_id: str) -> dict[str, np.ndarray]:
-        """Return for "clean" and each "corruption/severity" a boolean array (N,): was test image i classified right?"""
-        with zipfile.ZipFile(io.BytesIO(self.read(run_id, OUTCOMES))) as packed:
-            arrays = {i.filename.removesuffix(".npy"): packed.read(i) for i in packed.infolist()}
-        n = int(_values(arrays.pop("n"), np.int64)[0])
-        return {k: np.unpackbits(_values(a, np.uint8), count=n).view(bool) for k, a in arrays.items()}
+    def outcomes(self, run_id: str) -> dict[Cell, np.ndarray]:
+        """Return for each cell of a run a boolean array (N,): was test image i classified right?"""
+        evaluation = self.evaluation_of(run_id)
+        if evaluation is None:
+            return self.old.outcomes(run_id)
+        protocol = view.asked(evaluation, run_id).protocol
+        found = self.predictions(evaluation)
+        indices = view.indices(found, protocol)
+        return {cell: found.right(cell, indices) for cell in protocol.cells if cell in found.cells}
 
-    def by_image(self, run_id: str) -> dict[str, np.ndarray]:
-        """Return what metrics found for single images, arrays by name; empty if none did."""
-        if BY_IMAGE not in self.record(run_id).files:
-            return {}
-        with np.load(io.BytesIO(self.read(run_id, BY_IMAGE)), allow_pickle=False) as packed:
-            return {k: packed[k] for k in packed.files}
+    def searches(self, run_id: str) -> list[Searched]:
+        """Return what each batch of a run's evaluation measured, with its figures by image, the latest last."""
+        evaluation = self.evaluation_of(run_id)
+        if evaluation is None:
+            return [Searched(*found) for found in self.old.searches(run_id)]
+        base = self.record(run_id)
+        return [
+            Searched(view.of_batch(base, evaluation, batch), partial(self.by_image, evaluation, batch.by_image))
+            for batch in evaluation.batches
+            if batch.measured
+        ]
+
+    def by_image(self, evaluation: Evaluation, name: str) -> dict[str, np.ndarray]:
+        """Return the figures by image in a file of an evaluation, by name; none where a batch has no file."""
+        return unpack(self.evaluation_file(evaluation, name)) if name else {}
 
     def verify(self, run_id: str) -> None:
         """Read a run whole; raises `Damaged` that names the first file that is not what was written."""
-        for name in self.record(run_id).files:
-            self.read(run_id, name)
+        evaluation = self.evaluation_of(run_id)
+        if evaluation is None:
+            self.old.verify(run_id)
+            return
+        for file in evaluation.files:
+            self.evaluation_file(evaluation, file)
+        if training := self.training_of(evaluation):
+            for file in training.files:
+                self.training_file(training.train_id, file)
 
     def table(self) -> pd.DataFrame:
         """Return the tidy table of all finished runs: one row a measurement, with the axes of its run."""
@@ -195,6 +209,7 @@ class Store:
             spec = record.spec
             axes = {
                 "run_id": record.run_id,
+                "train_id": spec.training.train_id,
                 "data": spec.data.name,
                 "backbone": spec.backbone,
                 "method": spec.label,
@@ -203,104 +218,93 @@ class Store:
             rows += [axes | m.model_dump() for m in record.measurements]
         return pd.DataFrame(rows)
 
-    def write(self, record: Record, files: Mapping[str, bytes]) -> Record:
-        """Write a run whole: the `files` beside it, then its record; raises `UserError` if the disk does not take it.
+    # -------------------------------------------------------------------------------------------------------------- files
 
-        Returns the record with the files' hashes filled in. A run of the same id that is there already is replaced.
-        """
-        final = self.root / record.run_id
-        draft, old = self.root / f".{record.run_id}.new", self.root / f".{record.run_id}.old"
-        hashes = {}
+    def training_file(self, train_id: str, name: str) -> bytes:
+        """Return a file of a training; raises `Damaged` if it is missing or not what was written."""
+        return self.trainings.read(train_id, name, self.trainings.record(train_id).files.get(name, ""))
+
+    def evaluation_file(self, evaluation: Evaluation, name: str) -> bytes:
+        """Return a file of an evaluation; raises `Damaged` if it is missing or not what was written."""
+        return self.evaluations.read(evaluation.evaluation_id, name, evaluation.files.get(name, ""))
+
+    def predictions(self, evaluation: Evaluation) -> Predictions:
+        """Return the predictions of an evaluation; raises `Damaged` if they are not what was written."""
+        if predictions.FILE not in evaluation.files:
+            return Predictions.none()
+        content = self.evaluation_file(evaluation, predictions.FILE)
         try:
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(parents=True)
-            for name, content in files.items():
-                (draft / name).write_bytes(content)
-                hashes[name] = hashlib.sha256(content).hexdigest()
-            record = record.model_copy(update={"files": hashes})
-            text = record.model_dump_json(indent=1) + "\n"
-            (draft / RECORD).write_text(text, encoding="utf-8")
-            (draft / CHECKSUM).write_text(hashlib.sha256(text.encode()).hexdigest() + "\n", encoding="utf-8")
-            for path in [*draft.iterdir(), draft]:
-                flush(path)
-            if final.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                final.rename(old)
-            draft.rename(final)
-            flush(self.root)
-            shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
-            shutil.rmtree(draft, ignore_errors=True)
-            if old.exists() and not final.exists():
-                with contextlib.suppress(OSError):
-                    old.rename(final)
-            raise UserError(f"cannot write run {record.run_id} to {self.root}: {error.strerror or error}") from error
-        return record
+            return Predictions.unpack(content, evaluation.cells)
+        except (ValueError, KeyError) as error:
+            raise Damaged(f"the predictions of {evaluation.evaluation_id} are damaged: {REDO}") from error
 
-    def unfinished(self, run_id: str) -> Path:
-        """Return where the save of an unfinished run lies."""
-        return self.root / ".unfinished" / run_id
+    # ------------------------------------------------------------------------------------------------------------- places
+
+    def unfinished(self, name: str) -> Path:
+        """Return where the save of an unfinished training lies."""
+        return self.root / ".unfinished" / name
 
     def teacher(self, name: str) -> Path:
         """Return where a trained teacher lies."""
         return self.root / ".teachers" / name
 
-    def lock(self, run_id: str) -> Lock:
-        """Return the lock of a run or teacher, not yet taken; raises `UserError` if the store cannot hold it."""
+    def cache(self) -> Path:
+        """Return where corrupted test images are kept for the networks of a grid."""
+        return self.root / ".cache"
+
+    def lock(self, name: str) -> Lock:
+        """Return the lock of a training, an evaluation or a teacher, not yet taken.
+
+        Raises `UserError` if the store cannot hold it.
+        """
         folder = self.root / ".locks"
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot write to the store {self.root}: {error.strerror}") from error
-        return Lock(folder / run_id)
+        return Lock(folder / name)
 
-    def set_aside(self, run_id: str) -> None:
-        """Move a run or teacher and its save out of the way, into `.damaged`, where nothing reads them."""
+    @contextlib.contextmanager
+    def held(self, *names: str) -> Iterator[None]:
+        """Hold the locks of several things; raises `Timeout` at once if another process holds one."""
+        with contextlib.ExitStack() as stack:
+            for name in names:
+                lock = self.lock(name)
+                lock.acquire(timeout=0)
+                stack.callback(lock.release)
+            yield
+
+    def known(self, evaluation_id: str) -> tuple[Evaluation, Predictions, dict[str, bytes]] | None:
+        """Return an evaluation with its predictions and files, all checked; None if there is none."""
+        if evaluation_id not in self.evaluations:
+            return None
+        found = self.evaluations.record(evaluation_id)
+        files = {file: self.evaluation_file(found, file) for file in found.files}
+        return found, self.predictions(found), files
+
+    def trained(self, run_id: str) -> tuple[Training, bytes]:
+        """Return the training of a finished run, of an older schema too, and the bytes of its weights.
+
+        Raises `UserError` if the run failed or has none, and `Damaged` if it is not what was written.
+        """
+        record = self.record(run_id)
+        if record.status != "finished":
+            raise UserError(
+                f"run {record.run_id} failed: {record.failure.message if record.failure else 'no reason is known'}"
+            )
+        if (evaluation := self.evaluation_of(run_id)) is None:
+            return upgrade.training_of(record, self.old.file(run_id, WEIGHTS)), self.old.file(run_id, WEIGHTS)
+        training = self.training_of(evaluation)
+        assert training is not None, "a finished run has a training"
+        return training, self.training_file(training.train_id, WEIGHTS)
+
+    def set_aside(self, name: str) -> None:
+        """Move whatever has this id out of the way, into `.damaged`, where nothing reads it."""
         aside = self.root / ".damaged"
-        for path in (self.root / run_id, self.root / f".{run_id}.old", self.unfinished(run_id), self.teacher(run_id)):
+        for shelf in (self.trainings, self.evaluations):
+            shelf.set_aside(name, aside)
+        for path in (self.root / name, self.root / f".{name}.old", self.unfinished(name), self.teacher(name)):
             if path.exists():
                 aside.mkdir(exist_ok=True)
                 number = len(list(aside.iterdir()))
-                path.rename(aside / f"{run_id}.{number}{'.checkpoint' if path.is_file() else ''}")
-
-
-def _values(array: bytes, kind: type[np.generic]) -> np.ndarray:
-    """Return the values of an array as `pack_outcomes` writes it: `np.load` takes three times as long, for its headers."""
-    return np.frombuffer(array, kind, offset=10 + int.from_bytes(array[8:10], "little"))
-
-
-def pack_outcomes(outcomes: Mapping[str, np.ndarray]) -> bytes:
-    """Return boolean arrays of one length as the bytes of an .npz of packed bits; the same input gives the same bytes."""
-    n = len(next(iter(outcomes.values())))
-    return pack({"n": np.array(n, np.int64)} | {k: np.packbits(v) for k, v in outcomes.items()})
-
-
-def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return arrays as the bytes of an .npz; the same input gives the same bytes."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, flushed to the disk; raises `UserError` if the disk does not take it."""
-    draft = path.with_name(path.name + ".new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        flush(draft)
-        draft.replace(path)
-        flush(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def flush(path: Path) -> None:
-    """Make the disk hold what was written to a file, or a folder's names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+                path.rename(aside / f"{name}.{number}{'.checkpoint' if path.is_file() else ''}")

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from lcrbench.bench import cli, runner, worker
 from lcrbench.bench.records import env, spec
-from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.budget import Budget, Recipe, allot, override
+from lcrbench.bench.records.budget import steps as steps_of
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.training.teacher import needed
@@ -22,7 +23,8 @@ from lcrbench.models import network as networks
 TABLES: dict[str, Any] = {
     "data": {"train": 200, "test": 50},
     "methods": ["irnet"],
-    "budget": {"images": 1200, "batch": 50, "lr": 0.05, "unit": "compute"},
+    "budget": {"images": 1200, "unit": "compute"},
+    "recipe": {"batch": 50, "lr": 0.05},
     "evaluation": {"corruptions": ["fog"], "severities": [1], "block": 25},
     "metrics": {"accuracy": {}},
 }
@@ -35,15 +37,17 @@ def signals():
     signal.signal(signal.SIGTERM, before)
 
 
-def job(root: Path, method: str, **budget: Any) -> worker.Job:
-    grid = spec.make_grid(TABLES | {"methods": [method], "budget": TABLES["budget"] | budget})
+def job(root: Path, method: str, **change: Any) -> worker.Job:
+    recipe = {k: v for k, v in change.items() if k in Recipe.model_fields}
+    budget = override(TABLES["budget"], {k: v for k, v in change.items() if k not in recipe})
+    grid = spec.make_grid(TABLES | {"methods": [method], "budget": budget, "recipe": TABLES["recipe"] | recipe})
     (planned,) = runner.plan(grid, worker.load_data(grid.data))
     Store(root, create=True)
     return worker.Job(planned, grid.data, root, "cpu", env.provenance("cpu", 1, "test", {}, deterministic=True))
 
 
-def run(root: Path, method: str, **budget: Any) -> Record:
-    record = worker.run_one(job(root, method, **budget))
+def run(root: Path, method: str, **change: Any) -> Record:
+    record = worker.run_one(job(root, method, **change))
     assert record.status == "finished"
     assert record.ledger is not None
     return record
@@ -90,20 +94,21 @@ def test_a_budget_that_pays_for_no_batch_names_the_smallest_that_does(tmp_path: 
 @pytest.mark.parametrize("images", range(50, 2000, 50))
 @pytest.mark.parametrize(("cost", "teachers"), [(1.0, 0), (4 / 3, 0), (4 / 3, 1), (7 / 3, 1), (8 / 3, 2)])
 def test_no_batch_is_lost_to_rounding_and_none_is_given_away(images: int, cost: float, teachers: int) -> None:
-    budget = Budget(unit="compute", images=images, batch=50)
+    budget, recipe = Budget(unit="compute", images=images), Recipe(batch=50)
     thirds = round(3 * cost) + 3 * teachers
     exact = 3 * images // (50 * thirds)
     if exact == 0:
         with pytest.raises(ValueError, match=f"images = {-(-50 * thirds // 3)} "):
-            budget.allot(cost, teachers)
+            allot(budget, recipe, 200, cost=cost, teachers=teachers)
     else:
-        assert [b.steps() for b in budget.allot(cost, teachers)] == [exact, exact]
+        both = allot(budget, recipe, 200, cost=cost, teachers=teachers)
+        assert [steps_of(b, recipe, 200) for b in both] == [exact, exact]
 
 
 def test_seconds_are_divided_equally_among_teachers_and_stages(tmp_path: Path) -> None:
     budget = Budget(unit="seconds", seconds=6.0)
-    assert [b.seconds for b in budget.allot(2.0, 1, 2)] == [2.0, 4.0]
-    record = run(tmp_path, "irnet+distill", unit="seconds", seconds=3.0, images=50)
+    assert [b.seconds for b in allot(budget, Recipe(), 200, cost=2.0, teachers=1, stages=2)] == [2.0, 4.0]
+    record = run(tmp_path, "irnet+distill", unit="seconds", seconds=3.0)
     seconds = record.ledger.seconds
     assert 1.5 <= seconds["teacher"].cpu < 3
     assert 1.5 <= seconds["training"].cpu < 3
@@ -155,8 +160,8 @@ def test_a_stage_starts_with_a_fresh_optimizer_and_the_weights_before(monkeypatc
     made, seen = [], []
     real = training.make_optimizer
 
-    def make(network: Any, budget: Budget) -> Any:
-        made.append(real(network, budget))
+    def make(network: Any, recipe: Recipe) -> Any:
+        made.append(real(network, recipe))
         return made[-1]
 
     monkeypatch.setattr(training, "make_optimizer", make)
@@ -167,7 +172,7 @@ def test_a_stage_starts_with_a_fresh_optimizer_and_the_weights_before(monkeypatc
 
     network = networks.build(choice, "vgg_tiny", 10, 32, [0.3] * 3, [0.4] * 3, lambda n: torch.Generator())
     data = worker.load_data(spec.Data(train=200, test=50))
-    spent = training.train(network, data.train, Budget(images=500, batch=50), 0, stages=2, on_stage=on_stage)
+    spent = training.train(network, data.train, Budget(images=500), Recipe(batch=50), 0, stages=2, on_stage=on_stage)
     assert spent.stages == [5, 5]
     assert [(k, n) for k, n, _ in seen] == [(0, 1), (1, 2)]
     assert not any(torch.equal(seen[0][2][n], w) for n, w in seen[1][2].items())
@@ -218,8 +223,9 @@ def test_a_teacher_is_kept_shared_and_charged_to_each(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("change", [{"seed": 1}, {"images": 400}, {"lr": 0.04}, {"augmentation": "none"}])
 def test_another_seed_or_budget_is_another_teacher(tmp_path: Path, change: dict[str, Any]) -> None:
     one = job(tmp_path, "irnet+distill", unit="images", images=300)
-    budget = one.spec.budget.model_copy(update={k: v for k, v in change.items() if k != "seed"})
-    other = one.spec.model_copy(update={"budget": budget, "seed": change.get("seed", 0)})
+    budget = one.spec.budget.model_copy(update={k: v for k, v in change.items() if k == "images"})
+    recipe = one.spec.recipe.model_copy(update={k: v for k, v in change.items() if k in Recipe.model_fields})
+    other = one.spec.model_copy(update={"budget": budget, "recipe": recipe, "seed": change.get("seed", 0)})
     from dataclasses import replace
 
     ids = [worker.run_one(replace(one, spec=s)).ledger.teachers[0].id for s in (one.spec, other)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import click
 import pytest
 
 from lcrbench.bench import cli
@@ -88,6 +90,21 @@ def test_lists(capsys, monkeypatch, kind: str) -> None:
     code, out, _ = call(capsys, monkeypatch, "list", kind)
     assert code == 0
     assert len(out.splitlines()) >= 1
+
+
+def test_every_command_has_its_line_its_help_and_an_example(capsys, monkeypatch) -> None:
+    code, out, _ = call(capsys, monkeypatch, "--help")
+    assert code == 0
+    context = click.Context(cli.app)
+    names = cli.app.list_commands(context)
+    assert {"run", "list", "check-speed"} <= set(names)
+    for name in names:
+        command = cli.app.get_command(context, name)
+        assert command is not None
+        assert re.search(rf"^  {name} +\w.+", out, re.MULTILINE), f"no line for {name} in lcrbench --help"
+        assert command.help, f"{name} has no help"
+        assert f"lcrbench {name} " in (command.epilog or ""), f"{name} has no example"
+        assert f"lcrbench {name} " in call(capsys, monkeypatch, name, "--help")[1]
 
 
 def test_plan_trains_nothing(capsys, monkeypatch, tmp_path: Path) -> None:

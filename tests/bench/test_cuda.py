@@ -25,7 +25,8 @@ on_cuda = pytest.mark.skipif(not THERE, reason="torch finds no CUDA device")
 TABLES: dict[str, Any] = {
     "data": {"train": 200, "test": 50},
     "methods": ["full_precision", "irnet+lcr", "irnet+lcr_fixed:cache=true"],
-    "budget": {"images": 600, "batch": 50, "lr": 0.05},
+    "budget": {"images": 600},
+    "recipe": {"batch": 50, "lr": 0.05},
     "evaluation": {"corruptions": ["fog"], "severities": [1, 5], "block": 25},
     "metrics": {"accuracy": {}, "corruption_error": {}},
 }
@@ -75,7 +76,7 @@ def test_a_grid_runs_repeats_and_says_where(tmp_path: Path) -> None:
 def test_a_resumed_training_ends_in_the_same_bits(
     tmp_path: Path, method: str, stops: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change = {"budget": TABLES["budget"] | {"augmentation": "none" if "cache" in method else "crop-flip"}}
+    change = {"recipe": TABLES["recipe"] | {"augmentation": "none" if "cache" in method else "crop-flip"}}
     whole = worker.run_one(job(tmp_path / "whole", method, **change))
     todo = list(stops)
 

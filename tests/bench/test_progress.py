@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lcrbench.bench.progress import Estimate, Event, Progress
+from lcrbench.bench.progress import Estimate, Event, Progress, bar
 from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.spec import Evaluation, RunSpec
 from tests.bench.test_store import record, spec
@@ -94,3 +94,24 @@ def test_a_finished_run_tells_the_time_gone_and_left(capsys: pytest.CaptureFixtu
     said = capsys.readouterr().err
     assert "[1/2] irnet seed 0: clean accuracy 50.0%, 0 CPU seconds; 1:05 gone, about 1:05 left\n" in said
     assert "[2/2] irnet seed 1: clean accuracy 50.0%, 0 CPU seconds; 2:10 gone\n" in said
+
+
+def test_a_bar_is_drawn_in_a_terminal_only_and_lines_everywhere(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(quiet: bool) -> str:
+        with bar(10, "searching", quiet, unit="images") as shown:
+            shown.advance(4, "fog")
+            shown.advance(3)
+            shown.tell("half of it")
+            assert shown.done == 7
+        return capsys.readouterr().err
+
+    assert said(quiet=False) == "half of it\n"
+    assert said(quiet=True) == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    drawn = said(quiet=False)
+    assert "fog" in drawn
+    assert "images" in drawn
+    assert said(quiet=True) == ""

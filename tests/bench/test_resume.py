@@ -24,7 +24,8 @@ from lcrbench.errors import UserError
 TABLES: dict[str, Any] = {
     "data": {"train": 200, "test": 50},
     "methods": ["irnet+lcr"],
-    "budget": {"images": 600, "batch": 50, "lr": 0.05},
+    "budget": {"images": 600},
+    "recipe": {"batch": 50, "lr": 0.05},
     "evaluation": {"corruptions": ["fog"], "severities": [1], "block": 25},
     "metrics": {"accuracy": {}, "corruption_error": {}},
 }
@@ -79,7 +80,7 @@ def test_resumed_training_ends_in_the_same_bits(
     assert not Store(tmp_path).unfinished(whole.run_id).exists()
 
 
-STAGED = {"methods": ["reactnet:two_step=true+distill"], "budget": {"images": 600, "batch": 50, "lr": 0.05}}
+STAGED = {"methods": ["reactnet:two_step=true+distill"]}
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +200,7 @@ def test_two_processes_on_one_store_train_each_run_once(tmp_path: Path) -> None:
         "test = 50",
         "[budget]",
         "images = 600",
+        "[recipe]",
         "batch = 50",
     ]
     lines += ["[evaluation]", 'corruptions = ["fog"]', "severities = [1]", "[metrics.accuracy]"]
@@ -384,14 +386,17 @@ def test_a_full_disk_is_told_and_leaves_the_store_whole(
 
 
 def test_a_budget_in_seconds_ends_by_the_clock(tmp_path: Path) -> None:
-    record = worker.run_one(job(tmp_path, budget={"unit": "seconds", "seconds": 1.5, "batch": 50}))
+    record = worker.run_one(job(tmp_path, budget={"unit": "seconds", "seconds": 1.5}))
     assert record.ledger.unit == "seconds"
     assert record.ledger.steps > 1
     assert record.ledger.images == record.ledger.steps * 50
     assert 1 < record.ledger.seconds["training"].cpu < 6
 
 
-@pytest.mark.parametrize("budget", [{"unit": "seconds"}, {"seconds": 3.0}, {"unit": "second", "seconds": 3.0}])
+@pytest.mark.parametrize(
+    "budget",
+    [{"unit": "seconds"}, {"seconds": 3.0}, {"unit": "second", "seconds": 3.0}, {"unit": "epochs", "images": 3}],
+)
 def test_contradictory_budgets_are_refused(budget: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="budget"):
         spec.make_grid({"budget": budget})

@@ -67,7 +67,7 @@ class TestMedianGap:
     @pytest.mark.parametrize("n", [1, 2, 9, 100])
     def test_resampled_medians_are_those_of_the_drawn_images(self, n: int) -> None:
         x = np.random.default_rng(n).normal(size=n).round(1)
-        counts = stats._image_counts(n)
+        counts = stats.resampling._image_counts(n)
         assert (counts.sum(0) == n).all()
         expected = [np.median(np.repeat(x, counts[:, k])) for k in range(counts.shape[1])]
         np.testing.assert_allclose(stats.resampled_medians([x], "a").draws, expected)

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lcrbench.bench.records import store as stores
-from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.record import SCHEMA_VERSION, Failure, Ledger, Measurement, Provenance, Record
 from lcrbench.bench.records.spec import DataId, Evaluation, MethodId, RunSpec
 from lcrbench.bench.records.store import Store
@@ -27,6 +27,7 @@ def spec(seed: int = 0) -> RunSpec:
         label="irnet",
         seed=seed,
         budget=Budget(),
+        recipe=Recipe(),
         evaluation=Evaluation(),
         metrics={"accuracy": {}},
     )
@@ -76,7 +77,7 @@ def test_the_same_content_gives_the_same_bytes() -> None:
 
 def test_ids_hash_the_whole_spec() -> None:
     assert spec().run_id == spec().run_id != spec(1).run_id
-    changed = spec().model_copy(update={"budget": Budget(lr=0.123)})
+    changed = spec().model_copy(update={"recipe": Recipe(lr=0.123)})
     assert changed.run_id != spec().run_id
 
 

@@ -11,12 +11,14 @@ import torch
 
 from lcrbench import registry
 from lcrbench.bench import data
-from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.records.budget import steps as steps_of
 from lcrbench.bench.training import loop as training
 from lcrbench.bench.training.loop import Diverged, Spent, batches, crop_flip, learning_rate, make_optimizer, train
 from lcrbench.models import network as networks
 
-SMALL = Budget(images=600, batch=50, lr=0.05)
+SMALL = Budget(images=600)
+RECIPE = Recipe(batch=50, lr=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,9 @@ def fashion() -> data.Dataset:
     return data.load()
 
 
-def run(fashion: data.Dataset, method: str, budget: Budget = SMALL, seed: int = 0) -> tuple[networks.Network, Spent]:
+def run(
+    fashion: data.Dataset, method: str, budget: Budget = SMALL, recipe: Recipe = RECIPE, seed: int = 0
+) -> tuple[networks.Network, Spent]:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     choice = networks.choose(method)
@@ -38,6 +42,7 @@ def run(fashion: data.Dataset, method: str, budget: Budget = SMALL, seed: int = 
         net,
         fashion.train,
         budget,
+        recipe,
         seed,
         on_progress=getattr(choice.method, "on_progress", None),
         regularizers=choice.regularizers,
@@ -80,8 +85,7 @@ def test_the_order_covers_each_epoch_and_ignores_the_batch(fashion: data.Dataset
     few = data.take(fashion, 100, 10, seed=0).train
     streams = []
     for batch in (20, 50):
-        budget = Budget(images=200, batch=batch)
-        parts = list(islice(batches(few, budget, 3, Spent(), "cpu"), 200 // batch))
+        parts = list(islice(batches(few, Recipe(batch=batch), 3, Spent(), "cpu"), 200 // batch))
         assert all(x.shape == (batch, 3, 32, 32) for x, _ in parts)
         streams.append(torch.cat([x for x, _ in parts]))
         labels = torch.cat([y for _, y in parts])
@@ -102,13 +106,13 @@ def test_crop_flip_by_hand() -> None:
 
 
 def test_schedule() -> None:
-    budget = Budget(images=1000, batch=10, lr=0.2, warmup=0.1)
-    assert budget.steps() == 100
-    rates = [learning_rate(budget, (s + 0.5) / 100) for s in range(100)]
+    recipe = Recipe(batch=10, lr=0.2, warmup=0.1)
+    assert steps_of(Budget(images=1000), recipe, 7) == 100
+    rates = [learning_rate(recipe, (s + 0.5) / 100) for s in range(100)]
     assert rates[:10] == pytest.approx([0.02 * (i + 0.5) for i in range(10)])
-    assert learning_rate(budget, 0.1) == 0.2
-    assert learning_rate(budget, 0.55) == pytest.approx(0.1)
-    assert learning_rate(budget, 1.0) == 0
+    assert learning_rate(recipe, 0.1) == 0.2
+    assert learning_rate(recipe, 0.55) == pytest.approx(0.1)
+    assert learning_rate(recipe, 1.0) == 0
     assert 0 < rates[-1] < 1e-3
     assert all(a >= b for a, b in pairwise(rates[10:]))
 
@@ -127,7 +131,7 @@ def test_only_latent_weights_decay(method: str, backbone: str) -> None:
     latent = {id(m.weight) for m in convolutions}
     start = {k: p.detach().clone() + 1.0 for k, p in net.named_parameters()}
     for decay in ("weights", "all"):
-        optimizer = make_optimizer(net, SMALL.model_copy(update={"decay": decay, "weight_decay": 0.5}))
+        optimizer = make_optimizer(net, RECIPE.model_copy(update={"decay": decay, "weight_decay": 0.5}))
         held = [p for g in optimizer.param_groups for p in g["params"]]
         assert sorted(map(id, held)) == sorted(map(id, net.parameters())), "each parameter once"
         for k, p in net.named_parameters():
@@ -141,7 +145,7 @@ def test_only_latent_weights_decay(method: str, backbone: str) -> None:
 
 def test_divergence_is_told(fashion: data.Dataset) -> None:
     with pytest.raises(Diverged, match="learning rate"):
-        run(fashion, "full_precision", Budget(images=5000, batch=50, lr=1e18, warmup=0))
+        run(fashion, "full_precision", Budget(images=5000), Recipe(batch=50, lr=1e18, warmup=0))
 
 
 def test_a_nan_in_a_batch_is_told(fashion: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
-from lcrbench.bench.cli.corrupt import corrupt as command
+from lcrbench.bench.cli.corrupt import command
 from lcrbench.corruptions import archive, names, sheet
 from lcrbench.errors import UserError
 

@@ -21,7 +21,8 @@ from lcrbench.bench.records.store import Store
 TABLES: dict[str, Any] = {
     "data": {"train": 200, "test": 50},
     "methods": ["irnet+lcr"],
-    "budget": {"images": 1000, "batch": 50, "lr": 0.05},
+    "budget": {"images": 1000},
+    "recipe": {"batch": 50, "lr": 0.05},
     "evaluation": {"corruptions": ["fog", "contrast"], "severities": [1, 3, 5], "block": 25},
     "metrics": {"accuracy": {}, "corruption_error": {}},
 }

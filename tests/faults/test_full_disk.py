@@ -23,7 +23,8 @@ FULL = bool(os.environ.get("LCRBENCH_FAULTS"))
 TABLES: dict[str, Any] = {
     "data": {"train": 100, "test": 20},
     "methods": ["reactnet:two_step=true+distill"],
-    "budget": {"images": 100, "batch": 50, "lr": 0.05},
+    "budget": {"images": 100},
+    "recipe": {"batch": 50, "lr": 0.05},
     "evaluation": {"corruptions": ["contrast"], "severities": [1], "block": 20},
     "metrics": {"accuracy": {}},
 }

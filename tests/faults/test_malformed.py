@@ -106,12 +106,12 @@ def judge(kind: str, code: int, said: str, *names: str) -> None:
 # --- specs ------------------------------------------------------------------------------------------------------------
 
 FIELDS = [
-    "backbone", "methods", "seeds", "data", "data.source", "data.size", "data.train", "data.test", "budget",
-    "budget.unit", "budget.images", "budget.seconds", "budget.batch", "budget.optimizer", "budget.lr", "budget.momentum",
-    "budget.weight_decay", "budget.decay", "budget.schedule", "budget.warmup", "budget.augmentation",
-    "budget.selection", "evaluation", "evaluation.corruptions", "evaluation.severities", "evaluation.seed",
+    "backbone", "methods", "seeds", "data", "data.source", "data.size", "data.train", "data.test",
+    "budget", "budget.unit", "budget.images", "budget.epochs", "budget.seconds", "recipe.batch", "recipe.optimizer", "recipe.lr",
+    "recipe.momentum", "recipe.weight_decay", "recipe.decay", "recipe.schedule", "recipe.warmup", "recipe.augmentation",
+    "recipe.selection", "evaluation", "evaluation.corruptions", "evaluation.severities", "evaluation.seed",
     "evaluation.block", "metrics", "metrics.accuracy", "metrics.lipschitz_modulus", "metrics.lipschitz_modulus.l2",
-    "metrics.lipschitz_modulus.images", "nothing", "budget.nothing",
+    "metrics.lipschitz_modulus.images", "nothing", "budget.nothing", "recipe", "recipe.validation", "recipe.nothing",
 ]  # fmt: skip
 WORDS = st.one_of(
     st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12),

@@ -16,8 +16,8 @@ from torch import nn
 from lcrbench import registry
 from lcrbench.bench import runner
 from lcrbench.bench.cli import lipschitz as cli_lipschitz
-from lcrbench.bench.cli.lipschitz import lipschitz
-from lcrbench.bench.lipschitz import search, subjects
+from lcrbench.bench.lipschitz import measure, search, subjects
+from lcrbench.bench.lipschitz.options import Options, preset
 from lcrbench.bench.records.spec import make_grid
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
@@ -26,7 +26,6 @@ from lcrbench.reports import lipschitz as lipschitz_part
 
 from .nets import built
 
-EVERY = (*cli_lipschitz.LAYERED, *cli_lipschitz.COSTLY)
 SMALL = ["--preset", "quick", "--l2", "8 64", "--images", "10", "--data", "fashion-mnist-10k", "--size", "16"]
 
 
@@ -106,7 +105,7 @@ def broken() -> nn.Module:
 
 
 def call(*words: str) -> Any:
-    return CliRunner().invoke(lipschitz, list(words), catch_exceptions=False)
+    return CliRunner().invoke(cli_lipschitz.command, list(words), catch_exceptions=False)
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +131,7 @@ def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:
     assert kinds["lipschitz_kappa", "q50"] == ("margins", "lower")
     assert kinds["lipschitz_kappa", "flipped"] == ("fraction of images", "lower")
     assert kinds["lipschitz_modulus", "found by random"] == ("fraction of images", "exact")
-    assert "left out or incomplete: lipschitz_first_layer, lipschitz_first_flips: first-layer" in first.stderr
+    assert "left out or incomplete: lipschitz_first_flips, lipschitz_first_layer: first-layer" in first.stderr
     text = (tmp_path / "lipschitz.md").read_text()
     for said in ("rank by kappa", "Operator norm", "Probes of the proxy", "fewer than 8 points", "infinite"):
         assert said in text
@@ -191,8 +190,9 @@ def test_images_and_seed_are_those_of_every_metric(tmp_path: Path) -> None:
     rows = pd.read_csv(tmp_path / "lipschitz.csv").set_index("metric")["n"]
     single = {"lipschitz_norms", "lipschitz_product", "lipschitz_range"}
     assert set(rows[~rows.index.isin(single)]) == {5}
-    options = search.Options(images=300, seed=7)
-    given = {n: cli_lipschitz._of(registry.load("metric", f"lipschitz_{n}"), n, options) for n in EVERY}
+    options = Options(images=300, seed=7)
+    names = [n for n in measure.metrics(["clever", "smoothing"]) if n not in lipschitz_part.SEARCHED]
+    given = {n.removeprefix("lipschitz_"): measure.options_of(registry.load("metric", n), options) for n in names}
     assert {n: o.images for n, o in given.items() if hasattr(o, "images")} == {
         **dict.fromkeys(("gradients", "agreement", "first_layer", "first_flips"), 300),
         **{"proxy": 100, "smoothing": 50, "clever": 20, "probes": 16, "layer_gain": 12},
@@ -206,7 +206,8 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
         {
             "data": {"source": "fashion-mnist-10k", "size": 16, "train": 200, "test": 100},
             "methods": ["irnet", "bnn"],
-            "budget": {"images": 400, "batch": 50},
+            "budget": {"images": 400},
+            "recipe": {"batch": 50},
             "evaluation": {"corruptions": ["gaussian_noise"], "severities": [1]},
             "metrics": {"accuracy": {}, "lipschitz_kappa": {"l2": [8.0], "images": 20}},
         }
@@ -216,12 +217,12 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
     record, rebuilt = subjects.of_run(str(tmp_path), runs[0][:6])
     right = rebuilt.logits(rebuilt.test.images).argmax(1) == rebuilt.test.labels
     assert np.array_equal(right, store.outcomes(runs[0])["clean"])
-    kappa = search.modulus(rebuilt, search.Options(l2=(8.0,), images=20)).found[0].kappa
+    kappa = search.modulus(rebuilt, Options(l2=(8.0,), images=20)).found[0].kappa
     stored = [m for m in record.measurements if m.metric == "lipschitz_kappa"]
     assert np.median(kappa) == next(m.value for m in stored if m.statistic == "q50")
     before = lipschitz_part.read(comparison.read(store).settings[0], store)
     assert before is not None
-    assert before.efforts == [search.preset("quick").effort]
+    assert before.efforts == [preset("quick").effort]
     words = ["--store", str(tmp_path), "--preset", "full", "--l2", "8", "--linf", "", "--images", "20", "--quiet"]
     done = call(*(r[:6] for r in runs), *words)
     assert "irnet: Lipschitz constant ∞" in done.output
@@ -229,7 +230,7 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
     # The store's next report shows the longer search, and both efforts.
     found = lipschitz_part.read(comparison.read(store).settings[0], store)
     assert found is not None
-    assert found.efforts == [how.effort for how in search.preset("full").efforts()]
+    assert found.efforts == [how.effort for how in preset("full").efforts()]
     assert len([v for v in found.verdicts if v.figure.name == "kappa"]) == 1
     report.write(store, tmp_path / "report")
     rows = pd.read_csv(tmp_path / "report" / "measurements.csv")
@@ -247,7 +248,7 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
         (["--model", "nowhere:f"], "'nowhere': modules of the current folder and of PYTHONPATH are found"),
         (["--model", "somebodys:sized"], "without arguments .* needs arguments: classes"),
         (["--model", "somebodys:instance"], "without arguments .* is the module itself"),
-        (["--model", "somebodys:EVERY"], "without arguments .* is no function"),
+        (["--model", "somebodys:SMALL"], "without arguments .* is no function"),
         (["--model", "somebodys:Path"], "returns PosixPath"),
         (["--model", "somebodys:probabilities", *SMALL], "logits are needed: leave its softmax out"),
         (["--model", "somebodys:nothing"], "nothing"),

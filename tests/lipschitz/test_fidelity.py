@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from lcrbench.bench.lipschitz import fidelity, gradients, search
+from lcrbench.bench.lipschitz.options import Options
 from lcrbench.errors import UserError
 from lcrbench.models.retention import retention_matrix
 from lcrbench.models.spectral import conv_bracket
@@ -67,7 +68,7 @@ def test_a_duplicated_sign_leaves_the_search_where_it_was() -> None:
     again = [0, *range(6)]
     half = out[:, again].copy()
     half[:, :2] /= 2
-    options = search.Options(l2=(8, 32), images=6)
+    options = Options(l2=(8, 32), images=6)
     plain = search.modulus(subject(Signs(w, bias, out), grey(6)), options)
     twice = search.modulus(subject(Signs(w[again], bias[again], half), grey(6)), options)
     for a, b in zip(plain.found, twice.found, strict=True):
@@ -94,7 +95,7 @@ def test_a_real_flip_of_signs_leaves_the_network_and_sigma_1() -> None:
     net = built("bnn", "vgg_tiny")
     points = torch.from_numpy(grey(4, 16, low=0, high=1)).permute(0, 3, 1, 2)
     logits, before = net(points), fidelity.retention(net, points)
-    options = search.Options(l2=(16,), images=2, random=2, steps=2)
+    options = Options(l2=(16,), images=2, random=2, steps=2)
     omega = search.modulus(subject(net, grey(4, 16, low=0, high=1)), options).found[0].omega
     conv, norm, _ = net.body.blocks[0]
     following = net.body.blocks[1][0]

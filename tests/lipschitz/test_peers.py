@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lcrbench.bench.lipschitz import clever, gradients, search
+from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.seeds import generator
 from lcrbench.models import spectral
 
@@ -48,7 +49,7 @@ def test_a_smooth_network_against_torchlip() -> None:
     ours = gradients.jacobian_norms(net, points, "true").max()
     theirs = float(peer.evaluate_lip_const(net, points.clone(), "jacobian_norm"))
     assert ours == pytest.approx(theirs, rel=1e-4)
-    found = search.modulus(subject(net, images), search.Options(l2=(1,), images=6, steps=20)).found[0]
+    found = search.modulus(subject(net, images), Options(l2=(1,), images=6, steps=20)).found[0]
     attack = float(peer.evaluate_lip_const(net, points.clone(), "attack"))
     bound = spectral.product_bound(net, (3, 8, 8)).bound
     assert 0.98 * ours <= found.gain.max() <= bound

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from lcrbench.bench.lipschitz import search
+from lcrbench.bench.lipschitz import options as efforts
+from lcrbench.bench.lipschitz import rays, results, search
 from lcrbench.bench.lipschitz.ball import Ball
+from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle
-from lcrbench.bench.lipschitz.search import Options
 from lcrbench.errors import UserError
 
 from .nets import Linear, Signs, built, grey, subject
@@ -101,7 +102,7 @@ class TestSigns:
             b = t * rng(k).choice([-1, 1]) - images.astype(np.float64).ravel() @ w
             s = subject(Signs(w[None], np.array([b]), np.array([[a], [0.0]])), images, block=1)
             options = Options(**{"l2": (), "linf": (), norm: tuple(255 * r for r in radii)}, images=1)
-            gain = search.shell_gains(s, search.modulus(s, options), norm)[-1][0]
+            gain = rays.shell_gains(s, search.modulus(s, options), norm)[-1][0]
             reaching = [r for r in radii if r * (1 - 1e-4) > t]
             assert gain <= (2 * a / max(t, eps / 2) * (1 + 1e-4) if t <= eps else 0), (k, t)
             if reaching:
@@ -113,7 +114,7 @@ class TestSigns:
         s = subject(built(), grey(6, 16, low=0, high=1))
         result = search.modulus(s, Options(l2=(2, 8, 64), linf=(4,), images=6, random=2, steps=2))
         for norm in ("l2", "linf"):
-            for found, gains in zip(result.of(norm), search.shell_gains(s, result, norm), strict=True):
+            for found, gains in zip(result.of(norm), rays.shell_gains(s, result, norm), strict=True):
                 length = found.ball.length(torch.from_numpy(found.omega_points - s.test.images[:6]))
                 there = (length >= found.ball.eps / 2).numpy()
                 assert there.any()
@@ -123,7 +124,7 @@ class TestSigns:
         s = subject(Linear(w), grey(4))
         result = search.modulus(s, Options(l2=(1, 8), images=4, steps=50))
         sigma = np.linalg.svd(w, compute_uv=False)[0]
-        for gains in search.shell_gains(s, result, "l2"):
+        for gains in rays.shell_gains(s, result, "l2"):
             assert (gains <= sigma * (1 + 1e-4)).all()
             assert (gains >= 0.99 * sigma).all()
 
@@ -220,8 +221,8 @@ def test_random_and_pair_secants_are_never_above(binary: tuple[nn.Module, np.nda
     partner = change.argmax(1)
     pairs = np.take_along_axis(change, partner[:, None], 1)[:, 0]
     assert (pairs > 0).all()
-    by = np.full(12, search.FOUND_BY.index("warm"), np.int8)
-    known = search.Found(small, pairs, np.zeros(12), x[partner], x.copy(), by, by)
+    by = np.full(12, results.FOUND_BY.index("warm"), np.int8)
+    known = results.Found(small, pairs, np.zeros(12), x[partner], x.copy(), by, by)
     (_, _), (found, _) = search.balls(oracle, start, options, [(known, (float(pairs.mean()),))])
     assert found.ball == large
     assert (found.omega >= pairs).all()
@@ -267,7 +268,7 @@ def test_an_image_does_not_depend_on_its_batch(binary: tuple[nn.Module, np.ndarr
     s = subject(net, images)
     oracle, start = search.begin(s, options)
     for part in ([3], [7, 2, 11], list(range(11, -1, -1))):
-        sub = search.Start(start.indices[part], start.logits[part], start.x[part])
+        sub = results.Start(start.indices[part], start.logits[part], start.x[part])
         for (found, _), expected in zip(search.balls(oracle, sub, options), whole.found, strict=True):
             assert np.array_equal(found.omega, expected.omega[part])
             assert np.array_equal(found.kappa, expected.kappa[part])
@@ -322,7 +323,7 @@ def test_flip_radius_of_a_linear_classifier() -> None:
     s = subject(Linear(w), grey(6))
     result = search.modulus(s, Options(l2=(2, 32, 128), images=6))
     distance = result.start.margins / np.linalg.norm(w[0] - w[1])
-    radii = search.flip_radii(s, result, "l2")
+    radii = rays.flip_radii(s, result, "l2")
     reached = distance < 128 / 255 * 0.99
     assert reached.any()
     assert (radii[reached] >= distance[reached] * (1 - 1e-6)).all()
@@ -381,7 +382,7 @@ class TestRefusals:
 
     def test_preset(self) -> None:
         with pytest.raises(UserError, match="quick"):
-            search.preset("quik")
+            efforts.preset("quik")
 
     def test_training_mode(self) -> None:
         s = subject(built(), grey(4, 16))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lcrbench.bench import stats
-from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.record import (
     Audit,
     Failure,
@@ -212,7 +212,7 @@ def make(
 ) -> tuple[Record, dict[str, bytes]]:
     name, _, regularizer = label.partition("+")
     binary = name != "full_precision"
-    budget = Budget(images=images)
+    budget, recipe = Budget(images=images), Recipe()
     spec = RunSpec(
         data=DataId(
             name=data,
@@ -227,6 +227,7 @@ def make(
         label=label,
         seed=seed,
         budget=budget,
+        recipe=recipe,
         evaluation=Evaluation(corruptions=corruptions),
         metrics={"accuracy": {}, "corruption_error": {}, "lipschitz_kappa": {}},
     )
@@ -243,7 +244,7 @@ def make(
         corruptions={"constants": constants},
         created=created,
     )
-    steps = images // budget.batch
+    steps = images // recipe.batch
     log = []
     for k in range(20):
         step = (k + 1) * steps // 20

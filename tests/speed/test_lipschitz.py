@@ -18,8 +18,9 @@ import torch
 from torch import nn
 
 from lcrbench import registry
-from lcrbench.bench.evaluation.inference import Subject
-from lcrbench.bench.lipschitz import clever, search
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.lipschitz import clever
+from lcrbench.bench.lipschitz.options import Options, preset
 from lcrbench.bench.records.spec import METRICS
 from lcrbench.models import network as networks
 from lcrbench.models import spectral
@@ -153,14 +154,14 @@ def test_default_report_within_four_cpu_minutes(benchmark) -> None:
     """
     network = resnet20()
     s = subject(network, 500)
-    options = search.preset("default")
+    options = preset("default")
 
     spectral.known_brackets.clear()
 
     def everything() -> None:
         for name in DEFAULT:
             metric = registry.load("metric", f"lipschitz_{name}")
-            own = options if metric.Options is search.Options else metric.Options()
+            own = options if metric.Options is Options else metric.Options()
             own = metric.Options(images=500) if name == "gradients" else own
             assert list(metric.measure(s, own)), name
 

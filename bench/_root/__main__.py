@@ -1,0 +1,5 @@
+"""`python -m lcrbench` is `lcrbench`."""
+
+from lcrbench.bench.cli import main
+
+main()

@@ -1,0 +1,15 @@
+"""The kinds of things that `list` and `show` take."""
+
+from __future__ import annotations
+
+from lcrbench.errors import unknown
+
+KINDS = ("method", "regularizer", "backbone", "corruption", "metric", "preset", "data", "run", "schema")
+
+
+def known(kind: str) -> str:
+    """Return a kind by its name or by its plural: `list methods`. Raises `UserError` for another word."""
+    for one in KINDS:
+        if kind in (one, one + "s"):
+            return one
+    raise unknown("kind", kind, KINDS)

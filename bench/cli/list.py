@@ -1,0 +1,70 @@
+"""List what there is of a kind."""
+
+from __future__ import annotations
+
+import click
+
+from lcrbench.bench.cli import _kinds as kinds
+from lcrbench.bench.cli import store_option
+
+
+@click.command(epilog="Example: lcrbench list methods")
+@click.argument("kind", required=False)
+@store_option
+def command(kind: str | None, store: str) -> None:
+    """List what there is of a KIND: method, regularizer, backbone, corruption, metric, preset, data, run, schema.
+
+    Plurals are accepted too. Without KIND, list the kinds.
+    """
+    if kind is None:
+        click.echo("\n".join(kinds.KINDS))
+        return
+    kind = kinds.known(kind)
+    rows = _entries(kind, store)
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, summary in rows:
+        click.echo(f"{name:{width}}  {summary}".rstrip())
+
+
+def _entries(kind: str, store: str) -> list[tuple[str, str]]:
+    if kind == "corruption":
+        from lcrbench import corruptions
+
+        return [(name, corruptions.group_of(name)) for name in corruptions.names("all")]
+    if kind == "preset":
+        from lcrbench.bench.records import grid
+
+        return list(grid.presets().items())
+    if kind == "data":
+        from lcrbench.bench import data
+
+        return [*data.names().items(), ("PATH", "a folder or archive of images, or a folder of idx files")]
+    if kind == "schema":
+        return [
+            ("training", "JSON Schema of a training's record.json, for other programs to validate against"),
+            ("evaluation", "the same of an evaluation's"),
+            ("record", "the same of a run as `lcrbench show run` prints it: a training and its evaluation, joined"),
+        ]
+    if kind == "run":
+        return _run_entries(store)
+    from lcrbench import registry
+
+    return [(name, registry.summary(kind, name)) for name in registry.names(kind)]
+
+
+def _run_entries(store: str) -> list[tuple[str, str]]:
+    from lcrbench.bench.records import source
+    from lcrbench.bench.records.store import Damaged, Store
+
+    found, rows = Store(store), []
+    for run_id in found.ids():
+        try:
+            record = found.record(run_id)
+        except Damaged as error:
+            rows.append((run_id, f"damaged   {error}"))
+            continue
+        why = source.stale(record) if record.status == "finished" else ""
+        stale = f"  (stale: {why})" if why else ""
+        spec = record.spec
+        rows.append((run_id, f"{record.status:8}  {spec.label} seed {spec.seed} on {spec.data.name}{stale}"))
+    return rows

@@ -1,0 +1,168 @@
+"""Train and measure the methods of a preset, and report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from lcrbench.bench.cli import Failed, Interrupted, store_option
+from lcrbench.errors import UserError
+
+
+@click.command(epilog='Example: lcrbench run quick --seeds "0 1"')
+@click.argument("preset", default="quick")
+@click.option("--data", "source", help="Built-in data set, or a folder or archive of images.")
+@click.option("--size", type=int, help="Image size in pixels.")
+@click.option("--train", type=int, help="Use a class-balanced subset of this many training images.")
+@click.option("--test", type=int, help="Use a class-balanced subset of this many test images.")
+@click.option("--backbone", help="Network topology.")
+@click.option("--methods", help='Methods, separated by spaces: "bnn irnet irnet+lcr:weight=0.5,beta=2".')
+@click.option("--seeds", help='Seeds, separated by spaces: "0 1 2".')
+@click.option("--images", type=int, help="Training budget: images seen.")
+@click.option("--batch", type=int, help="Images an optimizer step.")
+@click.option("--lr", type=float, help="Peak learning rate.")
+@click.option("--corruptions", help='Corruptions or groups, separated by spaces: "noise fog" or "common".')
+@click.option("--severities", help='Severities, separated by spaces: "1 3 5".')
+@click.option(
+    "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Set any other field of the spec, as TOML."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Runs at once, one thread each.  [default: all cores; 4 on a GPU]"
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, or auto.")
+@store_option
+@click.option("--out", help="Folder of the report.  [default: STORE/reports/PRESET]")
+@click.option("--fresh", is_flag=True, help="Run again what is finished already.")
+@click.option(
+    "--stale",
+    type=click.Choice(["refuse", "redo", "keep"]),
+    default="refuse",
+    show_default=True,
+    help="What to do with what a different version of the code made.",
+)
+@click.option("--redo", is_flag=True, help="Set damaged runs aside and run them again.")
+@click.option("--save-every", type=float, default=60.0, show_default=True, help="Seconds between checkpoints.")
+@click.option("--plan", "only_plan", is_flag=True, help="Show what would run, and stop.")
+@click.option("--quiet", is_flag=True, help="Print nothing but the path of the report.")
+def command(
+    preset: str,
+    assignments: tuple[str, ...],
+    workers: int | None,
+    device: str,
+    store: str,
+    out: str | None,
+    fresh: bool,
+    stale: Literal["refuse", "redo", "keep"],
+    redo: bool,
+    save_every: float,
+    only_plan: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Train and measure every method of PRESET under one budget, and write the report.
+
+    PRESET is a name of `lcrbench list presets`, or a .toml file. Options replace its values. Each pair of a method and a
+    seed is one run. Runs that the store holds already are not made again, and an interrupted run goes on from its last
+    save: give the same command again.
+    """
+    from lcrbench.bench import device as devices
+    from lcrbench.bench import planning, runner
+    from lcrbench.bench.records import env, grid
+    from lcrbench.bench.records.budget import move_keys
+    from lcrbench.bench.records.store import Store
+
+    tables, notes = move_keys(_override(grid.read_grid(preset), given, assignments))
+    for note in notes:
+        click.echo(f"lcrbench: {note}", err=True)
+    wanted = grid.make_grid(tables)
+    if only_plan:
+        jobs, dataset = runner.planned(wanted, Path(store), fresh=fresh, stale=stale)
+        there = Store(store) if Path(store).is_dir() else None
+        for job in jobs:
+            found = planning.lacking(there, job, dataset)
+            click.echo(f"{job.spec.run_id}  {job.spec.label} seed {job.spec.seed}: {found.text}")
+        return
+    chosen = devices.choose(device)
+    # Without --fresh, which would make again what is finished by then.
+    again = shlex.join(["lcrbench", *(a for a in sys.argv[1:] if a != "--fresh")])
+    try:
+        ids = runner.run(
+            wanted,
+            Path(store),
+            workers=workers or devices.workers(chosen, wanted.budget.unit),
+            device=chosen,
+            command=env.command_line(),
+            fresh=fresh,
+            stale=stale,
+            redo=redo,
+            save_every=save_every,
+            quiet=quiet,
+        )
+    except runner.Kept as error:
+        raise Failed(str(error)) from None
+    except KeyboardInterrupt:
+        rest = " (with --fresh, to make every run again)" if fresh else ""
+        raise Interrupted(
+            f"interrupted: what is finished or saved is kept in {store}; to go on: {again}{rest}"
+        ) from None
+    _report(store, out or str(Path(store, "reports", Path(preset).stem)), ids, quiet)
+    failed = [i for i in ids if Store(store).record(i).status == "failed"]
+    if failed:
+        raise Failed(f"{len(failed)} of {len(ids)} runs failed; the report says why")
+
+
+def _override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Put what was given on the command line into a preset's tables."""
+    import tomllib
+
+    from lcrbench.bench.records.budget import override
+
+    places = {
+        "source": "data.source", "size": "data.size", "train": "data.train", "test": "data.test",
+        "backbone": "backbone", "methods": "methods", "seeds": "seeds", "images": "budget.images",
+        "batch": "recipe.batch", "lr": "recipe.lr", "corruptions": "evaluation.corruptions",
+        "severities": "evaluation.severities",
+    }  # fmt: skip
+    values: dict[str, Any] = {}
+    for option, value in given.items():
+        if value is not None:
+            lists = option in ("methods", "seeds", "corruptions", "severities")
+            values[places[option]] = value.split() if lists else value
+    for option in ("seeds", "severities"):
+        if (place := places[option]) in values:
+            try:
+                values[place] = [int(v) for v in values[place]]
+            except ValueError as error:
+                raise UserError(f"--{option} takes whole numbers separated by spaces: {error}") from error
+    for text in assignments:
+        field, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set takes FIELD=VALUE, not '{text}'")
+        try:
+            values[field.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[field.strip()] = value
+    chosen = {p.removeprefix("budget."): v for p, v in values.items() if p.startswith("budget.")}
+    if chosen and isinstance(tables.get("budget", {}), dict):
+        tables["budget"] = override(tables.get("budget", {}), chosen)
+    for place, value in values.items():
+        *path, last = place.split(".")
+        table = tables
+        for part in path:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise UserError(f"'{place}' is no field of a spec: {part} holds no fields")
+        table[last] = value
+    return tables
+
+
+def _report(store: str, out: str, ids: list[str], quiet: bool) -> None:
+    from lcrbench.bench.records.store import Store
+    from lcrbench.reports import report as reports
+
+    page = reports.write(Store(store), Path(out), runs=ids)
+    click.echo(str(page) if quiet else f"report: {page}")

@@ -1,0 +1,122 @@
+"""Corrupted test images, made once and shared by the networks of a grid.
+
+    FOLDER/<key>.cell      the images of one cell (N, H, W, 3) uint8, after the sha256 of these bytes
+
+A file is memory-mapped by whoever needs it, checked by its hash, and made by the first, under a lock. The folder is bounded:
+beyond `limit` bytes the files that were used longest ago are deleted. It may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from lcrbench import corruptions
+from lcrbench.bench.records.ids import canonical
+from lcrbench.bench.records.spec import Cell
+
+LIMIT = 1 << 30
+_HASH = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Where corrupted images are kept: `folder`, None to keep none, and at most how many bytes."""
+
+    folder: Path | None = None
+    limit: int = LIMIT
+
+    def images(
+        self, clean: NDArray[np.uint8], cell: Cell, indices: NDArray[np.int64], *, seed: int, stream: str
+    ) -> NDArray[np.uint8]:
+        """Return images (N, H, W, 3) under a corruption; the clean ones for the clean cell.
+
+        Randomness depends on (seed, stream, corruption, severity, the image's position in `indices`) alone. Where the disk
+        takes no file, the images are made all the same.
+        """
+        if not cell.corruption:
+            return clean
+
+        def make() -> NDArray[np.uint8]:
+            made: NDArray[np.uint8] = corruptions.corrupt(
+                clean, cell.corruption, cell.severity, seed=seed, stream=stream, indices=indices
+            )
+            return made
+
+        if self.folder is None:
+            return make()
+        size = clean.shape[1]
+        facts = {
+            "stream": stream,
+            "seed": seed,
+            "cell": list(cell),
+            "shape": clean.shape,
+            "indices": hashlib.sha256(indices.tobytes()).hexdigest(),
+            "engine": corruptions.provenance(size, size, names=[cell.corruption]),
+        }
+        path = self.folder / f"{hashlib.sha256(canonical(facts).encode()).hexdigest()[:24]}.cell"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                if (kept := _read(path, clean.shape)) is None:
+                    _write(path, make())
+                    self._bound(path)
+                    kept = _read(path, clean.shape)
+        except OSError:
+            kept = None
+        return make() if kept is None else kept
+
+    def _bound(self, new: Path) -> None:
+        """Delete the files that were used longest ago, until the folder is within its limit."""
+        assert self.folder is not None
+        with contextlib.suppress(OSError):
+            files = sorted(self.folder.glob("*.cell"), key=lambda f: f.stat().st_mtime_ns)
+            total = sum(f.stat().st_size for f in files)
+            for file in files:
+                if total <= self.limit:
+                    return
+                if file != new:
+                    total -= file.stat().st_size
+                    file.unlink()
+
+    def clear(self) -> None:
+        """Delete what is kept; maps of it that are open stay readable."""
+        if self.folder is not None and self.folder.is_dir():
+            for file in self.folder.iterdir():
+                with contextlib.suppress(OSError):
+                    file.unlink()
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """Return the images in a file; None if there is none, or it is not what was written."""
+    try:
+        whole = np.memmap(path, np.uint8, "r")
+    except (OSError, ValueError):
+        return None
+    body = whole[_HASH:]
+    if len(body) != int(np.prod(shape)) or hashlib.sha256(body).digest() != whole[:_HASH].tobytes():
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    images: NDArray[np.uint8] = body.reshape(shape)
+    return images
+
+
+def _write(path: Path, images: NDArray[np.uint8]) -> None:
+    draft = path.with_suffix(f".{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(hashlib.sha256(images).digest())
+            file.write(np.ascontiguousarray(images).data)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,359 @@
+"""Evaluation: shows a network what a protocol asks for and measures it, without repeating what is known already.
+
+`evaluate` is the one function that does; `lcrbench run`, `lcrbench evaluate` and `lcrbench.evaluate` call it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from lcrbench import registry
+from lcrbench.bench import device as devices
+from lcrbench.bench.clock import Clocks
+from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.evaluation.cells import Cells
+from lcrbench.bench.evaluation.inference import logits
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.metrics import Need
+from lcrbench.bench.records import predictions, source
+from lcrbench.bench.records.files import pack, unpack
+from lcrbench.bench.records.predictions import Predictions
+from lcrbench.bench.records.record import Asked, Batch, Evaluation, Measured, Provenance, Source
+from lcrbench.bench.records.spec import CLEAN, Cell, Options, Protocol, TestSet, TrainSpec, evaluation_id
+from lcrbench.bench.records.spec import Evaluation as Shown
+from lcrbench.bench.records.spec import Subject as SubjectId
+from lcrbench.corruptions.registered import is_ours
+
+ROOTS = ("lcrbench.bench.evaluation.inference", "lcrbench.bench.evaluation.cells")
+"""What every prediction depends on, besides the network's own code."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A network that is looked at: what identifies it, and the modules that its code lies in."""
+
+    network: nn.Module
+    subject: SubjectId
+    weights_sha256: str
+    roots: tuple[str, ...]
+    training: TrainSpec | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a network under one look: the record, the predictions, and the other files beside the record."""
+
+    evaluation: Evaluation
+    predictions: Predictions
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+def protocol_of(dataset: Dataset, size: int, shown: Shown) -> Protocol:
+    """Return the protocol by which a data set's test images are shown; `shown.corruptions` names no groups any more."""
+    test = TestSet(
+        name=dataset.name,
+        sha256=dataset.whole_sha256,
+        size=size,
+        classes=dataset.classes,
+        images=len(dataset.test.labels),
+        chosen=dataset.part.test if dataset.part else None,
+    )
+    return Protocol(
+        test=test,
+        corruptions=shown.corruptions,
+        severities=shown.severities,
+        seed=shown.seed,
+        block=shown.block,
+    )
+
+
+def evaluate(
+    looked: Looked,
+    dataset: Dataset,
+    protocol: Protocol,
+    metrics: Mapping[str, Options],
+    provenance: Provenance,
+    *,
+    known: Known | None = None,
+    keep_stale: bool = False,
+    device: str = "cpu",
+    cells: Cells | None = None,
+    watch: Callable[[str, int, int], None] = lambda phase, done, total: None,
+    prepare: Callable[[Subject], None] = lambda subject: None,
+    show: bool = True,
+) -> Known:
+    """Show a network the cells of a protocol that it has not been shown, and measure what has not been measured.
+
+    `metrics` has every option of each metric. Of what is `known` (of the same weights) nothing is repeated, but what is
+    stale, unless `keep_stale`. Returns all that is known then, with one more batch if there was anything to do, and the
+    protocol among those that were asked for. `watch(phase, done, total)` is called between parts, and may raise to stop;
+    `prepare(subject)` before the first metric, if there is any to measure. Without `show` no cell is shown that no metric
+    needs, and the protocol is not noted as one that was asked for.
+    """
+    cells = cells or Cells()
+    # A numpy of its own, not a view of the known one: what was known stays as it was.
+    known = _usable(known, looked, protocol, keep_cells=keep_stale or not show, keep_measured=keep_stale)
+    evaluation, kept = known.evaluation, known.predictions
+    clocks = Clocks(lambda: devices.wait(device))
+    test, indices = dataset.test, dataset.test_indices
+    kept = kept.widen(indices, test.labels, protocol.cells)
+    if protocol.test.chosen is not None:
+        kept.subsets[protocol.test.chosen] = indices
+    todo = {name: options for name, options in metrics.items() if _measured(evaluation, name, options, protocol) is None}
+    modules = {name: registry.load("metric", name) for name in todo}
+    wants_logits = any(Need.LOGITS in module.NEEDS for module in modules.values())
+    show = show or any(Need.OUTCOMES in module.NEEDS for module in modules.values())
+
+    forward: dict[str, int] = {}
+    shown: list[Cell] = []
+    for done, cell in enumerate(protocol.cells):
+        watch("evaluation", done, len(protocol.cells))
+        lacking = kept.missing(cell, indices) if show else indices[:0]
+        if cell == CLEAN and wants_logits:
+            lacking = np.union1d(lacking, _without_logits(kept, indices))
+        if not len(lacking):
+            continue
+        place = np.searchsorted(indices, lacking)
+        whole = len(lacking) == len(indices)
+        with clocks.phase("corruption"):
+            clean = test.images if whole else test.images[place]
+            images = cells.images(clean, cell, lacking, seed=protocol.seed, stream=protocol.test.sha256[:16])
+        with clocks.phase("evaluation"):
+            found = logits(looked.network, images, protocol.block, device)
+        columns = kept.at(lacking)
+        kept.classes[kept.cells.index(cell), columns] = found.argmax(1)
+        if cell == CLEAN and wants_logits:
+            _keep_logits(kept, columns, found)
+        forward["evaluation"] = forward.get("evaluation", 0) + len(lacking)
+        shown.append(cell)
+    watch("evaluation", len(protocol.cells), len(protocol.cells))
+
+    subject = Subject(
+        looked.network,
+        test,
+        protocol.block,
+        {c: kept.right(c, indices) for c in protocol.cells if not len(kept.missing(c, indices))},
+        None if kept.logits is None else kept.logits[kept.at(indices)],
+        device,
+    )
+    sources: dict[str, Source] = {}
+
+    def note(roots: Iterable[str]) -> str:
+        scope = source.closure((*ROOTS, *looked.roots, *roots))
+        key = scope.sha256[:16]
+        sources[key] = scope
+        return key
+
+    measured = []
+    if todo:
+        with clocks.phase("lipschitz"):
+            prepare(subject)
+    for name, options in todo.items():
+        module = modules[name]
+        watch(name, 0, 1)
+        earlier = subject.passes
+        with clocks.phase(module.PHASE):
+            numbers = tuple(module.measure(subject, module.Options(**options)))
+        if passes := subject.passes - earlier:
+            forward[module.PHASE] = forward.get(module.PHASE, 0) + passes
+        measured.append(
+            Measured(
+                metric=name,
+                options=options,
+                images=len(indices),
+                protocol=protocol.protocol_id if Need.OUTCOMES in module.NEEDS else "",
+                info=module.INFO,
+                measurements=numbers,
+                left_out=subject.left_out.get(name, ""),
+                source=note([module.__name__]),
+            )
+        )
+    cell_source = note(_plug_ins(shown)) if shown else ""
+    files = dict(known.files)
+    batches = list(evaluation.batches)
+    if shown or measured:
+        name = ""
+        if subject.by_image:
+            name = f"by_image-{_next(files)}.npz"
+            files[name] = pack(subject.by_image)
+        batches.append(
+            Batch(
+                cells=tuple(shown),
+                cell_source=cell_source,
+                measured=tuple(measured),
+                by_image=name,
+                forward=forward,
+                seconds=clocks.seconds(),
+                provenance=provenance.model_copy(update={"source": sources[cell_source or measured[0].source].sha256}),
+            )
+        )
+    answered = evaluation.model_copy(
+        update={
+            "cells": tuple(kept.cells),
+            "batches": tuple(batches),
+            "sources": evaluation.sources | sources,
+            "asked": _asked(
+                evaluation,
+                Asked(protocol=protocol, metrics=dict(metrics), created=_now()),
+                changed=bool(shown or measured),
+            )
+            if show
+            else evaluation.asked,
+        }
+    )
+    return Known(answered, kept, {**files, predictions.FILE: kept.pack()})
+
+
+def found_by(
+    known: Known, metrics: Mapping[str, Options], protocol: Protocol
+) -> tuple[list[Measured], dict[str, np.ndarray]]:
+    """Return what was measured by these metrics with these options, and the figures by image of the same batches."""
+    found = {n: m for n, o in metrics.items() if (m := _measured(known.evaluation, n, o, protocol)) is not None}
+    by_image: dict[str, np.ndarray] = {}
+    for batch in known.evaluation.batches:
+        if batch.by_image and any(m in batch.measured for m in found.values()):
+            by_image |= unpack(known.files[batch.by_image])
+    return [*found.values()], by_image
+
+
+def missing(
+    known: Known | None, protocol: Protocol, metrics: Mapping[str, Options], indices: np.ndarray | None = None
+) -> tuple[list[Cell], list[str]]:
+    """Return the cells that were not shown on all images, and the metrics that were not measured, by what is known."""
+    if known is None:
+        return protocol.cells, list(metrics)
+    if indices is None:
+        indices = np.arange(protocol.test.images)
+    cells = [cell for cell in protocol.cells if len(known.predictions.missing(cell, indices))]
+    return cells, [n for n, o in metrics.items() if _measured(known.evaluation, n, o, protocol) is None]
+
+
+def with_failure(evaluation: Evaluation | None, empty: Evaluation, asked: Asked) -> Evaluation:
+    """Return an evaluation that says why a protocol that was asked for has not been answered."""
+    base = evaluation or empty
+    return base.model_copy(update={"asked": _asked(base, asked)})
+
+
+def empty(looked_at: SubjectId, training: TrainSpec | None, protocol: Protocol, weights_sha256: str = "") -> Evaluation:
+    """Return the record of an evaluation in which nothing was shown yet."""
+    return Evaluation(
+        evaluation_id=evaluation_id(looked_at, protocol),
+        subject=looked_at,
+        training=training,
+        weights_sha256=weights_sha256,
+        asked=(),
+    )
+
+
+def stale_parts(evaluation: Evaluation, protocol: Protocol, metrics: Mapping[str, Options]) -> list[tuple[str, str]]:
+    """Return what of a run's predictions and measurements is stale, each with the reason."""
+    found = []
+    for batch in evaluation.batches:
+        if {*batch.cells} & {*protocol.cells} and (why := _why(evaluation, batch.cell_source, batch)):
+            found.append(("predictions", why))
+        for m in batch.measured:
+            if _is(m, m.metric, metrics.get(m.metric), protocol) and (why := _why(evaluation, m.source, batch)):
+                found.append((m.metric, why))
+    return found
+
+
+def _why(evaluation: Evaluation, key: str, batch: Batch) -> str:
+    scope = evaluation.sources.get(key)
+    return source.why_stale([scope]) if scope else source.why_stale((), (batch.provenance.source,))
+
+
+def _usable(
+    known: Known | None, looked: Looked, protocol: Protocol, *, keep_cells: bool, keep_measured: bool
+) -> Known:
+    """Return what of the known can be built on: nothing of other weights, and nothing stale unless it is to be kept."""
+    nothing = empty(looked.subject, looked.training, protocol, looked.weights_sha256)
+    if known is None:
+        return Known(nothing, Predictions.none())
+    if known.evaluation.weights_sha256 != looked.weights_sha256:
+        # Of other weights, or of none: only what was asked for stays.
+        return Known(nothing.model_copy(update={"asked": known.evaluation.asked}), Predictions.none())
+    evaluation, kept = known.evaluation, known.predictions
+    dropped: set[Cell] = set()
+    batches = []
+    for batch in evaluation.batches:
+        cells = batch.cells
+        if cells and not keep_cells and _why(evaluation, batch.cell_source, batch):
+            dropped |= set(cells)
+            cells = ()
+        measured = tuple(m for m in batch.measured if keep_measured or not _why(evaluation, m.source, batch))
+        if cells or measured:
+            batches.append(batch.model_copy(update={"cells": cells, "measured": measured}))
+    if dropped:
+        classes = kept.classes.copy()
+        for cell in dropped:
+            classes[kept.cells.index(cell)] = predictions.MISSING
+        kept = dataclasses.replace(kept, classes=classes, logits=None if CLEAN in dropped else kept.logits)
+    named = {batch.by_image for batch in batches}
+    files = {name: content for name, content in known.files.items() if name in named}
+    return Known(evaluation.model_copy(update={"batches": tuple(batches)}), kept, files)
+
+
+def _is(m: Measured, name: str, options: Options | None, protocol: Protocol) -> bool:
+    return (
+        m.metric == name
+        and m.options == options
+        and m.images == protocol.test.count
+        and m.protocol in ("", protocol.protocol_id)
+    )
+
+
+def _measured(evaluation: Evaluation, name: str, options: Options, protocol: Protocol) -> Measured | None:
+    """Return what was measured by a metric with these options under this protocol, the latest; None if nothing was."""
+    found = (m for batch in reversed(evaluation.batches) for m in batch.measured if _is(m, name, options, protocol))
+    return next(found, None)
+
+
+def _without_logits(kept: Predictions, indices: np.ndarray) -> np.ndarray:
+    if kept.logits is None:
+        return indices
+    return indices[np.isnan(kept.logits[kept.at(indices), 0])]
+
+
+def _keep_logits(kept: Predictions, columns: np.ndarray, found: np.ndarray) -> None:
+    if kept.logits is None:
+        kept.logits = np.full((len(kept.indices), found.shape[1]), np.nan, np.float32)
+    kept.logits[columns] = found
+
+
+def _asked(evaluation: Evaluation, asked: Asked, *, changed: bool = True) -> tuple[Asked, ...]:
+    """Return what was asked for with one more, in the place of an earlier one of the same protocol.
+
+    Metrics that were asked for earlier stay among those of the protocol; an answer is never replaced by a failure, and keeps
+    its time where nothing was added to it.
+    """
+    before = next((a for a in evaluation.asked if a.protocol.protocol_id == asked.protocol.protocol_id), None)
+    if before is None:
+        return (*evaluation.asked, asked)
+    if asked.failure and not before.failure:
+        return evaluation.asked
+    rest = tuple(a for a in evaluation.asked if a is not before)
+    created = asked.created if changed or before.failure else before.created
+    return (*rest, asked.model_copy(update={"metrics": before.metrics | asked.metrics, "created": created}))
+
+
+def _next(files: Mapping[str, Any]) -> int:
+    numbers = [int(n[len("by_image-") : -len(".npz")]) for n in files if n.startswith("by_image-")]
+    return max(numbers, default=-1) + 1
+
+
+def _plug_ins(shown: Iterable[Cell]) -> list[str]:
+    """Return the modules of the corruptions among these cells that come from outside."""
+    names = {cell.corruption for cell in shown if cell.corruption and not is_ours(cell.corruption)}
+    # `imagecorruptions:fog` is another package's, which the provenance names with its version.
+    return [registry.module_name("corruption", name) for name in sorted(names) if ":" not in name]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

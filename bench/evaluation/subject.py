@@ -1,0 +1,43 @@
+"""What a metric is given: the deployed network, the test images, and which of them it classified right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import nn
+
+from lcrbench.bench.data.arrays import Split
+from lcrbench.bench.evaluation.inference import logits
+from lcrbench.bench.records.spec import Cell
+
+
+@dataclass
+class Subject:
+    """A network under measurement.
+
+    `outcomes` has a boolean array (N,) for each cell that was shown, and `clean_logits` (N, classes), float32, if a metric
+    needs them. A metric puts figures of single images into `by_image`, arrays by name, and the reason why it has nothing to
+    say about this network, or not all, into `left_out`: both are kept with what it measured.
+    """
+
+    network: nn.Module
+    test: Split
+    block: int
+    outcomes: dict[Cell, np.ndarray] = field(default_factory=dict)
+    clean_logits: np.ndarray | None = None
+    device: str = "cpu"
+    passes: int = 0
+    by_image: dict[str, np.ndarray] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, metric: str, reason: str) -> None:
+        """Note why a metric has nothing to say, or not all; reasons of its parts stand side by side."""
+        known = self.left_out.get(metric, "")
+        if reason not in known:
+            self.left_out[metric] = f"{known}; {reason}" if known else reason
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Return logits (N, classes) float32 for images (N, H, W, 3), uint8 or float in [0, 1]; counts the passes."""
+        self.passes += len(images)
+        return logits(self.network, images, self.block, self.device)

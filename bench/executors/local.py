@@ -1,0 +1,133 @@
+"""Runs jobs on this machine: one-thread processes, forked from a server that has imported torch once.
+
+Ctrl-C, or SIGTERM, asks them all to save and end, a second one ends them at once; what is stored stays.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple
+
+from lcrbench.bench import worker
+from lcrbench.bench.progress import Progress
+from lcrbench.bench.records.record import Failure, Record
+from lcrbench.bench.records.store import Store
+from lcrbench.bench.worker import Job
+
+# One thread a process: two processes of one thread do twice the work of one process of two.
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class _Cell(NamedTuple):
+    process: BaseProcess
+    job: Job
+    events: Connection
+
+
+def execute(jobs: Sequence[Job], workers: int, target: Store, progress: Progress) -> list[Record]:
+    """Keep `workers` processes busy until every job has ended; return what each came to, in the order they ended."""
+    context = _process_context()
+    waiting = deque(jobs)
+    # A pipe each: a process that is killed while it writes can block no other.
+    running: dict[str, _Cell] = {}
+    asked: list[int] = []
+    ended: list[Record] = []
+
+    def ask(number: int, _: Any) -> None:
+        # Only noted, and seen to between two steps of the loop: raised inside `start`, it would leave an orphan behind.
+        asked.append(number)
+        if len(asked) > 1:
+            for cell in running.values():
+                cell.process.kill()
+
+    listening = threading.current_thread() is threading.main_thread()
+    before = [signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)] if listening else []
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers and not asked:
+                job = waiting.popleft()
+                reader, writer = context.Pipe(duplex=False)
+                process = context.Process(target=worker.work, args=(job, writer), daemon=True)
+                process.start()
+                writer.close()
+                running[job.spec.run_id] = _Cell(process, job, reader)
+                progress.start(job.spec)
+            ready = wait([c.events for c in running.values()] + [c.process.sentinel for c in running.values()], 0.5)
+            if asked:
+                # Who sent the signal may have sent it to all: those that have stopped did not fail.
+                raise KeyboardInterrupt
+            for run_id, cell in list(running.items()):
+                if cell.events in ready:
+                    try:
+                        progress.update(cell.events.recv())
+                        continue
+                    except (EOFError, OSError):
+                        cell.process.join()
+                if cell.process.is_alive():
+                    continue
+                cell.process.join()
+                cell.events.close()
+                del running[run_id]
+                if cell.process.exitcode == worker.BUSY:
+                    # Another process works on it: come back to it, and find its record or its save.
+                    progress.wait(cell.job.spec)
+                    waiting.append(cell.job)
+                    time.sleep(0.5)
+                else:
+                    ended.append(_record_of(target, cell))
+                    progress.finish(ended[-1])
+    finally:
+        while alive := [cell.process for cell in running.values() if cell.process.is_alive()]:
+            for process in alive:
+                process.terminate()
+            # And again: a process that has just been forked does not hear it yet.
+            wait([process.sentinel for process in alive], 2)
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=False):
+            signal.signal(number, handler)
+    return ended
+
+
+def _process_context() -> Any:
+    """Return how processes are started: forked from a server that has imported torch already (Windows has none)."""
+    os.environ |= dict.fromkeys(ONE_THREAD, "1")
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context: Any = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lcrbench.bench.worker"])
+    # The server must outlive Ctrl-C and a SIGTERM to all, as batch systems send it, also while it imports: the parent
+    # decides what ends when, and learns from the server how its processes ended.
+    ends = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    ours = {number: signal.signal(number, signal.SIG_IGN) for number in ends}
+    forkserver.ensure_running()
+    for number, handler in ours.items():
+        signal.signal(number, handler)
+    return context
+
+
+def _record_of(target: Store, cell: _Cell) -> Record:
+    """Return what a process's attempt came to: the record it left, or one that says why it left none (`worker.fail`)."""
+    code, job = cell.process.exitcode, cell.job
+    if code == 0:
+        record = target.record(job.spec.run_id)
+        if record.status == "failed" or worker.answers(record, job):
+            return record
+        return worker.failed(job, Failure(reason="error", step=0, message="its error stands above"))
+    if code is not None and code < 0:
+        message = f"the process was killed by {signal.Signals(-code).name} (out of memory?): run again to go on"
+    elif code == worker.STOPPED:
+        message = "the process was asked to stop, and saved: run again to go on"
+    elif code == worker.UNWRITABLE:
+        message = "the store took no record: make room, and run again to go on"
+    else:
+        message = f"the process ended with exit code {code}: its error stands above"
+    with target.held(*worker.locks(job.spec)):
+        return worker.fail(target, job, Failure(reason="killed", step=0, message=message))

@@ -1,0 +1,180 @@
+"""Measures networks by every Lipschitz metric, as `lcrbench lipschitz` does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lcrbench import registry
+from lcrbench.bench import device as devices
+from lcrbench.bench.evaluation.run import evaluate, found_by
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.lipschitz import stored, subjects
+from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.lipschitz.subjects import Network
+from lcrbench.bench.metrics import Cost, cost
+from lcrbench.bench.records import env
+from lcrbench.bench.records.record import Measurement, MetricInfo
+from lcrbench.bench.records.store import Store
+from lcrbench.errors import UserError, unknown
+
+PHASE = "lipschitz"
+
+
+class Measured(NamedTuple):
+    """What was measured of a network, what each metric's numbers mean, and the figures of single images."""
+
+    network: Network
+    measurements: list[Measurement]
+    infos: dict[str, MetricInfo]
+    by_image: dict[str, np.ndarray]
+
+
+def networks(
+    runs: Iterable[str],
+    models: Iterable[str],
+    root: str,
+    source: str | None,
+    size: int,
+    device: str,
+    *,
+    trust_plugins: bool = False,
+) -> list[Network]:
+    """Return the networks of runs, by the beginnings of their ids, and of models, by MODULE:FUNCTION, each once.
+
+    `source` names the images; None stands for those of the run. Raises `UserError` as `subjects` does.
+    """
+    # Two beginnings may name one run: a network counted twice would be two seeds of its method.
+    found = {}
+    for run in runs:
+        network = subjects.of_run(Store(root), run, source, device, trust_plugins=trust_plugins)
+        found[network.name] = network
+    for model in dict.fromkeys(models):
+        found[model] = subjects.of_model(model, source or "fashion-mnist-10k", size, device)
+    return [*found.values()]
+
+
+def metrics(also: Sequence[str] = ()) -> list[str]:
+    """Return the metrics to measure: all that describe movement, and of those on request what `also` names.
+
+    `also` takes names with and without "lipschitz_". What describes layers comes first, what the search finds last.
+    Raises `UserError` for a name that is no metric on request.
+    """
+    loaded = {name: registry.load("metric", name) for name in registry.names("metric")}
+    loaded = {name: metric for name, metric in loaded.items() if metric.PHASE == PHASE}
+    on_request = {_short(name): name for name, metric in loaded.items() if cost(metric) is Cost.ON_REQUEST}
+    for name in also:
+        if _short(name) not in on_request:
+            raise unknown("metric for --also", name, on_request)
+    asked = {on_request[_short(name)] for name in also}
+    plain = [n for n, m in loaded.items() if cost(m) is not Cost.ON_REQUEST and not searched(m)]
+    return [*plain, *sorted(asked), *(n for n, m in loaded.items() if searched(m))]
+
+
+def searched(metric: Any) -> bool:
+    """Return whether a metric's numbers come from the search that all such metrics share."""
+    return metric.Options is Options
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("lipschitz_")
+
+
+def measure(
+    network: Network,
+    options: Options,
+    names: Sequence[str],
+    folder: Path,
+    store: Store | None = None,
+    *,
+    device: str = "cpu",
+    tell: Callable[[str], None] = lambda line: None,
+    tick: Callable[[int], None] = lambda passes: None,
+) -> Measured:
+    """Search by every effort, ball by ball, then measure everything: the search's metrics find its results remembered.
+
+    What was measured of this network already, with the same options, is not measured again. `folder` keeps the search's
+    state; `store` what was measured of a run. `tell` is given lines, `tick` the number of single images that passed through
+    the network in the search.
+    """
+    name, test = network.name, network.dataset.test
+    if options.images > len(test.labels):
+        tell(f"{name}: {options.images} images are asked for, and all {len(test.labels)} are taken")
+    modules = {metric: registry.load("metric", metric) for metric in names}
+    given = {metric: dataclasses.asdict(options_of(module, options)) for metric, module in modules.items()}
+
+    def search(subject: Subject) -> None:
+        try:
+            for how in options.efforts():
+                stored.modulus(subject, how, folder, lambda line: tell(f"{name}: {line}"), tick)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+
+    def watch(phase: str, done: int, total: int) -> None:
+        if phase in modules and cost(modules[phase]) is Cost.ON_REQUEST:
+            tell(f"{name}: {phase} of {given[phase]['images']} images, which takes a while")
+
+    planned = env.provenance(device, 1, env.command_line(), {}, deterministic=True)
+    after = evaluate(
+        network.looked,
+        network.dataset,
+        network.protocol,
+        given,
+        devices.describe(device, planned),
+        known=network.known,
+        keep_stale=False,
+        device=device,
+        watch=watch,
+        prepare=search,
+        show=False,
+    )
+    if store is not None and network.run_id and (network.known is None or after.evaluation != network.known.evaluation):
+        with store.held(after.evaluation.evaluation_id):
+            store.evaluations.write(after.evaluation.evaluation_id, after.evaluation, after.files)
+    found, by_image = found_by(after, given, network.protocol)
+    reasons: dict[str, list[str]] = {}
+    for m in found:
+        if m.left_out:
+            reasons.setdefault(m.left_out, []).append(m.metric)
+    for reason, of in reasons.items():
+        tell(f"{name}: left out or incomplete: {', '.join(of)}: {reason}")
+    infos = {m.metric: m.info for m in found if m.info is not None}
+    return Measured(network, [n for m in found for n in m.measurements], infos, by_image)
+
+
+def options_of(metric: Any, options: Options) -> Any:
+    """Return a metric's options: the search's, or its own with the search's images and seed.
+
+    Where each image takes long, the metric's own default is the most images that it gets.
+    """
+    if searched(metric):
+        return options
+    own = metric.Options()
+    given = {"seed": options.seed, "images": options.images}
+    if cost(metric) is not Cost.EACH_IMAGE_IS_CHEAP:
+        given["images"] = min(options.images, getattr(own, "images", 0))
+    return dataclasses.replace(own, **{k: v for k, v in given.items() if hasattr(own, k)})
+
+
+def labels(found: Sequence[Network]) -> dict[str, str]:
+    """Return what each network is compared under: runs that differ in the seed alone are one method, by its label."""
+    apart: dict[str, set[str]] = {}
+    seeds: dict[str, list[int]] = {}
+    for network in found:
+        if network.record is not None:
+            spec = network.record.spec
+            same = spec.training.model_copy(update={"seed": 0}).train_id + spec.protocol.protocol_id
+            apart.setdefault(spec.label, set()).add(same)
+            seeds.setdefault(spec.label, []).append(spec.seed)
+    names = {}
+    for network in found:
+        names[network.name] = network.name
+        if (record := network.record) is not None:
+            label = record.spec.label
+            alone = len(apart[label]) == 1 and len(set(seeds[label])) == len(seeds[label])
+            names[network.name] = label if alone else f"{label} (seed {record.spec.seed}, {record.run_id[:8]})"
+    return names

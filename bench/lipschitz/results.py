@@ -1,0 +1,126 @@
+"""What a search starts from and what it finds: arrays with one row an image, and the figures of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from torch import Tensor
+
+from lcrbench.bench import stats
+from lcrbench.bench.lipschitz.ball import Ball
+from lcrbench.bench.records import statistics
+from lcrbench.bench.records.record import Bound
+
+FOUND_BY = ("nobody", *statistics.FINDERS)
+"""The part of the search that found a point; the number in `Found` is the place in this list."""
+
+FINDERS: dict[str, tuple[str, Bound]] = {
+    statistics.found_by(part): ("fraction of images", "exact") for part in statistics.FINDERS
+}
+"""Unit and bound of the statistics that `finders` returns."""
+
+
+def finders(by: np.ndarray) -> dict[str, stats.Interval]:
+    """Return for each part of the search the share of images whose largest figure it found, from a `Found`'s (n)."""
+    return {name: stats.proportion(int((by == k).sum()), len(by)) for k, name in enumerate(FINDERS, 1)}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found for n images in one ball. All arrays have n rows; points are images (n, H, W, 3) float32."""
+
+    ball: Ball
+    omega: np.ndarray
+    """||f(y) - f(x)||_2 at `omega_points`, in logits"""
+    kappa: np.ndarray
+    """largest margin change over margin at `kappa_points`; at an image that is itself a tie at least 1, infinite if moved"""
+    omega_points: np.ndarray
+    kappa_points: np.ndarray
+    omega_by: np.ndarray
+    kappa_by: np.ndarray
+
+    @property
+    def gain(self) -> np.ndarray:
+        """Return omega / eps, in logits per pixel unit."""
+        return self.omega / self.ball.eps
+
+    @property
+    def flipped(self) -> np.ndarray:
+        """Tell for which images another class was found to draw level: kappa >= 1."""
+        return self.kappa >= 1
+
+
+@dataclass(frozen=True)
+class Start:
+    """The images of a measurement before anything moves: indices (n), logits (n, classes), and the points x."""
+
+    indices: np.ndarray
+    logits: np.ndarray
+    x: Tensor
+
+    @property
+    def margins(self) -> np.ndarray:
+        """Return f_c - max_{j != c} f_j (n), in logits; c the predicted class."""
+        top = np.sort(self.logits, axis=1)
+        return np.asarray(top[:, -1] - top[:, -2])
+
+    @property
+    def scale(self) -> float:
+        """Return the root mean square over images of the logits, each row centred: the natural unit of these logits."""
+        centred = self.logits - self.logits.mean(1, keepdims=True)
+        return float(np.sqrt(np.square(centred).sum(1).mean()))
+
+
+@dataclass(frozen=True)
+class Modulus:
+    """A whole measurement: the start, and what was found in each ball, in the order of `Options.balls`.
+
+    `spread` has for each ball the mean omega that each single search found, to tell how much the search's seed matters.
+    """
+
+    start: Start
+    found: tuple[Found, ...]
+    spread: tuple[tuple[float, ...], ...]
+
+    def of(self, norm: str) -> list[Found]:
+        """Return what was found in the balls of one norm, by increasing radius."""
+        return [f for f in self.found if f.ball.norm == norm]
+
+
+def best_of(found: list[Found]) -> Found:
+    """Return for each image the best of several searches in one ball."""
+    first, *others = found
+    parts = {f.name: getattr(first, f.name).copy() for f in fields(Found) if f.name != "ball"}
+    for other in others:
+        for figure in ("omega", "kappa"):
+            better = getattr(other, figure) > parts[figure]
+            for name in (figure, f"{figure}_points", f"{figure}_by"):
+                parts[name][better] = getattr(other, name)[better]
+    return Found(first.ball, **parts)
+
+
+def omega_of(start: Start, logits: np.ndarray) -> np.ndarray:
+    """Return ||f(y) - f(x)||_2 (n)."""
+    return np.asarray(np.linalg.norm(logits - start.logits, axis=1))
+
+
+def kappas_of(start: Start, logits: np.ndarray) -> np.ndarray:
+    """Return change_j / margin_j for each class (n, classes); -inf for the predicted class.
+
+    It is written 1 + (f_j - f_c)(y) / margin_j, which is the same, and at least 1 exactly where f_j draws level: so it is 1
+    where the image itself is a tie that has not moved.
+    """
+    n = np.arange(len(logits))
+    c = start.logits.argmax(1)
+    margin = start.logits[n, c][:, None] - start.logits
+    lead = logits - logits[n, c][:, None]
+    tie = np.where(lead > 0, np.inf, np.where(lead < 0, -np.inf, 1.0))
+    ratio = np.where(margin > 0, 1 + lead / np.where(margin > 0, margin, 1), tie)
+    ratio[n, c] = -np.inf
+    return np.asarray(ratio)
+
+
+def images_of(points: Tensor) -> np.ndarray:
+    """Return points (n, 3, H, W) as images (n, H, W, 3), contiguous."""
+    return np.ascontiguousarray(points.permute(0, 2, 3, 1).numpy())

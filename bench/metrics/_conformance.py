@@ -1,0 +1,127 @@
+"""Whether a module is a metric as the contract in `lcrbench.bench.metrics` says, tried on a tiny random network."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from lcrbench.bench.data import Split
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.records.spec import CLEAN
+from lcrbench.bench.metrics import Cost, Need
+from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.spec import Evaluation
+from lcrbench.models import network as networks
+
+PARTS = ("INFO", "PHASE", "NEEDS", "Options", "measure")
+IMAGES, SIZE, CLASSES = 12, 16, 4
+CORRUPTIONS, SEVERITIES = ("gaussian_noise", "fog"), (1, 3)
+
+
+def check(module: ModuleType) -> list[str]:
+    """Return what is wrong with a metric's module, one line each; nothing for a metric that keeps the contract.
+
+    `measure` is called with the options' defaults, with at most 12 images.
+    """
+    missing = [f"{part} is missing" for part in PARTS if not hasattr(module, part)]
+    if missing:
+        return missing
+    found = [*_declared(module)]
+    return found or [*_measured(module)]
+
+
+def _declared(module: Any) -> Iterator[str]:
+    """Yield what is wrong with the parts that are no functions."""
+    if not isinstance(module.INFO, MetricInfo):
+        yield f"INFO is a MetricInfo, not {type(module.INFO).__name__}"
+    elif not module.INFO.unit:
+        yield "INFO has no unit"
+    elif not module.INFO.summary or "\n" in module.INFO.summary:
+        yield "INFO.summary is one line: begin the module's docstring with it"
+    if module.PHASE not in get_args(Phase):
+        yield f"PHASE is one of {', '.join(get_args(Phase))}, not {module.PHASE!r}"
+    if not isinstance(module.NEEDS, frozenset) or not all(isinstance(need, Need) for need in module.NEEDS):
+        yield "NEEDS is a frozenset of lcrbench.bench.metrics.Need"
+    if (stated := getattr(module, "COST", None)) is not None and not isinstance(stated, Cost):
+        yield f"COST is a lcrbench.bench.metrics.Cost, not {stated!r}"
+    options = module.Options
+    if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
+        yield "Options is a dataclass"
+        return
+    if not options.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        yield "Options is a frozen dataclass: write @dataclass(frozen=True)"
+    bare = [
+        f.name
+        for f in dataclasses.fields(options)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    yield from (f"the option '{name}' has no default" for name in bare)
+    if not bare:
+        for name, value in dataclasses.asdict(options()).items():
+            if not isinstance(value, (bool, int, float, str, tuple)):
+                yield f"the option '{name}' is a number, text, or a tuple of them, not {type(value).__name__}"
+    if not callable(module.measure):
+        yield "measure is no function"
+
+
+def _measured(module: Any) -> Iterator[str]:
+    """Yield what is wrong with the measurements of a tiny network."""
+    name = module.__name__.rpartition(".")[2]
+    subject = _subject()
+    options = module.Options()
+    if hasattr(options, "images"):
+        options = dataclasses.replace(options, images=IMAGES)
+    try:
+        measurements = [*module.measure(subject, options)]
+    except Exception as error:  # a plug-in's code may raise anything
+        yield f"measure raises {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        return
+    if not measurements and name not in subject.left_out:
+        yield "measure yields nothing, and calls no subject.leave_out(name, reason)"
+    wrong: dict[str, None] = {}
+    for m in measurements:
+        if not isinstance(m, Measurement):
+            wrong[f"measure yields Measurement, not {type(m).__name__}"] = None
+            continue
+        if m.metric != name:
+            wrong[f"measure yields a measurement of '{m.metric}', not of '{name}'"] = None
+        if m.n < 1:
+            wrong[f"a measurement rests on n = {m.n} units, not on one at least"] = None
+        numbers = {"value": m.value, "low": m.low, "high": m.high}
+        for field, value in numbers.items():
+            if value is not None and not math.isfinite(value):
+                wrong[f"a measurement's {field} is {value}, not finite"] = None
+        if (m.low is not None and m.low > m.value + 1e-9) or (m.high is not None and m.high < m.value - 1e-9):
+            wrong[f"a measurement's value {m.value:g} lies outside its interval [{m.low:g}, {m.high:g}]"] = None
+    yield from wrong
+
+
+class _Spec:
+    """The part of a run's spec that a metric reads."""
+
+    evaluation = Evaluation(corruptions=CORRUPTIONS, severities=SEVERITIES, block=IMAGES)
+
+
+def _subject() -> Subject:
+    """Return an untrained network of signs, random images with labels, and outcomes drawn by chance."""
+    random = np.random.default_rng(0)
+    network = networks.build(
+        networks.choose("irnet"),
+        "vgg_tiny",
+        CLASSES,
+        SIZE,
+        [0.5] * 3,
+        [0.25] * 3,
+        lambda name: torch.Generator().manual_seed(0),
+    )
+    images = random.integers(0, 256, (IMAGES, SIZE, SIZE, 3), dtype=np.uint8)
+    cells = [CLEAN, *(f"{c}/{s}" for c in CORRUPTIONS for s in SEVERITIES)]
+    outcomes = {cell: random.random(IMAGES) < 0.6 for cell in cells}
+    spec: Any = _Spec()
+    return Subject(network.eval(), Split(images, np.arange(IMAGES) % CLASSES), outcomes, spec)

@@ -1,0 +1,194 @@
+"""Plans a grid: the spec of each run, checked whole before anything is trained, and what of it a store lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from lcrbench import corruptions, registry
+from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.evaluation import run as evaluation
+from lcrbench.bench.records.budget import AMOUNT, Recipe
+from lcrbench.bench.records.spec import (
+    Cell,
+    Grid,
+    MethodId,
+    Option,
+    Options,
+    RunSpec,
+    TrainData,
+    TrainSpec,
+)
+from lcrbench.bench.records.spec import Evaluation as Shown
+from lcrbench.bench.records.store import Store
+from lcrbench.bench.training import parts
+from lcrbench.bench.training.run import allot
+from lcrbench.bench.training.stream import held_out
+from lcrbench.bench.worker import Job, current, known, stale_training
+from lcrbench.errors import UserError, unknown
+from lcrbench.models import network, parse
+
+
+def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
+    """Return the specs of a grid's runs, seeds outermost.
+
+    Raises `UserError` for any name, option or combination that does not exist or fit, before anything is trained.
+    """
+    data = TrainData(
+        name=dataset.name,
+        sha256=dataset.train_sha256,
+        size=grid.data.size,
+        classes=dataset.classes,
+        images=len(dataset.train.labels),
+    )
+    shown = grid.evaluation.model_copy(update={"corruptions": expand(grid.evaluation.corruptions)})
+    protocol = evaluation.protocol_of(dataset, grid.data.size, shown)
+    metrics = {name: metric_options(name, given) for name, given in grid.metrics.items()}
+    recipe = parts.settled(grid.recipe)
+    held_out(dataset.train.labels, recipe.validation)
+    backbone = network.backbone_text(grid.backbone)
+    chosen: dict[str, network.Choice] = {}
+    for text in grid.methods:
+        choice = network.choose(text)
+        if choice.label in chosen:
+            raise UserError(f"the method '{choice.label}' is named twice")
+        chosen[choice.label] = choice
+        _check_fit(text, choice, grid, recipe, dataset)
+    if len(set(grid.seeds)) != len(grid.seeds):
+        raise UserError(f"a seed is named twice: {', '.join(map(str, grid.seeds))}")
+    return [
+        RunSpec(
+            training=TrainSpec(
+                data=data,
+                backbone=backbone,
+                method=method_id(choice),
+                recipe=recipe,
+                budget=grid.budget,
+                seed=seed,
+            ),
+            protocol=protocol,
+            metrics=metrics,
+        )
+        for seed in grid.seeds
+        for choice in chosen.values()
+    ]
+
+
+def method_id(choice: network.Choice) -> MethodId:
+    """Return a method's identity: its label names the options that differ from their default."""
+    parts = parse.read(choice.label)
+    return MethodId(
+        name=parts[0].name,
+        options=dict(parts[0].options),
+        regularizers={part.name: dict(part.options) for part in parts[1:]},
+    )
+
+
+def _check_fit(text: str, choice: network.Choice, grid: Grid, recipe: Recipe, dataset: Dataset) -> None:
+    """Raise `UserError` if a method, its regularizers, the backbone and the budget do not fit one another."""
+    # Shapes alone: no weights are made for a network that is thrown away.
+    with torch.device("meta"):
+        made = network.body(choice, grid.backbone, len(dataset.classes), grid.data.size)
+    try:
+        terms = {name: regularizer.attach(made) for name, regularizer in choice.regularizers.items()}
+    except ValueError as error:
+        raise UserError(f"'{text}' does not fit the backbone '{grid.backbone}': {error}") from error
+    for term in terms.values():
+        term.detach()
+    if sum(term.replaces for term in terms.values()) > 1:
+        raise UserError(f"'{text}' takes more than the whole of the cross-entropy away: lower a weight")
+    try:
+        allot(grid.budget, recipe, len(dataset.train.labels), choice, terms)
+    except ValueError as error:
+        raise UserError(f"budget.{AMOUNT[grid.budget.unit]}: '{text}' does not fit: {error}") from error
+
+
+class Lacking(NamedTuple):
+    """What a store lacks of a run, and what of it is stale, by part, with the reason."""
+
+    spec: RunSpec
+    training: bool
+    cells: list[Cell]
+    metrics: list[str]
+    stale: list[tuple[str, str]]
+
+    @property
+    def nothing(self) -> bool:
+        """Tell whether all of the run is there."""
+        return not (self.training or self.cells or self.metrics)
+
+    @property
+    def text(self) -> str:
+        """Return in one line what is to be done, and what is there."""
+        parts = ["train" if self.training else "trained"]
+        every = len(self.spec.protocol.cells)
+        parts.append(f"evaluate {len(self.cells)} of {every} cells" if self.cells else f"all {every} cells evaluated")
+        if self.metrics:
+            parts.append(f"measure {', '.join(self.metrics)}")
+        else:
+            parts.append(f"all {len(self.spec.metrics)} metrics measured")
+        stale = f"; stale: {', '.join(dict.fromkeys(f'{part} ({why})' for part, why in self.stale))}" if self.stale else ""
+        return "; ".join(parts) + stale
+
+
+def lacking(store: Store | None, job: Job, dataset: Dataset) -> Lacking:
+    """Return what a store lacks for a job; raises `Damaged` where a part of it is not what was written."""
+    spec = job.spec
+    everything = Lacking(spec, True, spec.protocol.cells, list(spec.metrics), [])
+    if store is None:
+        return everything
+    training = current(store, job)
+    if training is None:
+        return everything
+    stale = [("training", why)] if (why := stale_training(training)) else []
+    found = known(store, spec)
+    if found is None or found.evaluation.weights_sha256 != training.weights_sha256:
+        return Lacking(spec, False, spec.protocol.cells, list(spec.metrics), stale)
+    cells, metrics = evaluation.missing(found, spec.protocol, spec.metrics, dataset.test_indices)
+    stale += evaluation.stale_parts(found.evaluation, spec.protocol, spec.metrics)
+    return Lacking(spec, False, cells, metrics, stale)
+
+
+def expand(named: Sequence[str]) -> tuple[str, ...]:
+    """Replace groups such as "common" or "noise" by their corruptions; order and first mention are kept.
+
+    Raises `UserError` for a name that is neither.
+    """
+    return corruptions.expand(named)
+
+
+def shown_of(corruption_names: Sequence[str], severities: Sequence[int], seed: int, block: int) -> Shown:
+    """Return what is shown, groups of corruptions replaced by their members."""
+    return Shown(corruptions=expand(corruption_names), severities=tuple(severities), seed=seed, block=block)
+
+
+def metric_options(name: str, given: Options) -> Options:
+    """Return every option of a metric with those given; raises `UserError` for one that does not exist or fit."""
+    metric = registry.load("metric", name)
+    defaults: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(metric.Options)}
+    for key, value in given.items():
+        if key not in defaults:
+            raise unknown(f"option of {name}", key, defaults)
+        if not _alike(value, defaults[key]):
+            raise UserError(f"metrics.{name}.{key}: give a value such as {_shown(defaults[key])}, not {_shown(value)}")
+    try:
+        return dataclasses.asdict(metric.Options(**given))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"metrics.{name}: {error}") from error
+
+
+def _alike(value: Option, default: Option) -> bool:
+    """Tell whether an option's value is of its default's kind; a whole number will do for any other."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_alike(v, default[0] if default else 0.0) for v in value)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    return default is None or isinstance(value, (int, float) if isinstance(default, float) else type(default))
+
+
+def _shown(value: Option) -> str:
+    return json.dumps(value)

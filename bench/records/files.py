@@ -1,0 +1,53 @@
+"""Files that are written whole or not at all, flushed to the disk, and arrays as bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lcrbench.errors import UserError
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, flushed to the disk; raises `UserError` if the disk does not take it.
+
+    A draft lies beside it for a moment, as NAME.new: readers see the old file or the new one.
+    """
+    draft = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(content)
+        flush(draft)
+        draft.replace(path)
+        flush(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def flush(path: Path) -> None:
+    """Make the disk hold what was written to a file, or a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays as the bytes of an .npz; the same input gives the same bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def unpack(content: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays in the bytes of an .npz."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as packed:
+        return {name: packed[name] for name in packed.files}

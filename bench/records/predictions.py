@@ -1,0 +1,99 @@
+"""Predictions: the class that a network gave to each test image in each cell, from which outcomes and accuracies follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcrbench.bench.records.files import pack, unpack
+from lcrbench.bench.records.spec import Cell
+
+FILE = "predictions.npz"
+MISSING, RIGHT, WRONG = -1, -2, -3
+"""In place of a class: not evaluated yet; and in records of schema 3, which kept one bit an image, right or wrong."""
+
+
+@dataclass
+class Predictions:
+    """Predicted classes (C, N), int16, of the cells in `cells` (C) for the images in `indices` (N).
+
+    `indices` are positions in the whole test split, ascending; `labels` (N) are the true classes, MISSING in what was taken
+    over from schema 3. `logits` (N, K), float32, are those of the clean images, NaN where they were not kept; None without
+    any. `subsets` has the positions of the chosen images, by their number.
+    """
+
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int16]
+    cells: list[Cell]
+    classes: NDArray[np.int16]
+    logits: NDArray[np.float32] | None = None
+    subsets: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+
+    @classmethod
+    def none(cls) -> Predictions:
+        """Return predictions of nothing."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int16), [], np.empty((0, 0), np.int16))
+
+    def widen(self, indices: NDArray[np.int64], labels: NDArray[np.integer], cells: Sequence[Cell]) -> Predictions:
+        """Return the same predictions with room for more images and cells; what is not known yet is MISSING."""
+        every = np.union1d(self.indices, indices)
+        known = [*self.cells, *(c for c in cells if c not in self.cells)]
+        out = np.full((len(known), len(every)), MISSING, np.int16)
+        mine = np.searchsorted(every, self.indices)
+        out[: len(self.cells), mine] = self.classes
+        told = np.full(len(every), MISSING, np.int16)
+        told[mine] = self.labels
+        told[np.searchsorted(every, indices)] = labels
+        logits = None
+        if self.logits is not None:
+            logits = np.full((len(every), self.logits.shape[1]), np.nan, np.float32)
+            logits[mine] = self.logits
+        return Predictions(every, told, known, out, logits, dict(self.subsets))
+
+    def at(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the columns of images; raises `KeyError` for one that is not there."""
+        columns = np.searchsorted(self.indices, indices)
+        if len(columns) and (columns.max() >= len(self.indices) or (self.indices[columns] != indices).any()):
+            raise KeyError("an image has no predictions")
+        return columns.astype(np.int64)
+
+    def missing(self, cell: Cell, indices: NDArray[np.int64], *, exact: bool = False) -> NDArray[np.int64]:
+        """Return the images without an outcome in a cell; with `exact`, those without a class."""
+        if cell not in self.cells:
+            return indices
+        row = self.classes[self.cells.index(cell)]
+        known = self.indices[(row >= 0) | (not exact and (row <= RIGHT))]
+        return np.setdiff1d(indices, known, assume_unique=True)
+
+    def right(self, cell: Cell, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which images were classified right in a cell, (N,); raises `KeyError` where one was not evaluated."""
+        if cell not in self.cells:
+            raise KeyError(f"{cell} was not evaluated")
+        columns = self.at(indices)
+        row = self.classes[self.cells.index(cell)][columns]
+        if (row == MISSING).any():
+            raise KeyError(f"{cell} was not evaluated on every image")
+        correct: NDArray[np.bool_] = (row == RIGHT) | ((row >= 0) & (row == self.labels[columns]))
+        return correct
+
+    def pack(self) -> bytes:
+        """Return the arrays as the bytes of an .npz; the record holds the cells' names."""
+        arrays = {"indices": self.indices, "labels": self.labels, "classes": self.classes}
+        arrays |= {f"subset {n}": positions for n, positions in self.subsets.items()}
+        return pack(arrays if self.logits is None else arrays | {"logits": self.logits})
+
+    @classmethod
+    def unpack(cls, content: bytes, cells: Sequence[Cell]) -> Predictions:
+        """Return predictions from what `pack` wrote and the names of their cells."""
+        a = unpack(content)
+        if a["classes"].shape != (len(cells), len(a["indices"])):
+            raise ValueError("the predictions are not of the record's cells")
+        subsets = {int(name.removeprefix("subset ")): v for name, v in a.items() if name.startswith("subset ")}
+        return cls(a["indices"], a["labels"], list(cells), a["classes"], a.get("logits"), subsets)
+
+    def chosen(self, number: int | None) -> NDArray[np.int64]:
+        """Return the positions of the chosen images; of all with None. Raises `KeyError` for a subset that is not known."""
+        return self.indices if number is None else self.subsets[number]

@@ -1,0 +1,152 @@
+"""A shelf: a folder of entries, each a folder with a record and its files, written whole or not at all, checked when read.
+
+    SHELF/<id>/record.json      the record
+               record.sha256    its hash
+               ...              its files, whose hashes the record holds
+    SHELF/.<id>.new, .old       an entry that is being written, and the one that it replaces
+
+An entry is written into a hidden folder beside its place, flushed to the disk, and moved there in one rename, so that an
+interrupted write leaves nothing that could be taken for a result. The entry that it replaces is moved to `.old` first:
+where the place is empty, that one is the entry, for readers as for the next write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from lcrbench.bench.records.files import flush
+from lcrbench.errors import UserError
+
+RECORD, CHECKSUM = "record.json", "record.sha256"
+REDO = "`lcrbench run` with --redo sets it aside and makes it again"
+
+R = TypeVar("R", bound=BaseModel)
+
+
+class Damaged(UserError):
+    """A file of the store is not what was written."""
+
+
+class Shelf(Generic[R]):
+    """A folder of entries. Reading never writes; several processes may write entries at once, each under its lock.
+
+    `read(data, path)` makes a record of decoded JSON; it raises `ValueError`, `KeyError` or `TypeError` for what is no
+    record, and `UserError` for one that another version must read. `own_id(record)` is the id that a record says it has.
+    """
+
+    def __init__(self, root: Path, read: Callable[[dict[str, Any], str], R], own_id: Callable[[R], str]) -> None:
+        self.root = root
+        self._parse, self._own_id = read, own_id
+        self._known: dict[str, tuple[tuple[int, int], R]] = {}
+
+    def ids(self) -> list[str]:
+        """Return the ids of the entries, sorted."""
+        found = {f.parent.name for f in self.root.glob(f"[!.]*/{RECORD}")}
+        found |= {f.parent.name[1 : -len(".old")] for f in self.root.glob(f".*.old/{RECORD}")}
+        # And again: an entry that was being replaced may have got back to its place between the two.
+        return sorted(found | {f.parent.name for f in self.root.glob(f"[!.]*/{RECORD}")})
+
+    def folder(self, name: str) -> Path:
+        """Return where an entry lies: in its place, or at `.old` if a write that replaces it stands, or was killed, midway."""
+        final, old = self.root / name, self.root / f".{name}.old"
+        return old if old.exists() and not final.exists() else final
+
+    def __contains__(self, name: str) -> bool:
+        return (self.folder(name) / RECORD).is_file()
+
+    def restore(self, name: str) -> None:
+        """Move an entry that a killed write left at `.old` back to its place. Whoever calls this holds the entry's lock."""
+        if self.folder(name) != self.root / name:
+            self.folder(name).rename(self.root / name)
+
+    def record(self, name: str) -> R:
+        """Read one record; raises `Damaged` if it is not what was written, `UserError` if a newer version wrote it."""
+        with contextlib.suppress(Damaged):
+            return self._record(name)
+        # Damaged twice is damaged: once may be an entry that was replaced between two reads.
+        return self._record(name)
+
+    def _record(self, name: str) -> R:
+        folder = self.folder(name)
+        path = folder / RECORD
+        try:
+            stat = path.stat()
+            state = (stat.st_mtime_ns, stat.st_size)
+            if name in self._known and self._known[name][0] == state:
+                return self._known[name][1]
+            content = path.read_bytes()
+            checksum = (folder / CHECKSUM).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise Damaged(f"{error.filename} is damaged or missing ({error.strerror}): {REDO}") from error
+        except UnicodeDecodeError as error:
+            raise Damaged(f"{folder / CHECKSUM} is damaged: {REDO}") from error
+        if hashlib.sha256(content).hexdigest() != checksum:
+            raise Damaged(f"{path} is damaged: {REDO}")
+        try:
+            record = self._parse(from_json(content), str(path))
+        except (ValidationError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise Damaged(f"{path} is no record ({type(error).__name__}): {REDO}") from error
+        if self._own_id(record) != name:
+            raise Damaged(f"{path} is the record of another entry: {REDO}")
+        self._known[name] = state, record
+        return record
+
+    def read(self, name: str, file: str, sha256: str) -> bytes:
+        """Return a file beside a record; raises `Damaged` if it is missing or has another hash."""
+        path = self.folder(name) / file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise Damaged(f"{path} is damaged or missing ({error.strerror}): {REDO}") from error
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise Damaged(f"{path} is damaged: {REDO}")
+        return content
+
+    def write(self, name: str, record: R, files: Mapping[str, bytes]) -> R:
+        """Write an entry whole, its files, then its record; raises `UserError` if the disk does not take it.
+
+        Returns the record with the files' hashes filled in (`files`). An entry of the same id is replaced.
+        """
+        final, draft, old = self.root / name, self.root / f".{name}.new", self.root / f".{name}.old"
+        hashes = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+        record = record.model_copy(update={"files": hashes})
+        try:
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+            for file, content in files.items():
+                (draft / file).write_bytes(content)
+            text = record.model_dump_json(indent=1) + "\n"
+            (draft / RECORD).write_text(text, encoding="utf-8")
+            (draft / CHECKSUM).write_text(hashlib.sha256(text.encode()).hexdigest() + "\n", encoding="utf-8")
+            for path in [*draft.iterdir(), draft]:
+                flush(path)
+            if final.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                final.rename(old)
+            draft.rename(final)
+            flush(self.root)
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError as error:
+            shutil.rmtree(draft, ignore_errors=True)
+            if old.exists() and not final.exists():
+                with contextlib.suppress(OSError):
+                    old.rename(final)
+            raise UserError(f"cannot write {final}: {error.strerror or error}") from error
+        return record
+
+    def set_aside(self, name: str, into: Path) -> None:
+        """Move an entry into the folder `into`, where nothing reads it."""
+        for path in (self.root / name, self.root / f".{name}.old"):
+            if path.exists():
+                into.mkdir(exist_ok=True)
+                path.rename(into / f"{name}.{len(list(into.iterdir()))}")

@@ -1,0 +1,230 @@
+"""Source by scope: the code that a number depends on, as the import closure of its roots, each module by a hash.
+
+A training depends on the loop, its method, regularizers, backbone and recipe; a prediction on the network's code and the
+inference; a figure on its metric besides. The closure follows the import statements in the files, from the roots on, without
+running them; entries that are found by name (a method, a metric) are roots themselves.
+
+- Only code counts: comments, docstrings and layout change no hash.
+- Our own modules count, and those of a plug-in: the package that it belongs to, or the modules of its folder if it is a
+  single file that is not installed. So do data files: those in the folder of a plug-in's package, and those beside a module
+  that begin with its name.
+- `OUTSIDE` is left out. Data are named by the hash of the images, so their readers do not count; the corruption engine is
+  held to its bits by golden tests, and its version is in the provenance; records and errors compute no number.
+
+A record keeps roots and hashes, so that a stale number can be told with the modules that changed, without loading any.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from lcrbench.bench.records.record import Record, Source
+
+OUTSIDE = (
+    "lcrbench.corruptions",
+    "lcrbench.bench.data",
+    "lcrbench.bench.records",
+    "lcrbench.bench.progress",
+    "lcrbench.errors",
+    "lcrbench.images",
+    "lcrbench.registry",
+    "lcrbench.versions",
+    "lcrbench.testing",
+)
+"""Modules of ours, with all below them, that change no number, or none that is not named otherwise."""
+
+COUNTED = ("lcrbench.bench.records.budget", "lcrbench.bench.records.predictions", "lcrbench.bench.data.arrays")
+"""Exceptions to `OUTSIDE`: how many steps a budget pays for, how predictions are read, how images reach the loop."""
+
+
+def closure(roots: Iterable[str]) -> Source:
+    """Return the modules that the modules `roots` import, directly or not, each with the hash of its code.
+
+    Modules that are not counted are left out; a root that cannot be found has the hash "".
+    """
+    roots = tuple(dict.fromkeys(roots))
+    found: dict[str, str] = {}
+    waiting = [(root, root) for root in roots]
+    while waiting:
+        name, root = waiting.pop()
+        if name in found or (name not in roots and not _counts(name, root)):
+            continue
+        path = _file(name)
+        if path is None:
+            if name in roots:
+                found[name] = ""
+            continue
+        found[name] = _hash(path, os.stat(path).st_mtime_ns)
+        found |= {f"{name}: {file.name}": _bytes_hash(file) for file in _data_files(name, path)}
+        waiting += [(imported, root) for imported in _imports(name, root, path, os.stat(path).st_mtime_ns)]
+    return Source(roots=roots, modules=dict(sorted(found.items())))
+
+
+def changed(recorded: Source) -> list[str]:
+    """Return the names of the modules that differ from what a record has of them, are gone, or are new; empty if none do."""
+    present = _closure(recorded.roots).modules
+    names = sorted({*present, *recorded.modules})
+    return [name for name in names if present.get(name) != recorded.modules.get(name)]
+
+
+def stale(record: Record) -> str:
+    """Return why a record's numbers may not be those that the present code gives; "" if nothing they depend on changed."""
+    return why_stale(record.sources, record.unscoped)
+
+
+def why_stale(sources: Iterable[Source], unscoped: Iterable[str] = ()) -> str:
+    """Return why numbers are stale that depend on these sources, and on whole versions of the code from before scopes."""
+    for whole in unscoped:
+        if whole not in equal_bits():
+            return f"made before scopes, by a version of the code ({whole[:12] or 'unknown'}) not known to give equal bits"
+    names = list(dict.fromkeys(name for source in sources for name in changed(source)))
+    return f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''} changed since" if names else ""
+
+
+@functools.lru_cache(maxsize=1)
+def equal_bits() -> frozenset[str]:
+    """Return the hashes of whole versions from before scopes whose bits are the present ones (equal_bits.json)."""
+    text = (files("lcrbench.bench.records") / "equal_bits.json").read_text(encoding="utf-8")
+    return frozenset(json.loads(text)["versions"])
+
+
+@functools.lru_cache(maxsize=256)
+def _closure(roots: tuple[str, ...]) -> Source:
+    """Cached for the life of a process: one that reports or plans asks for the same roots run after run."""
+    return closure(roots)
+
+
+def _counts(name: str, root: str) -> bool:
+    """Tell whether a module that was reached from a root belongs to its scope."""
+    top = name.partition(".")[0]
+    if name == "lcrbench":
+        return False
+    if top == "lcrbench":
+        inside = any(name == o or name.startswith(o + ".") for o in OUTSIDE)
+        return not inside or any(name == c or name.startswith(c + ".") for c in COUNTED)
+    if top in sys.stdlib_module_names:
+        return False
+    if top == root.partition(".")[0]:
+        return True
+    # Beside a single file in somebody's folder lie the modules that it was written with.
+    path = _file(top)
+    return path is not None and not _installed(path)
+
+
+def _installed(path: Path) -> bool:
+    places = {sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib", "platstdlib")}
+    return any(path.is_relative_to(place) for place in places if place)
+
+
+@functools.lru_cache(maxsize=4096)
+def _file(name: str) -> Path | None:
+    """Return the file of a module; None if it has none of Python code. Nothing is imported but `lcrbench` itself."""
+    parts = name.split(".")
+    known = 2 if parts[0] == "lcrbench" else 1  # its folders may lie apart
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        spec = importlib.util.find_spec(".".join(parts[:known]))
+    except (ImportError, ValueError, AttributeError):
+        return None
+    if spec is None:
+        return None
+    if len(parts) <= known:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        place = Path(folder, *parts[known:])
+        for path in (place.with_name(place.name + ".py"), place / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _imports(name: str, root: str, path: Path, stamp: int) -> Iterator[str]:
+    """Yield the modules that a file imports, wherever the statement stands: `from a import b` gives a, and a.b if it is one."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(_tree(path, stamp)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _with_parents(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+                base = f"{above}.{base}".rstrip(".")
+            yield from _with_parents(base)
+            if base.partition(".")[0] == "lcrbench" or _counts(base, root):
+                for alias in node.names:
+                    if _file(f"{base}.{alias.name}"):
+                        yield f"{base}.{alias.name}"
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    """Yield a module and the packages above it, which are run first."""
+    parts = name.split(".")
+    if parts[0] in sys.stdlib_module_names:
+        return
+    for k in range(1, len(parts) + 1):
+        yield ".".join(parts[:k])
+
+
+@functools.lru_cache(maxsize=1024)
+def _tree(path: Path, _stamp: int) -> ast.Module:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return ast.Module(body=[], type_ignores=[])
+
+
+@functools.lru_cache(maxsize=1024)
+def _hash(path: Path, stamp: int) -> str:
+    """Return a hash of what a file does: of its syntax tree, without docstrings; of its bytes where it cannot be parsed."""
+    tree = _tree(path, stamp)
+    if not tree.body:
+        return _bytes_hash(path)
+    return hashlib.sha256(json.dumps(_plain(tree)).encode()).hexdigest()[:16]
+
+
+def _plain(node: Any) -> Any:
+    """Return a syntax tree as lists, without what is empty: Python's versions differ in which empty fields a node has."""
+    if isinstance(node, ast.AST):
+        out: list[Any] = [type(node).__name__]
+        for field, value in ast.iter_fields(node):
+            if field == "body" and isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                value = value[1:] if ast.get_docstring(node, clean=False) is not None else value
+            if value is not None and value != []:
+                out.append([field, _plain(value)])
+        return out
+    if isinstance(node, list):
+        return [_plain(n) for n in node]
+    return f"{type(node).__name__} {node!r}"
+
+
+def _bytes_hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
+
+
+def _data_files(name: str, path: Path) -> list[Path]:
+    """Return the data files that belong to a module: those of a plug-in's package, or that begin with the module's name."""
+    whole = path.name == "__init__.py" and not name.startswith("lcrbench")
+    stem = path.stem
+    found = []
+    for file in path.parent.iterdir():
+        if file.suffix in (".py", ".pyc", ".so", ".pyi") or file.name.startswith(".") or not file.is_file():
+            continue
+        if whole or (stem != "__init__" and file.name.startswith((f"{stem}.", f"{stem}_"))):
+            found.append(file)
+    return sorted(found)

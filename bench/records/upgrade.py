@@ -1,0 +1,289 @@
+"""Reads records: those of the present schema as they are, runs of schema 1 to 3 upgraded, with weights and outcomes kept.
+
+Until schema 3 a run was one folder, STORE/<run id>, with its training and its evaluation: one hash of the spec named both,
+and one hash of the whole source said what had made it ("from before scopes"). `OldRuns` reads such folders as they are.
+`split` makes a training and an evaluation of one, which `lcrbench run` writes before it goes on with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lcrbench.bench.records import predictions
+from lcrbench.bench.records.budget import Frozen, move_keys
+from lcrbench.bench.records.files import pack, unpack
+from lcrbench.bench.records.predictions import Predictions
+from lcrbench.bench.records.record import (
+    SCHEMA_VERSION,
+    Asked,
+    Batch,
+    Evaluation,
+    Measured,
+    Measurement,
+    Phase,
+    Record,
+    Training,
+)
+from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
+from lcrbench.bench.records.spec import (
+    CLEAN,
+    Cell,
+    MethodId,
+    Option,
+    Options,
+    Protocol,
+    RunSpec,
+    Subject,
+    TestSet,
+    TrainData,
+    TrainSpec,
+    evaluation_id,
+)
+from lcrbench.errors import UserError
+from lcrbench.models import parse
+
+OUTCOMES, BY_IMAGE, LOG, WEIGHTS, PACKED = (
+    "outcomes.npz", "by_image.npz", "training.jsonl", "weights.safetensors", "packed.safetensors",
+)  # fmt: skip
+LIPSCHITZ = "lipschitz"
+TRAINING_PHASES: tuple[Phase, ...] = ("data", "training", "teacher")
+OF_CELLS = ("accuracy", "corruption_error")
+"""Metrics of schema 3 that depend on which cells were shown."""
+
+
+def _checked(data: dict[str, Any], where: str) -> int:
+    version = data["schema_version"]
+    if not isinstance(version, int) or version < 1:
+        raise ValueError(f"schema_version is {version!r}")
+    if version > SCHEMA_VERSION:
+        raise UserError(f"{where} has schema {version}, newer than {SCHEMA_VERSION}: read it with a newer lcrbench")
+    return version
+
+
+def training(data: dict[str, Any], where: str) -> Training:
+    """Return the training in decoded JSON; raises `UserError` if a newer version wrote it."""
+    _checked(data, where)
+    return Training.model_validate(data)
+
+
+def evaluation(data: dict[str, Any], where: str) -> Evaluation:
+    """Return the evaluation in decoded JSON; raises `UserError` if a newer version wrote it."""
+    _checked(data, where)
+    return Evaluation.model_validate(data)
+
+
+class OldRun(Frozen):
+    """A run of an older schema: its upgraded record, and the hashes of its files."""
+
+    record: Record
+    files: dict[str, str]
+
+
+def old_run(data: dict[str, Any], where: str) -> OldRun:
+    """Return a run of schema 1 to 3 in the present form; raises `UserError` if a newer version wrote it."""
+    version = _checked(data, where)
+    if version == 1:
+        # Version 2 added the source's hash, unknown before, and the unit of the budget.
+        data["provenance"]["source"] = ""
+        if data.get("ledger"):
+            data["ledger"]["unit"] = "images"
+        data["spec"]["budget"] |= {"unit": "images", "seconds": None}
+    if version < 3 and data.get("ledger"):
+        # Version 3 named the class of a budget, and otherwise added fields that may be empty.
+        teachers = [k.split()[1] for k in data["ledger"]["forward"] if k.startswith("training ")]
+        if teachers:
+            data["ledger"]["budget_class"] = f"one training, taught by {' and '.join(teachers)}"
+    files = data.pop("files", {})
+    tables, _ = move_keys(data["spec"])
+    data["spec"] = _spec(tables).model_dump()
+    data["unscoped"] = [data["provenance"]["source"]]
+    data["schema_version"] = SCHEMA_VERSION
+    return OldRun(record=Record.model_validate(data), files=files)
+
+
+def _spec(old: Mapping[str, Any]) -> RunSpec:
+    """Return the spec of a run of schema 3: version 4 parted training and protocol, and leaves out defaults."""
+    data, method, shown = old["data"], old["method"], old["evaluation"]
+    common = {"name": data["name"], "size": data["size"], "classes": tuple(data["classes"])}
+    return RunSpec(
+        training=TrainSpec(
+            data=TrainData(both_sha256=data["sha256"], images=data["train"], **common),
+            backbone=old["backbone"],
+            method=_method(method, old["label"]),
+            budget=old["budget"],
+            recipe=old.get("recipe", {}),
+            seed=old["seed"],
+        ),
+        protocol=Protocol(test=TestSet(sha256=data["sha256"], images=data["test"], **common), **shown),
+        metrics=old["metrics"],
+    )
+
+
+def _method(method: Mapping[str, Any], label: str) -> MethodId:
+    """Return a method with the options that its label names, which are those that differed from their default."""
+    try:
+        named = {part.name: set(part.options) for part in parse.read(label)}
+    except UserError:
+        named = {}
+
+    def given(name: str, options: Mapping[str, Option]) -> Options:
+        return {k: v for k, v in options.items() if k in named[name]} if name in named else dict(options)
+
+    return MethodId(
+        name=method["name"],
+        options=given(method["name"], method["options"]),
+        regularizers={name: given(name, options) for name, options in method["regularizers"].items()},
+    )
+
+
+class OldRuns:
+    """The runs of older schemas in a store, read and never written."""
+
+    def __init__(self, root: Path) -> None:
+        self.shelf: Shelf[OldRun] = Shelf(root, old_run, lambda r: r.record.run_id)
+        self.searched: Shelf[OldRun] = Shelf(root / LIPSCHITZ, old_run, lambda r: r.record.run_id)
+
+    def record(self, run_id: str) -> Record:
+        """Return a run's record; raises as `Shelf.record` does."""
+        return self.shelf.record(run_id).record
+
+    def file(self, run_id: str, name: str) -> bytes:
+        """Return a file of a run, empty if it has none; raises `Damaged` if it is not what was written."""
+        files = self.shelf.record(run_id).files
+        return self.shelf.read(run_id, name, files[name]) if name in files else b""
+
+    def outcomes(self, run_id: str) -> dict[Cell, np.ndarray]:
+        """Return for each cell which test images were classified right, (N,)."""
+        content = self.file(run_id, OUTCOMES)
+        if not content:
+            raise Damaged(f"{self.shelf.folder(run_id) / OUTCOMES} is missing: {REDO}")
+        arrays = unpack(content)
+        n = int(arrays.pop("n"))
+        return {_cell(k): np.unpackbits(a, count=n).view(bool) for k, a in arrays.items()}
+
+    def searches(self, run_id: str) -> list[tuple[Record, Callable[[], dict[str, np.ndarray]]]]:
+        """Return the run's own record and those that `lcrbench lipschitz` made of it, the latest last.
+
+        Each comes with what reads its figures by image.
+        """
+        run = self.record(run_id)
+        found = [(run, partial(self._by_image, self.shelf, run_id))]
+        for name in self.searched.ids():
+            record = self.searched.record(name).record
+            same = (record.spec.training.train_id, record.spec.protocol) == (run.spec.training.train_id, run.spec.protocol)
+            # A run that was made again has another ledger: figures of the earlier one say nothing about it.
+            if same and record.ledger == run.ledger:
+                found.append((record, partial(self._by_image, self.searched, name)))
+        return [found[0], *sorted(found[1:], key=lambda f: f[0].provenance.created)]
+
+    def _by_image(self, shelf: Shelf[OldRun], name: str) -> dict[str, np.ndarray]:
+        files = shelf.record(name).files
+        return unpack(shelf.read(name, BY_IMAGE, files[BY_IMAGE])) if BY_IMAGE in files else {}
+
+    def verify(self, run_id: str) -> None:
+        """Read a run whole; raises `Damaged` that names the first file that is not what was written."""
+        for name in self.shelf.record(run_id).files:
+            self.file(run_id, name)
+
+
+def _cell(key: str) -> Cell:
+    corruption, _, severity = key.partition("/")
+    return Cell(corruption, int(severity)) if severity else CLEAN
+
+
+class Split(NamedTuple):
+    """A training and an evaluation with their files, ready to be written."""
+
+    training: Training
+    training_files: dict[str, bytes]
+    evaluation: Evaluation
+    predictions: Predictions
+    evaluation_files: dict[str, bytes]
+
+
+def split(
+    record: Record,
+    spec: RunSpec,
+    training_files: Mapping[str, bytes],
+    outcomes: Mapping[Cell, np.ndarray],
+    searches: list[tuple[Record, dict[str, np.ndarray]]],
+    labels: np.ndarray | None = None,
+) -> Split:
+    """Return a finished run as a training and an evaluation, under the ids of `spec`, which names the same run.
+
+    `searches` are the run's own record and what else was measured of it, with the figures by image; `labels` (N) are the true
+    classes, without which a right prediction is known to be right, and not of which class.
+    """
+    protocol, train = spec.protocol, spec.training
+    made = training_of(record.model_copy(update={"spec": spec}), training_files.get(WEIGHTS, b""))
+    seconds = record.ledger.seconds if record.ledger else {}
+    n = protocol.test.count
+    cells = list(outcomes)
+    kept = Predictions.none().widen(np.arange(n), np.full(n, -1) if labels is None else labels, cells)
+    for row, right in enumerate(outcomes.values()):
+        known = kept.labels >= 0
+        kept.classes[row] = np.where(right, np.where(known, kept.labels, predictions.RIGHT), predictions.WRONG)
+    batches, files = [], {}
+    for k, (found, arrays) in enumerate(searches):
+        own = k == 0
+        name = f"by_image-{k}.npz" if arrays else ""
+        if name:
+            files[name] = pack(arrays)
+        batches.append(
+            Batch(
+                cells=tuple(cells) if own else (),
+                measured=tuple(_measured(found, metric, protocol) for metric in found.spec.metrics),
+                by_image=name,
+                forward=found.ledger.evaluation_forward if own and found.ledger else {},
+                seconds={p: s for p, s in seconds.items() if p not in TRAINING_PHASES} if own else {},
+                provenance=found.provenance,
+            )
+        )
+    subject = Subject(training=train.train_id)
+    looked = Evaluation(
+        evaluation_id=evaluation_id(subject, protocol),
+        subject=subject,
+        training=train,
+        weights_sha256=made.weights_sha256,
+        cells=tuple(cells),
+        asked=(Asked(protocol=protocol, metrics=record.spec.metrics, created=record.provenance.created),),
+        batches=tuple(batches),
+        replaces=(record.run_id,) if record.run_id != spec.run_id else (),
+    )
+    return Split(made, dict(training_files), looked, kept, {**files, predictions.FILE: kept.pack()})
+
+
+def training_of(record: Record, weights: bytes) -> Training:
+    """Return what a finished run's record says of its training."""
+    assert record.model is not None
+    assert record.ledger is not None
+    seconds = {k: v for k, v in record.ledger.seconds.items() if k in TRAINING_PHASES}
+    return Training(
+        train_id=record.spec.training.train_id,
+        spec=record.spec.training,
+        model=record.model,
+        ledger=record.ledger.model_copy(update={"seconds": seconds, "evaluation_forward": {}}),
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        source=record.sources[0] if record.sources else None,
+        provenance=record.provenance.model_copy(update={"corruptions": {}}),
+    )
+
+
+def _measured(record: Record, metric: str, protocol: Protocol) -> Measured:
+    """Return what a run of schema 3 measured by one metric."""
+    numbers: tuple[Measurement, ...] = tuple(m for m in record.measurements if m.metric == metric)
+    return Measured(
+        metric=metric,
+        options=record.spec.metrics[metric],
+        images=protocol.test.count,
+        protocol=protocol.protocol_id if metric in OF_CELLS else "",
+        info=record.metrics.get(metric),
+        measurements=numbers,
+        left_out=record.left_out.get(metric, ""),
+    )

@@ -1,0 +1,151 @@
+"""The joined view: a training and its evaluation under one protocol, as the record that reports read."""
+
+from __future__ import annotations
+
+from lcrbench.bench.records.ids import content_id
+from lcrbench.bench.records.record import (
+    Asked,
+    Batch,
+    Evaluation,
+    Failure,
+    Ledger,
+    Measured,
+    MetricInfo,
+    Phase,
+    Record,
+    Seconds,
+    Source,
+    Training,
+)
+from lcrbench.bench.records.spec import Protocol, RunSpec
+from lcrbench.errors import UserError
+
+
+def run_id(evaluation: Evaluation, protocol: Protocol) -> str:
+    """Return the address of the run that answers a protocol in an evaluation."""
+    return content_id("run", {**evaluation.subject.facts, "protocol": protocol.protocol_id})
+
+
+def every_run(evaluation: Evaluation) -> dict[str, Asked]:
+    """Return every protocol that was asked for, by its run's id."""
+    return {run_id(evaluation, asked.protocol): asked for asked in evaluation.asked}
+
+
+def runs(evaluation: Evaluation) -> dict[str, Asked]:
+    """Return the runs of an evaluation without those that a larger one contains."""
+    every = every_run(evaluation)
+    return {
+        name: asked
+        for name, asked in every.items()
+        if asked.failure
+        or not any(
+            other is not asked and not other.failure and other.protocol.covers(asked.protocol) for other in every.values()
+        )
+    }
+
+
+def asked(evaluation: Evaluation, name: str) -> Asked:
+    """Return what a run asked for; an evaluation's own id stands for its last run."""
+    every = every_run(evaluation)
+    if name in every:
+        return every[name]
+    if name == evaluation.evaluation_id and every:
+        return evaluation.asked[-1]
+    raise UserError(f"there is no run {name} in the evaluation {evaluation.evaluation_id}")
+
+
+def joined(evaluation: Evaluation, training: Training | None, name: str) -> Record:
+    """Return a run as a record; one whose training is missing, or whose attempt failed, has status "failed"."""
+    one = asked(evaluation, name)
+    if evaluation.training is None:
+        raise UserError(f"{evaluation.evaluation_id} evaluates a network from outside, which has no run")
+    spec = RunSpec(training=evaluation.training, protocol=one.protocol, metrics=one.metrics)
+    failure = one.failure
+    if failure is None and training is None:
+        failure = Failure(reason="error", step=0, message="its training is no longer in the store: run it again")
+    if failure or training is None:
+        last = evaluation.batches[-1].provenance if evaluation.batches else None
+        provenance = one.provenance or (training.provenance if training else last)
+        if provenance is None:
+            raise UserError(f"the evaluation {evaluation.evaluation_id} says nothing about where it comes from")
+        provenance = provenance.model_copy(update={"created": one.created})
+        return Record(run_id=run_id(evaluation, one.protocol), status="failed", spec=spec, failure=failure, provenance=provenance)
+
+    shown = _shown(evaluation, one)
+    used = [b for b in evaluation.batches if any(m in shown for m in b.measured) or {*b.cells} & {*one.protocol.cells}]
+    scopes = [training.source, *(evaluation.sources.get(key) for key in _source_keys(used, shown))]
+    unscoped = [p.source for part, p in ((training.source, training.provenance),) if part is None]
+    unscoped += [b.provenance.source for b in used if not b.cell_source and not any(m.source for m in b.measured)]
+    engine = next((b.provenance.corruptions for b in reversed(used) if b.provenance.corruptions), {})
+    dirty = [training.provenance.dirty, *(b.provenance.dirty for b in used)]
+    return Record(
+        run_id=run_id(evaluation, one.protocol),
+        status="finished",
+        spec=spec.model_copy(update={"metrics": {m.metric: m.options for m in shown}}),
+        model=training.model,
+        ledger=_ledger(training.ledger, used),
+        metrics=_infos(shown),
+        measurements=tuple(n for m in shown for n in m.measurements),
+        left_out={m.metric: m.left_out for m in shown if m.left_out},
+        sources=tuple(_unique([s for s in scopes if s is not None])),
+        unscoped=tuple(dict.fromkeys(unscoped)),
+        provenance=training.provenance.model_copy(
+            update={
+                "created": one.created,
+                "corruptions": engine,
+                "dirty": True if True in dirty else None if None in dirty else False,
+            }
+        ),
+    )
+
+
+def of_batch(base: Record, evaluation: Evaluation, batch: Batch) -> Record:
+    """Return a run's record with what one batch measured in the place of its own measurements."""
+    return base.model_copy(
+        update={
+            "spec": base.spec.model_copy(update={"metrics": {m.metric: m.options for m in batch.measured}}),
+            "metrics": _infos(batch.measured),
+            "measurements": tuple(n for m in batch.measured for n in m.measurements),
+            "left_out": {m.metric: m.left_out for m in batch.measured if m.left_out},
+            "sources": tuple(evaluation.sources[m.source] for m in batch.measured if m.source in evaluation.sources),
+            "provenance": batch.provenance,
+        }
+    )
+
+
+def _shown(evaluation: Evaluation, one: Asked) -> list[Measured]:
+    """Return what a run shows of each metric: with the options asked for where it was, else what was measured last."""
+    found: dict[str, Measured] = dict.fromkeys(one.metrics)  # type: ignore[arg-type]
+    for batch in evaluation.batches:
+        for m in batch.measured:
+            if m.protocol not in ("", one.protocol.protocol_id) or m.images != one.protocol.test.count:
+                continue
+            if m.metric not in one.metrics or m.options == one.metrics[m.metric]:
+                found[m.metric] = m
+    return [m for m in found.values() if m is not None]
+
+
+def _source_keys(batches: list[Batch], shown: list[Measured]) -> list[str]:
+    keys = [b.cell_source for b in batches if b.cell_source] + [m.source for m in shown if m.source]
+    return list(dict.fromkeys(keys))
+
+
+def _unique(sources: list[Source]) -> list[Source]:
+    return list({s.sha256 + ",".join(s.roots): s for s in sources}.values())
+
+
+def _infos(measured: tuple[Measured, ...] | list[Measured]) -> dict[str, MetricInfo]:
+    return {m.metric: m.info for m in measured if m.info is not None}
+
+
+def _ledger(training: Ledger, batches: list[Batch]) -> Ledger:
+    """Return the training's ledger with what the evaluation took."""
+    seconds: dict[Phase, Seconds] = dict(training.seconds)
+    forward: dict[str, int] = dict(training.evaluation_forward)
+    for batch in batches:
+        for phase, taken in batch.seconds.items():
+            before = seconds.get(phase, Seconds(cpu=0.0, wall=0.0))
+            seconds[phase] = Seconds(cpu=round(before.cpu + taken.cpu, 3), wall=round(before.wall + taken.wall, 3))
+        for name, count in batch.forward.items():
+            forward[name] = forward.get(name, 0) + count
+    return training.model_copy(update={"seconds": seconds, "evaluation_forward": forward})

@@ -1,0 +1,80 @@
+"""Intervals with a closed form: of a proportion, a mean and a quantile."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """A value with its two-sided 95 % interval, the number of units it rests on, and how the interval was found."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    how: str
+
+
+LEVEL = 0.95
+
+
+def proportion(successes: int, n: int) -> Interval:
+    """Return a proportion with its Wilson score interval, n independent images.
+
+    >>> proportion(600, 1000).how
+    'Wilson 95 %'
+    """
+    ci = stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
+    return Interval(successes / n, float(ci.low), float(ci.high), n, "Wilson 95 %")
+
+
+@cache
+def _t(df: int) -> float:
+    """Return Student's two-sided quantile: a report asks for it thousands of times."""
+    return float(stats.t.ppf((1 + LEVEL) / 2, df))
+
+
+def mean(values: ArrayLike, unit: str = "images") -> Interval:
+    """Return the mean of independent values with Student's t interval; with one value there is no interval."""
+    x = np.asarray(values, dtype=np.float64)
+    n = x.size
+    if n < 2:
+        return Interval(float(x.mean()), None, None, n, "")
+    half = _t(n - 1) * float(x.std(ddof=1)) / np.sqrt(n)
+    m = float(x.mean())
+    return Interval(m, m - half, m + half, n, f"t over {unit} 95 %")
+
+
+def quantile(values: ArrayLike, q: float) -> Interval:
+    """Return a quantile with its distribution-free interval from order statistics.
+
+    The interval is [x_(l), x_(u)] with l and u from the binomial distribution, so that it covers with at least 95 %;
+    where the sample is too small for an end, that end is None. The quantile itself is numpy's linear interpolation.
+    """
+    x = np.sort(np.asarray(values, dtype=np.float64))
+    n = x.size
+    low = int(stats.binom.ppf((1 - LEVEL) / 2, n, q))
+    high = int(stats.binom.ppf((1 + LEVEL) / 2, n, q)) + 1
+    return Interval(
+        float(np.quantile(x, q)),
+        float(x[low - 1]) if low >= 1 else None,
+        float(x[high - 1]) if high <= n else None,
+        n,
+        "order statistics 95 %",
+    )
+
+
+def open_quantile(values: ArrayLike, q: float) -> Interval | None:
+    """Return a quantile with its interval where some values may be infinite; None if the quantile itself is."""
+    x = np.asarray(values, dtype=np.float64)
+    far = 1e300
+    i = quantile(np.where(np.isinf(x), far, x), q)
+    # Interpolation between a finite value and `far` gives neither.
+    if i.value > np.max(x, where=np.isfinite(x), initial=0.0):
+        return None
+    return i._replace(high=None if i.high == far else i.high)

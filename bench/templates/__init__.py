@@ -1,0 +1,1 @@
+"""Templates of `lcrbench new`: one `KIND.EXT.txt` a kind, and the test that goes with each."""

@@ -1,0 +1,171 @@
+"""One training: the network of a spec, its teachers, the loop, and the record of what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+import safetensors.torch
+import torch
+
+from lcrbench import registry
+from lcrbench.bench import device as devices
+from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.evaluation.describe import describe
+from lcrbench.bench.evaluation.networks import modules_of
+from lcrbench.bench.evaluation.run import Looked
+from lcrbench.bench.records import budget as budgets
+from lcrbench.bench.records import source
+from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.records.record import Ledger, Phase, Provenance, Seconds, Source, Stage, Training
+from lcrbench.bench.records.spec import Subject, TrainSpec
+from lcrbench.bench.records.store import LOG, PACKED, WEIGHTS
+from lcrbench.bench.seeds import derive
+from lcrbench.bench.training import parts, teacher
+from lcrbench.bench.training.checkpoint import Checkpoint
+from lcrbench.bench.training.loop import train
+from lcrbench.bench.training.spent import relative_cost
+from lcrbench.models import network as networks
+from lcrbench.models import packed, parse
+
+
+def scope(spec: TrainSpec) -> Source:
+    """Return the code that a training's weights depend on: the loop, and what the spec names."""
+    named = [type(part).__module__ for part in vars(parts.load(spec.recipe)).values()]
+    teachers = teacher.needed(networks.choose(spec.method.text).regularizers.values())
+    named += [registry.module_name("method", parse.read(text)[0].name) for text in teachers]
+    loop = ["lcrbench.bench.training.loop", *(["lcrbench.bench.training.teacher"] if teachers else [])]
+    return source.closure((*loop, *modules_of(spec), *named))
+
+
+def allot(
+    budget: Budget, recipe: Recipe, n_train: int, choice: networks.Choice, terms: dict[str, Any]
+) -> tuple[Budget, Budget]:
+    """Return what each teacher's training may spend, and the network's own; raises `ValueError` if it is too little."""
+    teachers = teacher.needed(choice.regularizers.values())
+    stages = max(1, len(choice.method.stages))
+    return budgets.allot(budget, recipe, n_train, cost=relative_cost(terms.values()), teachers=len(teachers), stages=stages)
+
+
+def budget_class(stages: Sequence[str], teachers: Sequence[str]) -> str:
+    """Return what the budget of a run went to, in words: the class within which equal budgets are equal in kind."""
+    own = f"{len(stages)} stages ({', then '.join(stages)})" if stages else "one training"
+    return f"{own}, taught by {' and '.join(teachers)}" if teachers else own
+
+
+def trained(
+    spec: TrainSpec,
+    dataset: Dataset,
+    checkpoint: Checkpoint,
+    provenance: Provenance,
+    code: Source,
+    *,
+    device: str = "cpu",
+    data_seconds: Seconds | None = None,
+    tell: Callable[..., None] = lambda *a, **k: None,
+    go_on: Callable[..., None] = lambda *a, **k: None,
+) -> tuple[Looked, Training, dict[str, bytes]]:
+    """Train the network of a spec; return it, its record, and the files to keep beside that.
+
+    `tell(phase, done, total, **figures)` is told how far it is; `go_on` likewise, and may raise to stop. Raises `Diverged`
+    and `Stopped` as the loop does.
+    """
+    choice = networks.choose(spec.method.text)
+
+    def weights_generator(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(derive(spec.seed, "initial weights", name))
+
+    mean, std = dataset.mean.tolist(), dataset.std.tolist()
+    network = networks.build(
+        choice, spec.backbone, len(dataset.classes), spec.data.size, mean, std, weights_generator
+    ).to(memory_format=torch.channels_last)
+    initial = networks.weights_hash(network)
+
+    terms = {name: r.attach(network) for name, r in choice.regularizers.items()}
+    for term in terms.values():
+        term.detach()
+    allotted = allot(spec.budget, spec.recipe, len(dataset.train), choice, terms)
+    stages = choice.method.stages
+    macs = networks.cost(network, spec.data.size).macs
+    seconds: dict[Phase, Seconds] = {"data": data_seconds} if data_seconds else {}
+    teachers, learned, compute = {}, [], 0.0
+    for text in teacher.needed(choice.regularizers.values()):
+        teachers[text], one, took = teacher.taught(
+            text,
+            spec,
+            allotted[0],
+            dataset,
+            checkpoint,
+            device,
+            # While another process trains it, nothing here saves itself and stops.
+            lambda done, total, figures: (tell if total else go_on)("teacher", done, total, **figures),
+        )
+        learned.append(one)
+        compute += one.images * networks.cost(teachers[text], spec.data.size).macs / macs
+        before = seconds.get("teacher", Seconds(cpu=0.0, wall=0.0))
+        seconds["teacher"] = Seconds(cpu=before.cpu + took.cpu, wall=before.wall + took.wall)
+    spent = train(
+        network,
+        dataset.train,
+        allotted[1],
+        spec.recipe,
+        derive(spec.seed, "training"),
+        on_progress=choice.method.on_progress,
+        stages=max(1, len(stages)),
+        on_stage=choice.method.on_stage,
+        regularizers=teacher.guide(choice.regularizers, teachers),
+        device=device,
+        watch=lambda row, done: tell(
+            "training", int(row["step"]), round(row["step"] / done), loss=row["loss"], accuracy=row["accuracy"]
+        ),
+        checkpoint=checkpoint,
+    )
+    seconds["training"] = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
+    for one in learned:
+        spent.forward[f"training {one.method} as a teacher"] = one.images
+        spent.backward[f"training {one.method} as a teacher"] = one.images
+        if one.validation:
+            spent.forward["validation"] = spent.forward.get("validation", 0) + one.validation
+
+    model = describe(network, choice, spec, dataset.test)
+    weights = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()})
+    log = pd.DataFrame(spent.log).to_json(orient="records", lines=True, double_precision=15)
+    files = {LOG: log.encode(), WEIGHTS: weights}
+    if model.binary_layers:
+        files[PACKED] = safetensors.torch.save(packed.export(network))
+    import hashlib
+
+    digest = hashlib.sha256(weights).hexdigest()
+    record = Training(
+        train_id=spec.train_id,
+        spec=spec,
+        model=model,
+        ledger=Ledger(
+            images=spent.images,
+            steps=spent.steps,
+            unit=spec.budget.unit,
+            budget_class=budget_class(stages, [one.method for one in learned]),
+            stages=tuple(
+                Stage(name=name, images=n * spec.recipe.batch, steps=n)
+                for name, n in zip(stages, spent.stages, strict=True)
+            )
+            if stages
+            else (),
+            teachers=tuple(learned),
+            compute=round(spent.compute + compute, 6),
+            forward=spent.forward,
+            backward=spent.backward,
+            data_order_sha256=spent.data_order.hexdigest(),
+            augmentation_sha256=spent.augmentation.hexdigest(),
+            initial_weights_sha256=initial,
+            selection=spec.recipe.selection,
+            seconds=seconds,
+            clock=devices.clock_of(device) if spec.budget.unit == "seconds" else "",
+        ),
+        weights_sha256=digest,
+        source=code,
+        provenance=provenance.model_copy(update={"source": code.sha256, "corruptions": {}}),
+    )
+    looked = Looked(network, Subject(training=spec.train_id), digest, modules_of(spec), spec)
+    return looked, record, files

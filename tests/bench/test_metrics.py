@@ -1,0 +1,116 @@
+"""Every metric keeps the contract of `lcrbench.bench.metrics`, and the check of it finds what does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from lcrbench import registry
+from lcrbench.bench import metrics
+from lcrbench.bench.metrics import Cost, Need, not_applicable
+from lcrbench.bench.metrics._conformance import check
+from lcrbench.bench.records.by_image import IMAGES, PIXELS, ImageKey
+from lcrbench.bench.records.record import Measurement, MetricInfo
+
+
+@pytest.mark.parametrize("name", registry.names("metric"))
+def test_our_own_conform(name: str) -> None:
+    assert check(registry.load("metric", name)) == []
+
+
+@dataclass(frozen=True)
+class Good:
+    images: int = 3
+
+
+@dataclass
+class Thawed:
+    images: int = 3
+
+
+@dataclass(frozen=True)
+class Bare:
+    images: int
+
+
+@dataclass(frozen=True)
+class Odd:
+    listed: Any = None
+
+
+def module(**changed: Any) -> ModuleType:
+    def measure(subject: Any, options: Any) -> list[Measurement]:
+        return [Measurement(metric="mine", value=0.5, n=options.images)]
+
+    made = ModuleType("somewhere.mine")
+    parts = {
+        "INFO": MetricInfo.about("What it is.", "fraction", bound="exact"),
+        "PHASE": "evaluation",
+        "NEEDS": frozenset({Need.OUTCOMES}),
+        "Options": Good,
+        "measure": measure,
+    } | changed
+    for name, part in parts.items():
+        if part is not None:
+            setattr(made, name, part)
+    return made
+
+
+def measuring(**changed: Any) -> Any:
+    return lambda subject, options: [Measurement(**({"metric": "mine", "value": 0.5, "n": 1} | changed))]
+
+
+def fails(subject: Any, options: Any) -> Any:
+    raise KeyError("logits\nand more")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"COST": Cost.ON_REQUEST}, []),
+        ({"NEEDS": None, "PHASE": None}, ["PHASE is missing", "NEEDS is missing"]),
+        ({"INFO": "fraction"}, ["INFO is a MetricInfo, not str"]),
+        ({"INFO": MetricInfo.about("What.", "", bound="exact")}, ["INFO has no unit"]),
+        ({"INFO": MetricInfo.about("", "m", bound="exact")}, ["INFO.summary is one line"]),
+        ({"PHASE": "evaluating"}, ["PHASE is one of data, training,"]),
+        ({"NEEDS": {"logits"}}, ["NEEDS is a frozenset of lcrbench.bench.metrics.Need"]),
+        ({"COST": "high"}, ["COST is a"]),
+        ({"Options": 3}, ["Options is a dataclass"]),
+        ({"Options": Thawed}, ["Options is a frozen dataclass"]),
+        ({"Options": Bare}, ["the option 'images' has no default"]),
+        ({"Options": Odd}, ["the option 'listed' is a number, text, or a tuple of them, not NoneType"]),
+        ({"measure": fails}, ["measure raises KeyError: 'logits"]),
+        ({"measure": lambda subject, options: []}, ["measure yields nothing"]),
+        ({"measure": lambda subject, options: [0.5]}, ["measure yields Measurement, not float"]),
+        ({"measure": measuring(metric="yours")}, ["a measurement of 'yours', not of 'mine'"]),
+        ({"measure": measuring(n=0)}, ["n = 0"]),
+        ({"measure": measuring(low=0.6, high=0.7)}, ["outside its interval"]),
+    ],
+)
+def test_what_does_not_conform_is_found(changed: dict[str, Any], said: list[str]) -> None:
+    found = check(module(**changed))
+    assert len(found) == len(said), found
+    for line, part in zip(found, said, strict=True):
+        assert part in line
+        assert "\n" not in line
+
+
+def test_what_is_not_applicable_names_all_that_is_missing() -> None:
+    assert not_applicable(frozenset({Need.FORWARD}), {Need.FORWARD, Need.LOGITS}) is None
+    reason = not_applicable(frozenset(Need), {Need.OUTCOMES})
+    assert reason is not None
+    assert reason.count(" and no ") == 3
+    assert all(need.value.removeprefix("a ") in reason for need in Need if need is not Need.OUTCOMES)
+    assert metrics.cost(module()) is Cost.EACH_IMAGE_IS_CHEAP
+
+
+@pytest.mark.parametrize("radius", [8, 2.5, 2.3456789, 255])
+def test_keys_of_figures_by_image_are_read_back(radius: float) -> None:
+    key = ImageKey.at("5 random candidates and 2 x 5 steps", "kappa", "linf", radius / 255)
+    assert ImageKey.read(key.write()) == key
+    assert key.radius_255 == radius
+    assert [ImageKey.read(other) for other in (IMAGES, PIXELS, "accuracy/a/b/c/1", "x")] == [None] * 4
