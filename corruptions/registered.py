@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
@@ -53,6 +54,7 @@ def is_ours(name: str) -> bool:
     return name in GROUP
 
 
+@functools.lru_cache(maxsize=64)  # the registry reads folders and installed packages
 def find(name: str) -> Entry:
     """Return the corruption of this name: NAME or NAME:VARIANT.
 

@@ -48,7 +48,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     (folder / "__init__.py").write_text("")
     importlib.invalidate_caches()
+    find.cache_clear()
     yield folder
+    find.cache_clear()
     for name in [n for n in sys.modules if n.partition(".")[0] == "my_corruptions"]:
         del sys.modules[name]
 
