@@ -33,7 +33,9 @@ from lcrbench.bench.records.budget import AMOUNT
 from lcrbench.bench.records.record import Failure, Record
 from lcrbench.bench.records.spec import DataId, Grid, MethodId, Option, Options, RunSpec
 from lcrbench.bench.records.store import Damaged, Store
+from lcrbench.bench.training import parts
 from lcrbench.bench.training.checkpoint import unseal
+from lcrbench.bench.training.stream import held_out
 from lcrbench.bench.worker import Job
 from lcrbench.errors import UserError, unknown
 from lcrbench.models import network
@@ -63,6 +65,8 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
     )
     evaluation = grid.evaluation.model_copy(update={"corruptions": _expand(grid.evaluation.corruptions)})
     metrics = {name: _metric_options(name, given) for name, given in grid.metrics.items()}
+    recipe = parts.settled(grid.recipe)
+    held_out(dataset.train.labels, recipe.validation)
     chosen = {}
     for text in grid.methods:
         choice = network.choose(text)
@@ -79,7 +83,7 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
         if sum(getattr(term, "replaces", 0.0) for term in terms.values()) > 1:
             raise UserError(f"'{text}' takes more than the whole of the cross-entropy away: lower a weight")
         try:
-            worker.allot(grid.budget, grid.recipe, identity.train, choice, terms)
+            worker.allot(grid.budget, recipe, identity.train, choice, terms)
         except ValueError as error:
             raise UserError(f"budget.{AMOUNT[grid.budget.unit]}: '{text}' does not fit: {error}") from error
     if len(set(grid.seeds)) != len(grid.seeds):
@@ -96,7 +100,7 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
             label=label,
             seed=seed,
             budget=grid.budget,
-            recipe=grid.recipe,
+            recipe=recipe,
             evaluation=evaluation,
             metrics=metrics,
         )

@@ -33,7 +33,8 @@ from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.training import teacher
 from lcrbench.bench.training.checkpoint import Checkpoint
-from lcrbench.bench.training.loop import Diverged, Stopped, relative_cost, train
+from lcrbench.bench.training.loop import Diverged, Stopped, train
+from lcrbench.bench.training.spent import relative_cost
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 from lcrbench.models import packed
@@ -172,7 +173,9 @@ def allot(
     """Return what each teacher's training may spend, and the network's own; raises `ValueError` if it is too little."""
     teachers = teacher.needed(choice.regularizers.values())
     stages = max(1, len(stages_of(choice.method)))
-    return budgets.allot(budget, recipe, n_train, cost=relative_cost(terms), teachers=len(teachers), stages=stages)
+    return budgets.allot(
+        budget, recipe, n_train, cost=relative_cost(terms.values()), teachers=len(teachers), stages=stages
+    )
 
 
 def budget_class(stages: Sequence[str], teachers: Sequence[str]) -> str:
@@ -243,9 +246,9 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
             allotted[1],
             spec.recipe,
             derive(spec.seed, "training"),
-            on_progress=getattr(choice.method, "on_progress", None),
+            on_progress=getattr(choice.method, "on_progress", lambda network, t: None),
             stages=max(1, len(stages)),
-            on_stage=getattr(choice.method, "on_stage", None),
+            on_stage=getattr(choice.method, "on_stage", lambda network, k: None),
             regularizers=teacher.guide(choice.regularizers, teachers),
             device=job.device,
             watch=lambda row, done: tell(
@@ -262,6 +265,8 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     for one in learned:
         spent.forward[f"training {one.method} as a teacher"] = one.images
         spent.backward[f"training {one.method} as a teacher"] = one.images
+        if one.validation:
+            spent.forward["validation"] = spent.forward.get("validation", 0) + one.validation
     with clocks.phase("evaluation"):
         model = describe(network, choice.method, spec, dataset.test)
 

@@ -22,6 +22,9 @@ PACKAGES = {
     "regularizer": "lcrbench.models.regularizers",
     "backbone": "lcrbench.models.backbones",
     "metric": "lcrbench.bench.metrics",
+    "optimizer": "lcrbench.bench.training.optimizers",
+    "schedule": "lcrbench.bench.training.schedules",
+    "transform": "lcrbench.bench.training.transforms",
 }
 
 

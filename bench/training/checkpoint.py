@@ -1,8 +1,8 @@
 """Saves of an unfinished training, and the sealed files that hold them: replaced whole, checked by hash when read.
 
 A sealed file has three parts: a line with the sha256 of what follows; a line of JSON; and tensors as safetensors.
-STORE/.unfinished/<id> is one: its JSON holds step, log, sums, and what made it (the hash of the source, and the device), its
-tensors are those of network, optimizer and terms. It is removed when the run is stored.
+STORE/.unfinished/<id> is one: its JSON holds steps, log, sums, and `made_by` (the version of the code, and the device), its
+tensors are those of network, optimizer and terms (see state.py). It is removed when the run is stored.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Checkpoint:
         return time.monotonic() - self.last >= self.every
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return the last save, or None if there is none, or one made otherwise, which cannot end in the same bits.
+        """Return the last save; None without one, or if another version of the code or device made it: bits would differ.
 
-        Raises `Damaged` if it is not what was written.
+        Raises `Damaged` if the file is not as it was written.
         """
         found = unseal(self.path)
         if found is None or found[1].pop("made_by", "") != self.made_by:
@@ -68,7 +68,7 @@ class Checkpoint:
         self.last = time.monotonic()
 
     def remove(self) -> None:
-        """Forget the save, once the run is stored."""
+        """Remove the save, once the run is stored."""
         self.path.unlink(missing_ok=True)
 
 
@@ -83,7 +83,7 @@ def seal(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
 
 
 def unseal(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read a sealed file; None if there is none. Raises `Damaged` if it is not what was written."""
+    """Read a sealed file; None if there is none. Raises `Damaged` if it is not as it was written."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

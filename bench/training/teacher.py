@@ -1,10 +1,10 @@
-"""Teachers: networks that regularizers look up to, trained beforehand by the same loop on as many images as their student.
+"""Teachers: frozen networks that regularizers compare with, trained beforehand by the same loop, for as many images.
 
     STORE/.teachers/<id>     a trained teacher (a sealed file, see checkpoint.py): what it is, what it took, its weights
 
-A teacher depends on the data, the topology, its method, its budget, the seed, the source and the device, and its id is the
-hash of these. So runs that need the same one share it: the first trains it, under a lock, and keeps it. Sharing saves time
-and no budget: each run's ledger is charged the whole training, with the seconds that it took when it was done.
+A teacher depends on the data, the topology, its method, its budget and recipe, the seed, the version of the code and the
+device; its id is the hash of these. So runs that need the same teacher share it: the first run trains it, under a lock, and
+keeps it. Sharing saves time and no budget: each run's ledger is charged the whole training, with its seconds.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from lcrbench.models import network as networks
 
 @dataclass(frozen=True)
 class Guided:
-    """A regularizer with its teacher, to be attached like any other."""
+    """A regularizer with its teacher; it is attached like any other."""
 
     regularizer: Any
     teacher: nn.Module
 
     def attach(self, network: nn.Module) -> Any:
-        """Attach the regularizer with a teacher of its own: one may set it to training mode, another to evaluation."""
+        """Attach the regularizer with a copy of the teacher, because two regularizers may set different modes."""
         return self.regularizer.attach(network, copy.deepcopy(self.teacher))
 
 
@@ -62,10 +62,10 @@ def taught(
     device: str,
     watch: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None,
 ) -> tuple[nn.Module, Taught, Seconds]:
-    """Return the trained teacher that `text` names, and what its training took; from the store if it is there already.
+    """Return the trained teacher that `text` names, and what its training took; it is read from the store if it is there.
 
-    `watch(step, steps, figures)` is called while it is trained, by this process or another one. Raises `Stopped` and
-    `Diverged` as `train` does, and `Damaged` if the kept teacher is not what was written.
+    `watch(step, steps, figures)` is called during the training, with steps = 0 while another process does it. Raises
+    `Stopped` and `Diverged` as `train` does, and `Damaged` if the kept teacher is not as it was written.
     """
     choice = networks.choose(text)
     facts = {
@@ -104,7 +104,7 @@ def taught(
                 budget,
                 spec.recipe,
                 derive(spec.seed, "teacher's training", text),
-                on_progress=getattr(choice.method, "on_progress", None),
+                on_progress=getattr(choice.method, "on_progress", lambda network, t: None),
                 device=device,
                 watch=lambda row, done: watch(int(row["step"]), round(row["step"] / done), {"loss": row["loss"]}),
                 checkpoint=own,
@@ -114,6 +114,7 @@ def taught(
                 id=name,
                 images=spent.images,
                 steps=spent.steps,
+                validation=int(spent.forward.get("validation", 0)),
                 weights_sha256=networks.weights_hash(network),
             )
             seconds = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))

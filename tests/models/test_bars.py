@@ -64,7 +64,14 @@ def accuracy(dataset: data.Dataset, method: str, images: int, batch: int, seed: 
     net = networks.build(choice, "vgg_tiny", 10, size, mean, std, generator).to(memory_format=torch.channels_last)
     budget, recipe = Budget(images=images), Recipe(batch=batch, lr=0.1)
     try:
-        train(net, dataset.train, budget, recipe, seed, on_progress=getattr(choice.method, "on_progress", None))
+        train(
+            net,
+            dataset.train,
+            budget,
+            recipe,
+            seed,
+            on_progress=getattr(choice.method, "on_progress", lambda network, t: None),
+        )
     except Diverged:
         return 0.0
     return float(np.mean(evaluate.logits(net, dataset.test.images, 100).argmax(1) == dataset.test.labels))

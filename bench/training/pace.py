@@ -1,0 +1,72 @@
+"""The course of a training: where a step lies, when it ends, at which steps something is logged or measured; its clock."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from lcrbench.bench.training.spent import Spent
+
+LOGGED_STEPS = 100
+MEASURED = 20
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A training of `steps` steps, or of `seconds` seconds if `steps` is None, in equal `stages`.
+
+    `elapsed` in the methods is the share of the seconds that is over; it counts only without `steps`.
+    """
+
+    steps: int | None
+    seconds: float | None
+    stages: int
+
+    def over(self, step: int, elapsed: float) -> bool:
+        """Tell whether the training ends before step `step`, from 0; by the clock it has one step at least."""
+        return step == self.steps if self.steps is not None else elapsed >= 1 and step > 0
+
+    def place(self, step: int, elapsed: float) -> tuple[int, float]:
+        """Return the stage that a step belongs to, and the progress in [0, 1) within it."""
+        if self.steps is None:
+            stage = min(self.stages - 1, int(elapsed * self.stages))
+            return stage, min(elapsed * self.stages - stage, 1 - 1e-9)
+        stage, begin, end = self._stage_of(step, self.steps)
+        # The middle of the step, so that the first and the last step have a learning rate above 0.
+        return stage, (step - begin + 0.5) / (end - begin)
+
+    def logs(self, step: int) -> bool:
+        """Tell whether the log gets a row after this step: the first one, about every hundredth part, and the last one."""
+        every = max(1, (self.steps or 100 * LOGGED_STEPS) // LOGGED_STEPS)
+        return (step + 1) % every == 0 or step == 0 or step + 1 == self.steps
+
+    def mark(self, step: int, elapsed: float) -> int:
+        """Return how many of the 20 measurements for a selection are due after this step.
+
+        They are evenly spaced over the last stage, since the network of an earlier one may be another network. Without
+        `steps` the last one falls due at the end of the training only.
+        """
+        if self.steps is None:
+            return int(max(0.0, elapsed * self.stages - (self.stages - 1)) * MEASURED)
+        stage, begin, end = self._stage_of(step, self.steps)
+        return (step + 1 - begin) * MEASURED // (end - begin) if stage == self.stages - 1 else 0
+
+    def _stage_of(self, step: int, steps: int) -> tuple[int, int, int]:
+        """Return a step's stage, the stage's first step and the first step after it."""
+        ends = [steps * (k + 1) // self.stages for k in range(self.stages)]
+        stage = bisect_right(ends, step)
+        return stage, ends[stage - 1] if stage else 0, ends[stage]
+
+
+class Clock:
+    """Counts the seconds of a training on top of those that a save holds."""
+
+    def __init__(self, spent: Spent, device: str) -> None:
+        self._spent, self._device = spent, device
+        self._cpu, self._wall = time.process_time() - spent.cpu, time.perf_counter() - spent.wall
+
+    def read(self) -> float:
+        """Write the seconds down in `spent`, and return those that a budget counts: CPU, or wall on an accelerator."""
+        self._spent.cpu, self._spent.wall = time.process_time() - self._cpu, time.perf_counter() - self._wall
+        return self._spent.cpu if self._device == "cpu" else self._spent.wall

@@ -1,0 +1,99 @@
+"""All that the rest of a training depends on, and how it is saved and put back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lcrbench.bench.training.selection import Best
+from lcrbench.bench.training.spent import Spent
+
+KEPT = ("images", "steps", "stages", "progress", "compute", "cpu", "wall", "forward", "backward", "log")
+"""The fields of `Spent` that a save holds; the digests follow from the seed and the steps."""
+
+Saved = tuple[dict[str, Tensor], dict[str, Any]]
+
+
+class Checkpoint(Protocol):
+    """Where a training saves itself, and who may ask it to stop (see checkpoint.py)."""
+
+    def load(self) -> Saved | None:
+        """Return the tensors and the rest of the last save, or None."""
+
+    def save(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+        """Save, whole or not at all."""
+
+    def due(self) -> bool:
+        """Tell whether it is time to save."""
+
+    def stopping(self) -> bool:
+        """Tell whether the training is to save and stop."""
+
+
+@dataclass
+class State:
+    """A training between two steps. The learning rate follows from the step, the data stream from the seed and the step.
+
+    `sums` are those of the log's unfinished row; `stage` is -1 before the first one.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    terms: dict[str, Any]
+    spent: Spent = field(default_factory=Spent)
+    best: Best = field(default_factory=Best)
+    sums: dict[str, float] = field(default_factory=dict)
+    stage: int = -1
+
+
+def pack(state: State) -> Saved:
+    """Return the tensors and the rest of a save."""
+    tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in state.best.weights.items()}
+    plain: dict[str, dict[str, Any]] = {}
+    for i, moments in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
+        plain[str(i)] = {k: v for k, v in moments.items() if not isinstance(v, Tensor)}
+    for name, term in state.terms.items():
+        if hasattr(term, "state"):
+            tensors |= {f"term.{name}.{k}": v for k, v in term.state().items()}
+    best = {k: v for k, v in vars(state.best).items() if k != "weights"}
+    groups = [{k: v for k, v in g.items() if isinstance(v, (bool, int, float))} for g in state.optimizer.param_groups]
+    rest = {"sums": state.sums, "best": best, "optimizer": plain, "groups": groups}
+    return tensors, {**rest, **{k: getattr(state.spent, k) for k in KEPT}}
+
+
+def restore(state: State, saved: Saved) -> None:
+    """Put a save back into a state whose network, optimizer and terms are those of the training's begin."""
+    tensors, rest = saved
+    state.network.load_state_dict(_under("network.", tensors))
+    _restore_optimizer(state.optimizer, _under("optimizer.", tensors), rest)
+    for name, term in state.terms.items():
+        if hasattr(term, "state"):
+            term.restore(_under(f"term.{name}.", tensors))
+    state.best = Best(**rest["best"], weights=_under("best.", tensors))
+    state.sums = rest["sums"]
+    state.stage = len(rest["stages"]) - 1
+    for key in KEPT:
+        setattr(state.spent, key, rest[key])
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    moments: dict[int, dict[str, Any]] = {int(i): dict(values) for i, values in rest["optimizer"].items()}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        # In the parameter's own memory layout, because another one may be summed in another order.
+        like = parameters[int(index)]
+        same = value.shape == like.shape
+        moments.setdefault(int(index), {})[name] = torch.empty_like(like).copy_(value) if same else value
+    fresh = optimizer.state_dict()
+    groups = [own | held for own, held in zip(fresh["param_groups"], rest["groups"], strict=True)]
+    optimizer.load_state_dict({"param_groups": groups, "state": moments})
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,91 @@
+"""The data of a training: what is held out, the order of the rest, and augmented batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lcrbench.bench.data import Split
+from lcrbench.bench.seeds import derive, generator
+from lcrbench.bench.training import api
+from lcrbench.bench.training.spent import Spent
+from lcrbench.errors import UserError
+
+
+def held_out(labels: np.ndarray, number: int) -> np.ndarray:
+    """Return which of the training images (N,) are held out for validation, boolean (N,): `number` of them.
+
+    Each class gives the same number (where it does not divide, the first classes give one more). The choice depends on
+    the positions and labels alone, so that it is the same for all methods and seeds. Raises `UserError` if a class has
+    too few images: at least one of each class is trained on.
+    """
+    chosen = np.zeros(len(labels), bool)
+    if not number:
+        return chosen
+    classes = np.unique(labels)
+    # Raw output of the generator, whose stream numpy keeps for ever (it does not promise that for permutation()).
+    rank = np.random.PCG64(derive(0, "validation")).random_raw(len(labels))
+    for k, label in enumerate(classes):
+        wanted = number // len(classes) + (k < number % len(classes))
+        positions = np.flatnonzero(labels == label)
+        if not 0 < wanted < len(positions):
+            raise UserError(
+                f"recipe.validation: {number} images cannot be held out of {len(labels)} in {len(classes)} classes: class "
+                f"{label} has {len(positions)} images, would give {wanted}, and one at least is to be held out and one kept"
+            )
+        chosen[positions[np.argsort(rank[positions], kind="stable")][:wanted]] = True
+    return chosen
+
+
+def parted(split: Split, number: int) -> tuple[Split, Split]:
+    """Return the images to train on and those held out for validation, in their order; raises as `held_out` does."""
+    out = held_out(split.labels, number)
+    if not number:
+        return split, Split(split.images[:0], split.labels[:0])
+    return Split(split.images[~out], split.labels[~out]), Split(split.images[out], split.labels[out])
+
+
+def stream(
+    n: int, size: int, batch: int, transform: api.Transform, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for each step the images' indices (batch,) and their draws (batch, k), both int64; endless.
+
+    One shuffled epoch after the other, cut into batches. The order depends on (seed, epoch), the draws of an image on
+    (seed, epoch, its index), and on nothing else.
+    """
+    order, draws = _epoch(n, size, transform, seed, 0)
+    epoch = 1
+    while True:
+        while len(order) < batch:
+            more, drawn = _epoch(n, size, transform, seed, epoch)
+            order, draws = np.concatenate([order, more]), np.concatenate([draws, drawn])
+            epoch += 1
+        yield order[:batch], draws[:batch]
+        order, draws = order[batch:], draws[batch:]
+
+
+def _epoch(n: int, size: int, transform: api.Transform, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    order = generator(seed, "data order", epoch).permutation(n)
+    return order, transform.draw(generator(seed, "augmentation", epoch), n, size)[order]
+
+
+def batches(
+    split: Split, batch: int, transform: api.Transform, seed: int, spent: Spent, device: str, first: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches (N, 3, H, W) in [0, 1], channels last, with labels (N,), from step `first` on; endless.
+
+    The digests in `spent` cover the stream up to the last batch that was asked for and used, from step 0 on.
+    """
+    images, labels = torch.from_numpy(split.images.copy()).to(device), torch.from_numpy(split.labels.copy()).to(device)
+    size = images.shape[1]
+    for step, (index, draws) in enumerate(stream(len(labels), size, batch, transform, seed)):
+        if step >= first:
+            where = torch.from_numpy(index).to(device)
+            augmented = transform.apply(images[where], torch.from_numpy(draws).to(device), size)
+            yield augmented.permute(0, 3, 1, 2).float().div_(255), labels[where]
+        # After the yield, because the loop takes one batch more than it uses.
+        spent.data_order.update(index.astype("<i8").tobytes())
+        spent.augmentation.update(draws.astype("<i8").tobytes())
