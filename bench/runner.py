@@ -80,7 +80,7 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
             raise UserError(f"'{text}' does not fit the backbone '{grid.backbone}': {error}") from error
         for term in terms.values():
             term.detach()
-        if sum(getattr(term, "replaces", 0.0) for term in terms.values()) > 1:
+        if sum(term.replaces for term in terms.values()) > 1:
             raise UserError(f"'{text}' takes more than the whole of the cross-entropy away: lower a weight")
         try:
             worker.allot(grid.budget, recipe, identity.train, choice, terms)

@@ -28,7 +28,7 @@ from lcrbench.bench.records import budget as budgets
 from lcrbench.bench.records import env, store
 from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.record import Failure, Ledger, Phase, Provenance, Record, Seconds, Stage
-from lcrbench.bench.records.spec import Data, Options, RunSpec
+from lcrbench.bench.records.spec import Data, RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.training import teacher
@@ -37,7 +37,7 @@ from lcrbench.bench.training.loop import Diverged, Stopped, train
 from lcrbench.bench.training.spent import relative_cost
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
-from lcrbench.models import packed
+from lcrbench.models import packed, parse
 
 BUSY, STOPPED, UNWRITABLE = 75, 76, 74
 # Beside the other files of a run with binary layers: one bit a weight, scales, and all else that inference needs.
@@ -164,7 +164,7 @@ def _tell_if_kept(record: Record, target: Store) -> None:
 
 def stages_of(method: Any) -> tuple[str, ...]:
     """Return the names of the stages of a method's training; none for a training in one."""
-    return tuple(getattr(method, "stages", ()))
+    return tuple(method.stages)
 
 
 def allot(
@@ -246,9 +246,9 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
             allotted[1],
             spec.recipe,
             derive(spec.seed, "training"),
-            on_progress=getattr(choice.method, "on_progress", lambda network, t: None),
+            on_progress=choice.method.on_progress,
             stages=max(1, len(stages)),
-            on_stage=getattr(choice.method, "on_stage", lambda network, k: None),
+            on_stage=choice.method.on_stage,
             regularizers=teacher.guide(choice.regularizers, teachers),
             device=job.device,
             watch=lambda row, done: tell(
@@ -341,10 +341,5 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
 
 def choice_text(spec: RunSpec) -> str:
     """Return a spec's method as the text that `choose` reads, every option written out."""
-
-    def part(name: str, options: Options) -> str:
-        return name + ":" + ",".join(f"{k}={v}" for k, v in options.items()) if options else name
-
-    return "+".join(
-        [part(spec.method.name, spec.method.options), *(part(*r) for r in spec.method.regularizers.items())]
-    )
+    parts = [parse.Part(spec.method.name, spec.method.options)]
+    return parse.write([*parts, *(parse.Part(*regularizer) for regularizer in spec.method.regularizers.items())])

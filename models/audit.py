@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lcrbench.models import packed
+from lcrbench.models.api import Binarizer
 from lcrbench.models.binary import BinaryConv2d, binary_layers, input_levels
 
 TOLERANCE = 1e-9
@@ -91,31 +92,24 @@ def audit(network: nn.Module, images: Tensor) -> Audit:
     return Audit(tuple(layers), distance, tuple(faults))
 
 
-class Frozen(nn.Module):
+class Frozen(Binarizer):
     """A binarizer that returns constants."""
 
-    def __init__(self, bits: Tensor, scale: Tensor | None) -> None:
+    def __init__(self, bits: Tensor, scale: Tensor | None, beta: Tensor | None) -> None:
         super().__init__()
         self.bits: Tensor
         self.scale: Tensor | None
+        self.beta: Tensor | None
         self.register_buffer("bits", bits)
         self.register_buffer("scale", scale)
+        self.register_buffer("beta", beta)
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the signs and the scale."""
         return self.bits, self.scale
 
-
-class FrozenOffset(Frozen):
-    """The same with an offset."""
-
-    def __init__(self, bits: Tensor, scale: Tensor | None, beta: Tensor) -> None:
-        super().__init__(bits, scale)
-        self.beta: Tensor
-        self.register_buffer("beta", beta)
-
-    def offset(self, weight: Tensor) -> Tensor:
-        """Return beta (C_out)."""
+    def offset(self, weight: Tensor) -> Tensor | None:
+        """Return beta (C_out), or None."""
         return self.beta
 
 
@@ -123,8 +117,7 @@ def freeze(network: nn.Module) -> nn.Module:
     """Return a copy of a network whose binary layers have their deployed weights as constants."""
     frozen = copy.deepcopy(network)
     for layer in binary_layers(frozen).values():
-        bits, scale, offset = packed.deployed(layer)
-        layer.binarizer = Frozen(bits, scale) if offset is None else FrozenOffset(bits, scale, offset)
+        layer.binarizer = Frozen(*packed.deployed(layer))
     return frozen
 
 

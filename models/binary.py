@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lcrbench.models.api import Binarizer, Estimator, Sign
 
 
 class BinaryConv2d(nn.Conv2d):
@@ -17,8 +17,8 @@ class BinaryConv2d(nn.Conv2d):
     whole numbers of at most C_in k^2, which float32 holds exactly: the order of summation, and with it the batch, cannot
     change a bit. Zero padding adds 0, a third value next to -1 and +1 at the border, as in the methods' own code.
 
-    Two values other than -1 and +1 are an affine image of them. If `sign` has `levels() -> (a, c)`, the input stands for
-    a s + c; if `binarizer` has `offset(w) -> beta (C_out)`, a weight stands for alpha b + beta. Then, with 1 for ones,
+    Two values other than -1 and +1 are an affine image of them. With (a, c) = `sign.levels()` the input stands for a s + c;
+    with beta (C_out) = `binarizer.offset(w)` a weight stands for alpha b + beta. Then, with 1 for ones,
 
         inner(s) = alpha conv(s, b) + beta conv(s, 1)             y = a inner(s) + c inner(1),
 
@@ -38,12 +38,15 @@ class BinaryConv2d(nn.Conv2d):
         stride: int,
         padding: int,
         *,
-        sign: nn.Module,
-        binarizer: nn.Module,
+        sign: Sign,
+        binarizer: Binarizer,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=False)
-        self.sign: Any = sign
-        self.binarizer: Any = binarizer
+        for part, kind in ((sign, Sign), (binarizer, Binarizer)):
+            if not isinstance(part, kind):
+                raise ValueError(f"{type(part).__name__} is no lcrbench.models.api.{kind.__name__}: inherit from it")
+        self.sign = sign
+        self.binarizer = binarizer
         self.real_weights = False
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,12 +83,22 @@ class BinaryConv2d(nn.Conv2d):
 
 def weight_offset(layer: BinaryConv2d) -> Tensor | None:
     """Return beta (C_out) of a layer whose weights stand for alpha b + beta, else None."""
-    return layer.binarizer.offset(layer.weight) if hasattr(layer.binarizer, "offset") else None
+    return layer.binarizer.offset(layer.weight)
 
 
 def input_levels(layer: BinaryConv2d) -> tuple[Tensor | float, Tensor | float] | None:
     """Return (a, c) of a layer whose inputs stand for a s + c, else None."""
-    return layer.sign.levels() if hasattr(layer.sign, "levels") else None
+    return layer.sign.levels()
+
+
+def estimator(layer: BinaryConv2d) -> Sign:
+    """Return what a layer's input is trained through, without the thresholds and levels around it."""
+    if isinstance(layer.sign, Estimator):
+        return layer.sign
+    found = layer.sign._modules.get("estimator")
+    if not isinstance(found, Sign):
+        raise ValueError(f"needs a sign with a part called 'estimator', which {type(layer.sign).__name__} has not")
+    return found
 
 
 def deployed_weight(layer: BinaryConv2d) -> Tensor:

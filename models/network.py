@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from lcrbench import registry
-from lcrbench.errors import UserError, unknown
-from lcrbench.models.binary import BinaryConv2d, binary_layers
+from lcrbench.errors import UserError
+from lcrbench.models import parse
+from lcrbench.models.api import Backbone, Method, Regularizer
+from lcrbench.models.binary import BinaryConv2d, binary_layers, weight_offset
+from lcrbench.models.definitions import definition
 from lcrbench.models.packed import export
 
 
@@ -44,38 +46,37 @@ class Choice:
     """A method with its regularizers, as parsed from text such as `irnet+lcr:weight=0.5,beta=2`."""
 
     name: str
-    method: Any
-    regularizers: dict[str, Any]
+    method: Method
+    regularizers: dict[str, Regularizer]
 
     @property
     def label(self) -> str:
-        """Return the name with those options that differ from the default: `irnet+lcr:weight=0`."""
-        return "+".join(
-            name + _changed(instance) for name, instance in [(self.name, self.method), *self.regularizers.items()]
+        """Return the text that `choose` reads back, with options that differ from the default: `irnet+lcr:weight=0.0`."""
+        return parse.write(
+            parse.Part(name, parse.changed(_options(one), _options(type(one))))
+            for name, one in [(self.name, self.method), *self.regularizers.items()]
         )
 
 
 def choose(text: str) -> Choice:
     """Return the method and regularizers that `text` names, each with its options set.
 
-    The form is `METHOD[:OPTION=VALUE,...][+REGULARIZER[:OPTION=VALUE,...]]...`. `lcr` alone is short for `irnet+lcr`.
-    Raises `UserError` for an unknown name or option, or a value of the wrong type.
+    The form is `METHOD[:OPTION=VALUE,...][+REGULARIZER[:OPTION=VALUE,...]]...` (see `parse`). `lcr` alone is short for
+    `irnet+lcr`. Raises `UserError` for an unknown name or option, or a value of the wrong type.
     """
-    parts = text.split("+")
-    for part in parts:
-        if not (name := part.partition(":")[0]) or "=" in name:
-            raise UserError(f"'{text}' is no method: write METHOD:OPTION=VALUE,...+REGULARIZER:OPTION=VALUE,...")
-    head = parts[0].partition(":")[0]
-    if head in registry.files("regularizer"):
-        parts.insert(0, "irnet")
-    method_name, method = _instance("method", parts[0])
+    form = "METHOD:OPTION=VALUE,...+REGULARIZER:OPTION=VALUE,..."
+    parts = parse.read(text, "method", form)
+    head = parts[0].name
+    if "." not in head and head not in registry.files("method") and head in registry.names("regularizer"):
+        parts.insert(0, parse.Part("irnet"))
+    method = _instance("method", parts[0])
     regularizers = {}
     for part in parts[1:]:
-        name, instance = _instance("regularizer", part)
-        if name in regularizers:
-            raise UserError(f"'{text}' names the regularizer '{name}' twice")
-        regularizers[name] = instance
-    return Choice(method_name, method, regularizers)
+        instance = _instance("regularizer", part)
+        if part.name in regularizers:
+            raise UserError(f"'{text}' names the regularizer '{part.name}' twice")
+        regularizers[part.name] = instance
+    return Choice(parts[0].name, method, regularizers)
 
 
 def topology(text: str) -> tuple[str, dict[str, Any]]:
@@ -83,23 +84,29 @@ def topology(text: str) -> tuple[str, dict[str, Any]]:
 
     Raises `UserError` for an unknown backbone or option, or a value of the wrong type.
     """
-    name = text.partition(":")[0]
-    parameters = inspect.signature(registry.load("backbone", name).build).parameters.values()
+    parts = parse.read(text, "backbone", "BACKBONE:OPTION=VALUE,...")
+    if len(parts) > 1:
+        raise UserError(f"'{text}' is no backbone: nothing is added to one by '+'")
+    (part,) = parts
+    parameters = inspect.signature(registry.load("backbone", part.name).build).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    return name, defaults | _options(text, defaults)
+    return part.name, defaults | parse.typed(part.name, part.options, defaults)
 
 
-def body(choice: Choice, backbone: str, classes: int, size: int) -> nn.Module:
+def body(choice: Choice, backbone: str, classes: int, size: int) -> Backbone:
     """Return the bare topology with the method's layers, as changed by regularizers that are part of the network.
 
     Raises `UserError` if the method, its regularizers and the backbone do not fit one another.
     """
     name, options = topology(backbone)
     try:
-        made: nn.Module = registry.load("backbone", name).build(choice.method, classes, size, **options)
+        made = registry.load("backbone", name).build(choice.method, classes, size, **options)
+        if not isinstance(made, Backbone):
+            raise UserError(f"the backbone '{name}' builds no lcrbench.models.api.Backbone, but {type(made).__name__}")
         for regularizer in choice.regularizers.values():
-            if hasattr(regularizer, "prepare"):
-                regularizer.prepare(made)
+            regularizer.prepare(made)
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"'{choice.label}' does not fit the backbone '{backbone}': {error}") from error
     return made
@@ -133,8 +140,7 @@ def build(
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()
     for layer in binary_layers(network).values():
-        if hasattr(layer.binarizer, "start"):
-            layer.binarizer.start(layer.weight)
+        layer.binarizer.start(layer.weight)
     return network
 
 
@@ -192,7 +198,7 @@ def cost(network: nn.Module, size: int) -> Cost:
 
     def count(module: nn.Module, _: Any, output: Tensor) -> None:
         assert isinstance(module, (nn.Conv2d, nn.Linear))
-        more = isinstance(module, BinaryConv2d) and hasattr(module.binarizer, "offset")
+        more = isinstance(module, BinaryConv2d) and weight_offset(module) is not None
         channels = output.shape[1] + int(more)
         counts[isinstance(module, BinaryConv2d)] += module.weight[0].numel() * channels * output[0, 0].numel()
 
@@ -210,60 +216,15 @@ def cost(network: nn.Module, size: int) -> Cost:
     return Cost(counts[True] + counts[False], counts[True])
 
 
-def definition(kind: str, name: str) -> Any:
-    """Return the class `Method` or `Regularizer` of a method or regularizer; raises `UserError` if there is none."""
-    cls = getattr(registry.load(kind, name), kind.capitalize(), None)
-    if cls is None:
-        raise UserError(f"the {kind} '{name}' defines no class '{kind.capitalize()}'")
-    return cls
-
-
-def _instance(kind: str, text: str) -> tuple[str, Any]:
-    name = text.partition(":")[0]
-    cls = definition(kind, name)
-    options = _options(text, {f.name: f.default for f in fields(cls)})
+def _instance(kind: str, part: parse.Part) -> Any:
+    cls = definition(kind, part.name)
+    options = parse.typed(part.name, part.options, _options(cls))
     try:
-        return name, cls(**options)
+        return cls(**options)
     except ValueError as error:
-        raise UserError(f"{name}: {error}") from error
+        raise UserError(f"{part.name}: {error}") from error
 
 
-def _options(text: str, defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that `NAME:OPTION=VALUE,...` gives, converted to the types of the defaults."""
-    name, _, given = text.partition(":")
-    options = {}
-    for item in filter(None, given.split(",")):
-        key, equals, value = item.partition("=")
-        if key not in defaults:
-            raise unknown(f"option of {name}", key, defaults)
-        if not equals:
-            raise UserError(f"option '{key}' of {name} has no value: write {key}={defaults[key]}")
-        options[key] = _convert(name, key, value, defaults[key])
-    return options
-
-
-def _convert(name: str, key: str, value: str, default: Any) -> Any:
-    if isinstance(default, bool):
-        if value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        raise UserError(f"option '{key}' of {name} is true or false, not '{value}'")
-    if isinstance(default, (int, float)):
-        what = "a whole number" if isinstance(default, int) else "a number"
-        try:
-            number = type(default)(value)
-        except ValueError as error:
-            raise UserError(f"option '{key}' of {name} is {what}, not '{value}'") from error
-        if not math.isfinite(number):
-            raise UserError(f"option '{key}' of {name} is {what}, not '{value}'")
-        return number
-    return value
-
-
-def _changed(instance: Any) -> str:
-    """Return the options that differ from the default, as they are typed."""
-    changed = [
-        f"{f.name}={str(v).lower() if isinstance(v, bool) else v}"
-        for f in fields(instance)
-        if (v := getattr(instance, f.name)) != f.default
-    ]
-    return ":" + ",".join(changed) if changed else ""
+def _options(of: Any) -> dict[str, Any]:
+    """Return the options of a method or regularizer with their values, or of its class with their defaults."""
+    return {f.name: f.default if isinstance(of, type) else getattr(of, f.name) for f in fields(of)}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lcrbench.models.binary import BinaryConv2d
+from lcrbench.models.api import Sign
+from lcrbench.models.binary import BinaryConv2d, estimator
+from lcrbench.models.definitions import definition
 from lcrbench.models.estimators import set_progress
-from lcrbench.models.network import definition
 
 PROGRESS = (0.0, 0.5, 1.0)
 
@@ -37,7 +37,7 @@ def curves(method: str, end: float = 2.0, points: int = 401) -> list[Curve]:
     layer = definition("method", method)().conv(2, 2, 3, 1, 1)
     if not isinstance(layer, BinaryConv2d):
         return []
-    sign: Any = layer.sign if hasattr(layer.sign, "levels") else getattr(layer.sign, "estimator", layer.sign)
+    sign = estimator(layer) if layer.sign.levels() is None else layer.sign
     return [_curve("activation", sign, end, points), _curve("weight", layer.binarizer.estimator, end, points)]
 
 
@@ -48,18 +48,16 @@ def options(kind: str, name: str) -> str:
     return f"{inspect.getdoc(cls)}" + (f"\nDefaults: {defaults}." if defaults else "")
 
 
-def _curve(of: str, estimator: Any, end: float, points: int) -> Curve:
+def _curve(of: str, sign: Sign, end: float, points: int) -> Curve:
     x = torch.linspace(-end, end, points, dtype=torch.float64)
-    a, c = (
-        (float(torch.as_tensor(v).detach()) for v in estimator.levels()) if hasattr(estimator, "levels") else (1.0, 0.0)
-    )
-    estimator = estimator.double()
+    a, c = (float(torch.as_tensor(v).detach()) for v in sign.levels() or (1.0, 0.0))
+    sign = sign.double()
     slopes: dict[float, tuple[float, ...]] = {}
     value: Tensor = x
     for progress in PROGRESS:
-        set_progress(estimator, progress)
+        set_progress(sign, progress)
         z = x.clone().requires_grad_()
-        value = a * estimator(z) + c
+        value = a * sign(z) + c
         (slope,) = torch.autograd.grad(value.sum(), z)
         slopes[progress] = tuple(slope.tolist())
     if len(set(slopes.values())) == 1:

@@ -36,17 +36,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from lcrbench.errors import UserError
-from lcrbench.models import estimators
+from lcrbench.models.api import Estimator
 from lcrbench.models.binary import BinaryConv2d, deployed_weight, input_levels
 
-SIGNS = (
-    estimators.SignIdentity,
-    estimators.SignClip,
-    estimators.SignEde,
-    estimators.SignPolynomial,
-    estimators.SignTent,
-    estimators.SignPower,
-)
+SIGNS = (Estimator,)
 SMALL = 20
 """Torus side up to which the shifted grid is tried: above, the gap is below a percent."""
 

@@ -1,9 +1,11 @@
-"""Finds what can be named on the command line: a file is a thing, and its name is its name.
+"""Finds what can be named on the command line: a file is an entry, and the file's name is the entry's name.
 
 Each kind (method, backbone, metric, ...) is a package of `lcrbench`; each module in it whose name does not start with an
-underscore is one entry. Entries also come from outside, without a fork: through an entry point of the group
-`lcrbench.<kind>`, or by naming an import path (`my_package.my_method`). Listing reads files but imports none of them, so
-that it never loads torch.
+underscore is one entry (of the presets, each .toml file). Entries also come from outside, without a fork: through an entry
+point of the group `lcrbench.<kind>` that names a module, or by an import path in the place of a name
+(`my_package.my_method`), for which the current folder is searched too. A name of our own comes first.
+
+Listing reads files and imports none of the entries, so that it never loads torch.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-from importlib.metadata import entry_points
+import os
+import sys
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -21,10 +25,27 @@ PACKAGES = {
     "method": "lcrbench.models.methods",
     "regularizer": "lcrbench.models.regularizers",
     "backbone": "lcrbench.models.backbones",
+    "estimator": "lcrbench.models.estimators",
     "metric": "lcrbench.bench.metrics",
+    # Our own corruptions are functions with a row of constants, which `lcrbench.corruptions` lists.
+    "corruption": "lcrbench.corruptions.entries",
+    "source": "lcrbench.bench.data.sources",
+    "transform": "lcrbench.bench.training.transforms",
     "optimizer": "lcrbench.bench.training.optimizers",
     "schedule": "lcrbench.bench.training.schedules",
-    "transform": "lcrbench.bench.training.transforms",
+    "table": "lcrbench.reports.tables",
+    "figure": "lcrbench.reports.figures",
+    "preset": "lcrbench.bench.presets",
+    "executor": "lcrbench.bench.executors",
+}
+SUFFIX = {"preset": ".toml"}
+# What the module of an entry must define, where that is more than its contract in another place says.
+NEEDS = {
+    "method": ("Method",),
+    "regularizer": ("Regularizer",),
+    "backbone": ("build",),
+    "estimator": ("Estimator",),
+    "metric": ("INFO", "Options", "measure"),
 }
 
 
@@ -32,51 +53,112 @@ def files(kind: str) -> dict[str, Path]:
     """Return the file of each entry that lcrbench itself brings, by name in alphabetical order."""
     if kind not in PACKAGES:
         raise unknown("kind", kind, PACKAGES)
-    package = importlib.util.find_spec(PACKAGES[kind])
-    assert package is not None
-    folders = [Path(p) for p in package.submodule_search_locations or ()]
-    found = {f.stem: f for folder in folders for f in folder.glob("*.py") if not f.stem.startswith("_")}
+    root, part, *inner = PACKAGES[kind].split(".")
+    # Only the outermost package is asked for: to find an inner one, Python would import those around it.
+    package = importlib.util.find_spec(f"{root}.{part}")
+    folders = [Path(f, *inner) for f in (package and package.submodule_search_locations) or ()]
+    found = {f.stem: f for folder in folders for f in folder.glob(f"*{SUFFIX.get(kind, '.py')}") if f.stem[0] != "_"}
     return dict(sorted(found.items()))
 
 
 def names(kind: str) -> list[str]:
     """Return the names of all entries of a kind: our own first, then those of installed entry points."""
     own = list(files(kind))
-    return own + sorted(e.name for e in entry_points(group=f"lcrbench.{kind}") if e.name not in own)
+    return own + sorted({e.name for e in entry_points(group=f"lcrbench.{kind}")} - set(own))
 
 
 def docstring(kind: str, name: str) -> str:
-    """Return an entry's module docstring without importing it (an outside entry is imported)."""
-    own = files(kind)
-    if name in own:
-        return ast.get_docstring(ast.parse(own[name].read_text(encoding="utf-8"))) or ""
+    """Return the docstring of an entry's module, or the comment that a preset begins with; imports no entry."""
+    path = file(kind, name)
+    if path.suffix == ".py":
+        return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    if path.suffix in SUFFIX.values():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        first = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
+        return "\n".join(line.lstrip("# ") for line in lines[:first])
     return load(kind, name).__doc__ or ""
 
 
 def summary(kind: str, name: str) -> str:
-    """Return the first line of an entry's docstring; entries from outside are not imported for it."""
-    if name not in files(kind):
-        return "(from an installed package)"
-    return docstring(kind, name).partition("\n")[0]
+    """Return the first line of an entry's docstring; entries from outside are not opened for it."""
+    if name in files(kind):
+        return docstring(kind, name).partition("\n")[0]
+    entry = _entry_point(kind, name)
+    return f"(from {entry.dist.name})" if entry and entry.dist else "(from outside)"
+
+
+def file(kind: str, name: str) -> Path:
+    """Return the file that holds an entry, found without importing it (packages around it are imported).
+
+    Raises `UserError` as `load` does.
+    """
+    own = files(kind)
+    if name in own:
+        return own[name]
+    target = _target(kind, name)
+    try:
+        if kind in SUFFIX:
+            package = importlib.util.find_spec(target.rpartition(".")[0])
+            folders = (package.submodule_search_locations if package else None) or ()
+            found = [Path(f) / (target.rpartition(".")[2] + SUFFIX[kind]) for f in folders]
+            path = next((p for p in found if p.is_file()), None)
+        else:
+            module = importlib.util.find_spec(target)
+            path = Path(module.origin) if module and module.origin else None
+    except (Exception, SystemExit) as error:  # code of somebody else may raise anything
+        raise _broken(kind, name, target, error) from error
+    if path is None:
+        raise UserError(
+            f"no {kind} at the import path '{target}': installed packages and the current folder are searched"
+        )
+    return path
 
 
 def load(kind: str, name: str) -> ModuleType:
-    """Import an entry by its name, by an entry point's name, or by an import path.
+    """Import the module of an entry by its name, by an entry point's name, or by an import path.
 
-    Raises `UserError` if there is none of that name, or if an import path cannot be imported. A file of our own that does
-    not import fails loudly with its own exception.
+    Raises `UserError` if there is none of that name, if a module from outside does not import, or if it does not define
+    what its kind needs. A file of our own that does not import fails loudly with its own exception.
     """
     if name in files(kind):
         return importlib.import_module(f"{PACKAGES[kind]}.{name}")
-    for entry in entry_points(group=f"lcrbench.{kind}"):
-        if entry.name == name:
-            loaded = entry.load()
-            if not isinstance(loaded, ModuleType):
-                raise UserError(f"entry point '{name}' of group 'lcrbench.{kind}' must name a module, not {loaded!r}")
-            return loaded
-    if "." in name:
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise UserError(f"no {kind} at the import path '{name}': {error}") from error
-    raise unknown(kind, name, names(kind))
+    target = _target(kind, name)
+    try:
+        module = importlib.import_module(target)
+    except (Exception, SystemExit) as error:  # code of somebody else may raise anything
+        raise _broken(kind, name, target, error) from error
+    for needed in NEEDS.get(kind, ()):
+        if not hasattr(module, needed):
+            what = "class" if needed.istitle() else "constant" if needed.isupper() else "function"
+            raise UserError(f"the {kind} '{name}' defines no {what} '{needed}'")
+    return module
+
+
+def _target(kind: str, name: str) -> str:
+    """Return the import path of an entry from outside."""
+    if entry := _entry_point(kind, name):
+        if entry.attr:
+            raise UserError(f"entry point '{name}' of group 'lcrbench.{kind}' must name a module, not '{entry.value}'")
+        return entry.module
+    if "." not in name or not all(part.isidentifier() for part in name.split(".")):
+        raise unknown(kind, name, names(kind))
+    # As `python -m` would. A worker process starts in the same folder.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+        importlib.invalidate_caches()
+    return name
+
+
+def _entry_point(kind: str, name: str) -> EntryPoint | None:
+    found = list({e.value: e for e in entry_points(group=f"lcrbench.{kind}", name=name)}.values())
+    if len(found) > 1:
+        raise UserError(f"several installed packages bring the {kind} '{name}': {', '.join(e.value for e in found)}")
+    return found[0] if found else None
+
+
+def _broken(kind: str, name: str, target: str, error: BaseException) -> UserError:
+    first = str(error).partition("\n")[0]
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{target}.".startswith(f"{error.name}."):
+        where = "installed packages and the current folder are searched"
+        return UserError(f"no {kind} at the import path '{target}': {first} ({where})")
+    return UserError(f"the {kind} '{name}' does not import: {type(error).__name__}: {first}")

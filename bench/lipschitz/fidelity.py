@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from lcrbench.bench.lipschitz.gradients import derivative
 from lcrbench.bench.seeds import generator
 from lcrbench.errors import UserError
+from lcrbench.models import api
 from lcrbench.models.backbones._resnet import Pad, ResNet
 from lcrbench.models.backbones._vgg import Vgg
 from lcrbench.models.binary import BinaryConv2d, path_layers
@@ -184,7 +185,7 @@ def part_bounds(network: nn.Module, shape: tuple[int, ...]) -> list[PartBound]:
     return found
 
 
-class _Turned(nn.Module):
+class _Turned(api.Binarizer):
     """A binarizer whose signs are turned for some input channels."""
 
     def __init__(self, binarizer: nn.Module, flips: Tensor) -> None:

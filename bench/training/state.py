@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lcrbench.bench.training.selection import Best
 from lcrbench.bench.training.spent import Spent
+from lcrbench.models.api import Term
 
 KEPT = ("images", "steps", "stages", "progress", "compute", "cpu", "wall", "forward", "backward", "log")
 """The fields of `Spent` that a save holds; the digests follow from the seed and the steps."""
@@ -42,7 +43,7 @@ class State:
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    terms: dict[str, Any]
+    terms: dict[str, Term]
     spent: Spent = field(default_factory=Spent)
     best: Best = field(default_factory=Best)
     sums: dict[str, float] = field(default_factory=dict)
@@ -58,8 +59,7 @@ def pack(state: State) -> Saved:
         tensors |= {f"optimizer.{i}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
         plain[str(i)] = {k: v for k, v in moments.items() if not isinstance(v, Tensor)}
     for name, term in state.terms.items():
-        if hasattr(term, "state"):
-            tensors |= {f"term.{name}.{k}": v for k, v in term.state().items()}
+        tensors |= {f"term.{name}.{k}": v for k, v in term.state().items()}
     best = {k: v for k, v in vars(state.best).items() if k != "weights"}
     groups = [{k: v for k, v in g.items() if isinstance(v, (bool, int, float))} for g in state.optimizer.param_groups]
     rest = {"sums": state.sums, "best": best, "optimizer": plain, "groups": groups}
@@ -72,8 +72,7 @@ def restore(state: State, saved: Saved) -> None:
     state.network.load_state_dict(_under("network.", tensors))
     _restore_optimizer(state.optimizer, _under("optimizer.", tensors), rest)
     for name, term in state.terms.items():
-        if hasattr(term, "state"):
-            term.restore(_under(f"term.{name}.", tensors))
+        term.restore(_under(f"term.{name}.", tensors))
     state.best = Best(**rest["best"], weights=_under("best.", tensors))
     state.sums = rest["sums"]
     state.stage = len(rest["stages"]) - 1

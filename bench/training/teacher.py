@@ -45,12 +45,12 @@ class Guided:
 
 def needed(regularizers: Iterable[Any]) -> list[str]:
     """Return the methods of the teachers that regularizers need, each once."""
-    return list(dict.fromkeys(r.teacher for r in regularizers if hasattr(r, "teacher")))
+    return list(dict.fromkeys(r.teacher for r in regularizers if r.teacher))
 
 
 def guide(regularizers: dict[str, Any], teachers: dict[str, nn.Module]) -> dict[str, Any]:
     """Return the regularizers, each that needs a teacher with its own."""
-    return {k: Guided(r, teachers[r.teacher]) if hasattr(r, "teacher") else r for k, r in regularizers.items()}
+    return {k: Guided(r, teachers[r.teacher]) if r.teacher else r for k, r in regularizers.items()}
 
 
 def taught(
@@ -104,7 +104,7 @@ def taught(
                 budget,
                 spec.recipe,
                 derive(spec.seed, "teacher's training", text),
-                on_progress=getattr(choice.method, "on_progress", lambda network, t: None),
+                on_progress=choice.method.on_progress,
                 device=device,
                 watch=lambda row, done: watch(int(row["step"]), round(row["step"] / done), {"loss": row["loss"]}),
                 checkpoint=own,

@@ -22,6 +22,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lcrbench.models.api import Backbone, Method
 from lcrbench.models.backbones._head import head
 
 SHORTCUTS = ("real", "pool-real", "binary", "pool-pad", "pad")
@@ -48,7 +49,7 @@ class Block(nn.Module):
     """One or two convolutions with their batch norms, a shortcut around them, and the activation."""
 
     def __init__(
-        self, method: Any, in_channels: int, out_channels: int, stride: int, shortcut: str, convs: int
+        self, method: Method, in_channels: int, out_channels: int, stride: int, shortcut: str, convs: int
     ) -> None:
         super().__init__()
         self.conv = method.conv(in_channels, out_channels, 3, stride, 1)
@@ -69,7 +70,7 @@ class Block(nn.Module):
         return out
 
 
-def _shortcut(method: Any, in_channels: int, out_channels: int, stride: int, form: str) -> nn.Module:
+def _shortcut(method: Method, in_channels: int, out_channels: int, stride: int, form: str) -> nn.Module:
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
     pool = [nn.AvgPool2d(stride)] if form.startswith("pool") and stride > 1 else []
@@ -83,12 +84,12 @@ def _shortcut(method: Any, in_channels: int, out_channels: int, stride: int, for
     return nn.Sequential(*pool, conv, nn.BatchNorm2d(out_channels))
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """Normalized images (N, 3, H, W) to logits (N, classes)."""
 
     def __init__(
         self,
-        method: Any,
+        method: Method,
         classes: int,
         stem: nn.Module,
         widths: Sequence[int],
@@ -124,8 +125,8 @@ class ResNet(nn.Module):
 
 
 def large_or_small(
-    method: Any, classes: int, size: int, stem: str, convs_by_stage: Sequence[int], **options: Any
-) -> nn.Module:
+    method: Method, classes: int, size: int, stem: str, convs_by_stage: Sequence[int], **options: Any
+) -> Backbone:
     """Return the ResNet of widths 64 to 512 with the stem for small images or for those of ImageNet."""
     if stem == "auto":
         stem = "imagenet" if size >= 128 else "cifar"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
+from lcrbench.models.api import Backbone, Method
 
-class Vgg(nn.Module):
+
+class Vgg(Backbone):
     """Normalized images (N, 3, H, W) to logits (N, classes): stem, blocks, head, one after the other."""
 
     def __init__(self, stem: nn.Module, blocks: nn.Sequential, head: nn.Module) -> None:
@@ -24,7 +24,7 @@ class Vgg(nn.Module):
         return logits
 
 
-def block(method: Any, in_channels: int, out_channels: int, *, pool: bool) -> nn.Sequential:
+def block(method: Method, in_channels: int, out_channels: int, *, pool: bool) -> nn.Sequential:
     """Return a 3x3 convolution, [2x2 max-pool], batch norm and activation."""
     parts = [method.conv(in_channels, out_channels, 3, 1, 1)]
     if pool:

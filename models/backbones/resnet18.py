@@ -13,15 +13,12 @@ multiply-accumulates count 1/64): 1.640e8 at 224 px and 1.662e7 at 32 px with th
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
-
+from lcrbench.models.api import Backbone, Method
 from lcrbench.models.backbones._resnet import large_or_small
 
 
 def build(
-    method: Any, classes: int, size: int, *, stem: str = "auto", shortcut: str = "real", convs: int = 1
-) -> nn.Module:
+    method: Method, classes: int, size: int, *, stem: str = "auto", shortcut: str = "real", convs: int = 1
+) -> Backbone:
     """Return the body of a network for images of any size."""
     return large_or_small(method, classes, size, stem, (4, 4, 4, 4), shortcut=shortcut, convs=convs)

@@ -11,14 +11,13 @@ this network. Multiply-accumulates at 32 px: 4.055e7 in all, of which 4.011e7 in
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
+from lcrbench.models.api import Backbone, Method
 from lcrbench.models.backbones._resnet import ResNet
 
 
-def build(method: Any, classes: int, size: int, *, shortcut: str = "pad", convs: int = 1) -> nn.Module:
+def build(method: Method, classes: int, size: int, *, shortcut: str = "pad", convs: int = 1) -> Backbone:
     """Return the body of a network for images of any size."""
     stem = nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), method.activation(16))
     return ResNet(method, classes, stem, (16, 32, 64), (6, 6, 6), shortcut, convs)

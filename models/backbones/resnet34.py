@@ -6,15 +6,12 @@ He et al. 2016, arXiv 1512.03385, table 1. Options `stem`, `shortcut` and `convs
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
-
+from lcrbench.models.api import Backbone, Method
 from lcrbench.models.backbones._resnet import large_or_small
 
 
 def build(
-    method: Any, classes: int, size: int, *, stem: str = "auto", shortcut: str = "real", convs: int = 1
-) -> nn.Module:
+    method: Method, classes: int, size: int, *, stem: str = "auto", shortcut: str = "real", convs: int = 1
+) -> Backbone:
     """Return the body of a network for images of any size."""
     return large_or_small(method, classes, size, stem, (6, 8, 12, 6), shortcut=shortcut, convs=convs)

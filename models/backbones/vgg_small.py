@@ -12,14 +12,13 @@ at 32 px (binary multiply-accumulates count 1/64): 1.306e7.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
+from lcrbench.models.api import Backbone, Method
 from lcrbench.models.backbones._vgg import Vgg, block, check_size
 
 
-def build(method: Any, classes: int, size: int) -> nn.Module:
+def build(method: Method, classes: int, size: int) -> Backbone:
     """Return the body of a network for size x size images; raises `ValueError` if 8 does not divide the size."""
     check_size("vgg_small", size)
     stem = nn.Sequential(nn.Conv2d(3, 128, 3, 1, 1, bias=False), nn.BatchNorm2d(128), method.activation(128))

@@ -10,15 +10,14 @@ For images of any size divisible by 8; made for 32.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
+from lcrbench.models.api import Backbone, Method
 from lcrbench.models.backbones._head import head
 from lcrbench.models.backbones._vgg import Vgg, block, check_size
 
 
-def build(method: Any, classes: int, size: int) -> nn.Module:
+def build(method: Method, classes: int, size: int) -> Backbone:
     """Return the body of a network for size x size images; raises `ValueError` if 8 does not divide the size."""
     check_size("vgg_tiny", size)
     stem = nn.Sequential(

@@ -25,16 +25,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import SignEde, SignPolynomial, set_progress
+from lcrbench.models.estimators import ede, polynomial, set_progress
 
 
-class Binarizer(nn.Module):
+class Binarizer(api.Binarizer):
     """w to (sign((w - beta) / alpha), alpha), with the offset beta."""
 
     def __init__(self, t_min: float, t_max: float) -> None:
         super().__init__()
-        self.estimator = SignEde(t_min, t_max)
+        self.estimator = ede.Estimator(t_min, t_max)
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs (C_out, C_in, k, k) and the scale (C_out)."""
@@ -47,7 +48,7 @@ class Binarizer(nn.Module):
         return weight.mean(dim=(1, 2, 3))
 
 
-class AdaptiveSign(nn.Module):
+class AdaptiveSign(api.Sign):
     """x to s = sign((x - b) / a), which stands for a s + c."""
 
     def __init__(self, levels: str) -> None:
@@ -55,7 +56,7 @@ class AdaptiveSign(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
         self.shift = nn.Parameter(torch.zeros(()))
         self.form = levels
-        self.estimator = SignPolynomial()
+        self.estimator = polynomial.Estimator()
 
     def _scale(self) -> Tensor:
         return torch.where(self.scale < 0, self.scale.clamp_max(-1e-12), self.scale.clamp_min(1e-12))
@@ -85,7 +86,7 @@ class Maxout(nn.Module):
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(api.Method):
     """Options: `t_min`, `t_max` of the weights' surrogate; `levels` of the activations, "released" or "paper"."""
 
     t_min: float = 1e-3

@@ -17,16 +17,17 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import SignClip
+from lcrbench.models.estimators import clip
 
 
-class Binarizer(nn.Module):
+class Binarizer(api.Binarizer):
     """w to (sign(w), no scale)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.estimator = SignClip()
+        self.estimator = clip.Estimator()
 
     def forward(self, weight: Tensor) -> tuple[Tensor, None]:
         """Return the signs, and None for a scale of 1."""
@@ -34,7 +35,7 @@ class Binarizer(nn.Module):
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(api.Method):
     """No options."""
 
     weight_bits: ClassVar[int] = 1
@@ -43,7 +44,7 @@ class Method:
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution without scale."""
         return BinaryConv2d(
-            in_channels, out_channels, kernel_size, stride, padding, sign=SignClip(), binarizer=Binarizer()
+            in_channels, out_channels, kernel_size, stride, padding, sign=clip.Estimator(), binarizer=Binarizer()
         )
 
     def activation(self, channels: int) -> nn.Module:

@@ -18,16 +18,17 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import SignClip, SignIdentity, without_scale
+from lcrbench.models.estimators import clip, identity, without_scale
 
 
-class Binarizer(nn.Module):
+class Binarizer(api.Binarizer):
     """w to (sign(w), E)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.estimator = SignIdentity()
+        self.estimator = identity.Estimator()
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs (C_out, C_in, k, k) and the scale E (1)."""
@@ -35,12 +36,12 @@ class Binarizer(nn.Module):
         return without_scale(self.estimator(weight), scale), scale.view(1)
 
 
-class UnitSign(nn.Module):
+class UnitSign(api.Sign):
     """x to sign(2x - 1), which stands for 0 or 1: (s + 1) / 2."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.estimator = SignClip()
+        self.estimator = clip.Estimator()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs."""
@@ -52,7 +53,7 @@ class UnitSign(nn.Module):
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(api.Method):
     """No options."""
 
     weight_bits: ClassVar[int] = 1

@@ -11,9 +11,11 @@ from typing import ClassVar
 
 from torch import nn
 
+from lcrbench.models import api
+
 
 @dataclass(frozen=True)
-class Method:
+class Method(api.Method):
     """Options: `nonlinearity`, "relu" or "hardtanh"."""
 
     nonlinearity: str = "relu"

@@ -21,16 +21,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import SignEde, set_progress
+from lcrbench.models.estimators import ede, set_progress
 
 
-class Binarizer(nn.Module):
+class Binarizer(api.Binarizer):
     """w to (sign(w^), 2^s)."""
 
     def __init__(self, t_min: float, t_max: float) -> None:
         super().__init__()
-        self.estimator = SignEde(t_min, t_max)
+        self.estimator = ede.Estimator(t_min, t_max)
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs (C_out, C_in, k, k) and the scale (C_out)."""
@@ -41,7 +42,7 @@ class Binarizer(nn.Module):
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(api.Method):
     """Options: `t_min` and `t_max`, between which the estimator's sharpness rises log-linearly over the training."""
 
     t_min: float = 1e-3
@@ -62,7 +63,7 @@ class Method:
             kernel_size,
             stride,
             padding,
-            sign=SignEde(self.t_min, self.t_max),
+            sign=ede.Estimator(self.t_min, self.t_max),
             binarizer=Binarizer(self.t_min, self.t_max),
         )
 

@@ -30,17 +30,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import SignTent, set_progress, sign
+from lcrbench.models import api
+from lcrbench.models.binary import BinaryConv2d, binary_layers
+from lcrbench.models.estimators import set_progress, sign, tent
 
 
-class Binarizer(nn.Module):
+class Binarizer(api.Binarizer):
     """w to (sign(w3), alpha)."""
 
     def __init__(self, channels: int, numbers: int, t_min: float, t_max: float) -> None:
         super().__init__()
         a = max(i for i in range(1, math.isqrt(numbers) + 1) if numbers % i == 0)
-        self.estimator = SignTent(t_min, t_max)
+        self.estimator = tent.Estimator(t_min, t_max)
         self.theta = nn.Parameter(torch.full((channels,), math.pi / 2))
         self.alpha = nn.Parameter(torch.ones(channels))
         self.left: Tensor
@@ -83,12 +84,12 @@ def _standardized(weight: Tensor) -> Tensor:
     return (flat - mean) / std.clamp_min(1e-12)
 
 
-class CentredSign(nn.Module):
+class CentredSign(api.Sign):
     """x to the sign of x standardized by image: the threshold is the image's mean."""
 
     def __init__(self, t_min: float, t_max: float) -> None:
         super().__init__()
-        self.estimator = SignTent(t_min, t_max, floor=True)
+        self.estimator = tent.Estimator(t_min, t_max, floor=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of (N, C, H, W), standardized in float32 at least."""
@@ -98,7 +99,7 @@ class CentredSign(nn.Module):
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(api.Method):
     """Options: `t_min` and `t_max` of the surrogate, and the number of `rotations` over the training."""
 
     t_min: float = 1e-2
@@ -134,7 +135,8 @@ class Method:
     def on_progress(self, network: nn.Module, t: float) -> None:
         """Sharpen the surrogates for progress t in [0, 1), and rotate where it is due."""
         set_progress(network, t)
-        for module in network.modules():
-            # The count lies in the state: a resumed training neither repeats a rotation nor leaves one out.
-            if isinstance(module, BinaryConv2d) and t * self.rotations >= int(module.binarizer.done) < self.rotations:
-                module.binarizer.rotate(module.weight)
+        for layer in binary_layers(network).values():
+            for part in layer.binarizer.modules():  # a regularizer may have wrapped it
+                # The count lies in the state: a resumed training neither repeats a rotation nor leaves one out.
+                if isinstance(part, Binarizer) and t * self.rotations >= int(part.done) < self.rotations:
+                    part.rotate(layer.weight)

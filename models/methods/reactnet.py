@@ -26,18 +26,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
-from lcrbench.models.estimators import SignPolynomial
+from lcrbench.models.estimators import polynomial
 from lcrbench.models.methods.bi_real import Binarizer
 
 
-class RSign(nn.Module):
+class RSign(api.Sign):
     """x to sign(x + b), with a threshold -b for each channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.shift = nn.Parameter(torch.zeros(channels))
-        self.estimator = SignPolynomial()
+        self.estimator = polynomial.Estimator()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of (N, C, H, W), compared in the threshold's own precision."""
@@ -60,7 +61,7 @@ class RPReLU(nn.Module):
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(api.Method):
     """Options: `two_step`, a first stage with real weights."""
 
     two_step: bool = False

@@ -24,16 +24,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import SignIdentity, SignPolynomial, set_progress
+from lcrbench.models.estimators import identity, polynomial, set_progress
 
 
-class ClampedSign(nn.Module):
+class ClampedSign(api.Estimator):
     """w1 to sign(clip(w1, -Q, Q)), dS/dw1 = 1 if |w1| <= Q else 0; Q follows from mean|w1| and the progress."""
 
     def __init__(self, tau_min: float, tau_max: float) -> None:
         super().__init__()
-        self.identity = SignIdentity()
+        self.identity = identity.Estimator()
         self.tau_min, self.tau_max = tau_min, tau_max
         self.set_progress(0.0)
 
@@ -48,7 +49,7 @@ class ClampedSign(nn.Module):
         return self.identity(torch.clamp(w1, -bound, bound))  # type: ignore[no-any-return]
 
 
-class Binarizer(nn.Module):
+class Binarizer(api.Binarizer):
     """w to (sign(clip(w1, -Q, Q)), alpha)."""
 
     def __init__(self, channels: int, tau_min: float, tau_max: float) -> None:
@@ -62,12 +63,12 @@ class Binarizer(nn.Module):
         return self.estimator((weight - mean) / ((var + 1e-5).sqrt() / (2 * math.sqrt(2)))), self.alpha
 
 
-class ScaledSign(nn.Module):
+class ScaledSign(api.Sign):
     """x to sign(x), whose surrogate sees x / std(x) of each image in training."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.estimator = SignPolynomial()
+        self.estimator = polynomial.Estimator()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of (N, C, H, W)."""
@@ -78,7 +79,7 @@ class ScaledSign(nn.Module):
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(api.Method):
     """Options: `tau_min` and `tau_max`, between which the quantile of the clamp rises over the training."""
 
     tau_min: float = 0.85

@@ -18,16 +18,17 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import SignPower, set_progress
+from lcrbench.models.estimators import power, set_progress
 
 
-class Binarizer(nn.Module):
+class Binarizer(api.Binarizer):
     """w to (sign(w), E)."""
 
     def __init__(self, o_end: float) -> None:
         super().__init__()
-        self.estimator = SignPower(o_end)
+        self.estimator = power.Estimator(o_end)
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs (C_out, C_in, k, k) and the scale E (1)."""
@@ -35,7 +36,7 @@ class Binarizer(nn.Module):
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(api.Method):
     """Options: `o_end` >= 1, the power's root at the end of training (1 is the straight-through estimator)."""
 
     o_end: float = 3.0
@@ -55,7 +56,7 @@ class Method:
             kernel_size,
             stride,
             padding,
-            sign=SignPower(self.o_end),
+            sign=power.Estimator(self.o_end),
             binarizer=Binarizer(self.o_end),
         )
 

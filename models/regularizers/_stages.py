@@ -1,39 +1,25 @@
-"""What the regularizers on a teacher's features share: the features, and the images that they belong to."""
+"""What the regularizers on a teacher's features share: the stages of a network, and their outputs in one pass."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
+from lcrbench.models.activations import recorded
+from lcrbench.models.api import Backbone
 
-class Features:
-    """The outputs of a network's stages in one forward pass, and its images; kept while `on`."""
 
-    def __init__(self, network: nn.Module) -> None:
-        stages = getattr(getattr(network, "body", network), "stages", None)
-        if stages is None:
-            raise ValueError("needs a backbone that names its stages")
-        self.stages = stages()
-        if len(self.stages) < 2:
-            raise ValueError("needs a backbone with two stages or more")
-        self.on = False
-        self.images: Tensor | None = None
-        self.kept: list[Tensor] = []
-        self.handles = [network.register_forward_pre_hook(self._begin)]
-        self.handles += [stage.register_forward_hook(self._keep) for stage in self.stages]
+def stages(network: nn.Module) -> tuple[str, ...]:
+    """Return the names of a network's stages; raises `ValueError` if its backbone names fewer than two."""
+    body = next((m for m in network.modules() if isinstance(m, Backbone)), None)
+    parts = [] if body is None else body.stages()
+    if len(parts) < 2:
+        raise ValueError("needs a backbone that names two stages or more")
+    names = {id(module): name for name, module in network.named_modules()}
+    return tuple(names[id(part)] for part in parts)
 
-    def _begin(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if self.on:
-            self.images, self.kept = inputs[0], []
 
-    def _keep(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        if self.on:
-            self.kept.append(output)
-            if len(self.kept) == len(self.stages):
-                self.on = False  # one pass: another term may send more images through
-
-    def detach(self) -> None:
-        """Remove the hooks."""
-        for handle in self.handles:
-            handle.remove()
+def features(network: nn.Module, names: tuple[str, ...], images: Tensor) -> list[Tensor]:
+    """Send images through a network, and return the outputs of its stages."""
+    with recorded(network, names) as found:
+        network(images)
+    return [found.outputs[name] for name in names]

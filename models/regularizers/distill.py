@@ -14,15 +14,17 @@ charged. Deviation: ReActNet's teacher is a larger network, a ResNet-34.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lcrbench.models import api
+
 
 @dataclass(frozen=True)
-class Regularizer:
+class Regularizer(api.Regularizer):
     """Options: `weight` in [0, 1], the share of the loss that comes from the teacher."""
 
     weight: float = 1.0
@@ -34,50 +36,36 @@ class Regularizer:
             raise ValueError(f"needs 0 <= weight <= 1, not {self.weight}")
 
     def attach(self, network: nn.Module, teacher: nn.Module | None = None) -> Term:
-        """Hook the logits of the network; it fits any."""
-        return Term(self, network, teacher)
+        """Return the term; it fits any network."""
+        return Term(self, teacher)
 
 
-class Term:
+class Term(api.Term):
     """The regularizer at work on one network."""
 
-    def __init__(self, options: Regularizer, network: nn.Module, teacher: nn.Module | None) -> None:
+    def __init__(self, options: Regularizer, teacher: nn.Module | None) -> None:
         self.options, self.teacher = options, teacher
         self.replaces = options.weight
-        self.recording = False
-        self.seen: tuple[Tensor, Tensor] | None = None
         self.value: Tensor | None = None
         self.agreement: Tensor | None = None
         if teacher is not None:
             teacher.eval().requires_grad_(False)
-        self.handle = network.register_forward_hook(self._keep)
 
     @property
     def passes(self) -> dict[str, tuple[float, float, float]]:
         """Return the teacher's forward pass for each training image."""
         return {"teacher": (1.0, 0.0, 1.0)} if self.options.weight > 0 else {}
 
-    def _keep(self, module: nn.Module, inputs: tuple[Any, ...], logits: Tensor) -> None:
-        if self.recording:
-            # One pass: another term may send more images through.
-            self.seen, self.recording = (inputs[0].detach(), logits), False
-
-    def begin(self, measure: bool) -> None:
-        """Get ready for a forward pass; with weight 0 nothing is kept, since measuring would cost the teacher's pass."""
-        self.seen = self.value = None
-        self.recording = self.options.weight > 0
-
-    def loss(self) -> Tensor | None:
-        """Return the weighted term of the pass since `begin`; None with weight 0."""
-        if self.seen is None:
+    def loss(self, context: api.Context) -> Tensor | None:
+        """Return the weighted term; None with weight 0, where measuring would cost the teacher's pass."""
+        self.value = None
+        if self.options.weight == 0:
             return None
         assert self.teacher is not None, "attached without a teacher"
-        images, logits = self.seen
-        self.seen = None
         with torch.no_grad():
-            guide = self.teacher(images).float()
-        self.value = F.cross_entropy(logits.float(), guide.softmax(1))
-        self.agreement = (logits.detach().argmax(1) == guide.argmax(1)).float().mean()
+            guide = self.teacher(context.images).float()
+        self.value = F.cross_entropy(context.logits.float(), guide.softmax(1))
+        self.agreement = (context.logits.detach().argmax(1) == guide.argmax(1)).float().mean()
         return self.options.weight * self.value
 
     def figures(self) -> dict[str, float]:
@@ -86,7 +74,3 @@ class Term:
             return {}
         loss = float(self.value.detach())
         return {"weight": self.options.weight, "loss": loss, "agreement": float(self.agreement)}
-
-    def detach(self) -> None:
-        """Remove the hook."""
-        self.handle.remove()

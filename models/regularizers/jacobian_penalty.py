@@ -13,15 +13,16 @@ Deviation: pixels are taken before the normalization, in [0, 1].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lcrbench.models import api
+
 
 @dataclass(frozen=True)
-class Regularizer:
+class Regularizer(api.Regularizer):
     """Options: `weight`, and the `seed` of the random directions."""
 
     weight: float = 1e-3
@@ -31,54 +32,38 @@ class Regularizer:
         if not self.weight >= 0:
             raise ValueError("needs weight >= 0")
 
-    def attach(self, network: nn.Module) -> Term:
-        """Hook the network's input and output."""
-        return Term(self, network)
+    def attach(self, network: nn.Module, teacher: nn.Module | None = None) -> Term:
+        """Return the term; it fits any network."""
+        return Term(self)
 
 
-class Term:
+class Term(api.Term):
     """The regularizer at work on one network."""
 
-    def __init__(self, options: Regularizer, network: nn.Module) -> None:
+    image_gradient = True
+
+    def __init__(self, options: Regularizer) -> None:
         self.options = options
-        self.on = self.recording = False
-        self.images: Tensor | None = None
-        self.logits: Tensor | None = None
         self.value: Tensor | None = None
         self.generator = torch.Generator().manual_seed(options.seed)
-        self.handles = [network.register_forward_pre_hook(self._enter), network.register_forward_hook(self._leave)]
 
     @property
     def passes(self) -> dict[str, tuple[float, float, float]]:
         """Return the pass back to the pixels, and the one through it: two backward passes more."""
         return {"student": (0.0, 2.0, 1.0)} if self.options.weight > 0 else {}
 
-    def _enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not self.recording:
-            return None
-        self.images = inputs[0].detach().requires_grad_()
-        return (self.images,)
-
-    def _leave(self, module: nn.Module, inputs: Any, logits: Tensor) -> None:
-        if self.recording:
-            self.logits, self.recording = logits, False
-
-    def begin(self, measure: bool) -> None:
-        """Get ready for a forward pass; with weight 0 nothing is kept unless `measure`."""
-        self.value = self.images = self.logits = None
-        self.on = self.recording = self.options.weight > 0 or measure
-
-    def loss(self) -> Tensor | None:
-        """Return the weighted term of the pass since `begin`; None with weight 0, after measuring if asked to."""
-        if not self.on or self.logits is None or self.images is None:
-            return None
+    def loss(self, context: api.Context) -> Tensor | None:
+        """Return the weighted term; None with weight 0, after measuring if asked to."""
+        self.value = None
         optimized = self.options.weight > 0
-        classes = self.logits.shape[1]
-        drawn = torch.randn(self.logits.shape, generator=self.generator).to(self.logits)
+        if not (optimized or context.measure):
+            return None
+        images, logits = context.images, context.logits
+        classes = logits.shape[1]
+        drawn = torch.randn(logits.shape, generator=self.generator).to(logits)
         v = F.normalize(drawn, dim=1)
-        (slope,) = torch.autograd.grad((v * self.logits).sum(), self.images, create_graph=optimized, retain_graph=True)
+        (slope,) = torch.autograd.grad((v * logits).sum(), images, create_graph=optimized, retain_graph=True)
         self.value = 0.5 * classes * slope.square().sum((1, 2, 3)).mean()
-        self.logits = self.images = None
         return self.options.weight * self.value if optimized else None
 
     def figures(self) -> dict[str, float]:
@@ -92,8 +77,3 @@ class Term:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Set the generator's state."""
         self.generator.set_state(tensors["generator"])
-
-    def detach(self) -> None:
-        """Remove the hooks."""
-        for handle in self.handles:
-            handle.remove()

@@ -30,12 +30,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lcrbench.models.binary import path_layers
+from lcrbench.models import api
+from lcrbench.models.activations import named
+from lcrbench.models.binary import estimator, path_layers
 from lcrbench.models.retention import retained
 
 
 @dataclass(frozen=True)
-class Regularizer:
+class Regularizer(api.Regularizer):
     """Options: `weight`, `beta` (over 1: later layers weigh more), `iterations`, `gradient` and `normalize` (see above)."""
 
     weight: float = 0.03
@@ -52,68 +54,66 @@ class Regularizer:
         if self.normalize not in ("none", "rms"):
             raise ValueError(f"normalize is 'none' or 'rms', not '{self.normalize}'")
 
-    def attach(self, network: nn.Module) -> Term:
-        """Hook the signs of the network; raises `ValueError` if it has no binary convolution."""
+    def attach(self, network: nn.Module, teacher: nn.Module | None = None) -> Term:
+        """Watch the signs of the network; raises `ValueError` if it has no binary convolution."""
         return Term(self, network)
 
 
-class Term:
+class Term(api.Term):
     """The regularizer at work on one network."""
 
     def __init__(self, options: Regularizer, network: nn.Module) -> None:
         self.options = options
-        self.layers = list(path_layers(network).values())
-        if not self.layers:
+        layers = path_layers(network)
+        if not layers:
             raise ValueError("lcr needs binary convolutions, and this method makes none")
+        self.signs = tuple(f"{name}.sign" for name in layers)
+        self.head = named(network, "head")
+        self.watch = (*self.signs, self.head)
+        # The last layer's own surrogate, without the thresholds that belong to that layer's input.
+        self.estimator = estimator(list(layers.values())[-1])
         self.norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-        self.full: list[Tensor] = []
-        self.signs: list[Tensor] = []
-        self.on = self.recording = False
         self.sigma_full: list[Tensor] = []
         self.sigma_sign: list[Tensor] = []
         self.value: Tensor | None = None
-        head = next(m for name, m in network.named_modules() if name.rpartition(".")[2] == "head")
-        self.handles = [layer.sign.register_forward_hook(self._keep) for layer in self.layers]
-        self.handles.append(head.register_forward_pre_hook(self._keep_last))
+        self.expected = False
+        self.last: Tensor | None = None
+        self.handle = network.get_submodule(self.head).register_forward_pre_hook(self._sign_last)
 
-    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if self.recording:
-            self.full.append(inputs[0])
-            self.signs.append(output)
-
-    def _keep_last(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if self.recording:
+    def _sign_last(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Take the last sign within the pass: after it, gradients would add up in another order, to other bits."""
+        if self.expected:
             # One pass: another term may send more images through.
-            self.recording = False
-            self.full.append(inputs[0])
-            # The last layer's own surrogate, without the thresholds that belong to that layer's input.
-            self.signs.append(getattr(self.layers[-1].sign, "estimator", self.layers[-1].sign).forward(inputs[0]))
+            self.expected, self.last = False, self.estimator.forward(inputs[0])
 
     def begin(self, measure: bool) -> None:
-        """Get ready for a forward pass; with weight 0 nothing is kept unless `measure`."""
-        self.full, self.signs, self.value = [], [], None
-        self.on = self.recording = self.options.weight > 0 or measure
+        """Get ready for a forward pass; with weight 0 nothing is computed unless `measure`."""
+        self.expected = self.options.weight > 0 or measure
 
-    def loss(self) -> Tensor | None:
-        """Return the weighted term of the pass since `begin`; None with weight 0, after measuring if asked to."""
-        if not self.on:
-            return None
+    def loss(self, context: api.Context) -> Tensor | None:
+        """Return the weighted term; None with weight 0, after measuring if asked to."""
+        self.value = None
         optimized = self.options.weight > 0
+        if not (optimized or context.measure):
+            return None
         with torch.set_grad_enabled(optimized):
-            self.sigma_full, self.sigma_sign = retained([self.full, self.signs], self.options.iterations)
+            full = [context.inputs[name] for name in self.watch]
+            assert self.last is not None
+            signs = [*(context.outputs[name] for name in self.signs), self.last]
+            self.last = None
+            self.sigma_full, self.sigma_sign = retained([full, signs], self.options.iterations)
             if self.options.normalize == "rms":
                 # Dividing an activation divides its matrices.
-                sizes = [_root_mean_square(a) for a in self.full]
+                sizes = [_root_mean_square(a) for a in full]
                 self.sigma_full = [f / (a * b) for f, (a, b) in zip(self.sigma_full, pairwise(sizes), strict=True)]
             if self.options.gradient == "sign":
                 self.sigma_full = [f.detach() for f in self.sigma_full]
-            last = len(self.layers)
+            last = len(self.signs)
             terms = [
                 self.options.beta ** (k - last) * (b / f.clamp_min(1e-12) - 1).square().mean()
                 for k, (f, b) in enumerate(zip(self.sigma_full, self.sigma_sign, strict=True), start=1)
             ]
             self.value = torch.stack(terms).sum()
-        self.full, self.signs, self.on = [], [], False
         return self.options.weight * self.value if optimized else None
 
     def figures(self) -> dict[str, float]:
@@ -129,9 +129,8 @@ class Term:
         return found
 
     def detach(self) -> None:
-        """Remove the hooks."""
-        for handle in self.handles:
-            handle.remove()
+        """Remove the hook."""
+        self.handle.remove()
 
 
 def _root_mean_square(a: Tensor) -> Tensor:

@@ -24,12 +24,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lcrbench.models.regularizers._stages import Features
+from lcrbench.models import api
+from lcrbench.models.regularizers._stages import features, stages
 from lcrbench.models.retention import retained
 
 
 @dataclass(frozen=True)
-class Regularizer:
+class Regularizer(api.Regularizer):
     """Options: `weight`, `beta` (over 1: later pairs weigh more), `iterations` of the power method, `cache`."""
 
     weight: float = 0.1
@@ -44,17 +45,16 @@ class Regularizer:
             raise ValueError("needs weight >= 0, beta > 0 and iterations >= 5")
 
     def attach(self, network: nn.Module, teacher: nn.Module | None = None) -> Term:
-        """Hook the stages of the network; raises `ValueError` if its backbone names none."""
+        """Watch the stages of the network; raises `ValueError` if its backbone names none."""
         return Term(self, network, teacher)
 
 
-class Term:
+class Term(api.Term):
     """The regularizer at work on one network."""
 
     def __init__(self, options: Regularizer, network: nn.Module, teacher: nn.Module | None) -> None:
         self.options, self.teacher = options, teacher
-        self.features = Features(network)
-        self.guide = Features(teacher) if teacher is not None else None
+        self.watch = stages(network)
         if teacher is not None:
             teacher.eval().requires_grad_(False)
         self.known: dict[bytes, Tensor] = {}
@@ -67,28 +67,21 @@ class Term:
         """Return the teacher's forward passes for each training image in the last step."""
         return {"teacher": (self.share, 0.0, 1.0)}
 
-    def begin(self, measure: bool) -> None:
-        """Get ready for a forward pass; with weight 0 nothing is kept unless `measure`."""
+    def loss(self, context: api.Context) -> Tensor | None:
+        """Return the weighted term; None with weight 0, after measuring if asked to."""
         self.value, self.share = None, 0.0
-        self.features.on = self.options.weight > 0 or measure
-        self.features.kept = []
-
-    def loss(self) -> Tensor | None:
-        """Return the weighted term of the pass since `begin`; None with weight 0, after measuring if asked to."""
-        if not self.features.kept:
-            return None
         optimized = self.options.weight > 0
-        assert self.features.images is not None
-        targets = self._targets(self.features.images)
+        if not (optimized or context.measure):
+            return None
+        targets = self._targets(context.images)
         with torch.set_grad_enabled(optimized):
-            (sigmas,) = retained([self.features.kept], self.options.iterations)
+            (sigmas,) = retained([[context.outputs[name] for name in self.watch]], self.options.iterations)
             self.ratios = [s / t.clamp_min(1e-12) for s, t in zip(sigmas, targets.unbind(1), strict=True)]
             last = len(self.ratios)
             terms = [
                 self.options.beta ** (i - last) * (r - 1).square().mean() for i, r in enumerate(self.ratios, start=1)
             ]
             self.value = torch.stack(terms).sum()
-        self.features.kept, self.features.images = [], None
         return self.options.weight * self.value if optimized else None
 
     def _targets(self, images: Tensor) -> Tensor:
@@ -107,11 +100,7 @@ class Term:
     @torch.no_grad()
     def _ask(self, images: Tensor) -> Tensor:
         assert self.teacher is not None, "attached without a teacher"
-        assert self.guide is not None
-        self.guide.on = True
-        self.teacher(images)
-        (values,) = retained([self.guide.kept], self.options.iterations)
-        self.guide.kept, self.guide.images = [], None
+        (values,) = retained([features(self.teacher, stages(self.teacher), images)], self.options.iterations)
         return torch.stack(values, dim=1)
 
     def figures(self) -> dict[str, float]:
@@ -134,9 +123,3 @@ class Term:
         if tensors:
             keys = [bytes(row) for row in tensors["keys"].tolist()]
             self.known = dict(zip(keys, tensors["values"], strict=True))
-
-    def detach(self) -> None:
-        """Remove the hooks."""
-        self.features.detach()
-        if self.guide is not None:
-            self.guide.detach()

@@ -22,19 +22,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lcrbench.models import api
+from lcrbench.models.activations import named
 from lcrbench.models.packed import TrainingOnly
-from lcrbench.models.regularizers._stages import Features
+from lcrbench.models.regularizers._stages import features, stages
 from lcrbench.models.retention import retention_matrix
 
 
 @dataclass(frozen=True)
-class Regularizer:
+class Regularizer(api.Regularizer):
     """Options: `weight`, which the code calls alpha."""
 
     weight: float = 8.0
@@ -48,26 +50,24 @@ class Regularizer:
     def prepare(self, body: nn.Module) -> None:
         """Give the network its gammas, unless there is nothing to optimize."""
         if self.weight > 0:
-            features = Features(body)
-            features.detach()
-            body.lcr_gamma = TrainingOnly(torch.ones(len(features.stages)))
+            body.lcr_gamma = TrainingOnly(torch.ones(len(stages(body))))
 
     def attach(self, network: nn.Module, teacher: nn.Module | None = None) -> Term:
-        """Hook the stages of the network; raises `ValueError` if its backbone names none."""
+        """Find the stages of the network; raises `ValueError` if its backbone names none."""
         return Term(self, network, teacher)
 
 
-class Term:
+class Term(api.Term):
     """The regularizer at work on one network."""
 
     def __init__(self, options: Regularizer, network: nn.Module, teacher: nn.Module | None) -> None:
         self.options, self.network, self.teacher = options, network, teacher
-        self.features = Features(network)
-        self.guide = Features(teacher) if teacher is not None else None
+        self.stages = stages(network)
         if teacher is not None:
             teacher.train().requires_grad_(False)
-        gamma = getattr(getattr(network, "body", network), "lcr_gamma", None)
-        self.gamma: Any = None if gamma is None else gamma.values
+        self.gamma = torch.ones(len(self.stages))
+        if options.weight > 0:
+            self.gamma = network.get_parameter(f"{named(network, 'lcr_gamma')}.values")
         self.value: Tensor | None = None
 
     @property
@@ -75,32 +75,23 @@ class Term:
         """Return the second pass of the student and the teacher's pass."""
         return {"student": (1.0, 1.0, 1.0), "teacher": (1.0, 0.0, 1.0)} if self.options.weight > 0 else {}
 
-    def begin(self, measure: bool) -> None:
-        """Get ready for a forward pass; with weight 0 there is nothing to do, and nothing to measure without changing it."""
+    def loss(self, context: api.Context) -> Tensor | None:
+        """Return the weighted term after a second pass; with weight 0, None: to measure would change the network."""
         self.value = None
-        self.features.on = self.options.weight > 0
-
-    def loss(self) -> Tensor | None:
-        """Return the weighted term on the images of the pass since `begin`, after a second pass; None with weight 0."""
-        if self.options.weight == 0 or self.features.images is None:
+        if self.options.weight == 0:
             return None
         assert self.teacher is not None, "attached without a teacher"
-        assert self.guide is not None
-        images = self.features.images
-        self.features.on = self.guide.on = True
-        self.network(images)
+        images = context.images.detach()
+        kept = features(self.network, self.stages, images)
+        student = [g * F.hardtanh(a) for g, a in zip(self.gamma, kept, strict=True)]
         with torch.no_grad():
-            self.teacher(images)
-        student = [g * F.hardtanh(a) for g, a in zip(self.gamma, self.features.kept, strict=True)]
-        guide = [a.relu() for a in self.guide.kept]
+            guide = [a.relu() for a in features(self.teacher, stages(self.teacher), images)]
         n = len(student)
         terms = [
             2.0 ** (i - n) * F.mse_loss(estimate(*a), estimate(*b))
             for i, (a, b) in enumerate(zip(pairwise(student), pairwise(guide), strict=True), start=1)
         ]
         self.value = torch.stack(terms).sum()
-        for kept in (self.features, self.guide):
-            kept.kept, kept.images = [], None
         return self.options.weight * self.value / len(images) / 10_000
 
     def figures(self) -> dict[str, float]:
@@ -109,12 +100,6 @@ class Term:
             return {}
         found = {"weight": self.options.weight, "loss": float(self.value.detach())}
         return found | {f"gamma.{i}": float(g) for i, g in enumerate(self.gamma.detach(), start=1)}
-
-    def detach(self) -> None:
-        """Remove the hooks."""
-        self.features.detach()
-        if self.guide is not None:
-            self.guide.detach()
 
 
 def estimate(a_in: Tensor, a_out: Tensor) -> Tensor:

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lcrbench.models import api
 from lcrbench.models.regularizers.spectral_penalty import WeightTerm
 
 
 @dataclass(frozen=True)
-class Regularizer:
+class Regularizer(api.Regularizer):
     """Options: `weight`, `of` ("binary" or "latent")."""
 
     weight: float = 1e-3
@@ -33,7 +34,7 @@ class Regularizer:
         if self.of not in ("binary", "latent"):
             raise ValueError(f"of is 'binary' or 'latent', not '{self.of}'")
 
-    def attach(self, network: nn.Module) -> WeightTerm:
+    def attach(self, network: nn.Module, teacher: nn.Module | None = None) -> WeightTerm:
         """Return the term; raises `ValueError` if the network has no binary convolution."""
         of = "signs" if self.of == "binary" else self.of
         return WeightTerm(network, self.weight, of, penalty)

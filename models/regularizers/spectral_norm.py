@@ -15,17 +15,17 @@ paper divides the latent weights of real layers, by the first power of sigma.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
 
 
 @dataclass(frozen=True)
-class Regularizer:
+class Regularizer(api.Regularizer):
     """Options: `weight`, the exponent of sigma."""
 
     weight: float = 1.0
@@ -41,18 +41,17 @@ class Regularizer:
             raise ValueError("spectral_norm needs binary convolutions, and this method makes none")
         if self.weight > 0:
             for layer in layers:
-                wrap = Divided if not hasattr(layer.binarizer, "offset") else DividedOffset
-                layer.binarizer = wrap(layer.binarizer, layer.out_channels, self.weight)
+                layer.binarizer = Divided(layer.binarizer, layer.out_channels, self.weight)
 
-    def attach(self, network: nn.Module) -> Term:
+    def attach(self, network: nn.Module, teacher: nn.Module | None = None) -> Term:
         """Watch the network's divisions."""
         return Term(self, network)
 
 
-class Divided(nn.Module):
-    """A binarizer whose scale is divided by the spectral norm of what it makes."""
+class Divided(api.Binarizer):
+    """A binarizer whose scale and offset are divided by the spectral norm of what it makes."""
 
-    def __init__(self, inner: Any, channels: int, power: float) -> None:
+    def __init__(self, inner: api.Binarizer, channels: int, power: float) -> None:
         super().__init__()
         self.inner, self.power = inner, power
         self.u: Tensor
@@ -60,8 +59,7 @@ class Divided(nn.Module):
 
     def start(self, weight: Tensor) -> None:
         """Start the inner binarizer, and the iteration at the signs' own first singular vector."""
-        if hasattr(self.inner, "start"):
-            self.inner.start(weight)
+        self.inner.start(weight)
         with torch.no_grad():
             matrix = self._matrix(weight)
             for _ in range(200):
@@ -77,6 +75,11 @@ class Divided(nn.Module):
                 self._turn(matrix)
         return bits, scale / self.sigma(matrix) ** self.power
 
+    def offset(self, weight: Tensor) -> Tensor | None:
+        """Return beta over sigma^power, or None."""
+        beta = self.inner.offset(weight)
+        return None if beta is None else beta / self.sigma(self._matrix(weight)) ** self.power
+
     def sigma(self, matrix: Tensor) -> Tensor:
         """Return u^T W v for the kept u and the v that belongs to it."""
         with torch.no_grad():
@@ -87,7 +90,8 @@ class Divided(nn.Module):
         bits, scale = self.inner(weight)
         matrix: Tensor = bits.reshape(len(weight), -1)
         matrix = matrix if scale is None else matrix * scale.unsqueeze(1)
-        return matrix + self.inner.offset(weight).unsqueeze(1) if hasattr(self.inner, "offset") else matrix
+        beta = self.inner.offset(weight)
+        return matrix if beta is None else matrix + beta.unsqueeze(1)
 
     def _turn(self, matrix: Tensor) -> None:
         # A new tensor: the old one belongs to the graph of the step before.
@@ -95,16 +99,7 @@ class Divided(nn.Module):
         self.u = F.normalize(matrix @ v, dim=0, eps=1e-30)
 
 
-class DividedOffset(Divided):
-    """The same for a binarizer with an offset."""
-
-    def offset(self, weight: Tensor) -> Tensor:
-        """Return beta over sigma^power."""
-        beta: Tensor = self.inner.offset(weight)
-        return beta / self.sigma(self._matrix(weight)) ** self.power
-
-
-class Term:
+class Term(api.Term):
     """Nothing to add to the loss: the network itself is changed."""
 
     def __init__(self, options: Regularizer, network: nn.Module) -> None:
@@ -112,12 +107,9 @@ class Term:
         self.layers: list[BinaryConv2d] = list(binary_layers(network).values())
         self.measure = False
 
-    def begin(self, measure: bool) -> None:
-        """Remember whether figures are asked for."""
-        self.measure = measure
-
-    def loss(self) -> None:
-        """Return None."""
+    def loss(self, context: api.Context) -> None:
+        """Return None, after noting whether figures are asked for."""
+        self.measure = context.measure
 
     def figures(self) -> dict[str, float]:
         """Return the weight, and the spectral norm of each layer's deployed weights before the division."""
@@ -125,9 +117,6 @@ class Term:
         if self.measure and self.options.weight > 0:
             with torch.no_grad():
                 for k, layer in enumerate(self.layers, start=1):
-                    matrix = layer.binarizer._matrix(layer.weight)
-                    found[f"sigma.{k}"] = float(layer.binarizer.sigma(matrix))
+                    assert isinstance(layer.binarizer, Divided)
+                    found[f"sigma.{k}"] = float(layer.binarizer.sigma(layer.binarizer._matrix(layer.weight)))
         return found
-
-    def detach(self) -> None:
-        """Do nothing: there is no hook."""

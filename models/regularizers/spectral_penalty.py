@@ -19,12 +19,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers, deployed_weight
 from lcrbench.models.retention import top_singular_value
 
 
 @dataclass(frozen=True)
-class Regularizer:
+class Regularizer(api.Regularizer):
     """Options: `weight`, `of` ("binary" or "latent"), `iterations` of the power method."""
 
     weight: float = 1e-3
@@ -37,7 +38,7 @@ class Regularizer:
         if self.of not in ("binary", "latent"):
             raise ValueError(f"of is 'binary' or 'latent', not '{self.of}'")
 
-    def attach(self, network: nn.Module) -> WeightTerm:
+    def attach(self, network: nn.Module, teacher: nn.Module | None = None) -> WeightTerm:
         """Return the term; raises `ValueError` if the network has no binary convolution."""
 
         def penalty(w: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ class Regularizer:
         return WeightTerm(network, self.weight, self.of, penalty)
 
 
-class WeightTerm:
+class WeightTerm(api.Term):
     """A penalty on the weights of the binary layers, each as a matrix (C_out, C_in k k)."""
 
     def __init__(self, network: nn.Module, weight: float, of: str, penalty: Callable[[Tensor], Tensor]) -> None:
@@ -54,16 +55,12 @@ class WeightTerm:
         if not self.layers:
             raise ValueError("a penalty on binary weights needs binary convolutions, and this method makes none")
         self.weight, self.of, self.penalty = weight, of, penalty
-        self.on = False
         self.value: Tensor | None = None
 
-    def begin(self, measure: bool) -> None:
-        """Get ready; with weight 0 nothing is computed unless `measure`."""
-        self.value, self.on = None, self.weight > 0 or measure
-
-    def loss(self) -> Tensor | None:
+    def loss(self, context: api.Context) -> Tensor | None:
         """Return the weighted penalty; None with weight 0, after measuring if asked to."""
-        if not self.on:
+        self.value = None
+        if not (self.weight > 0 or context.measure):
             return None
         with torch.set_grad_enabled(self.weight > 0):
             self.value = torch.stack([self.penalty(_matrix(layer, self.of)) for layer in self.layers]).sum()
@@ -72,9 +69,6 @@ class WeightTerm:
     def figures(self) -> dict[str, float]:
         """Return the weight and the unweighted penalty."""
         return {} if self.value is None else {"weight": self.weight, "loss": float(self.value.detach())}
-
-    def detach(self) -> None:
-        """Do nothing: there is no hook."""
 
 
 def _matrix(layer: BinaryConv2d, of: str) -> Tensor:

@@ -48,7 +48,7 @@ def run(
         budget,
         recipe,
         seed,
-        on_progress=getattr(choice.method, "on_progress", lambda network, t: None),
+        on_progress=choice.method.on_progress,
         regularizers=choice.regularizers,
     )
     return net, spent

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lcrbench.bench.evaluation.inference import Subject
 from lcrbench.models import network as networks
-from lcrbench.models.estimators import SignClip, SignIdentity
+from lcrbench.models.estimators import clip as clipped
+from lcrbench.models.estimators import identity
 
 
 class Spec:
@@ -72,7 +73,7 @@ class Signs(nn.Module):
         self.weight = nn.Parameter(torch.from_numpy(np.asarray(weight, dtype=np.float64)))
         self.bias = nn.Parameter(torch.from_numpy(np.asarray(bias, dtype=np.float64)))
         self.out = nn.Parameter(torch.from_numpy(np.asarray(out, dtype=np.float64)))
-        self.sign = SignClip() if clip else SignIdentity()
+        self.sign = clipped.Estimator() if clip else identity.Estimator()
 
     def forward(self, x: Tensor) -> Tensor:
         z = x.permute(0, 2, 3, 1).flatten(1).double() @ self.weight.T + self.bias

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from lcrbench.bench.lipschitz import search
 from lcrbench.errors import UserError
-from lcrbench.models import estimators, spectral
+from lcrbench.models import api, spectral
 from lcrbench.models.binary import BinaryConv2d, binary_layers, deployed_weight
+from lcrbench.models.estimators import clip
 
 from .nets import Function, built, grey, subject
 
@@ -194,7 +195,7 @@ class TestRange:
 
     def test_signs_that_can_all_turn_reach_it(self) -> None:
         """A black and a white image turn every sign of an identity, so the bound is exact."""
-        layer = BinaryConv2d(3, 3, 1, 1, 0, sign=estimators.SignClip(), binarizer=Scaled(0.5, torch.eye(3)))
+        layer = BinaryConv2d(3, 3, 1, 1, 0, sign=clip.Estimator(), binarizer=Scaled(0.5, torch.eye(3)))
         net = nn.Sequential(Shifted(-0.5), layer, nn.Flatten()).eval()
         black, white = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
         reached = float((net(white) - net(black)).double().norm())
@@ -203,10 +204,10 @@ class TestRange:
 
     def test_signs_alone_and_their_levels(self) -> None:
         """n signs are 2 sqrt(n) apart, and those that stand for a s + c are 2 a sqrt(n)."""
-        alone = nn.Sequential(Shifted(-0.5), estimators.SignClip())
+        alone = nn.Sequential(Shifted(-0.5), clip.Estimator())
         assert spectral.range_bound(alone, (3, 4, 4)).bound == pytest.approx(2 * math.sqrt(48))
 
-        class Levels(estimators.SignClip):
+        class Levels(clip.Estimator):
             def levels(self) -> tuple[float, float]:
                 return -0.25, 3.0
 
@@ -221,8 +222,8 @@ class TestRange:
         """A black image leaves nothing of x[x > 1/2]: its shape bounds nothing."""
         ends: dict[str, nn.Module] = {
             "hardtanh": nn.Hardtanh(),
-            "sign": estimators.SignClip(),
-            "binary": BinaryConv2d(1, 1, 1, 1, 0, sign=estimators.SignClip(), binarizer=Scaled(1, torch.eye(1))),
+            "sign": clip.Estimator(),
+            "binary": BinaryConv2d(1, 1, 1, 1, 0, sign=clip.Estimator(), binarizer=Scaled(1, torch.eye(1))),
         }
         bright = Function(lambda x: x[x > 0.5].view(-1, 1, 1, 1))
         assert math.isinf(spectral.range_bound(nn.Sequential(bright, ends[end]).eval(), (3, 4, 4)).bound)
@@ -264,7 +265,7 @@ class Shifted(nn.Module):
         return x + self.by
 
 
-class Scaled(nn.Module):
+class Scaled(api.Binarizer):
     """A binarizer with bits that are given, one scale for all."""
 
     def __init__(self, scale: float, bits: Tensor) -> None:

@@ -17,8 +17,8 @@ from lcrbench.bench import data
 from lcrbench.bench.evaluation.describe import describe
 from lcrbench.bench.records import spec
 from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.models import api, packed
 from lcrbench.models import network as networks
-from lcrbench.models import packed
 from lcrbench.models.audit import audit, freeze
 from lcrbench.models.binary import BinaryConv2d, binary_layers
 
@@ -103,9 +103,14 @@ def test_one_filter_by_hand() -> None:
     assert packed.count(s, bits, 2, 1, 0).tolist() == [[[[2]]]]
 
 
-class Ternary(nn.Module):
+class Ternary(api.Sign):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.sign(torch.where(x.abs() < 0.1, 0.0, x))
+
+
+class Same(api.Sign):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
 
 
 class Leak(BinaryConv2d):
@@ -120,7 +125,7 @@ class Product(BinaryConv2d):
         return super().forward(x) + x.mean((2, 3)).matmul(self.weight.mean((2, 3)).T)[:, :, None, None]
 
 
-class Varying(nn.Module):
+class Varying(api.Binarizer):
     """Weights that are not the same twice."""
 
     def __init__(self) -> None:
@@ -132,7 +137,7 @@ class Varying(nn.Module):
         return torch.where(weight + 0.01 * self.calls >= 0, 1.0, -1.0), None
 
 
-class Scaled(nn.Module):
+class Scaled(api.Binarizer):
     """Real weights passed off as signs."""
 
     def forward(self, weight: torch.Tensor) -> tuple[torch.Tensor, None]:
@@ -147,7 +152,7 @@ def _turn(layer: Any, cls: type) -> None:
     ("change", "says"),
     [
         (lambda layer: setattr(layer, "sign", Ternary()), "inputs of 3 values"),
-        (lambda layer: setattr(layer, "sign", nn.Identity()), "convolves inputs"),
+        (lambda layer: setattr(layer, "sign", Same()), "convolves inputs"),
         (lambda layer: setattr(layer, "binarizer", Scaled()), "convolves weights"),
         (lambda layer: setattr(layer, "binarizer", Varying()), "other"),
         (lambda layer: setattr(layer, "real_weights", True), "convolves weights"),

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from lcrbench import registry
+from lcrbench.models import api, spectral
 from lcrbench.models import network as networks
-from lcrbench.models import spectral
 from lcrbench.models.audit import audit
 from lcrbench.models.binary import BinaryConv2d, binary_layers, input_levels
 
@@ -45,13 +45,15 @@ def test_a_regularizers_words_hold_what_it_needs(name: str) -> None:
 # --- layers ----------------------------------------------------------------------------------------------------------
 
 
-class Given(nn.Module):
+class Given(api.Sign):
     """In the place of a sign: passes on what it is given, and keeps the levels that signs stand for."""
 
-    def __init__(self, sign: nn.Module) -> None:
+    def __init__(self, sign: api.Sign) -> None:
         super().__init__()
-        if hasattr(sign, "levels"):
-            self.levels = sign.levels
+        self.given = sign
+
+    def levels(self) -> tuple[torch.Tensor | float, torch.Tensor | float] | None:
+        return self.given.levels()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
@@ -65,8 +67,7 @@ def test_the_norm_of_a_deployed_layer_against_a_dense_matrix(name: str, stride: 
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         layer.weight.normal_(generator=generator)
-        if hasattr(layer.binarizer, "start"):
-            layer.binarizer.start(layer.weight)
+        layer.binarizer.start(layer.weight)
         for key, p in layer.named_parameters():
             if key != "weight":
                 p.add_(0.3 * torch.rand(p.shape, generator=generator))

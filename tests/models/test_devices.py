@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcrbench import registry
-from lcrbench.models import estimators, packed
+from lcrbench.models import api, estimators, packed
 from lcrbench.models import network as networks
 from lcrbench.models.audit import audit
 from lcrbench.models.binary import binary_layers
@@ -43,9 +43,7 @@ def images(n: int = 8, seed: int = 1) -> Tensor:
 
 
 def set_progress(text: str, net: nn.Module, t: float) -> None:
-    method = networks.choose(text).method
-    if hasattr(method, "on_progress"):
-        method.on_progress(net, t)
+    networks.choose(text).method.on_progress(net, t)
 
 
 def gradients(text: str, device: str, seed: int = 0) -> tuple[networks.Network, dict[str, Tensor], float]:
@@ -56,16 +54,16 @@ def gradients(text: str, device: str, seed: int = 0) -> tuple[networks.Network, 
     net = make(text, "resnet20", seed).double()
     choice = networks.choose(text)
     terms = [
-        r.attach(net, make(r.teacher, "resnet20", 3).double().to(device)) if hasattr(r, "teacher") else r.attach(net)
+        r.attach(net, make(r.teacher, "resnet20", 3).double().to(device)) if r.teacher else r.attach(net)
         for r in choice.regularizers.values()
     ]
     net.train().to(device)
     set_progress(text, net, 0.3)
+    labels = torch.arange(8, device=device)
+    context = api.observe(net, terms, images().double().to(device), labels, True)
+    loss = F.cross_entropy(context.logits, labels)
     for term in terms:
-        term.begin(True)
-    loss = F.cross_entropy(net(images().double().to(device)), torch.arange(8, device=device))
-    for term in terms:
-        if (extra := term.loss()) is not None:
+        if (extra := term.loss(context)) is not None:
             loss = loss + extra
     loss.backward()
     for term in terms:
@@ -86,7 +84,8 @@ def hangs_on_rounding(text: str, seed: int) -> bool:
 
     plain = estimators.sign
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimators, "sign", watched)
+        for name in registry.files("estimator"):
+            patch.setattr(registry.load("estimator", name), "sign", watched)
         gradients(text, "cpu", seed)
     return min(nearest) < 1e-9
 
@@ -180,9 +179,8 @@ def test_a_cache_saved_on_the_cpu_serves_the_device() -> None:
     x = images().to(DEVICE)
 
     def value(term) -> float:
-        term.begin(False)
-        net.train()(x)
-        return float(term.loss().detach())
+        context = api.observe(net.train(), [term], x, torch.arange(len(x), device=DEVICE))
+        return float(term.loss(context).detach())
 
     first = regularizer.attach(net, copy.deepcopy(teacher))
     expected = value(first)

@@ -11,34 +11,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lcrbench.models import estimators, spectral
-from lcrbench.models.estimators import (
-    SignClip,
-    SignEde,
-    SignIdentity,
-    SignPolynomial,
-    SignPower,
-    SignTent,
-    set_progress,
-    sign,
-    without_scale,
-)
+from lcrbench import registry
+from lcrbench.models.estimators import clip, ede, identity, polynomial, power, set_progress, sign, tent, without_scale
 
 # How each is made, and its slope where that follows no schedule (the others' slopes: below and in test_formulas.py).
 ESTIMATORS = {
-    "identity": (SignIdentity, lambda x: torch.ones_like(x)),
-    "clip": (SignClip, lambda x: (x.abs() <= 1).to(x.dtype)),
-    "polynomial": (SignPolynomial, lambda x: (2 - 2 * x.abs()).clamp_min(0)),
-    "ede": (lambda: SignEde(1e-3, 10.0), None),
-    "tent": (lambda: SignTent(1e-2, 10.0), None),
-    "power": (lambda: SignPower(3.0), None),
+    "identity": (identity.Estimator, lambda x: torch.ones_like(x)),
+    "clip": (clip.Estimator, lambda x: (x.abs() <= 1).to(x.dtype)),
+    "polynomial": (polynomial.Estimator, lambda x: (2 - 2 * x.abs()).clamp_min(0)),
+    "ede": (ede.Estimator, None),
+    "tent": (tent.Estimator, None),
+    "power": (power.Estimator, None),
 }
 
 
 def test_every_estimator_is_here() -> None:
-    made = {type(make()) for make, _ in ESTIMATORS.values()}
-    classes = {c for n, c in vars(estimators).items() if n.startswith("Sign") and isinstance(c, type)}
-    assert made == classes == set(spectral.SIGNS)
+    assert set(ESTIMATORS) == set(registry.files("estimator"))
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -81,7 +69,7 @@ def test_idempotent_and_symmetric(name: str, progress: float) -> None:
 def test_without_scale() -> None:
     """The value is the signs to the bit; times the scale, the gradient is the estimator's."""
     x, scale = torch.tensor([0.3, -2.0, 0.0], requires_grad=True), torch.tensor([0.1, 0.7, 3.0])
-    bits = without_scale(SignClip()(x), scale)
+    bits = without_scale(clip.Estimator()(x), scale)
     assert bits.tolist() == [1, -1, 1]
     (bits * scale).backward(torch.tensor([1.0, 2.0, 3.0]))
     assert x.grad.tolist() == pytest.approx([1, 0, 3])
@@ -96,7 +84,7 @@ def test_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("progress", [0.0, 0.3, 0.75, 1.0])
 def test_gradient_of_ede(progress: float) -> None:
-    estimator = SignEde(1e-3, 10.0)
+    estimator = ede.Estimator(1e-3, 10.0)
     estimator.set_progress(progress)
     t = 10 ** (-3 + 4 * progress)
     k = max(1 / t, 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lcrbench import registry
 from lcrbench.models.binary import deployed_weight
-from lcrbench.models.estimators import SignPolynomial, SignPower, SignTent, sign
+from lcrbench.models.estimators import polynomial, power, sign, tent
 
 
 def layer(method: str, in_channels: int = 1, out_channels: int = 1, kernel: int = 2, **options: Any) -> Any:
@@ -50,13 +50,13 @@ def weight_gradient(made: Any, upstream: list[float]) -> list[float]:
 
 def test_polynomial() -> None:
     x = grid()
-    assert torch.allclose(slope(SignPolynomial(), x), (2 - 2 * x.abs()).clamp_min(0))
+    assert torch.allclose(slope(polynomial.Estimator(), x), (2 - 2 * x.abs()).clamp_min(0))
 
 
 @pytest.mark.parametrize("floor", [False, True])
 @pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
 def test_tent(progress: float, floor: bool) -> None:
-    estimator = SignTent(1e-2, 10.0, floor=floor)
+    estimator = tent.Estimator(1e-2, 10.0, floor=floor)
     estimator.set_progress(progress)
     t = 10 ** (-2 + 3 * progress)
     k = max(1 / t, 1)
@@ -69,7 +69,7 @@ def test_tent(progress: float, floor: bool) -> None:
 
 @pytest.mark.parametrize("progress", [0.0, 0.4, 1.0])
 def test_power(progress: float) -> None:
-    estimator = SignPower(3.0)
+    estimator = power.Estimator(3.0)
     estimator.set_progress(progress)
     o = 1 + (1 - math.cos(math.pi * progress / 2)) * 2
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcrbench.errors import UserError
+from lcrbench.models import api
 from lcrbench.models import network as networks
 from lcrbench.models.binary import binary_layers
 from lcrbench.models.regularizers.lcr import Regularizer
@@ -25,6 +26,11 @@ def images(n: int = 6) -> torch.Tensor:
     return torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
+def seen(net: nn.Module, term: api.Term, x: Tensor | None = None, measure: bool = False) -> api.Context:
+    x = images() if x is None else x
+    return api.observe(net, [term], x, torch.arange(len(x)), measure)
+
+
 @pytest.mark.parametrize("backbone", ["vgg_tiny", "resnet20"])
 def test_value_against_the_formula(backbone: str) -> None:
     net = make(backbone=backbone)
@@ -34,9 +40,7 @@ def test_value_against_the_formula(backbone: str) -> None:
     net.body.head.register_forward_pre_hook(lambda m, i: entering.append(i[0].detach().double()))
     options = Regularizer(weight=0.5, beta=3.0, iterations=200)
     term = options.attach(net)
-    term.begin(False)
-    net(images())
-    loss = term.loss()
+    loss = term.loss(seen(net, term))
     term.detach()
 
     layers = len(entering) - 1
@@ -92,9 +96,8 @@ def test_options_against_a_differentiated_svd(gradient: str, normalize: str) -> 
             layer.sign.register_forward_hook(lambda m, i, o, to=entering: to.append(i[0]))
         net.body.head.register_forward_pre_hook(lambda m, i, to=entering: to.append(i[0]))
         term = Regularizer(1.0, 3.0, 1000, gradient, normalize).attach(net)
-        term.begin(False)
-        net(images(3).double())
-        loss = term.loss() if which == "term" else reference(entering, gradient, normalize, 3.0)
+        context = seen(net, term, images(3).double())
+        loss = term.loss(context) if which == "term" else reference(entering, gradient, normalize, 3.0)
         loss.backward()
         grads = {k: p.grad for k, p in net.named_parameters() if p.grad is not None}
         found[which] = float(loss.detach()), grads
@@ -134,9 +137,7 @@ class Tiny(nn.Module):
 def test_options_by_hand(gradient: str, normalize: str, loss: float, slope: float) -> None:
     net = Tiny()
     term = Regularizer(0.5, 2.0, 1, gradient, normalize).attach(net)
-    term.begin(False)
-    net(torch.tensor([2.0, -1.0]).view(1, 1, 1, 2))
-    found = term.loss()
+    found = term.loss(seen(net, term, torch.tensor([2.0, -1.0]).view(1, 1, 1, 2)))
     assert float(found.detach()) == pytest.approx(0.5 * loss, rel=1e-5)
     found.backward()
     assert float(net.factor.grad) == pytest.approx(0.5 * slope, rel=1e-4, abs=1e-8)
@@ -149,11 +150,11 @@ def test_autocast_computes_the_loss_in_float32(method: str) -> None:
     term = Regularizer(weight=1.0).attach(net)
     kept: list[tuple[Tensor, ...]] = []
     with torch.autocast("cpu", torch.bfloat16):
-        term.begin(False)
-        net(images())
-        assert any(a.dtype == torch.bfloat16 for a in term.full)
-        kept = [tuple(a.detach().double() for a in chain) for chain in (term.full, term.signs)]
-        loss = term.loss()
+        context = seen(net, term)
+        full, signs = [context.inputs[n] for n in term.watch], [*(context.outputs[n] for n in term.signs), term.last]
+        assert any(a.dtype == torch.bfloat16 for a in full)
+        kept = [tuple(a.detach().double() for a in chain) for chain in (full, signs)]
+        loss = term.loss(context)
     loss.backward()
     full, sign = retained(kept, 5)
     last = len(full)
@@ -168,9 +169,7 @@ def test_autocast_computes_the_loss_in_float32(method: str) -> None:
 def test_gradient_reaches_every_latent_weight_through_both_sides() -> None:
     net = make()
     term = Regularizer(weight=1.0).attach(net)
-    term.begin(False)
-    net(images())
-    term.loss().backward()
+    term.loss(seen(net, term)).backward()
     for layer in binary_layers(net).values():
         assert float(layer.weight.grad.abs().sum()) > 0
 
@@ -178,13 +177,9 @@ def test_gradient_reaches_every_latent_weight_through_both_sides() -> None:
 def test_weight_zero_adds_nothing_and_measures_when_asked() -> None:
     net = make()
     term = Regularizer(weight=0.0).attach(net)
-    term.begin(False)
-    net(images())
-    assert term.loss() is None
+    assert term.loss(seen(net, term)) is None
     assert term.figures() == {}
-    term.begin(True)
-    net(images())
-    assert term.loss() is None
+    assert term.loss(seen(net, term, measure=True)) is None
     figures = term.figures()
     assert figures["loss"] > 0
     assert {f"ratio.{k}" for k in range(1, 5)} <= set(figures)
@@ -197,12 +192,11 @@ def test_measuring_changes_no_gradient() -> None:
     for measure in (False, True):
         net = make()
         term = Regularizer(weight=0.0).attach(net)
-        term.begin(measure)
-        F.cross_entropy(net(images()), torch.arange(6)).backward() if not measure else None
-        if measure:
-            loss = F.cross_entropy(net(images()), torch.arange(6))
-            assert term.loss() is None
-            loss.backward()
+        context = seen(net, term, measure=measure)
+        loss = F.cross_entropy(context.logits, torch.arange(6))
+        assert term.loss(context) is None
+        assert bool(term.figures()) == measure
+        loss.backward()
         grads.append({k: p.grad.clone() for k, p in net.named_parameters()})
     assert all(torch.equal(grads[0][k], grads[1][k]) for k in grads[0])
 
@@ -231,9 +225,7 @@ def test_dead_activations_give_a_finite_loss() -> None:
             if isinstance(m, nn.BatchNorm2d):
                 m.weight.zero_()
     term = Regularizer(weight=1.0).attach(net)
-    term.begin(True)
-    net(images())
-    loss = term.loss()
+    loss = term.loss(seen(net, term, measure=True))
     assert torch.isfinite(loss)
     loss.backward()
     gradients = [p.grad for p in net.parameters() if p.grad is not None]

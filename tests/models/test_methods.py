@@ -16,6 +16,7 @@ from lcrbench.bench.records import spec
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 from lcrbench.models.binary import BinaryConv2d, binary_layers, deployed_weight, input_levels
+from lcrbench.models.estimators import identity
 
 METHODS, BACKBONES = registry.names("method"), registry.names("backbone")
 BINARY = [m for m in METHODS if registry.load("method", m).Method.weight_bits == 1]
@@ -35,7 +36,7 @@ def images(n: int = 4, size: int = 32) -> torch.Tensor:
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("kind", ["method", "regularizer", "backbone", "metric"])
+@pytest.mark.parametrize("kind", [*registry.PACKAGES])
 def test_entries_are_documented(kind: str) -> None:
     for name in registry.names(kind):
         text = registry.docstring(kind, name)
@@ -64,8 +65,7 @@ PAIRS = [
 def test_network(name: str, backbone: str) -> None:
     size = 32 if backbone == "vgg_tiny" else 8
     net = make(name, backbone, size=size)
-    if hasattr(networks.choose(name).method, "on_progress"):
-        networks.choose(name).method.on_progress(net, 0.5)
+    networks.choose(name).method.on_progress(net, 0.5)
     loss = F.cross_entropy(net(images(4, size)), torch.tensor([0, 1, 2, 3]))
     loss.backward()
     for key, p in net.named_parameters():
@@ -181,8 +181,6 @@ def test_compiled(name: str) -> None:
 def test_schedules_follow_from_progress_alone(name: str) -> None:
     """Two networks that came to the same progress and state by different ways give the same gradients."""
     method = networks.choose(name).method
-    if not hasattr(method, "on_progress"):
-        return
     there, resumed = make(name), make(name)
     for t in (0.0, 0.31, 0.62):
         method.on_progress(there, t)
@@ -203,7 +201,7 @@ def test_methods_start_from_the_same_latent_weights() -> None:
 
 def test_irnet_weights_by_hand() -> None:
     layer = BinaryConv2d(
-        1, 2, 2, 1, 0, sign=torch.nn.Identity(), binarizer=registry.load("method", "irnet").Binarizer(1e-3, 10)
+        1, 2, 2, 1, 0, sign=identity.Estimator(), binarizer=registry.load("method", "irnet").Binarizer(1e-3, 10)
     )
     with torch.no_grad():
         layer.weight[0] = torch.tensor([[[1.0, 2.0], [3.0, 6.0]]])

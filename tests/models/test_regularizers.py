@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from lcrbench import registry
 from lcrbench.errors import UserError
+from lcrbench.models import api
 from lcrbench.models import network as networks
 from lcrbench.models.audit import audit
 from lcrbench.models.binary import binary_layers, deployed_weight
@@ -33,18 +34,21 @@ def images(n: int = 6, size: int = 16) -> torch.Tensor:
 
 def attach(name: str, net: nn.Module, **options: object):
     regularizer = registry.load("regularizer", name).Regularizer(**options)
-    if hasattr(regularizer, "teacher"):
+    if regularizer.teacher:
         return regularizer.attach(net, make(regularizer.teacher, seed=3))
     return regularizer.attach(net)
 
 
+def seen(net: nn.Module, *terms: api.Term, measure: bool = False) -> api.Context:
+    return api.observe(net, terms, images(), torch.arange(6), measure)
+
+
 def step(net: nn.Module, terms: list, measure: bool = False) -> dict[str, torch.Tensor]:
     """Take one forward and backward pass; return the gradients."""
+    context = seen(net, *terms, measure=measure)
+    loss = F.cross_entropy(context.logits, context.labels)
     for term in terms:
-        term.begin(measure)
-    loss = F.cross_entropy(net(images()), torch.arange(6))
-    for term in terms:
-        if (extra := term.loss()) is not None:
+        if (extra := term.loss(context)) is not None:
             loss = loss + extra
     loss.backward()
     return {k: p.grad.clone() for k, p in net.named_parameters() if p.grad is not None}
@@ -59,7 +63,7 @@ def test_weight_zero_changes_no_bit(name: str, measure: bool) -> None:
     a, b = step(plain, []), step(zero, [term], measure)
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert all(torch.equal(x, zero.state_dict()[k]) for k, x in plain.state_dict().items())
-    assert term.loss() is None
+    assert term.loss(seen(zero, term)) is None
     term.detach()
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in zero.modules())
 
@@ -106,9 +110,7 @@ def test_what_needs_signs_refuses_a_network_without(name: str) -> None:
 
 
 def value(term, net: nn.Module) -> float:
-    term.begin(True)
-    net(images())
-    term.loss()
+    term.loss(seen(net, term, measure=True))
     return term.figures()["loss"]
 
 
@@ -139,9 +141,8 @@ def test_jacobian_penalty_estimates_the_frobenius_norm() -> None:
     term = jacobian_penalty.Regularizer().attach(net)
     values = []
     for _ in range(400):
-        term.begin(True)
-        net(x)
-        values.append(float(term.loss().detach()) / 1e-3)
+        context = api.observe(net, [term], x, torch.arange(2), True)
+        values.append(float(term.loss(context).detach()) / 1e-3)
     found = torch.tensor(values)
     assert abs(float(found.mean()) - expected) < 4 * float(found.std()) / 20
 
@@ -184,9 +185,7 @@ def test_released_value_by_the_formula() -> None:
             e.append(k.sum(2).norm(dim=1).sqrt())
         expected += 2.0 ** (i + 1 - 3) * float((e[0] - e[1]).square().mean())
     term = lcr_released.Regularizer().attach(net, teacher)
-    term.begin(False)
-    net(images())
-    loss = term.loss()
+    loss = term.loss(seen(net, term))
     assert float(loss.detach()) == pytest.approx(8 * expected / 6 / 10_000, rel=1e-4)
     loss.backward()
     assert net.body.lcr_gamma.values.grad.abs().min() > 0
@@ -203,9 +202,7 @@ def test_fixed_value_by_the_formula() -> None:
         s, t = (torch.linalg.matrix_norm(dense(f[i], f[i + 1]), ord=2) for f in (student, guide))
         expected += 3.0 ** (i - 1) * float((s / t - 1).square().mean())
     term = lcr_fixed.Regularizer(weight=0.5, beta=3.0, iterations=200).attach(net, teacher)
-    term.begin(False)
-    net(images())
-    assert float(term.loss().detach()) == pytest.approx(0.5 * expected, rel=1e-3)
+    assert float(term.loss(seen(net, term)).detach()) == pytest.approx(0.5 * expected, rel=1e-3)
     assert int(net.body.stem[1].num_batches_tracked) == 1
     assert term.passes == {"teacher": (1.0, 0.0, 1.0)}
 
@@ -215,18 +212,14 @@ def test_the_cache_asks_once_and_survives_a_resume() -> None:
     terms = [lcr_fixed.Regularizer(cache=c).attach(net, copy.deepcopy(teacher)) for c in (False, True)]
     found = []
     for _ in range(2):
-        for term in terms:
-            term.begin(False)
-        net(images())
-        found.append([float(t.loss().detach()) for t in terms])
+        context = seen(net, *terms)
+        found.append([float(t.loss(context).detach()) for t in terms])
     assert found[0][0] == found[0][1]
     assert terms[1].passes["teacher"][0] == 0
     assert terms[0].passes["teacher"][0] == 1
     resumed = lcr_fixed.Regularizer(cache=True).attach(net, copy.deepcopy(teacher))
     resumed.restore(terms[1].state())
-    resumed.begin(False)
-    net(images())
-    resumed.loss()
+    resumed.loss(seen(net, resumed))
     assert resumed.passes["teacher"][0] == 0
 
 

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from lcrbench import registry
 from lcrbench.models import network as networks
+from lcrbench.models.api import observe
 
 ROUNDS = 9
 EPOCHS = 6  # of the quick preset
@@ -55,10 +56,7 @@ def stepper(method: str, backbone: str = "resnet20", batch: int = 128, epochs: i
         return made.to(memory_format=torch.channels_last)
 
     choice, net = networks.choose(method), build(method).train()
-    terms = [
-        r.attach(net, build(r.teacher)) if hasattr(r, "teacher") else r.attach(net)
-        for r in choice.regularizers.values()
-    ]
+    terms = [r.attach(net, build(r.teacher)) if r.teacher else r.attach(net) for r in choice.regularizers.values()]
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
     images = torch.rand(batch, 3, 32, 32, generator=generator("images")).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch) % 10
@@ -70,11 +68,10 @@ def stepper(method: str, backbone: str = "resnet20", batch: int = 128, epochs: i
             step()
 
     def step() -> None:
+        context = observe(net, terms, images, labels)
+        loss = F.cross_entropy(context.logits, labels)
         for term in terms:
-            term.begin(False)
-        loss = F.cross_entropy(net(images), labels)
-        for term in terms:
-            if (extra := term.loss()) is not None:
+            if (extra := term.loss(context)) is not None:
                 loss = loss + extra
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

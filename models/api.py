@@ -1,0 +1,213 @@
+"""What a method, a regularizer, a backbone and an estimator are: the classes that each of them inherits from.
+
+Whatever has a default here may be left out. A public attribute that is none of these, and no option, is refused when the
+entry is loaded, so that a misspelt `on_progres` is an error; helpers of an entry's own begin with an underscore.
+
+A training step with regularizers is
+
+    context = observe(network, terms, images, labels, measure)        the forward pass
+    loss    = (1 - sum replaces) cross-entropy + sum term.loss(context)
+    figures = term.figures()                                          where the log shows this step
+
+and each term is made by `Regularizer.attach` before the first step, and detached after the last one.
+"""
+
+# Working defaults are what these classes are for.
+# ruff: noqa: B027
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from lcrbench.models.activations import Activations, recorded
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A training method: a frozen dataclass called `Method` in `methods/NAME.py`, whose fields are its options.
+
+    Every option has a default, and the harness records all of them. `weight_bits` and `activation_bits` are the precision
+    of the layers that `conv` makes; `stages` are the names of the stages of a training in several. Each stage has an equal
+    part of the budget and a whole schedule.
+    """
+
+    weight_bits: ClassVar[int]
+    activation_bits: ClassVar[int]
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Return the names of the training's stages; none for a training in one."""
+        return ()
+
+    @abstractmethod
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
+        """Return the convolution inside the blocks, (N, C_in, H, W) to (N, C_out, H', W'); a binary one is `BinaryConv2d`.
+
+        The first convolution and the last linear layer stay in full precision in every backbone.
+        """
+
+    @abstractmethod
+    def activation(self, channels: int) -> nn.Module:
+        """Return the nonlinearity at the end of each block, (N, C, H, W) to the same shape."""
+
+    def on_progress(self, network: nn.Module, t: float) -> None:
+        """Follow a schedule: called before each step with the progress t in [0, 1) within the stage."""
+
+    def on_stage(self, network: nn.Module, stage: int) -> None:
+        """Begin stage 0, 1, ...; a resumed training calls it again, so it sets only what is not in the network's state."""
+
+
+class Sign(nn.Module):
+    """Maps a real input to -1 and +1, in the input's shape; thresholds and normalizations of the input live inside it.
+
+    Unless it is an `Estimator` itself, its part `estimator` is the one that it is trained through.
+    """
+
+    def levels(self) -> tuple[Tensor | float, Tensor | float] | None:
+        """Return (a, c) if a sign s stands for the value a s + c; None for s itself."""
+        return None
+
+
+class Estimator(Sign):
+    """sign(x), with sign(0) = +1, and a pseudo-gradient dS/dx for it: a class `Estimator` in `estimators/NAME.py`.
+
+    Arguments of `__init__` have defaults and are its options. The output has the input's shape and dtype.
+    """
+
+    def set_progress(self, progress: float) -> None:
+        """Follow a schedule: set what depends on the progress of the training in [0, 1], and on nothing else."""
+
+
+class Binarizer(nn.Module):
+    """Maps a latent weight (C_out, C_in, k, k) to signs of the same shape and a scale (C_out), (1), or None for 1.
+
+    Its part `estimator` is what the weight is trained through.
+    """
+
+    estimator: Estimator
+
+    def start(self, weight: Tensor) -> None:
+        """Set constants that depend on the initial latent weight; called once, with it."""
+
+    def offset(self, weight: Tensor) -> Tensor | None:
+        """Return beta (C_out) if a sign b stands for the weight alpha b + beta; None for alpha b."""
+        return None
+
+
+class Backbone(nn.Module):
+    """A topology: normalized images (N, 3, size, size) to logits (N, classes), made by `build` in `backbones/NAME.py`.
+
+    Its last part, from the last block's output to the logits, is called `head`; a binary convolution beside the main path
+    lies in a part called `shortcut`. Real convolutions and products lie in parts called `stem`, `shortcut` or `head`, or
+    else the audit does not call the network binary; the first convolution may be called anything.
+    """
+
+    head: nn.Module
+
+    def stages(self) -> list[nn.Module]:
+        """Return the parts whose outputs are the intermediate features, in the order of use; none if there are none."""
+        return []
+
+
+@dataclass(frozen=True)
+class Context(Activations):
+    """One training step as its terms see it, after the forward pass.
+
+    `images` (N, 3, H, W) in [0, 1], `labels` (N,) and `logits` (N, classes); `measure` asks for figures even where nothing
+    is optimized; `inputs` and `outputs` hold, by name, what entered and left the parts that terms watch.
+    """
+
+    images: Tensor = field(kw_only=True)
+    labels: Tensor = field(kw_only=True)
+    logits: Tensor = field(kw_only=True)
+    measure: bool = False
+
+
+class Term:
+    """A regularizer at work on one network. Attributes:
+
+    - `watch`: names of the parts of the network whose inputs and outputs `loss` finds in its context;
+    - `image_gradient`: whether `context.images` is to require a gradient;
+    - `replaces` in [0, 1]: the share of the cross-entropy that the term takes the place of.
+    """
+
+    watch: tuple[str, ...] = ()
+    image_gradient: bool = False
+    replaces: float = 0.0
+
+    @property
+    def passes(self) -> dict[str, tuple[float, float, float]]:
+        """Return what the last step took beyond the student's own pass; before the first step, what a step takes at most.
+
+        By network ("student", "teacher"): forward and backward passes for each training image, and that network's
+        multiply-accumulates over the student's.
+        """
+        return {}
+
+    def begin(self, measure: bool) -> None:
+        """Get ready for the forward pass of a step; for a term that has hooks of its own."""
+
+    def loss(self, context: Context) -> Tensor | None:
+        """Return the weighted term, or None if there is nothing to optimize; called at each step."""
+        return None
+
+    def figures(self) -> dict[str, float]:
+        """Return what the training log shows of the last step."""
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a resumed training needs to go on to the same bits, beyond the network's state."""
+        return {}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put a state back."""
+
+    def detach(self) -> None:
+        """Leave the network as a training without this term would: remove every hook."""
+
+
+@dataclass(frozen=True)
+class Regularizer(ABC):
+    """What composes with any method (`irnet+lcr`): a frozen dataclass called `Regularizer` in `regularizers/NAME.py`.
+
+    Its fields are its options, each with a default; `weight` is one of them, and with weight 0 training is bit-identical
+    to the method's alone. `teacher` is the method of a frozen network of the same topology that it needs, trained
+    beforehand under the same budget; "" for none.
+    """
+
+    weight: float
+
+    teacher: ClassVar[str] = ""
+
+    def prepare(self, body: nn.Module) -> None:
+        """Change the network itself, once when it is built; raises `ValueError` for one that it does not fit.
+
+        Parameters that only the training uses go into a `packed.TrainingOnly`, and are neither exported nor counted.
+        """
+
+    @abstractmethod
+    def attach(self, network: nn.Module, teacher: nn.Module | None = None) -> Term:
+        """Return the term for a network; raises `ValueError` for one that it does not fit.
+
+        Without a teacher, where it needs one, the term is made to find out whether it fits, and takes no step.
+        """
+
+
+def observe(
+    network: nn.Module, terms: Iterable[Term], images: Tensor, labels: Tensor, measure: bool = False
+) -> Context:
+    """Make the forward pass of a training step, and return what its terms are given."""
+    terms = list(terms)
+    if any(term.image_gradient for term in terms):
+        images = images.detach().requires_grad_()
+    for term in terms:
+        term.begin(measure)
+    names = [name for term in terms for name in term.watch]
+    with recorded(network, names) as found:
+        logits = network(images)
+    return Context(found.inputs, found.outputs, images=images, labels=labels, logits=logits, measure=measure)

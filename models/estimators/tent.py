@@ -1,0 +1,57 @@
+"""The training-aware tent: a triangle that narrows and rises over the training.
+
+Lin, Ji, Xu, Zhang, Wang, Wu, Huang, Lin 2020, arXiv 2009.13055.
+
+    dS/dx = k max(0, sqrt(2) t - t^2 |x|)
+
+t rises log-linearly with the progress of the training from t_min to t_max and k = max(1/t, 1); with `floor`, as it is used
+on activations, t is at least 1 and k is 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lcrbench.models import api
+from lcrbench.models.estimators import sign
+
+
+class _Function(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: float, k: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.t, ctx.k = t, k
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        with torch.no_grad():
+            slope = x.abs().mul_(-(ctx.t**2)).add_(math.sqrt(2) * ctx.t).clamp_min_(0).mul_(ctx.k)
+        return slope * grad, None, None
+
+
+class Estimator(api.Estimator):
+    """Options: `t_min` and `t_max`, between which t rises, and `floor`."""
+
+    def __init__(self, t_min: float = 1e-2, t_max: float = 10.0, *, floor: bool = False) -> None:
+        super().__init__()
+        self.t_min, self.t_max, self.floor = t_min, t_max, floor
+        self.set_progress(0.0)
+
+    def set_progress(self, progress: float) -> None:
+        """Set t and k for `progress` in [0, 1]."""
+        low, high = math.log10(self.t_min), math.log10(self.t_max)
+        self.t = 10.0 ** (low + (high - low) * progress)
+        self.k = max(1.0 / self.t, 1.0)
+        if self.floor:
+            self.t, self.k = max(self.t, 1.0), 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return sign(x)."""
+        out: Tensor = _Function.apply(x, self.t, self.k)
+        return out
