@@ -19,9 +19,9 @@ def lcrbench_check() -> Check:
     """Return a function that fails the test on a regression, with every verdict in its message.
 
     `lcrbench_check(candidate, against, *, methods=None, endpoint="corruption_accuracy", margin=1.0, source=None,
-    any_source=False, inconclusive="fail")`: the store of the candidate's runs and the reference file. Runs of other source
-    than `source`, by default the installed one, cannot be compared unless `any_source`. What cannot be compared always
-    fails; `inconclusive` is "fail", "skip" or "pass".
+    any_source=False, inconclusive="fail")`: the store of the candidate's runs and the reference file. Runs that a
+    version of the code other than `source` made, by default the installed one, cannot be compared unless `any_source`.
+    What cannot be compared always fails; `inconclusive` is "fail", "skip" or "pass".
     """
 
     def check(

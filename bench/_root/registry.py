@@ -22,6 +22,8 @@ PACKAGES = {
     "regularizer": "lcrbench.models.regularizers",
     "backbone": "lcrbench.models.backbones",
     "metric": "lcrbench.bench.metrics",
+    "table": "lcrbench.reports.tables",
+    "figure": "lcrbench.reports.figures",
 }
 
 

@@ -46,7 +46,7 @@ def check(
     Exit codes: 0 no worse, 1 a regression, 2 not comparable or bad input, 3 undecided: run more seeds.
     """
     from lcrbench.bench.records import env
-    from lcrbench.bench.records.store import Store
+    from lcrbench.bench.records.store import Store, replace_file
     from lcrbench.reports import gate
 
     held = gate.load(against)
@@ -56,7 +56,7 @@ def check(
     )
     for path, written in ((junit, gate.as_junit), (json_, gate.as_json), (markdown, gate.as_markdown)):
         if path is not None:
-            gate.save(path, written(verdicts))
+            replace_file(path, written(verdicts).encode())
     click.echo(gate.text(verdicts), nl=False)
     ctx.exit(gate.exit_code(verdicts))
 
@@ -73,7 +73,8 @@ def check_speed(ctx: click.Context, run: Path, against: Path, margin: float) -> 
 
     Exit codes: 0 no slower, 1 a regression, 2 bad input or another set of benchmarks: a renamed one never passes.
     """
-    from lcrbench.reports import gate, speed_gate
+    from lcrbench.reports import gate
+    from lcrbench.reports.gate import speed as speed_gate
 
     verdicts = speed_gate.check(run, speed_gate.load(against), margin=margin / 100)
     click.echo(speed_gate.text(verdicts), nl=False)
@@ -111,7 +112,7 @@ def update(store: Path, out: Path, reason: str, methods: tuple[str, ...]) -> Non
 @click.option("--base", default="", help="The benchmark that ratios are to, where benchmarks measured none themselves.")
 def speed(run: Path, out: Path, reason: str, base: str) -> None:
     """Write a reference from RUN, a file of `pytest --benchmark-json`: each benchmark's ratio. Nothing else writes one."""
-    from lcrbench.reports import speed_gate
+    from lcrbench.reports.gate import speed as speed_gate
 
     written = speed_gate.update(out, run, reason, base=base)
     click.echo(f"{len(written.ratios)} benchmarks\nreference: {out}")

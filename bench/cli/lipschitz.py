@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from lcrbench.bench.evaluation.inference import Subject
     from lcrbench.bench.records.record import Measurement, MetricInfo, Record
-    from lcrbench.reports.lipschitz import Lipschitz
 
 SEARCHED = ("modulus", "kappa", "relative_gain", "flip_radius", "slope", "shell")
 # What describes layers comes first: it takes seconds, and a search is long.
@@ -97,6 +96,7 @@ def lipschitz(
     from lcrbench.bench.lipschitz import search, subjects
     from lcrbench.bench.records import store as stores
     from lcrbench.reports import lipschitz as reports
+    from lcrbench.reports.lipschitz import folder as write
 
     options = _options(search.preset(preset), l2, linf, images, seed)
     for name in also:
@@ -133,7 +133,8 @@ def lipschitz(
     labels = _labels(named)
     found = reports.of_networks([(labels[n[0]], n[1], n[2]) for n in networks])
     about = _about(named, labels, source, options)
-    for line in [*_lines(found), *_write(found, networks, about, folder)]:
+    kept = [write.Network(name, measurements, infos) for name, measurements, _, infos in networks]
+    for line in [*write.lines(found), str(write.write(found, kept, about, folder))]:
         click.echo(line)
 
 
@@ -293,98 +294,6 @@ def _progress(
         except KeyboardInterrupt:
             tell("what was found so far is kept: the same command goes on from there")
             raise
-
-
-def _lines(found: Lipschitz) -> list[str]:
-    """Return what is printed: each network's figures, the orders, the effort and what it means."""
-    from lcrbench.reports import lipschitz as reports
-    from lcrbench.reports import lipschitz_tables
-    from lcrbench.reports.comparison import Key
-    from lcrbench.reports.words import norm_text
-
-    lines = []
-    for row in found.rows:
-        lines.append(
-            f"{row.label}: Lipschitz constant {lipschitz_tables.constant(found, row).text or 'not bounded here'}"
-        )
-        for figure in found.figures:
-            if figure.name != "kappa":
-                continue
-            cells = [
-                row.estimate(Key(metric, statistic, norm=figure.norm, radius=figure.radius_255 / 255))
-                for metric, statistic in (
-                    ("lipschitz_kappa", "q50"),
-                    ("lipschitz_kappa", "flipped"),
-                    ("lipschitz_relative_gain", "q50"),
-                )
-            ]
-            kappa, flipped, gain = (f"{c.value:<8.3g}" if c else "-       " for c in cells)
-            lines.append(
-                f"  {norm_text(figure.norm):3}{figure.radius_255:>5g}/255  kappa >= {kappa} flipped >= {flipped} "
-                f"relative gain >= {gain}"
-            )
-        bound = row.estimate(Key("lipschitz_product", "surrogate", norm="l2"))
-        if bound:
-            lines.append(f"  the surrogate (hardtanh for sign), another function: product bound {bound.value:.3g}")
-    for v in found.verdicts:
-        if v.figure.name == "relative_gain":
-            continue
-        if v.separated:
-            worse = v.second if v.better is v.first else v.first
-            scale, unit = (255, "/255") if v.figure.name == "flip_radius" else (1, "")
-            low, high = sorted(abs(scale * end) for end in (v.gap.low or 0.0, v.gap.high or 0.0))
-            lines.append(
-                f"{v.figure.words}: {v.better.label} is better than {worse.label} by {abs(scale * v.gap.value):.3g}{unit} "
-                f"[{low:.3g}, {high:.3g}] in the median, n={v.gap.n}, p={v.p:.2g}"
-            )
-        else:
-            lines.append(f"{v.figure.words}: {v.first.label} and {v.second.label} are not separated ({v.why})")
-    apart = reports.others(found)
-    return [*lines, *[apart] * bool(apart), reports.effort_note(found), lipschitz_tables.WHY]
-
-
-def _write(found: Lipschitz, networks: Sequence[tuple[Any, ...]], about: Sequence[str], folder: Path) -> list[str]:
-    """Write tables, figures and all measurements in place of those of an earlier comparison; return where."""
-    import csv
-
-    from lcrbench.reports import figures, lipschitz_fidelity, lipschitz_tables, writers
-    from lcrbench.reports.pictures import (
-        lipschitz,
-        lipschitz_layers,
-        lipschitz_modulus,
-        lipschitz_quantiles,
-        lipschitz_slope,
-    )
-    from lcrbench.reports.pictures import lipschitz_fidelity as fidelity_picture
-
-    made = [*lipschitz_tables.tables(found), *lipschitz_fidelity.tables(found)]
-    drawings = (lipschitz, lipschitz_modulus, lipschitz_quantiles, lipschitz_slope, lipschitz_layers, fidelity_picture)
-    pictures = [module.picture(found) for module in drawings]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in [module.__name__.rpartition(".")[2] for module in drawings] + list(lipschitz_tables.TABLES):
-            for ending in (*(f".{kind}" for kind in figures.FORMATS), "_table.csv"):
-                (folder / f"{name}{ending}").unlink(missing_ok=True)
-        shown = [f"![{p.title}]({p.name}.png)\n\n{writers.prose_markdown(p.caption)}\n" for p in pictures if p]
-        text = ["# Lipschitz measurement\n", *about, *map(writers.markdown, made), *shown]
-        (folder / "lipschitz.md").write_text("\n".join(text), encoding="utf-8")
-        for table in made:
-            writers.frame(table).to_csv(folder / f"{table.name}_table.csv", index=False)
-        for picture in pictures:
-            if picture is not None:
-                figures.save(picture, folder, figures.FORMATS)
-        with (folder / "lipschitz.csv").open("w", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            what = ("metric", "statistic", "layer", "norm", "radius", "value", "low", "high", "n", "interval")
-            titles = ["radius_pixel_units" if field == "radius" else field for field in what]
-            rows.writerow(("network", *titles, "unit", "bound"))
-            for name, measurements, _, infos in networks:
-                for m in measurements:
-                    kind = infos[m.metric].kind(m.statistic)
-                    rows.writerow((name, *(getattr(m, field) for field in what), kind.unit, kind.bound))
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-    return [str(folder / "lipschitz.md")]
 
 
 def _options(options: Any, l2: str | None, linf: str | None, images: int | None, seed: int | None) -> Any:
