@@ -1,8 +1,9 @@
-"""Loads the class that a method or a regularizer defines, and checks it against its contract in `models/api.py`."""
+"""Loads the class that an entry defines, and checks it against its contract (`models/api.py` for models)."""
 
 from __future__ import annotations
 
 import dataclasses
+from types import ModuleType
 from typing import Any
 
 from lcrbench import registry
@@ -20,11 +21,25 @@ def definition(kind: str, name: str) -> Any:
     Raises `UserError` if there is none, if it lacks what the contract asks for, or if it or one of the module's terms has a
     public attribute that the contract does not name.
     """
-    module, title = registry.load(kind, name), kind.capitalize()
-    cls, base = getattr(module, title), CONTRACTS[kind]
-    where = f"the class '{title}' of the {kind} '{name}'"
+    module = registry.load(kind, name)
+    cls = checked(module, CONTRACTS[kind], kind, name)
+    for term in vars(module).values():
+        if isinstance(term, type) and issubclass(term, api.Term):
+            _refuse_unknown(f"attribute of the class '{term.__name__}' of the {kind} '{name}'", term, api.Term)
+    return cls
+
+
+def checked(module: ModuleType, base: type, kind: str, name: str) -> Any:
+    """Return the class of the contract's name that an entry's module defines: a dataclass whose fields are the options.
+
+    Raises `UserError` as `definition` does.
+    """
+    title = base.__name__
+    cls, where = getattr(module, title, None), f"the class '{title}' of the {kind} '{name}'"
+    if cls is None:
+        raise UserError(f"the {kind} '{name}' defines no class '{title}'")
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise UserError(f"{where} does not inherit from lcrbench.models.api.{title}")
+        raise UserError(f"{where} does not inherit from {base.__module__}.{title}")
     if "__dataclass_params__" not in vars(cls):
         raise UserError(f"{where} is no dataclass: write @dataclass(frozen=True) above it")
     abstract: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
@@ -36,9 +51,6 @@ def definition(kind: str, name: str) -> Any:
         if not isinstance(option.default, VALUES):
             raise UserError(f"the option '{option.name}' of the {kind} '{name}' has no default of {_names(VALUES)}")
     _refuse_unknown(f"attribute of {where}", cls, base)
-    for term in vars(module).values():
-        if isinstance(term, type) and issubclass(term, api.Term):
-            _refuse_unknown(f"attribute of the class '{term.__name__}' of the {kind} '{name}'", term, api.Term)
     return cls
 
 

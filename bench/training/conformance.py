@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.seeds import generator
 from lcrbench.bench.training import api
-from lcrbench.bench.training.parts import part_class
 from lcrbench.bench.training.state import State, pack, restore
 from lcrbench.errors import UserError
+from lcrbench.models.definitions import checked
 
 STEPS = 60
 
@@ -44,7 +44,7 @@ def check_transform(module: ModuleType) -> list[str]:
 def _guarded(kind: str, module: ModuleType, contract: type[Any], findings: Callable[[Any], list[str]]) -> list[str]:
     found = [] if (module.__doc__ or "").strip() else ["the module has no docstring: its first line is what lists show"]
     try:
-        part = part_class(kind, module, contract)
+        part = checked(module, contract, kind, module.__name__)
         return found + findings(part())
     except UserError as error:
         return [*found, str(error)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,8 +12,9 @@ from torch import nn
 from lcrbench import registry
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.training import api
-from lcrbench.errors import UserError, unknown
+from lcrbench.errors import UserError
 from lcrbench.models import parse
+from lcrbench.models.definitions import checked
 from lcrbench.models.network import latent_weights
 
 KINDS: dict[str, tuple[str, type[Any]]] = {
@@ -52,25 +52,6 @@ def settled(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update=texts)
 
 
-def part_class(kind: str, module: ModuleType, contract: type[Any]) -> type[Any]:
-    """Return the class that an entry's module defines; raises `UserError` that says what is missing or not known."""
-    name, where = contract.__name__, module.__name__
-    found = getattr(module, name, None)
-    if not (isinstance(found, type) and issubclass(found, contract) and dataclasses.is_dataclass(found)):
-        raise UserError(f"the {kind} {where} defines no {name}: write a frozen dataclass {name}(api.{name})")
-    defaults = _defaults(found)
-    for option, default in defaults.items():
-        if default is dataclasses.MISSING:
-            raise UserError(f"option '{option}' of the {kind} {where} has no default: give it one")
-    known = [n for n in dir(contract) if not n.startswith("_")]
-    for attribute in vars(found):
-        if not attribute.startswith("_") and attribute not in (*known, *defaults):
-            raise unknown(f"attribute of the {kind} {where}", attribute, known)
-    if missing := sorted(getattr(found, "__abstractmethods__", ())):
-        raise UserError(f"the {kind} {where} defines no method {', '.join(missing)}")
-    return found
-
-
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the recipe's optimizer: latent weights decay, or all parameters, as the recipe's `decay` says."""
     decayed = list(latent_weights(network).values() if recipe.decay == "weights" else network.parameters())
@@ -96,7 +77,7 @@ def _read(field: str, text: str) -> tuple[str, Any]:
     name = read[0].name
     # A module's name holds no dash: `crop-flip` lies in crop_flip.py. An import path is taken as it is.
     inside = name if "." in name or name in registry.names(kind) else name.replace("-", "_")
-    found = part_class(kind, registry.load(kind, inside), contract)
+    found = checked(registry.load(kind, inside), contract, kind, name)
     options = parse.typed(name, read[0].options, _defaults(found))
     try:
         part = found(**options)

@@ -167,8 +167,9 @@ def test_a_part_from_outside_is_named_by_its_import_path(
 
 
 BROKEN = [
-    ("optimizer", "class Optimizer", "class Optimiser", "defines no Optimizer"),
-    ("optimizer", "def make", "def mkae", "did you mean 'make'"),
+    ("optimizer", "class Optimizer", "class Optimiser", "defines no class 'Optimizer'"),
+    ("optimizer", "def make", "def mkae", "lacks make"),
+    ("schedule", "def factor", "factr = len\n            def factor", "did you mean 'factor'"),
     ("optimizer", 'group["weight_decay"]', "0.0", "weight_decay changes nothing"),
     ("optimizer", 'group["weight_decay"]', "0.1", "without gradient and decay a parameter moves"),
     ("optimizer", "_Signs(groups, {", "_Signs(groups[:1], {", "each given parameter once"),
