@@ -131,7 +131,9 @@ class Lacking(NamedTuple):
             parts.append(f"measure {', '.join(self.metrics)}")
         else:
             parts.append(f"all {len(self.spec.metrics)} metrics measured")
-        stale = f"; stale: {', '.join(dict.fromkeys(f'{part} ({why})' for part, why in self.stale))}" if self.stale else ""
+        stale = (
+            f"; stale: {', '.join(dict.fromkeys(f'{part} ({why})' for part, why in self.stale))}" if self.stale else ""
+        )
         return "; ".join(parts) + stale
 
 

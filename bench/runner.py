@@ -75,9 +75,7 @@ def run(
 
     Several processes may work on one store: a training, or an evaluation, is locked by the process that works on it.
     """
-    jobs, dataset = planned(
-        grid, root, device=device, command=command, fresh=fresh, stale=stale, save_every=save_every
-    )
+    jobs, dataset = planned(grid, root, device=device, command=command, fresh=fresh, stale=stale, save_every=save_every)
     target = Store(root, create=True)
     _mend(target, jobs, redo)
     for job in jobs:

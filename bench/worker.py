@@ -88,7 +88,9 @@ def current(store: Store, job: Job) -> Training | None:
 
 def stale_training(training: Training) -> str:
     """Return why a training's weights may not be those that the present code gives; "" if nothing changed."""
-    return source.why_stale([training.source] if training.source else (), () if training.source else (training.provenance.source,))
+    return source.why_stale(
+        [training.source] if training.source else (), () if training.source else (training.provenance.source,)
+    )
 
 
 def work(job: Job, events: Any) -> None:

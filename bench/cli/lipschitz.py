@@ -106,9 +106,7 @@ def command(
             shown.tell("what was found so far is kept: the same command goes on from there")
             raise
     labels = measure.labels(networks)
-    found = reports.of_networks(
-        [(labels[m.network.name], m.measurements, m.by_image) for m in measured]
-    )
+    found = reports.of_networks([(labels[m.network.name], m.measurements, m.by_image) for m in measured])
     told = about(networks, labels, source, options)
     shown_as = [written.Network(m.network.name, m.measurements, m.infos) for m in measured]
     for line in [*written.lines(found), str(written.write(found, shown_as, told, folder))]:

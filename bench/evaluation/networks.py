@@ -25,9 +25,7 @@ def modules_of(spec: TrainSpec) -> tuple[str, ...]:
     return ("lcrbench.models.network", *(registry.module_name(kind, name) for kind, name in parts))
 
 
-def restored(
-    training: Training, weights: bytes, *, trust_plugins: bool = False, device: str = "cpu"
-) -> Looked:
+def restored(training: Training, weights: bytes, *, trust_plugins: bool = False, device: str = "cpu") -> Looked:
     """Return the network of a training with its kept `weights` (the bytes of the file), in evaluation mode, on a device.
 
     Code is run that the record names: our own, that of installed entry points, and with `trust_plugins` import paths.
@@ -42,14 +40,14 @@ def restored(
     def generator(name: str) -> torch.Generator:
         return torch.Generator().manual_seed(0)  # likewise
 
-    network = networks.build(
-        choice, spec.backbone, len(spec.data.classes), spec.data.size, zeros, ones, generator
-    )
+    network = networks.build(choice, spec.backbone, len(spec.data.classes), spec.data.size, zeros, ones, generator)
     try:
         network.load_state_dict(safetensors.torch.load(weights))
     except (RuntimeError, SafetensorError) as error:
         first = str(error).partition("\n")[0]
-        raise Damaged(f"the weights of training {training.train_id} do not fit its network ({first}): {REDO}") from error
+        raise Damaged(
+            f"the weights of training {training.train_id} do not fit its network ({first}): {REDO}"
+        ) from error
     # Estimators sharpen over the training; their state at its end is a function of the progress alone.
     steps = training.ledger.steps
     estimators.set_progress(network, (steps - 0.5) / steps)

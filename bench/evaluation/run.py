@@ -106,7 +106,9 @@ def evaluate(
     kept = kept.widen(indices, test.labels, protocol.cells)
     if protocol.test.chosen is not None:
         kept.subsets[protocol.test.chosen] = indices
-    todo = {name: options for name, options in metrics.items() if _measured(evaluation, name, options, protocol) is None}
+    todo = {
+        name: options for name, options in metrics.items() if _measured(evaluation, name, options, protocol) is None
+    }
     modules = {name: registry.load("metric", name) for name in todo}
     wants_logits = any(Need.LOGITS in module.NEEDS for module in modules.values())
     show = show or any(Need.OUTCOMES in module.NEEDS for module in modules.values())
@@ -269,9 +271,7 @@ def _why(evaluation: Evaluation, key: str, batch: Batch) -> str:
     return source.why_stale([scope]) if scope else source.why_stale((), (batch.provenance.source,))
 
 
-def _usable(
-    known: Known | None, looked: Looked, protocol: Protocol, *, keep_cells: bool, keep_measured: bool
-) -> Known:
+def _usable(known: Known | None, looked: Looked, protocol: Protocol, *, keep_cells: bool, keep_measured: bool) -> Known:
     """Return what of the known can be built on: nothing of other weights, and nothing stale unless it is to be kept."""
     nothing = empty(looked.subject, looked.training, protocol, looked.weights_sha256)
     if known is None:

@@ -13,10 +13,9 @@ import torch
 
 from lcrbench.bench.data import Split
 from lcrbench.bench.evaluation.subject import Subject
-from lcrbench.bench.records.spec import CLEAN
 from lcrbench.bench.metrics import Cost, Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
-from lcrbench.bench.records.spec import Evaluation
+from lcrbench.bench.records.spec import CLEAN, Evaluation
 from lcrbench.models import network as networks
 
 PARTS = ("INFO", "PHASE", "NEEDS", "Options", "measure")

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lcrbench.bench.records.budget import move_keys
 from lcrbench.bench.records.spec import Grid
 from lcrbench.errors import UserError, unknown
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, JsonValue
 
@@ -290,7 +290,9 @@ class Training(Frozen):
     ledger: Ledger
     weights_sha256: str = Field(description="of the file of the weights: evaluations name the weights that they are of")
     files: dict[str, str] = Field({}, description="sha256 of each file beside the record")
-    source: Source | None = Field(None, description="None in records from before scopes: `provenance.source` is of all code")
+    source: Source | None = Field(
+        None, description="None in records from before scopes: `provenance.source` is of all code"
+    )
     provenance: Provenance
 
 

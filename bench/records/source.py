@@ -87,7 +87,9 @@ def why_stale(sources: Iterable[Source], unscoped: Iterable[str] = ()) -> str:
     """Return why numbers are stale that depend on these sources, and on whole versions of the code from before scopes."""
     for whole in unscoped:
         if whole not in equal_bits():
-            return f"made before scopes, by a version of the code ({whole[:12] or 'unknown'}) not known to give equal bits"
+            return (
+                f"made before scopes, by a version of the code ({whole[:12] or 'unknown'}) not known to give equal bits"
+            )
     names = list(dict.fromkeys(name for source in sources for name in changed(source)))
     return f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''} changed since" if names else ""
 

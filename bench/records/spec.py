@@ -11,7 +11,6 @@ place to store. Options at their default are left out (`ids.py`).
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
@@ -120,7 +119,7 @@ class TrainSpec(Frozen):
     budget: Budget = Budget()
     seed: int = Field(ge=0)
 
-    @cached_property
+    @property
     def train_id(self) -> str:
         """Return the training's address."""
         return content_id(
@@ -220,7 +219,7 @@ class Protocol(Frozen):
         """Return what a prediction depends on besides subject, cell and image: evaluations that share it share predictions."""
         return {"test": self.test.sha256, "size": self.test.size, "seed": self.seed, "block": self.block}
 
-    @cached_property
+    @property
     def protocol_id(self) -> str:
         """Return the protocol's address."""
         facts = {"corruptions": sorted(self.corruptions), "severities": self.severities, "chosen": self.test.chosen}
@@ -259,7 +258,7 @@ class RunSpec(Frozen):
     protocol: Protocol
     metrics: dict[str, Options] = Field({})
 
-    @cached_property
+    @property
     def run_id(self) -> str:
         """Return the run's address. Metrics are added to a run, and are no part of it."""
         return content_id("run", {"training": self.training.train_id, "protocol": self.protocol.protocol_id})

@@ -176,7 +176,10 @@ class OldRuns:
         found = [(run, partial(self._by_image, self.shelf, run_id))]
         for name in self.searched.ids():
             record = self.searched.record(name).record
-            same = (record.spec.training.train_id, record.spec.protocol) == (run.spec.training.train_id, run.spec.protocol)
+            same = (record.spec.training.train_id, record.spec.protocol) == (
+                run.spec.training.train_id,
+                run.spec.protocol,
+            )
             # A run that was made again has another ledger: figures of the earlier one say nothing about it.
             if same and record.ledger == run.ledger:
                 found.append((record, partial(self._by_image, self.searched, name)))

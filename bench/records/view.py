@@ -39,7 +39,8 @@ def runs(evaluation: Evaluation) -> dict[str, Asked]:
         for name, asked in every.items()
         if asked.failure
         or not any(
-            other is not asked and not other.failure and other.protocol.covers(asked.protocol) for other in every.values()
+            other is not asked and not other.failure and other.protocol.covers(asked.protocol)
+            for other in every.values()
         )
     }
 
@@ -69,7 +70,9 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
         if provenance is None:
             raise UserError(f"the evaluation {evaluation.evaluation_id} says nothing about where it comes from")
         provenance = provenance.model_copy(update={"created": one.created})
-        return Record(run_id=run_id(evaluation, one.protocol), status="failed", spec=spec, failure=failure, provenance=provenance)
+        return Record(
+            run_id=run_id(evaluation, one.protocol), status="failed", spec=spec, failure=failure, provenance=provenance
+        )
 
     shown = _shown(evaluation, one)
     used = [b for b in evaluation.batches if any(m in shown for m in b.measured) or {*b.cells} & {*one.protocol.cells}]

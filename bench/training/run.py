@@ -45,7 +45,9 @@ def allot(
     """Return what each teacher's training may spend, and the network's own; raises `ValueError` if it is too little."""
     teachers = teacher.needed(choice.regularizers.values())
     stages = max(1, len(choice.method.stages))
-    return budgets.allot(budget, recipe, n_train, cost=relative_cost(terms.values()), teachers=len(teachers), stages=stages)
+    return budgets.allot(
+        budget, recipe, n_train, cost=relative_cost(terms.values()), teachers=len(teachers), stages=stages
+    )
 
 
 def budget_class(stages: Sequence[str], teachers: Sequence[str]) -> str:

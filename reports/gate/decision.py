@@ -203,7 +203,9 @@ def _check_one(
     )
 
 
-def _stale(finished: list[Record], held: MethodReference, commit: str | None, stale: Callable[[Record], str] | None) -> str:
+def _stale(
+    finished: list[Record], held: MethodReference, commit: str | None, stale: Callable[[Record], str] | None
+) -> str:
     for r in finished:
         if held.runs.get(r.spec.seed) == r.run_id and held.written.get(r.spec.seed) == r.provenance.created:
             return f"run {r.run_id} is the reference's own"

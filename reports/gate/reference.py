@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError
 
 from lcrbench.bench.records.budget import Frozen
-from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.files import replace_file
+from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports import identity
