@@ -81,7 +81,8 @@ def changed(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     return {k: v for k, v in options.items() if k not in defaults or v != defaults[k]}
 
 
-def _converted(name: str, key: str, value: Any, default: Any) -> Any:
+def _converted(name: str, key: str, given: Any, default: Any) -> Any:
+    value = given
     if isinstance(default, bool):
         if isinstance(value, str) and value.lower() in ("true", "false"):
             value = value.lower() == "true"
@@ -99,7 +100,7 @@ def _converted(name: str, key: str, value: Any, default: Any) -> Any:
     else:
         right, what = isinstance(value, str), f'text, which is written "{_shown(value)}",'
     if not right:
-        raise UserError(f"option '{key}' of {name} is {what}, not '{_shown(value)}'")
+        raise UserError(f"option '{key}' of {name} is {what}, not '{_shown(given)}'")
     return value
 
 
@@ -111,15 +112,18 @@ def _real(whole: int) -> float:
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else _written(value)
+    try:
+        return value if isinstance(value, str) else _written(value)
+    except ValueError:
+        return str(value)
 
 
 def _written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} has no text: a number is finite")
     if isinstance(value, (int, float)):
-        if not math.isfinite(value):
-            raise ValueError(f"{value} has no text: a number is finite")
         return repr(value)
     if isinstance(value, (tuple, list)):
         return "(" + ",".join(map(_written, value)) + (",)" if len(value) == 1 else ")")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lcrbench.reports import identity
 from lcrbench.reports.comparison import Row, Setting
 from lcrbench.reports.words import listed, plain
 
@@ -93,7 +94,7 @@ def _spent(row: Row) -> dict[str, Spent]:
         else:
             values = dict.fromkeys(("steps", "images", "budget class", "forward passes", "backward passes"))
             values |= dict.fromkeys(("data order", "augmentation drawn", "initial weights", "selection rule"))
-        budget = run.spec.budget.model_dump() | run.spec.recipe.model_dump()
+        budget = identity.budget(run)
         values |= {
             name.replace("_", " "): v
             for name, v in budget.items()

@@ -22,8 +22,8 @@ from typing import Literal
 from lcrbench.bench import stats
 from lcrbench.reports.budget_proof import budget_proof
 from lcrbench.reports.comparison import CLEAN, Row, Setting
-from lcrbench.reports.lipschitz_fidelity import over_layers
-from lcrbench.reports.significance import Difference, against_base, differences
+from lcrbench.reports.lipschitz.fidelity import over_layers
+from lcrbench.reports.significance import Difference, Endpoint, against_base, differences
 
 Verdict = Literal["supported", "refuted", "not enough data"]
 
@@ -48,11 +48,11 @@ class Judged:
 
 def judge(setting: Setting) -> list[Judged]:
     """Return the verdicts on all claims in one setting; empty where no network with LCR was trained."""
-    used = {name for r in setting.rows for name in r.any.spec.method.regularizers}
+    used = {name for r in setting.rows for name in r.regularizers}
     judged = []
     for variant, words in VARIANTS.items():
         if variant in used:
-            pairs = [(a, b) for a, b in against_base(setting) if list(a.any.spec.method.regularizers) == [variant]]
+            pairs = [(a, b) for a, b in against_base(setting) if a.regularizers == (variant,)]
             judged.append(_gain(setting, f"{words} raises clean accuracy", pairs, "clean"))
             judged.append(_gain(setting, f"{words} lowers corruption error", pairs, "common"))
     return [*judged, _collapse(setting), _fidelity(setting)] if judged else []
@@ -69,7 +69,7 @@ def decide(low: float | None, high: float | None, worth: float = WORTH) -> Verdi
     return "supported" if low > 0 else "refuted" if high < worth else "not enough data"
 
 
-def _gain(setting: Setting, claim: str, pairs: Sequence[tuple[Row, Row]], endpoint: str) -> Judged:
+def _gain(setting: Setting, claim: str, pairs: Sequence[tuple[Row, Row]], endpoint: Endpoint) -> Judged:
     rule = (
         f"At least {MIN_SEEDS} seeds a side, equal budgets; Welch's 95 % interval of the difference. Supported: "
         f"all of it is above 0. Refuted: it reaches 0 or less and ends below {WORTH * 100:g} points, so a gain, if there "
@@ -108,14 +108,11 @@ def _collapse(setting: Setting) -> Judged:
     chance = 2 / max(1, len(setting.any.spec.data.classes))
     shares, said = [], []
     rows = [r for r in setting.rows if not r.aside]
-    bases = [r for r in rows if r.binary and not r.any.spec.method.regularizers]
+    bases = [r for r in rows if r.binary and not r.regularizers]
     for row in rows:
-        method = row.any.spec.method
-        if len(method.regularizers) != 1 or not set(method.regularizers) <= set(LIPSCHITZ_REGULARIZERS):
+        if len(row.regularizers) != 1 or row.regularizers[0] not in LIPSCHITZ_REGULARIZERS:
             continue
-        same = [
-            b for b in bases if (b.any.spec.method.name, b.any.spec.method.options) == (method.name, method.options)
-        ]
+        same = [b for b in bases if b.base == row.base]
         if not same or min(same[0].per_seed(CLEAN), default=0.0) < chance:
             continue
         collapsed = len([r for r in row.failed if r.failure and r.failure.reason == "diverged"])

@@ -34,7 +34,7 @@ def write(compared: Comparison, folder: Path) -> list[str]:
                 for run in row.runs:
                     spec = run.spec
                     axes = (run.run_id, setting.index + 1, spec.data.name, spec.backbone, spec.label, spec.seed)
-                    start = _line((*axes, spec.budget.images))
+                    start = _line((*axes, run.ledger.images if run.ledger else ""))
                     for name, info in run.metrics.items():
                         if name not in kinds or kinds[name][0] != info:  # nearly always alike in all runs
                             kinds[name] = info, {s: _kind(info, s) for s in ("", *info.other)}

@@ -18,10 +18,10 @@ Check = Callable[..., None]
 def lcrbench_check() -> Check:
     """Return a function that fails the test on a regression, with every verdict in its message.
 
-    `lcrbench_check(candidate, against, *, methods=None, endpoint="corruption_accuracy", margin=1.0, source=None,
-    any_source=False, inconclusive="fail")`: the store of the candidate's runs and the reference file. Runs of other source
-    than `source`, by default the installed one, cannot be compared unless `any_source`. What cannot be compared always
-    fails; `inconclusive` is "fail", "skip" or "pass".
+    `lcrbench_check(candidate, against, *, methods=None, endpoint="corruption_accuracy", margin=1.0, any_source=False,
+    inconclusive="fail")`: the store of the candidate's runs and the reference file. Runs that depend on code other than the
+    installed one cannot be compared unless `any_source`. What cannot be compared always fails; `inconclusive` is "fail",
+    "skip" or "pass".
     """
 
     def check(
@@ -31,17 +31,16 @@ def lcrbench_check() -> Check:
         methods: Sequence[str] | None = None,
         endpoint: str = "corruption_accuracy",
         margin: float = 1.0,
-        source: str | None = None,
         any_source: bool = False,
         inconclusive: str = "fail",
     ) -> None:
-        from lcrbench.bench.records import env
+        from lcrbench.bench.records import source
         from lcrbench.bench.records.store import Store
         from lcrbench.reports import gate
 
         held = gate.load(Path(against))
-        wanted = None if any_source else source or env.source_hash()
-        verdicts = gate.check(Store(candidate), held, methods=methods, endpoint=endpoint, margin=margin, source=wanted)
+        stale = None if any_source else source.stale
+        verdicts = gate.check(Store(candidate), held, methods=methods, endpoint=endpoint, margin=margin, stale=stale)
         code, said = gate.exit_code(verdicts), gate.text(verdicts)
         if code == gate.EXIT_CODES["inconclusive"] and inconclusive != "fail":
             if inconclusive == "skip":

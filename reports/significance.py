@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ from lcrbench.bench import stats
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.stats import Interval
 from lcrbench.errors import UserError
-from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, Row, Setting
+from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, Key, Row, Setting
 
 POWER = 0.8
 ALPHA = 1 - stats.LEVEL
@@ -32,13 +32,16 @@ ALPHA = 1 - stats.LEVEL
 # question about methods there.
 MAX_OUTCOME_RUNS = 300
 
+Endpoint = Literal["common", "clean"]
+"""What is tested: mean accuracy over the common corruptions, or clean accuracy."""
+
 
 class Difference(NamedTuple):
     """Method minus reference in an accuracy (a fraction): over seeds, over images, or both where both exist."""
 
     row: Row
     reference: Row
-    endpoint: str
+    endpoint: Endpoint
     seeds: Interval | None
     images: Interval | None
     p: float | None
@@ -138,38 +141,38 @@ class Outcomes:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.problems: list[str] = []
-        self._seen: dict[tuple[str, str], NDArray[np.float64] | None] = {}
+        self._seen: dict[tuple[str, Endpoint, int], NDArray[np.float64] | None] = {}
 
-    def per_image(self, run_id: str, cells: str) -> NDArray[np.float64] | None:
-        """Return an array (N,) in [0, 1]: for `cells` "clean", or the mean over the "common" ones of the run.
+    def per_image(self, run_id: str, endpoint: Endpoint, severity: int = 0) -> NDArray[np.float64] | None:
+        """Return an array (N,) in [0, 1]: the outcome on clean images, or the mean over the common corruptions of the run.
 
-        "common/3" is the mean over the common corruptions at severity 3.
+        `severity` restricts "common" to one of them; 0 stands for all. None where the run has no outcomes.
         """
-        if (run_id, "clean") not in self._seen:
+        if (run_id, "clean", 0) not in self._seen:
             try:
                 bits = self.store.outcomes(run_id)
             except UserError as error:
                 self.problems.append(str(error).replace(str(self.store.root) + "/", ""))
                 bits = {}
-            clean = bits.get("clean")
-            self._seen[run_id, "clean"] = None if clean is None else clean.astype(np.float64)
-            members: dict[str, list[NDArray[np.bool_]]] = {}
+            self._seen[run_id, "clean", 0] = None
+            members: dict[int, list[NDArray[np.bool_]]] = {}
             for cell, right in bits.items():
-                name, _, severity = cell.partition("/")
-                if name in COMMON:
-                    members.setdefault("common", []).append(right)
-                    members.setdefault(f"common/{severity}", []).append(right)
-            for name, arrays in members.items():
-                self._seen[run_id, name] = np.mean(arrays, axis=0)
-        return self._seen.get((run_id, cells))
+                if not cell.corruption:
+                    self._seen[run_id, "clean", 0] = right.astype(np.float64)
+                elif cell.corruption in COMMON:
+                    members.setdefault(0, []).append(right)
+                    members.setdefault(cell.severity, []).append(right)
+            for at, arrays in members.items():
+                self._seen[run_id, "common", at] = np.mean(arrays, axis=0)
+        return self._seen.get((run_id, endpoint, severity))
 
-    def over_seeds(self, rows: Iterable[Row], cells: str) -> list[NDArray[np.float64]] | None:
+    def over_seeds(self, rows: Iterable[Row], endpoint: Endpoint) -> list[NDArray[np.float64]] | None:
         """Return one array (N,) a row, averaged over the seeds that all rows have; None if that is not possible."""
         rows = list(rows)
         shared = set.intersection(*(set(r.seeds) for r in rows))
         result = []
         for row in rows:
-            found = [self.per_image(r.run_id, cells) for r in row.runs if r.spec.seed in shared]
+            found = [self.per_image(r.run_id, endpoint) for r in row.runs if r.spec.seed in shared]
             arrays = [a for a in found if a is not None]
             if not arrays or len(arrays) != len(found):
                 return None
@@ -177,11 +180,11 @@ class Outcomes:
         return result if len({r.shape for r in result}) == 1 else None
 
 
-ENDPOINTS = {"common": COMMON_ERROR, "clean": CLEAN}
+ENDPOINTS: dict[Endpoint, Key] = {"common": COMMON_ERROR, "clean": CLEAN}
 
 
 def differences(
-    setting: Setting, outcomes: Outcomes | None, pairs: Sequence[tuple[Row, Row]], endpoint: str
+    setting: Setting, outcomes: Outcomes | None, pairs: Sequence[tuple[Row, Row]], endpoint: Endpoint
 ) -> list[Difference]:
     """Return (method - reference) in an accuracy for every pair, Holm's correction running over the pairs tested.
 
@@ -224,11 +227,6 @@ def against_base(setting: Setting) -> list[tuple[Row, Row]]:
     """Return every ranked row with a regularizer, paired with the row of the same method without any."""
     pairs = []
     for row in setting.ranked:
-        method = row.any.spec.method
-        if not method.regularizers:
-            continue
-        for base in setting.ranked:
-            other = base.any.spec.method
-            if not other.regularizers and (other.name, other.options) == (method.name, method.options):
-                pairs.append((row, base))
+        if row.regularizers:
+            pairs += [(row, b) for b in setting.ranked if not b.regularizers and b.base == row.base]
     return pairs

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from lcrbench.reports.budget_proof import Proof
-from lcrbench.reports.tables import Cell, Column, Table, bounds, number, worded
+from lcrbench.reports.table import Cell, Column, Table, bounds, number, worded
 from lcrbench.reports.words import CODE
 
 # What GitHub's Markdown may read as markup inside a line: an underscore within a word, as in names, is none.
@@ -138,12 +138,12 @@ LATEX_PREAMBLE = r"""% Made by lcrbench from records. It compiles as it is:
 """
 
 
-def latex(table: Table, *, keep: Callable[[Column], bool] = lambda c: True) -> str:
+def latex(table: Table) -> str:
     """Return the table as a LaTeX float (booktabs): value above, interval below it in small type, n under the title.
 
-    `keep` selects columns. The best is bold and the second underlined, ties alike.
+    Columns that are not for `paper` are left out. The best is bold and the second underlined, ties alike.
     """
-    chosen = [j for j, c in enumerate(table.columns) if keep(c)]
+    chosen = [j for j, c in enumerate(table.columns) if c.paper]
     columns = [table.columns[j] for j in chosen]
     heads = _latex_heads(columns)
     titles = " & ".join([escape_latex(table.first), *[escape_latex(c.title) for c in columns]]) + r" \\"
@@ -234,7 +234,9 @@ def proof_markdown(proof: Proof) -> str:
 
 
 def frame(table: Table) -> pd.DataFrame:
-    """Return the table with numbers as numbers: for each column its value, low, high and n, in its own unit."""
+    """Return the table with every method, numbers as numbers: for each column its value, low, high and n, in its unit."""
+    apart = {table.apart: table.caption} if table.apart else {}
+    table = table.whole or table
     rows = []
     for row in table.rows:
         line: dict[str, object] = {table.first.lower(): row.label}
@@ -249,4 +251,4 @@ def frame(table: Table) -> pd.DataFrame:
                 line[f"{name} high"] = None if cell.high is None else cell.high * column.scale
             line[f"{name} n"] = cell.n
         rows.append(line | {"note": "; ".join(t for t in (row.note, row.failed) if t)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(**apart)

@@ -53,13 +53,11 @@ def files(kind: str) -> dict[str, Path]:
     """Return the file of each entry that lcrbench itself brings, by name in alphabetical order."""
     if kind not in PACKAGES:
         raise unknown("kind", kind, PACKAGES)
-    try:
-        package = importlib.util.find_spec(PACKAGES[kind])
-    except ModuleNotFoundError:
-        package = None
-    folders = package.submodule_search_locations if package else None
-    suffix = SUFFIX.get(kind, ".py")
-    found = {f.stem: f for folder in folders or () for f in Path(folder).glob(f"*{suffix}") if f.stem[0] != "_"}
+    root, part, *inner = PACKAGES[kind].split(".")
+    # Only the outermost package is asked for: to find an inner one, Python would import those around it.
+    package = importlib.util.find_spec(f"{root}.{part}")
+    folders = [Path(f, *inner) for f in (package and package.submodule_search_locations) or ()]
+    found = {f.stem: f for folder in folders for f in folder.glob(f"*{SUFFIX.get(kind, '.py')}") if f.stem[0] != "_"}
     return dict(sorted(found.items()))
 
 

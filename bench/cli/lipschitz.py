@@ -75,12 +75,13 @@ def command(
     earlier comparison in the same folder are replaced.
     """
     from lcrbench.bench import device as devices
-    from lcrbench.bench.cli import _lipschitz_report as texts
+    from lcrbench.bench.cli._lipschitz_report import about
     from lcrbench.bench.lipschitz import measure
     from lcrbench.bench.lipschitz.options import preset as effort
     from lcrbench.bench.progress import bar
     from lcrbench.bench.records.store import Store
     from lcrbench.reports import lipschitz as reports
+    from lcrbench.reports.lipschitz import folder as written
 
     options = _options(effort(preset), l2, linf, images, seed)
     metrics = measure.metrics(also)
@@ -108,8 +109,9 @@ def command(
     found = reports.of_networks(
         [(labels[m.network.name], m.measurements, m.by_image) for m in measured]
     )
-    about = texts.about(networks, labels, source, options)
-    for line in [*texts.lines(found), *texts.write(found, measured, about, folder)]:
+    told = about(networks, labels, source, options)
+    shown_as = [written.Network(m.network.name, m.measurements, m.infos) for m in measured]
+    for line in [*written.lines(found), str(written.write(found, shown_as, told, folder))]:
         click.echo(line)
 
 

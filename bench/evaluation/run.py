@@ -351,8 +351,7 @@ def _next(files: Mapping[str, Any]) -> int:
 def _plug_ins(shown: Iterable[Cell]) -> list[str]:
     """Return the modules of the corruptions among these cells that come from outside."""
     names = {cell.corruption for cell in shown if cell.corruption and not is_ours(cell.corruption)}
-    # `imagecorruptions:fog` is another package's, which the provenance names with its version.
-    return [registry.module_name("corruption", name) for name in sorted(names) if ":" not in name]
+    return [registry.module_name("corruption", head) for head in sorted({name.partition(":")[0] for name in names})]
 
 
 def _now() -> str:

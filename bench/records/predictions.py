@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.bench.records.files import pack, unpack
-from lcrbench.bench.records.spec import Cell
+from lcrbench.bench.records.spec import Cell, TestSet
 
 FILE = "predictions.npz"
 MISSING, RIGHT, WRONG = -1, -2, -3
@@ -94,6 +94,6 @@ class Predictions:
         subsets = {int(name.removeprefix("subset ")): v for name, v in a.items() if name.startswith("subset ")}
         return cls(a["indices"], a["labels"], list(cells), a["classes"], a.get("logits"), subsets)
 
-    def chosen(self, number: int | None) -> NDArray[np.int64]:
-        """Return the positions of the chosen images; of all with None. Raises `KeyError` for a subset that is not known."""
-        return self.indices if number is None else self.subsets[number]
+    def chosen(self, test: TestSet) -> NDArray[np.int64]:
+        """Return the positions of a protocol's test images; raises `KeyError` for a subset that is not known."""
+        return np.arange(test.images) if test.chosen is None else self.subsets[test.chosen]

@@ -171,7 +171,7 @@ class Store:
             return self.old.outcomes(run_id)
         protocol = view.asked(evaluation, run_id).protocol
         found = self.predictions(evaluation)
-        indices = view.indices(found, protocol)
+        indices = found.chosen(protocol.test)
         return {cell: found.right(cell, indices) for cell in protocol.cells if cell in found.cells}
 
     def searches(self, run_id: str) -> list[Searched]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from lcrbench.bench.training.parts import learning_rate, make_optimizer
 from lcrbench.bench.training.spent import Spent
 from lcrbench.bench.training.state import Checkpoint, State, pack, restore
 from lcrbench.bench.training.stream import batches, parted
-from lcrbench.models.api import observe
+from lcrbench.models.api import Term, observe
 
 SUMS = ("loss", "cross_entropy", "right", "images")
 
@@ -139,16 +139,15 @@ def train(
 def _step(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    terms: Iterable[Any],
+    terms: Collection[Term],
     images: Tensor,
     labels: Tensor,
     step: int,
     measure: bool,
 ) -> dict[str, float]:
     """Make one step; return the sums over its images of what the log shows. Raises `Diverged`."""
-    context = observe(network, terms, images, labels, measure=measure)
-    logits = context.logits
-    cross_entropy = F.cross_entropy(logits, labels)
+    context = observe(network, terms, images, labels, measure)
+    cross_entropy = F.cross_entropy(context.logits, labels)
     kept = 1.0 - sum(term.replaces for term in terms)
     # A factor of 1, or a term times 0, would change bits: both are left out.
     loss = cross_entropy if kept == 1 else kept * cross_entropy
@@ -164,7 +163,7 @@ def _step(
     if measure and not all(t.isfinite().all() for t in network.state_dict().values()):
         raise Diverged(step, "a weight or statistic of the network was not finite")
     count = len(labels)
-    right = float((logits.detach().argmax(1) == labels).sum())
+    right = float((context.logits.detach().argmax(1) == labels).sum())
     return {
         "loss": value * count,
         "cross_entropy": float(cross_entropy.detach()) * count,

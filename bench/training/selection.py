@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lcrbench.bench.data import Split
+from lcrbench.bench.data.arrays import Split
 
 BLOCK = 100
 

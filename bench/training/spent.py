@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from lcrbench.models.api import Term
+
 VALIDATION = "validation"
 
 
@@ -35,7 +37,7 @@ class Spent:
     data_order: Any = field(default_factory=hashlib.sha256)
     augmentation: Any = field(default_factory=hashlib.sha256)
 
-    def charge(self, stage: int, count: int, terms: Iterable[Any]) -> None:
+    def charge(self, stage: int, count: int, terms: Iterable[Term]) -> None:
         """Add one step of a stage, of `count` images, with the passes that its terms made."""
         terms = list(terms)
         self.steps, self.images = self.steps + 1, self.images + count
@@ -56,7 +58,7 @@ class Spent:
         self.backward[network] = self.backward.get(network, 0) + backward
 
 
-def relative_cost(terms: Iterable[Any]) -> float:
+def relative_cost(terms: Iterable[Term]) -> float:
     """Return the compute of a step with these terms over that of the plain network's step.
 
     A term's `passes` are by network its forward and backward passes for each training image, and that network's

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lcrbench.bench.training.selection import Best
 from lcrbench.bench.training.spent import Spent
+from lcrbench.models.api import Term
 
 KEPT = ("images", "steps", "stages", "progress", "compute", "cpu", "wall", "forward", "backward", "log")
 """The fields of `Spent` that a save holds; the digests follow from the seed and the steps."""
@@ -42,7 +43,7 @@ class State:
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    terms: dict[str, Any]
+    terms: dict[str, Term]
     spent: Spent = field(default_factory=Spent)
     best: Best = field(default_factory=Best)
     sums: dict[str, float] = field(default_factory=dict)

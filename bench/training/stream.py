@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lcrbench.bench.data import Split
+from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.seeds import derive, generator
 from lcrbench.bench.training import api
 from lcrbench.bench.training.spent import Spent

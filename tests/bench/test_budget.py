@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from lcrbench.bench import cli, runner, worker
 from lcrbench.bench.records import env, spec
-from lcrbench.bench.records.budget import Budget, Recipe, allot, override
+from lcrbench.bench.records.budget import AMOUNT, Budget, Recipe, allot, move_keys, override
 from lcrbench.bench.records.budget import steps as steps_of
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Damaged, Store
@@ -276,3 +276,85 @@ def test_a_teacher_that_diverges_is_told_and_leaves_nothing(tmp_path: Path) -> N
     assert record.failure.reason == "diverged"
     assert not list((tmp_path / ".unfinished").glob("*"))
     assert not list((tmp_path / ".teachers").glob("*"))
+
+
+# --- units and places of the fields -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("budget", "recipe", "expected"),
+    [
+        ({"images": 1000}, {"batch": 50}, 20),
+        ({"images": 1049}, {"batch": 50}, 20),
+        ({"unit": "compute", "images": 1000}, {"batch": 50}, 20),
+        ({"unit": "epochs", "epochs": 3}, {"batch": 50}, 12),
+        ({"unit": "epochs", "epochs": 3}, {"batch": 70}, 8),
+        ({"unit": "epochs", "epochs": 0.25}, {"batch": 50}, 1),
+        ({"unit": "epochs", "epochs": 0.7}, {"batch": 7}, 20),  # 0.7 * 200 is 140, and in floats less
+        ({"unit": "epochs", "epochs": 3}, {"batch": 50, "validation": 50}, 9),
+        ({"unit": "seconds", "seconds": 3.0}, {"batch": 50}, None),
+        ({}, {}, 600),
+    ],
+)
+def test_steps_of_each_unit(budget: dict[str, Any], recipe: dict[str, Any], expected: int | None) -> None:
+    assert steps_of(Budget(**budget), Recipe(**recipe), 200) == expected
+
+
+def test_epochs_that_pay_for_no_batch_name_the_field_and_what_does(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"0.2 epochs of 200 images .* give epochs = 0.25 or more"):
+        steps_of(Budget(unit="epochs", epochs=0.2), Recipe(batch=50), 200)
+    with pytest.raises(UserError, match=r"budget.epochs: 'reactnet:two_step=true' .* give epochs = 0.5 or more"):
+        job(tmp_path, "reactnet:two_step=true", unit="epochs", epochs=0.4)
+    assert run(tmp_path, "reactnet:two_step=true", unit="epochs", epochs=0.5).ledger.steps == 2
+
+
+def test_epochs_are_images_by_another_name(tmp_path: Path) -> None:
+    ledgers = [
+        run(tmp_path, "irnet", **b).ledger
+        for b in ({"unit": "epochs", "epochs": 1.5}, {"unit": "images", "images": 300})
+    ]
+    assert [(ledger.images, ledger.data_order_sha256) for ledger in ledgers] == [
+        (300, ledgers[0].data_order_sha256)
+    ] * 2
+    assert [ledger.unit for ledger in ledgers] == ["epochs", "images"]
+
+
+@pytest.mark.parametrize("unit", ["images", "epochs", "compute", "seconds"])
+@pytest.mark.parametrize("amount", ["images", "epochs", "seconds"])
+def test_a_budget_has_the_amount_of_its_unit_and_no_other(unit: str, amount: str) -> None:
+    if AMOUNT[unit] == amount:
+        assert Budget(unit=unit, **{amount: 7}).model_dump(exclude_none=True) == {"unit": unit, amount: 7}
+        return
+    with pytest.raises(UserError, match=rf"budget.*{unit}.*{amount}|budget.*needs {AMOUNT[unit]}") as error:
+        spec.make_grid({"budget": {"unit": unit, amount: 7}})
+    assert "\n" not in str(error.value)
+
+
+def test_fields_at_their_old_place_are_read_with_one_line() -> None:
+    old = {"methods": ["bnn"], "budget": {"images": 500, "batch": 50, "lr": 0.1}, "recipe": {"decay": "all"}}
+    tables, notes = move_keys(old)
+    assert notes == ["[budget] batch, lr now belong to [recipe]: read from there"]
+    grid = spec.make_grid(tables)
+    assert (grid.budget, grid.recipe) == (Budget(images=500), Recipe(batch=50, lr=0.1, decay="all"))
+    assert move_keys(tables) == (tables, [])
+    assert old["budget"] == {"images": 500, "batch": 50, "lr": 0.1}, "the given tables stay as they are"
+    with pytest.raises(UserError, match=r"\[budget\] lr and \[recipe\] lr are both given"):
+        move_keys({"budget": {"lr": 0.1}, "recipe": {"lr": 0.1}})
+    # What every record of before holds.
+    full = {"unit": "seconds", "images": 60_000, "seconds": 3.0, "batch": 100}
+    assert spec.make_grid(move_keys({"budget": full})[0]).budget == Budget(unit="seconds", seconds=3.0)
+
+
+def test_the_command_says_that_fields_moved(tmp_path: Path) -> None:
+    (tmp_path / "old.toml").write_text('methods = ["bnn"]\n[data]\ntrain = 200\ntest = 50\n[budget]\nbatch = 50\n')
+    done = CliRunner().invoke(cli.app, ["run", str(tmp_path / "old.toml"), "--plan", "--store", str(tmp_path / "s")])
+    assert done.exit_code == 0, done.output
+    assert done.stderr == "lcrbench: [budget] batch now belongs to [recipe]: read from there\n"
+
+
+def test_a_unit_given_on_the_command_line_takes_the_preset_s_amount_away() -> None:
+    for unit, amount in AMOUNT.items():
+        made = override({"unit": "images", "images": 60_000}, {"unit": unit, amount: 9})
+        assert made == {"unit": unit, amount: 9}
+    assert override({"images": 60_000}, {"images": 9}) == {"images": 9}
+    assert override({"images": 60_000}, {"epochs": 9}) == {"images": 60_000, "epochs": 9}, "refused, not guessed"

@@ -111,6 +111,34 @@ def test_each_training_of_a_run_resumes(
     assert record.files == staged.files
 
 
+BEST = {
+    "methods": ["irnet+lcr"],
+    "recipe": {"batch": 50, "lr": 0.2, "validation": 50, "selection": "best", "schedule": "constant"},
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [BEST, *({"recipe": {"batch": 50, "lr": 0.01, "optimizer": o}} for o in ("adam", "adamw", "sgd:nesterov=false"))],
+    ids=["best", "adam", "adamw", "momentum"],
+)
+def test_each_part_of_a_recipe_resumes_to_the_same_bits(
+    tmp_path: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = worker.run_one(job(tmp_path / "whole", **change))
+    # 13: every step is made, and the best weights are not taken yet.
+    for stops in (1, 5, 11, 13):
+        root = tmp_path / str(stops)
+        todo = [stops]
+        stop_after(monkeypatch, todo)
+        with pytest.raises(Stopped):
+            worker.run_one(job(root, **change))
+        todo.clear()
+        record = worker.run_one(job(root, **change))
+        assert record.files == whole.files
+        assert record.timeless() == whole.timeless()
+
+
 SLOWER = ["irnet", "reste", "adabin+spectral_norm", "bnn+jacobian_penalty", "irnet+lcr_fixed:cache=true"]
 
 

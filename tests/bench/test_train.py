@@ -13,8 +13,12 @@ from lcrbench import registry
 from lcrbench.bench import data
 from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.budget import steps as steps_of
-from lcrbench.bench.training import loop as training
-from lcrbench.bench.training.loop import Diverged, Spent, batches, crop_flip, learning_rate, make_optimizer, train
+from lcrbench.bench.training.loop import Diverged, train
+from lcrbench.bench.training.parts import learning_rate, make_optimizer
+from lcrbench.bench.training.schedules import cosine
+from lcrbench.bench.training.spent import Spent
+from lcrbench.bench.training.stream import batches
+from lcrbench.bench.training.transforms import crop_flip
 from lcrbench.models import network as networks
 
 SMALL = Budget(images=600)
@@ -44,7 +48,7 @@ def run(
         budget,
         recipe,
         seed,
-        on_progress=getattr(choice.method, "on_progress", None),
+        on_progress=choice.method.on_progress,
         regularizers=choice.regularizers,
     )
     return net, spent
@@ -85,10 +89,10 @@ def test_the_order_covers_each_epoch_and_ignores_the_batch(fashion: data.Dataset
     few = data.take(fashion, 100, 10, seed=0).train
     streams = []
     for batch in (20, 50):
-        parts = list(islice(batches(few, Recipe(batch=batch), 3, Spent(), "cpu"), 200 // batch))
-        assert all(x.shape == (batch, 3, 32, 32) for x, _ in parts)
-        streams.append(torch.cat([x for x, _ in parts]))
-        labels = torch.cat([y for _, y in parts])
+        found = list(islice(batches(few, batch, crop_flip.Transform(), 3, Spent(), "cpu"), 200 // batch))
+        assert all(x.shape == (batch, 3, 32, 32) for x, _ in found)
+        streams.append(torch.cat([x for x, _ in found]))
+        labels = torch.cat([y for _, y in found])
         for epoch in range(2):
             assert sorted(labels[epoch * 100 : epoch * 100 + 100].tolist()) == sorted(few.labels.tolist())
     assert torch.equal(streams[0], streams[1])
@@ -96,10 +100,11 @@ def test_the_order_covers_each_epoch_and_ignores_the_batch(fashion: data.Dataset
 
 def test_crop_flip_by_hand() -> None:
     image = torch.arange(1, 1 + 6 * 6 * 3, dtype=torch.uint8).view(1, 6, 6, 3)
-    same = crop_flip(image, torch.tensor([[4, 4, 0]]), 6)
+    crop = crop_flip.Transform().apply
+    same = crop(image, torch.tensor([[4, 4, 0]]), 6)
     assert torch.equal(same, image)
-    assert torch.equal(crop_flip(image, torch.tensor([[4, 4, 1]]), 6), image.flip(2))
-    moved = crop_flip(image, torch.tensor([[0, 8, 0]]), 6)
+    assert torch.equal(crop(image, torch.tensor([[4, 4, 1]]), 6), image.flip(2))
+    moved = crop(image, torch.tensor([[0, 8, 0]]), 6)
     assert torch.equal(moved[:, 4:, :2], image[:, :2, 4:])
     assert not moved[:, :4].any()
     assert not moved[:, :, 2:].any()
@@ -108,11 +113,11 @@ def test_crop_flip_by_hand() -> None:
 def test_schedule() -> None:
     recipe = Recipe(batch=10, lr=0.2, warmup=0.1)
     assert steps_of(Budget(images=1000), recipe, 7) == 100
-    rates = [learning_rate(recipe, (s + 0.5) / 100) for s in range(100)]
+    rates = [learning_rate(recipe, cosine.Schedule(), (s + 0.5) / 100) for s in range(100)]
     assert rates[:10] == pytest.approx([0.02 * (i + 0.5) for i in range(10)])
-    assert learning_rate(recipe, 0.1) == 0.2
-    assert learning_rate(recipe, 0.55) == pytest.approx(0.1)
-    assert learning_rate(recipe, 1.0) == 0
+    assert learning_rate(recipe, cosine.Schedule(), 0.1) == 0.2
+    assert learning_rate(recipe, cosine.Schedule(), 0.55) == pytest.approx(0.1)
+    assert learning_rate(recipe, cosine.Schedule(), 1.0) == 0
     assert 0 < rates[-1] < 1e-3
     assert all(a >= b for a, b in pairwise(rates[10:]))
 
@@ -149,15 +154,15 @@ def test_divergence_is_told(fashion: data.Dataset) -> None:
 
 
 def test_a_nan_in_a_batch_is_told(fashion: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = training.crop_flip
+    real = crop_flip.Transform.apply
     calls = []
 
-    def poisoned(images: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def poisoned(*given: Any) -> torch.Tensor:
         calls.append(1)
-        out = real(images, *rest).float()
+        out = real(*given).float()
         return out * math.nan if len(calls) == 4 else out
 
-    monkeypatch.setattr(training, "crop_flip", poisoned)
+    monkeypatch.setattr(crop_flip.Transform, "apply", poisoned)
     with pytest.raises(Diverged, match="not finite at step 3") as error:
         run(fashion, "irnet")
     assert error.value.step == 3

@@ -106,12 +106,13 @@ def judge(kind: str, code: int, said: str, *names: str) -> None:
 # --- specs ------------------------------------------------------------------------------------------------------------
 
 FIELDS = [
-    "backbone", "methods", "seeds", "data", "data.source", "data.size", "data.train", "data.test",
-    "budget", "budget.unit", "budget.images", "budget.epochs", "budget.seconds", "recipe.batch", "recipe.optimizer", "recipe.lr",
-    "recipe.momentum", "recipe.weight_decay", "recipe.decay", "recipe.schedule", "recipe.warmup", "recipe.augmentation",
-    "recipe.selection", "evaluation", "evaluation.corruptions", "evaluation.severities", "evaluation.seed",
-    "evaluation.block", "metrics", "metrics.accuracy", "metrics.lipschitz_modulus", "metrics.lipschitz_modulus.l2",
-    "metrics.lipschitz_modulus.images", "nothing", "budget.nothing", "recipe", "recipe.validation", "recipe.nothing",
+    "backbone", "methods", "seeds", "data", "data.source", "data.size", "data.train", "data.test", "budget",
+    "budget.unit", "budget.images", "budget.epochs", "budget.seconds", "recipe", "recipe.batch", "recipe.optimizer",
+    "recipe.lr", "recipe.momentum", "recipe.weight_decay", "recipe.decay", "recipe.schedule", "recipe.warmup",
+    "recipe.augmentation", "recipe.selection", "recipe.validation", "recipe.nothing", "evaluation",
+    "evaluation.corruptions", "evaluation.severities", "evaluation.seed", "evaluation.block", "metrics",
+    "metrics.accuracy", "metrics.lipschitz_modulus", "metrics.lipschitz_modulus.l2", "metrics.lipschitz_modulus.images",
+    "nothing", "budget.nothing",
 ]  # fmt: skip
 WORDS = st.one_of(
     st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12),
@@ -134,6 +135,7 @@ NAMED = {
     "seeds": "seed",
     "evaluation.corruptions": "corruption",
     "evaluation.severities": "severity",
+    "recipe.augmentation": "transform",
     "metrics.lipschitz_modulus.l2": "lipschitz_modulus",
 }
 

@@ -21,7 +21,7 @@ from lcrbench.bench.lipschitz.options import Options, preset
 from lcrbench.bench.records.spec import make_grid
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
-from lcrbench.reports import comparison, figures, report
+from lcrbench.reports import comparison, rendering, report
 from lcrbench.reports import lipschitz as lipschitz_part
 
 from .nets import built
@@ -112,7 +112,7 @@ def call(*words: str) -> Any:
 def importable(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.setitem(sys.modules, "somebodys", sys.modules[__name__])
     if request.function is not test_two_models_are_measured_compared_and_resumed:
-        monkeypatch.setattr(figures, "FORMATS", ("png",))  # drawing takes most of a small measurement's time
+        monkeypatch.setattr(rendering, "FORMATS", ("png",))  # drawing takes most of a small measurement's time
 
 
 def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:

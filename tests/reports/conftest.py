@@ -24,7 +24,7 @@ def folder(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the drawing, which takes most of a report's seconds, where a test is about something else."""
-    from lcrbench.reports import figures
+    from lcrbench.reports import rendering
 
-    monkeypatch.setattr(figures, "save", lambda picture, folder, formats=(): [])
-    monkeypatch.setattr(figures, "inline", lambda picture, prefix: ["<svg></svg>"] * len(picture.panels))
+    monkeypatch.setattr(rendering, "save", lambda picture, folder, formats=(): [])
+    monkeypatch.setattr(rendering, "inline", lambda picture, prefix: ["<svg></svg>"] * len(picture.panels))

@@ -128,7 +128,7 @@ def test_one_seed_stale_or_failed_is_not_comparable(tmp_path: Path, reference: P
     assert stale.exit_code == 2
     assert "stale" in stale.reason
     [older] = gate.check(store, held, source="6" * 64)
-    assert "was made by other source (555555555555, not 666666666666)" in older.reason
+    assert "was made by a different version of the code (555555555555, not 666666666666)" in older.reason
     [own] = gate.check(candidate(tmp_path / "own", created=make_store.CREATED), held)
     assert "the reference's own" in own.reason
     make_store.add(store, "irnet", 9, failure=Failure(reason="diverged", step=1, message="loss is nan"))

@@ -17,11 +17,11 @@ EXPECTED = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
 
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from lcrbench.reports import figures
+    from lcrbench.reports import rendering
 
     with pytest.MonkeyPatch.context() as patch:  # as `undrawn`, for the module
-        patch.setattr(figures, "save", lambda picture, folder, formats=(): [])
-        patch.setattr(figures, "inline", lambda picture, prefix: ["<svg></svg>"] * len(picture.panels))
+        patch.setattr(rendering, "save", lambda picture, folder, formats=(): [])
+        patch.setattr(rendering, "inline", lambda picture, prefix: ["<svg></svg>"] * len(picture.panels))
         return report.write(Store(GOLDEN / "store"), tmp_path_factory.mktemp("golden")).parent
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -14,25 +15,26 @@ from matplotlib.figure import Figure as MplFigure
 from lcrbench.bench import stats
 from lcrbench.bench.records.record import Measurement
 from lcrbench.bench.records.store import Store
-from lcrbench.reports import (
-    claims,
-    comparison,
-    figures,
-    lipschitz,
-    lipschitz_fidelity,
-    lipschitz_tables,
-    results,
-    writers,
-)
+from lcrbench.reports import claims, comparison, drawing, lipschitz, rendering, writers
 from lcrbench.reports.comparison import Key
-from lcrbench.reports.lipschitz import Figure, Lipschitz
-from lcrbench.reports.pictures import lipschitz as lipschitz_picture
-from lcrbench.reports.pictures import lipschitz_fidelity as lipschitz_fidelity_picture
-from lcrbench.reports.pictures import lipschitz_layers, lipschitz_quantiles, lipschitz_slope
+from lcrbench.reports.context import Context
+from lcrbench.reports.figures import lipschitz as lipschitz_picture
+from lcrbench.reports.figures import lipschitz_fidelity as lipschitz_fidelity_picture
+from lcrbench.reports.figures import lipschitz_layers, lipschitz_quantiles, lipschitz_slope
+from lcrbench.reports.lipschitz import Figure, Lipschitz, fidelity
+from lcrbench.reports.lipschitz import folder as lipschitz_folder
 from lcrbench.reports.significance import holm
-from lcrbench.reports.tables import Cell
+from lcrbench.reports.table import Cell, Table
+from lcrbench.reports.tables import lipschitz as lipschitz_table
+from lcrbench.reports.tables import lipschitz_separation, main
+from lcrbench.reports.words.lipschitz import effort_note, others, summary
 
 from . import make_store
+
+
+def figure_table(found: Lipschitz) -> Table:
+    return lipschitz_table.figures(found) or Table("lipschitz", "", (), ())
+
 
 METHODS = ("full_precision", "bnn", "irnet", "irnet+lcr")
 
@@ -74,7 +76,7 @@ def test_an_order_that_a_longer_search_turns_is_not_separated(tmp_path: Path) ->
     assert told["bnn", "irnet"].separated
     ranks = {r.label: found.rank(r, Figure("kappa", "l2", 16.0)) for r in found.rows}
     assert ranks == {"full_precision": "1–2", "bnn": "1–2", "irnet": "3–4", "irnet+lcr": "3–4"}
-    assert "orders are checked against the quick search" in lipschitz.effort_note(found)
+    assert "orders are checked against the quick search" in effort_note(found)
 
 
 def test_seeds_are_the_unit_between_methods(tmp_path: Path) -> None:
@@ -168,18 +170,18 @@ def test_the_other_figures_are_corrected_together(tmp_path: Path) -> None:
 
 def test_one_sentence_tells_the_order(tmp_path: Path) -> None:
     found = found_in(tmp_path)
-    caption = lipschitz_tables.figure_table(found).caption
+    caption = figure_table(found).caption
     key = Key("lipschitz_kappa", "q50", norm="l2", radius=16 / 255)
     values = [f"{row.per_seed(key)[0]:.2g}" for row in found.rows]
     ranks = ("1", "2", "3–4", "3–4")
     said = ", ".join(f"{m} {v} (rank {r})" for m, v, r in zip(METHODS, values, ranks, strict=True))
     assert f"within ℓ2 16/255, over the margin (kappa, median; 1 is a flip, less is better): {said}." in caption
-    assert lipschitz_tables.summary(found_in(tmp_path / "one", methods=METHODS[:1])) == ""
+    assert summary(found_in(tmp_path / "one", methods=METHODS[:1])) == ""
 
 
 def test_tables_say_what_they_must(tmp_path: Path) -> None:
     found = found_in(tmp_path, efforts=2)
-    text = "\n".join(map(writers.markdown, [*lipschitz_tables.tables(found), *lipschitz_fidelity.tables(found)]))
+    text = "\n".join(map(writers.markdown, lipschitz_folder.tables(found)))
     for said in (
         "not separated: the quick and the longer search disagree on the order",
         "∞ (signs jump)",
@@ -194,7 +196,7 @@ def test_tables_say_what_they_must(tmp_path: Path) -> None:
         "pass (× 1.00)",
     ):
         assert writers.escape_markdown(said) in text, said
-    assert "omega" not in " ".join(r.label for r in lipschitz_tables.figure_table(found).rows if "rank" in r.label)
+    assert "omega" not in " ".join(r.label for r in figure_table(found).rows if "rank" in r.label)
 
 
 def several(figures: list[dict[Key, float]]) -> Lipschitz:
@@ -212,7 +214,7 @@ KAPPA = SEARCHED._replace(statistic="q50")
 
 
 def cell(found: Lipschitz, label: str) -> Cell:
-    return next(r for r in lipschitz_tables.figure_table(found).rows if r.label.startswith(label)).cells[0]
+    return next(r for r in figure_table(found).rows if r.label.startswith(label)).cells[0]
 
 
 @pytest.mark.parametrize(
@@ -254,8 +256,8 @@ def test_methods_on_other_images_are_not_compared(tmp_path: Path) -> None:
         found.searches[row.index] = [replace(s, images=bytes([index == 3])) for s in found.searches[row.index]]
     assert {(v.first.label, v.second.label) for v in found.verdicts} == set(itertools.combinations(METHODS[:3], 2))
     assert found.rank(found.rows[3], Figure("kappa", "l2", 16.0)) == ""
-    assert lipschitz.others(found).startswith("irnet+lcr: measured on other images")
-    assert any("measured on other images" in note for note in lipschitz_tables.figure_table(found).notes)
+    assert others(found).startswith("irnet+lcr: measured on other images")
+    assert any("measured on other images" in note for note in figure_table(found).notes)
 
 
 def test_a_radius_of_many_digits_is_found_again(tmp_path: Path) -> None:
@@ -267,11 +269,11 @@ def test_a_radius_of_many_digits_is_found_again(tmp_path: Path) -> None:
             values[effort, f._replace(radius_255=odd)] = values.pop((effort, f))
         for key in [k for k in row.values if k.radius == 16 / 255]:
             row.values[key._replace(radius=odd / 255)] = row.values.pop(key)
-    ranks = next(r for r in lipschitz_tables.figure_table(found).rows[3:] if r.label == "rank by kappa")
+    ranks = next(r for r in figure_table(found).rows[3:] if r.label == "rank by kappa")
     assert found.primary == Figure("kappa", "l2", odd)
     assert all(c.text for c in ranks.cells)
     assert all(row.values[Key("lipschitz_kappa", "q50", norm="l2", radius=odd / 255)] for row in found.rows)
-    table = {r.label: [c.text for c in r.cells] for r in lipschitz_tables.figure_table(found).rows}
+    table = {r.label: [c.text for c in r.cells] for r in figure_table(found).rows}
     assert any(label.startswith("kappa, median, ℓ2, radius 0.0641") for label in table)
 
 
@@ -280,7 +282,7 @@ def test_seeds_stay_together_where_one_lacks_a_cell() -> None:
     seeds = [{proxy: float(k), SEARCHED: 0.4} | ({KAPPA: 10.0 - k} if k != 2 else {}) for k in range(1, 11)]
     (found,) = [
         c.found
-        for c in lipschitz_fidelity.correlations(several(seeds))
+        for c in fidelity.correlations(several(seeds))
         if c.points == "seeds of method, by layer" and c.proxy.startswith("p1") and c.truth.startswith("kappa")
     ]
     assert found is not None
@@ -301,7 +303,7 @@ def test_reasons_stand_below_the_table(tmp_path: Path) -> None:
         store.write(record.model_copy(update={"left_out": reasons}), files)
     found = lipschitz.read(comparison.read(store).settings[0], store)
     assert found is not None
-    notes = lipschitz_tables.figure_table(found).notes
+    notes = figure_table(found).notes
     assert "Left out or incomplete: lipschitz_proxy, lipschitz_probes of full_precision: no layers." in notes
 
 
@@ -310,9 +312,7 @@ def test_a_bound_holds_for_every_seed() -> None:
     found = several([{product: 100.0}, {product: 123.01}, {product: 90.0}])
     assert cell(found, "Lipschitz constant").text == "≤ 124"
     assert cell(several([{product: 123.0}]), "Lipschitz constant").text == "≤ 123"
-    assert all(
-        "Lipschitz constant" not in r.label for r in lipschitz_tables.figure_table(several([{product: 9.0}, {}])).rows
-    )
+    assert all("Lipschitz constant" not in r.label for r in figure_table(several([{product: 9.0}, {}])).rows)
 
 
 def test_what_stands_beside_the_search_says_what_it_bounds() -> None:
@@ -332,7 +332,7 @@ def test_what_stands_beside_the_search_says_what_it_bounds() -> None:
             }
         ]
     )
-    shown = {r.label: r.cells[0].value for r in lipschitz_tables.figure_table(found).rows}
+    shown = {r.label: r.cells[0].value for r in figure_table(found).rows}
     bounds = ("estimate, bounds nothing", "certified for the smoothed classifier, not for the network")
     box = "exact without the walls of the box, within it"
     assert shown == {
@@ -350,7 +350,7 @@ def test_what_stands_beside_the_search_says_what_it_bounds() -> None:
 
 def test_quantiles_over_images_are_drawn_by_seed(tmp_path: Path) -> None:
     found = found_in(tmp_path, seeds=2)
-    picture = lipschitz_quantiles.picture(found)
+    picture = lipschitz_quantiles.figure(lipschitz_folder.alone(found))
     assert picture is not None
     assert [p.title for p in picture.panels] == ["kappa, ℓ2 16/255", "relative gain, ℓ2 16/255"]
     data = picture.data.set_index(["method", "name", "level", "seed"])["value"]
@@ -359,17 +359,17 @@ def test_quantiles_over_images_are_drawn_by_seed(tmp_path: Path) -> None:
         ordered = np.sort(found.searches[0][seed].figures[key])
         assert data["full_precision", "kappa", 0.5, seed] == pytest.approx(ordered[31]), "the 32nd of 64 images"
         assert data["full_precision", "kappa", 0.95, seed] == pytest.approx(ordered[60]), "the 61st"
-    figures.save(picture, tmp_path, ["svg"])
+    rendering.save(picture, tmp_path, ["svg"])
     for seeds in found.searches.values():
         for search in seeds:
             search.figures[key] = np.full(64, np.inf, np.float32)
-    assert "nan" not in "".join(figures.inline(lipschitz_quantiles.picture(found), "x"))  # type: ignore[arg-type]
+    assert "nan" not in "".join(rendering.inline(lipschitz_quantiles.figure(lipschitz_folder.alone(found)), "x"))  # type: ignore[arg-type]
 
 
 def test_one_figure_is_primary(tmp_path: Path) -> None:
     found = found_in(tmp_path)
     assert found.primary == Figure("kappa", "l2", 16.0)
-    table = lipschitz_tables.separation_table(found)
+    table = lipschitz_separation.pairs(found)
     assert sum("(primary)" in r.label for r in table.rows) == 6
     assert "pairs and figures of all others together" in " ".join(table.notes)
 
@@ -377,17 +377,17 @@ def test_one_figure_is_primary(tmp_path: Path) -> None:
 def test_a_proxy_of_0_in_one_layer_has_no_mean() -> None:
     keys = [Key("lipschitz_proxy", "p1", layer=str(k)) for k in range(3)]
     mean = (keys[0]._replace(layer=""), False)
-    whole = lipschitz_fidelity._summary(dict.fromkeys(keys, 2.0))
+    whole = fidelity._summary(dict.fromkeys(keys, 2.0))
     assert whole.means[mean] == pytest.approx(np.log(2))
-    assert mean not in lipschitz_fidelity._summary(dict.fromkeys(keys, 2.0) | {keys[1]: 0.0}).means
+    assert mean not in fidelity._summary(dict.fromkeys(keys, 2.0) | {keys[1]: 0.0}).means
 
 
 def test_correlations_over_layers_seeds_and_methods(tmp_path: Path) -> None:
-    few = {c.points: c for c in lipschitz_fidelity.correlations(found_in(tmp_path, seeds=2))}
+    few = {c.points: c for c in fidelity.correlations(found_in(tmp_path, seeds=2))}
     assert few["layers of irnet"].found is not None
     assert few["seeds of irnet, by layer"].refused == "refused: 2 of at least 8 points"
     found = found_in(tmp_path / "b", seeds=8, methods=("bnn", "irnet"))
-    by = {(c.points, c.proxy, c.truth): c for c in lipschitz_fidelity.correlations(found)}
+    by = {(c.points, c.proxy, c.truth): c for c in fidelity.correlations(found)}
     norm = "operator norm (upper bound)"
     everything = "networks of all methods and seeds, by layer"
     for points, n in (("layers of irnet", 9), ("seeds of irnet, by layer", 8), (everything, 16)):
@@ -426,8 +426,8 @@ def test_records_of_the_command_stand_in_for_the_runs_own(tmp_path: Path) -> Non
     assert found.efforts == list(make_store.EFFORTS)
     assert not found.notes
     key = Key("lipschitz_kappa", "q50", norm="l2", radius=16 / 255)
-    for rows, effort in (((), 0), (found.rows, 1)):
-        table = results.main_table(setting, None, rows)
+    for shown_there, effort in ((None, 0), (found, 1)):
+        table = main.table(Context(setting, lipschitz=shown_there))
         column = next(
             k for k, c in enumerate(table.columns) if c.head == "Kappa" or c.title.startswith("median, lower")
         )
@@ -527,7 +527,7 @@ def test_of_many_methods_the_most_accurate_are_compared(tmp_path: Path) -> None:
     assert len(found.rows) == comparison.MOST_COLUMNS == 16
     assert found.rows[0].label == "full_precision"
     assert len(found.verdicts) == 6 * 16 * 15 // 2
-    assert any("15 most accurate of 20 methods" in note for note in lipschitz_tables.figure_table(found).notes)
+    assert any("15 most accurate of 20 methods" in note for note in figure_table(found).notes)
     assert len(found.networks) == 20
 
 
@@ -557,7 +557,9 @@ def network(name: str, layers: tuple[str, ...], radii: tuple[int, ...] = (2, 8))
 
 def test_layers_of_other_names_are_drawn_along_their_own_order() -> None:
     ours, theirs = ("stem", "block.0", "head"), ("conv1", "layer1.0", "layer2.0", "fc")
-    picture = lipschitz_layers.picture(lipschitz.of_networks([network("a", ours), network("b", theirs)]))
+    picture = lipschitz_layers.figure(
+        lipschitz_folder.alone(lipschitz.of_networks([network("a", ours), network("b", theirs)]))
+    )
     assert picture is not None
     places = picture.data.drop_duplicates(["method", "layer"]).set_index(["method", "layer"])["place"]
     assert places["a"].to_dict() == {"stem": 1, "block.0": 2, "head": 3}
@@ -566,28 +568,29 @@ def test_layers_of_other_names_are_drawn_along_their_own_order() -> None:
     assert "of b: 1 conv1, 2 layer1.0, 3 layer2.0, 4 fc" in picture.caption
     assert ticks(picture) == ["1", "2", "3", "4"]
 
-    shared = lipschitz_layers.picture(lipschitz.of_networks([network("a", ours), network("b", ("stem", "head"))]))
+    found = lipschitz.of_networks([network("a", ours), network("b", ("stem", "head"))])
+    shared = lipschitz_layers.figure(lipschitz_folder.alone(found))
     assert shared is not None
     assert shared.data.query("method == 'b'").set_index("layer")["place"].to_dict() == {"stem": 1, "head": 3}
     assert "not the same layer" not in shared.caption
     assert ticks(shared) == ["stem", "block.0", "head"]
 
 
-def axes(picture: figures.Picture) -> Axes:
+def axes(picture: drawing.Picture) -> Axes:
     """Return the first panel of a figure, drawn."""
     ax = MplFigure().add_subplot()
-    picture.panels[0].draw(ax, figures.Hits())
+    picture.panels[0].draw(ax, drawing.Hits())
     return ax
 
 
-def ticks(picture: figures.Picture) -> list[str]:
+def ticks(picture: drawing.Picture) -> list[str]:
     return [label.get_text() for label in axes(picture).get_xticklabels()]
 
 
 @pytest.mark.parametrize("radii", [(2, 8), (2, 8, 32)])
 def test_one_pair_of_radii_has_its_interval_drawn(radii: tuple[int, ...]) -> None:
     networks = [network("a", ("stem",), radii), network("b", ("stem",), radii)]
-    picture = lipschitz_slope.picture(lipschitz.of_networks(networks))
+    picture = lipschitz_slope.figure(lipschitz_folder.alone(lipschitz.of_networks(networks)))
     assert picture is not None
     upright = [ln.get_xydata().tolist() for ln in axes(picture).lines if len(ln.get_xdata()) == 2]
     spans = [(a[0], [a[1], b[1]]) for a, b in upright if a[0] == b[0]]
@@ -601,7 +604,7 @@ def test_one_pair_of_radii_has_its_interval_drawn(radii: tuple[int, ...]) -> Non
 @pytest.mark.parametrize(("n", "said"), [(7, True), (8, False)])
 def test_a_figure_of_few_points_says_that_they_are_no_correlation(n: int, said: bool) -> None:
     layers = tuple(f"layer{k}" for k in range(n))
-    picture = lipschitz_fidelity_picture.picture(lipschitz.of_networks([network("a", layers)]))
+    picture = lipschitz_fidelity_picture.figure(lipschitz_folder.alone(lipschitz.of_networks([network("a", layers)])))
     assert picture is not None
     assert ("fewer than 8 points" in picture.caption) == said
 
@@ -614,7 +617,7 @@ def test_an_axis_that_reaches_0_says_where_it_is_no_longer_logarithmic(low: floa
         )
         for r, v in ((2 / 255, 0.1), (8 / 255, 1.0))
     ]
-    picture = lipschitz_picture.picture(lipschitz.of_networks([("a", kappa, {})]))
+    picture = lipschitz_picture.figure(lipschitz_folder.alone(lipschitz.of_networks([("a", kappa, {})])))
     assert picture is not None
-    assert (figures.ZERO in picture.caption) == (low == 0)
+    assert (drawing.ZERO in picture.caption) == (low == 0)
     assert axes(picture).get_yscale() == ("symlog" if low == 0 else "log")

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from lcrbench.bench.records.store import Store
-from lcrbench.reports import comparison, mce, results, writers
+from lcrbench.reports import comparison, mce, writers
+from lcrbench.reports.context import Context
+from lcrbench.reports.tables import main
 
 from . import make_store
 
@@ -44,7 +46,7 @@ def test_relative_mce_by_hand() -> None:
 
 def test_it_is_defined_on_imagenet_c_alone(tmp_path: Path, store: Store) -> None:
     assert not mce.defined(comparison.read(store).settings[0])
-    text = writers.markdown(results.main_table(comparison.read(store).settings[0]))
+    text = writers.markdown(main.table(Context(comparison.read(store).settings[0])))
     assert "mCE" not in text
     large = Store(tmp_path / "large", create=True)
     for data, classes, size in (("imagenet", 1000, 224), ("tiny-imagenet", 200, 64), ("imagenet-100", 100, 224)):
@@ -56,7 +58,7 @@ def test_it_is_defined_on_imagenet_c_alone(tmp_path: Path, store: Store) -> None
         "imagenet-100": False,
     }
     setting = next(s for s in settings if mce.defined(s))
-    table = results.main_table(setting)
+    table = main.table(Context(setting))
     column = [c.title for c in table.columns].index("mCE")
     _, alexnet = mce.alexnet()
     ratios = []

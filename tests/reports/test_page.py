@@ -15,10 +15,11 @@ import pytest
 
 from lcrbench.bench.records.record import Failure
 from lcrbench.bench.records.store import Store
-from lcrbench.reports import comparison, figures, report, tables
+from lcrbench.reports import comparison, rendering, report, table
 from lcrbench.reports import lipschitz as lipschitz_part
-from lcrbench.reports import page as page_part
-from lcrbench.reports.pictures import accuracy_operations, corruption_curves, heatmap, lipschitz
+from lcrbench.reports.context import Context
+from lcrbench.reports.figures import accuracy_operations, corruption_curves, heatmap, lipschitz
+from lcrbench.reports.page import view
 
 from . import make_store
 
@@ -78,12 +79,12 @@ def test_figures_of_a_small_comparison_have_room(tmp_path: Path) -> None:
         )
         store.write(record.model_copy(update={"measurements": measured}), files)
     setting = comparison.read(store).settings[0]
-    moduli = lipschitz_part.read(setting, store)
-    assert moduli is not None
-    for picture in (corruption_curves.picture(setting, None), heatmap.picture(setting), lipschitz.picture(moduli)):
+    context = Context(setting, lipschitz=lipschitz_part.read(setting, store))
+    for module in (corruption_curves, heatmap, lipschitz):
+        picture = module.figure(context)
         assert picture is not None
-        figures.save(picture, tmp_path, ["svg"])
-        for svg in figures.inline(picture, "x"):
+        rendering.save(picture, tmp_path, ["svg"])
+        for svg in rendering.inline(picture, "x"):
             _, _, width, height = map(float, re.search(r'viewBox="([^"]+)"', svg)[1].split())  # type: ignore[index]
             # Every point lies inside its panel.
             for x, y in re.findall(r'class="hit[^"]*" cx="([-\d.]+)" cy="([-\d.]+)"', svg):
@@ -99,12 +100,12 @@ def test_labels_in_figures_are_untrusted(tmp_path: Path) -> None:
     make_store.add(store, EVIL, 0)
     make_store.add(store, "irnet", 0)
     setting = comparison.read(store).settings[0]
-    picture = accuracy_operations.picture(setting)
+    picture = accuracy_operations.figure(Context(setting))
     assert picture is not None
-    svg = "".join(figures.inline(picture, "x"))
+    svg = "".join(rendering.inline(picture, "x"))
     assert "<script" not in svg
     assert "&lt;script&gt;" in svg
-    assert figures.save(picture, tmp_path, ["svg"]) == [f"{picture.name}.svg"]
+    assert rendering.save(picture, tmp_path, ["svg"]) == [f"{picture.name}.svg"]
     assert "<script" not in (tmp_path / f"{picture.name}.svg").read_text(encoding="utf-8")
 
 
@@ -201,16 +202,16 @@ const first = cell => cell ? cell.innerText.split("\\n")[0] : "";
 const cells = (id, column) => [...document.querySelectorAll(`#${id} tbody tr`)].map(r => first(r.cells[column]));
 const visible = e => e.getClientRects().length > 0;
 out.ready = document.documentElement.dataset.ready;
-const button = document.querySelector('#s0-main button.sort[data-column="2"]');
-out.before = cells("s0-main", 2);
-button.click(); out.up = cells("s0-main", 2);
-button.click(); out.down = cells("s0-main", 2);
-button.click(); out.back = cells("s0-main", 2);
+const button = document.querySelector('#s0-main-table button.sort[data-column="2"]');
+out.before = cells("s0-main-table", 2);
+button.click(); out.up = cells("s0-main-table", 2);
+button.click(); out.down = cells("s0-main-table", 2);
+button.click(); out.back = cells("s0-main-table", 2);
 const box = document.querySelector('.filters input[name="method"][value="2"]');
 out.lines = [...document.querySelectorAll("#s0-corruption_curves svg .m")].filter(visible).length;
 box.click();
-out.filtered = cells("s0-main", 0).length;
-out.shown = [...document.querySelectorAll("#s0-main tbody tr")].filter(visible).length;
+out.filtered = cells("s0-main-table", 0).length;
+out.shown = [...document.querySelectorAll("#s0-main-table tbody tr")].filter(visible).length;
 out.fewer = [...document.querySelectorAll("#s0-corruption_curves svg .m")].filter(visible).length;
 box.click();
 const noise = document.querySelector('.filters input[name="group"][value="noise"]');
@@ -230,7 +231,7 @@ for (const a of document.querySelectorAll("a[data-give]")) {
   window.Blob = function (parts, kind) { out.downloads[a.download] = parts.join(""); return new RealBlob(parts, kind); };
   a.click();
 }
-const table = document.getElementById("s0-main").parentElement;
+const table = document.getElementById("s0-main-table").parentElement;
 out.cut = table.scrollWidth - table.clientWidth;
 out.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 out.fetched = performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:"));
@@ -365,7 +366,7 @@ for (const t of document.querySelectorAll(".table")) {
   if (wide === t.previousElementSibling.hidden) out.broken.push(t.getAttribute("aria-label"));
 }
 // A label of one word stands on one line.
-out.split = [...document.querySelectorAll("#s0-main tbody th")].map(th => {
+out.split = [...document.querySelectorAll("#s0-main-table tbody th")].map(th => {
   const range = document.createRange();
   range.selectNodeContents(th.firstChild);
   return new Set([...range.getClientRects()].map(r => r.top)).size;
@@ -394,29 +395,27 @@ def test_a_phone_shows_names_whole_and_verdicts_and_says_where_a_table_goes_on(f
     assert seen["side"] == "left"
 
 
-def rows(n: int) -> tables.Table:
+def rows(n: int) -> table.Table:
     """Return a table of n rows with a number and a sentence."""
-    columns = (tables.Column("gap"), tables.Column("verdict"))
-    told = tables.Cell(text="not separated: `lcrbench lipschitz` <b>")
-    lines = tuple(tables.TableRow(f"pair {i}", (tables.Cell(float(i)), told)) for i in range(n))
-    return tables.Table("pairs", "Pairs", columns, lines, ("Run `lcrbench lipschitz RUN --preset full` of `<b>`.",))
+    columns = (table.Column("gap"), table.Column("verdict"))
+    told = table.Cell(text="not separated: `lcrbench lipschitz` <b>")
+    lines = tuple(table.TableRow(f"pair {i}", (table.Cell(float(i)), told)) for i in range(n))
+    return table.Table("pairs", "Pairs", columns, lines, ("Run `lcrbench lipschitz RUN --preset full` of `<b>`.",))
 
 
 @pytest.mark.parametrize(("n", "shown", "tall"), [(15, 15, False), (70, 70, False), (71, 71, True), (401, 400, True)])
 def test_a_table_is_cut_only_where_it_is_very_long(n: int, shown: int, tall: bool) -> None:
-    table = page_part._first(rows(n), page_part.MOST_ROWS)
-    seen = page_part.view(table, "x", {})
+    cut = view.first(rows(n), 400)
+    seen = view.view(cut, "x", {})
     assert len(seen["rows"]) == shown
     assert ("tall" in seen["classes"].split()) == tall
     assert ("short" in seen["classes"].split()) == (n == 15)
     assert [c["text"] for c in seen["columns"]] == [False, True]
-    assert ("`pairs_table.csv`, beside this page, holds all" in table.notes[-1]) == (shown < n)
+    assert ("`pairs_table.csv`, beside this page, holds all" in cut.notes[-1]) == (shown < n)
 
 
 def test_commands_are_code_and_nothing_else_becomes_markup() -> None:
-    assert page_part._prose(rows(1).notes[0]) == (
-        "Run <code>lcrbench lipschitz RUN --preset full</code> of `&lt;b&gt;`."
-    )
+    assert view.prose(rows(1).notes[0]) == ("Run <code>lcrbench lipschitz RUN --preset full</code> of `&lt;b&gt;`.")
 
 
 def test_reports_never_import_torch_and_give_the_same_bytes_again(store: Store, folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 from lcrbench import registry
 from lcrbench.bench.records.store import Store
 from lcrbench.models import network as networks
-from lcrbench.reports import comparison, published, report, results
+from lcrbench.reports import comparison, published, report
+from lcrbench.reports.context import Context
+from lcrbench.reports.tables import published as published_table
 
 from . import make_store
 
@@ -123,7 +125,7 @@ def test_the_table_stands_in_page_and_files_where_a_number_is_sourced(tmp_path: 
 def test_there_is_no_such_table_on_other_data(tmp_path: Path, undrawn: None) -> None:
     store = Store(tmp_path / "store", create=True)
     make_store.add(store, "irnet", 0, **CIFAR | {"data": "cifar10-jpeg75"})
-    assert results.published_table(comparison.read(store).settings[0]) is None
+    assert published_table.table(Context(comparison.read(store).settings[0])) is None
     out = report.write(store, tmp_path / "report").parent
     assert not (out / "published.csv").exists()
     for name in ("index.html", "table.md", "table.tex"):

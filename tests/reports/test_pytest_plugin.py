@@ -66,8 +66,8 @@ def test_in_somebodys_own_tests(pytester: pytest.Pytester) -> None:
         [
             "*REGRESSION*irnet: corruption_accuracy*worse by more than 1 points",
             "*INCONCLUSIVE*more seeds",
-            "*made by other source (555555555555, not 666666666666)*",
-            f"*made by other source (555555555555, not {env.source_hash()[:12]})*",
+            "*made by a different version of the code (555555555555, not 666666666666)*",
+            f"*made by a different version of the code (555555555555, not {env.source_hash()[:12]})*",
         ]
     )
 

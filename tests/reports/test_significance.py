@@ -10,8 +10,8 @@ import pytest
 
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import comparison, significance
-from lcrbench.reports.pictures.accuracy_operations import pareto
-from lcrbench.reports.pictures.critical_difference import ranks_over
+from lcrbench.reports.figures.accuracy_operations import pareto
+from lcrbench.reports.figures.critical_difference import ranks_over
 
 from . import make_store
 

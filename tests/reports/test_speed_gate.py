@@ -12,7 +12,7 @@ import pytest
 
 from lcrbench.bench import cli
 from lcrbench.errors import UserError
-from lcrbench.reports import speed_gate
+from lcrbench.reports.gate import speed as speed_gate
 
 
 def run(path: Path, times: dict[str, float], own: dict[str, float] | None = None) -> Path:

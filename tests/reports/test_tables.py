@@ -17,7 +17,9 @@ import pytest
 from lcrbench.bench.records.record import Failure
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
-from lcrbench.reports import budget_proof, comparison, report, results, significance, tables, writers
+from lcrbench.reports import budget_proof, comparison, report, significance, table, writers
+from lcrbench.reports.context import Context
+from lcrbench.reports.tables import main
 
 from . import make_store
 
@@ -60,9 +62,9 @@ def test_markdown_escapes_no_more_than_it_must(name: str) -> None:
 
 
 def test_the_main_table_has_the_known_answers(folder: Path) -> None:
-    table = pd.read_csv(folder / "table.csv")
-    assert table["method"].tolist() == ["full_precision", "bnn", "irnet", "irnet+lcr", "bnn"]
-    for _, row in table.iterrows():
+    read = pd.read_csv(folder / "table.csv")
+    assert read["method"].tolist() == ["full_precision", "bnn", "irnet", "irnet+lcr", "bnn"]
+    for _, row in read.iterrows():
         label = row["method"]
         if "failed" in str(row["note"]):
             assert "diverged at step 90: loss is nan" in row["note"]
@@ -79,7 +81,7 @@ def test_the_main_table_has_the_known_answers(folder: Path) -> None:
         assert row["Network OPs (millions)"] == pytest.approx(10 if label == "full_precision" else 0.4 + 9.6 / 64)
         assert row["Network memory (kB)"] == pytest.approx(400 if label == "full_precision" else 40 + 90 / 8)
     # Two seeds one point apart: t(.975, 1 df) = 12.706 times 1 / 2.
-    irnet = table[table["method"] == "irnet"].iloc[0]
+    irnet = read[read["method"] == "irnet"].iloc[0]
     assert irnet["Clean accuracy (%) high"] - irnet["Clean accuracy (%)"] == pytest.approx(12.7062 / 2, abs=1e-3)
 
 
@@ -87,22 +89,22 @@ def test_another_budget_is_shown_and_not_ranked(folder: Path, store: Store) -> N
     text = (folder / "table.md").read_text(encoding="utf-8")
     assert "another budget: images 30,000 instead of 60,000" in text
     setting = comparison.read(store).settings[0]
-    rows = {(r.label, r.note): r for r in results.main_table(setting).rows}
+    rows = {(r.label, r.note): r for r in main.table(Context(setting)).rows}
     assert not any(c.mark for (label, _), r in rows.items() if label in ("bnn", "full_precision") for c in r.cells)
     assert rows["irnet+lcr", ""].cells[1].mark == "best"
     assert rows["irnet", ""].cells[1].mark == "second"
 
 
 def test_equal_printed_values_are_marked_alike() -> None:
-    columns = (tables.Column("error", "%", better=False, digits=1, scale=100),)
+    columns = (table.Column("error", "%", better=False, digits=1, scale=100),)
     values = (0.1234, 0.1226, 0.2, 0.3)
-    rows = tuple(tables.TableRow(str(i), (tables.Cell(v),)) for i, v in enumerate(values))
-    marked = tables.marked(tables.Table("t", "c", columns, rows))
+    rows = tuple(table.TableRow(str(i), (table.Cell(v),)) for i, v in enumerate(values))
+    marked = table.marked(table.Table("t", "c", columns, rows))
     assert [r.cells[0].mark for r in marked.rows] == ["best", "best", "second", ""]
     assert r"\textbf{12.3}" in writers.latex(marked)
     assert writers.latex(marked).count(r"\textbf") == 2
-    same = tuple(tables.TableRow(str(i), (tables.Cell(0.5),)) for i in range(3))
-    assert not any(r.cells[0].mark for r in tables.marked(tables.Table("t", "c", columns, same)).rows)
+    same = tuple(table.TableRow(str(i), (table.Cell(0.5),)) for i in range(3))
+    assert not any(r.cells[0].mark for r in table.marked(table.Table("t", "c", columns, same)).rows)
 
 
 def test_every_number_in_markdown_has_its_interval_and_n(folder: Path) -> None:
@@ -168,14 +170,14 @@ def compiled(text: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_small_p_values_are_not_printed_as_zero() -> None:
-    column = tables.Column("p", digits=4, least=True)
-    assert [tables.number(p, column) for p in (0.0, 1e-9, 0.0123, 1.0)] == ["<0.0001", "<0.0001", "0.0123", "1.0000"]
+    column = table.Column("p", digits=4, least=True)
+    assert [table.number(p, column) for p in (0.0, 1e-9, 0.0123, 1.0)] == ["<0.0001", "<0.0001", "0.0123", "1.0000"]
 
 
 def test_the_drop_is_paired_over_images(tmp_path: Path) -> None:
     one = make_store.single_seed_store(tmp_path)
     setting = comparison.read(one).settings[0]
-    table = results.main_table(setting, significance.Outcomes(one))
+    table = main.table(Context(setting, outcomes=significance.Outcomes(one)))
     column = [c.head for c in table.columns].index("Drop")
     cell = next(r for r in table.rows if r.label == "irnet").cells[column]
     cells = [make_store.right("irnet", 0, c, s) for c in make_store.COMMON_RAN for s in make_store.SEVERITIES]

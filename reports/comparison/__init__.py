@@ -1,0 +1,51 @@
+"""From a store to what a report compares: settings, the methods within each, and one number with its interval a cell.
+
+A *setting* is what must be equal before two numbers may stand in one column: data, backbone and evaluation. Within it,
+a *row* is a method under one budget with its training seeds. Rows under another budget than the reference's are shown
+and never ranked or tested; runs that failed keep their place and say why.
+"""
+
+from lcrbench.reports.comparison.keys import (
+    CLEAN,
+    COMMON,
+    COMMON_ERROR,
+    GROUPS,
+    OPEN,
+    Key,
+    group_of,
+    is_lipschitz,
+)
+from lcrbench.reports.comparison.reading import mixture, read
+from lcrbench.reports.comparison.types import (
+    MOST,
+    MOST_COLUMNS,
+    Comparison,
+    Row,
+    Setting,
+    chosen,
+    errors_of,
+    flipped,
+    within,
+)
+
+__all__ = [
+    "CLEAN",
+    "COMMON",
+    "COMMON_ERROR",
+    "GROUPS",
+    "MOST",
+    "MOST_COLUMNS",
+    "OPEN",
+    "Comparison",
+    "Key",
+    "Row",
+    "Setting",
+    "chosen",
+    "errors_of",
+    "flipped",
+    "group_of",
+    "is_lipschitz",
+    "mixture",
+    "read",
+    "within",
+]

@@ -1,0 +1,197 @@
+"""Reads a store into settings and rows. This module and `Outcomes` are all of a report that reads runs from a store."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from lcrbench.bench.records import source
+from lcrbench.bench.records.record import Ledger, Measurement, Provenance, Record
+from lcrbench.bench.records.store import Store
+from lcrbench.errors import UserError, unknown
+from lcrbench.reports import identity
+from lcrbench.reports.comparison.keys import COMMON, GROUPS, Key
+from lcrbench.reports.comparison.types import Comparison, Row, Setting
+from lcrbench.reports.words import plain
+
+PLAIN = Ledger.model_fields["budget_class"].default
+REFERENCE = "full_precision"
+
+
+def read(store: Store, *, compare: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> Comparison:
+    """Read a store into settings and rows; a damaged record is named in the result rather than ending the report.
+
+    `compare` restricts to methods by label, in that order, the first being the reference; without it the reference is
+    `full_precision` where it was run. `runs` restricts to run ids or unique prefixes of them.
+    """
+    ids = store.ids() if not runs else list(dict.fromkeys(store.find(r) for r in runs))
+    records, unreadable = [], []
+    for run_id in ids:
+        try:
+            records.append(store.record(run_id))
+        except UserError as error:
+            unreadable.append(str(error).replace(str(store.root) + "/", ""))
+    if compare:
+        labels = list(dict.fromkeys(r.spec.label for r in records))
+        for name in compare:
+            if name not in labels:
+                raise unknown("method in this store", name, labels)
+        records = [r for r in records if r.spec.label in compare]
+    if not records:
+        problem = f": {unreadable[0]}" if unreadable else ""
+        raise UserError(f"there is no run to report on in {store.root}{problem}")
+    grouped: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        grouped[identity.setting(record)].append(record)
+    ordered = sorted(grouped.values(), key=lambda g: (-len(g), identity.setting(g[0])))
+    settings = tuple(_setting(i, group, compare) for i, group in enumerate(ordered))
+    return Comparison(settings, tuple(unreadable), _unfinished(store))
+
+
+def _unfinished(store: Store) -> int:
+    """Count the trainings that were begun and are not finished: the saves of unfinished ones."""
+    saved = {f.name for f in (store.root / ".unfinished").glob("[!.]*") if f.suffix != ".new"}
+    return len(saved - set(store.trainings.ids()))
+
+
+def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -> Setting:
+    labels = {r.spec.label for r in records}
+    if compare:
+        first = next(c for c in compare if c in labels)
+    else:
+        first = REFERENCE if REFERENCE in labels else ""
+    # The comparison's budget is the one most runs had; a tie goes to the reference's.
+    terms = {r.run_id: identity.terms(r) for r in records}
+    counts, examples = Counter(terms.values()), {terms[r.run_id]: r for r in records}
+    preferred = {terms[r.run_id] for r in records if r.spec.label == first}
+    most = max(counts, key=lambda t: (counts[t], t in preferred, examples[t].spec.budget.images or 0))
+    standard = examples[most]
+    # Likewise the class: a teacher's training or a second stage beside equal images is another budget.
+    classes = Counter(r.ledger.budget_class for r in records if r.ledger and terms[r.run_id] == most)
+    kind = max(classes, key=lambda c: (classes[c], c == PLAIN), default=PLAIN)
+
+    grouped: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for r in records:
+        grouped[r.spec.label, identity.row(r)].append(r)
+
+    def rank(key: tuple[str, str]) -> tuple[bool, int, bool, bool, str, str]:
+        group = grouped[key]
+        place = list(compare).index(key[0]) if compare else 0
+        regularized = bool(group[0].spec.method.regularizers)
+        return (bool(_difference(standard, kind, group)), place, key[0] != REFERENCE, regularized, *key)
+
+    rows, notes = [], []
+    for i, key in enumerate(sorted(grouped, key=rank)):
+        row, note = _row(i, key[0], grouped[key], _difference(standard, kind, grouped[key]))
+        rows.append(row)
+        notes += note
+    ranked = [r for r in rows if r.runs and not r.aside]
+    if different := versions([run for r in ranked for run in r.runs]):
+        notes.append(
+            f"The runs were made by different versions of {different}, so a difference between methods may be one between "
+            "versions: run the older ones again with --stale redo."
+        )
+    if mixed := mixture([run.provenance for r in ranked for run in r.runs]):
+        notes.append(mixed)
+    topologies = {t for row in ranked for r in row.runs if (t := identity.topology(r)) is not None}
+    if len(topologies) > 1:
+        notes.append(
+            "The networks differ in their topology, so a difference between methods may be one between topologies: "
+            f"{'; '.join(sorted(topologies))}."
+        )
+    named = [r for r in ranked if r.label == first]
+    reference = next(iter(named or ranked), None)
+    return Setting(index, tuple(rows), reference, tuple(notes))
+
+
+def versions(runs: Sequence[Record]) -> str:
+    """Name the code that numbers depend on and that differs between runs; empty if none does.
+
+    Two runs differ in a module that both depend on, by its hash; runs from before scopes in the whole of the code, unless
+    it is one of the versions that are known to give the present bits.
+    """
+    hashes: dict[str, set[str]] = defaultdict(set)
+    whole: set[str] = set()
+    for run in runs:
+        whole |= {text for text in run.unscoped if text not in source.equal_bits()}
+        for scope in run.sources:
+            for module, code in scope.modules.items():
+                hashes[module].add(code)
+    if len(whole) > 1 or (whole and hashes):
+        return "the code"
+    differing = [module.removeprefix("lcrbench.") for module, codes in sorted(hashes.items()) if len(codes) > 1]
+    return ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
+
+
+def mixture(made: Sequence[Provenance]) -> str:
+    """Say in one line in which devices, versions of torch or kinds of processor these runs differ; empty if in none."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for provenance in made:
+        for name, value in identity.machine(provenance).items():
+            found[name].add(value)
+    mixed = [f"{name} ({', '.join(sorted(values))})" for name, values in found.items() if len(values) > 1]
+    if not mixed:
+        return ""
+    what = mixed[0] if len(mixed) == 1 else f"{', '.join(mixed[:-1])} and {mixed[-1]}"
+    return f"The runs mix {what}: their numbers are close, and equal to the bit only within one of each."
+
+
+def _row(index: int, label: str, records: list[Record], aside: str) -> tuple[Row, list[str]]:
+    notes = []
+    finished: dict[int, Record] = {}
+    for r in sorted(records, key=lambda r: (r.spec.seed, r.provenance.created, r.run_id)):
+        if r.status != "finished":
+            continue
+        if r.spec.seed in finished:
+            notes.append(
+                f"{label}, seed {r.spec.seed}: run {finished[r.spec.seed].run_id} is left out, "
+                f"the later run {r.run_id} stands for the seed"
+            )
+        finished[r.spec.seed] = r
+    runs = tuple(finished[s] for s in sorted(finished))
+    failed = tuple(sorted((r for r in records if r.status == "failed"), key=lambda r: r.spec.seed))
+    values: dict[Key, list[Measurement]] = defaultdict(list)
+    for r in runs:
+        for m in r.measurements:
+            values[Key.of(m)].append(m)
+        for key, m in _derived(r):
+            values[key].append(m)
+    return Row(index, label, runs, failed, aside, dict(values)), notes
+
+
+def _derived(record: Record) -> list[tuple[Key, Measurement]]:
+    """Return the mean errors that the record does not hold itself, from its accuracies, without an interval."""
+    have = {m.corruption for m in record.measurements if m.metric == "corruption_error"}
+    cells: dict[str, list[Measurement]] = defaultdict(list)
+    for m in record.measurements:
+        if m.metric == "accuracy" and m.corruption and m.severity and m.statistic == "mean":
+            cells[m.corruption].append(m)
+    if not cells:
+        return []
+    wanted = {name: (name,) for name in cells} | GROUPS | {"common": COMMON}
+    found = []
+    for name, members in wanted.items():
+        present = [c for c in members if c in cells]
+        if name in have or not present:
+            continue
+        value = float(np.mean([1 - np.mean([m.value for m in cells[c]]) for c in present]))
+        key = Key("corruption_error", corruption=name)
+        n = cells[present[0]][0].n
+        found.append((key, Measurement(metric=key.metric, value=value, n=n, corruption=name, radius=None)))
+    return found
+
+
+def _difference(standard: Record, kind: str, records: list[Record]) -> str:
+    """Name the fields in which the budget of a row differs from that of `standard`; empty if in none.
+
+    Under equal images a budget of another class than `kind` is another budget; under equal compute and equal seconds all
+    that a class adds is charged.
+    """
+    ours, theirs = identity.budget(standard), identity.budget(records[0])
+    parts = [f"{f} {plain(theirs[f])} instead of {plain(ours[f])}" for f in ours if ours[f] != theirs[f]]
+    other = next((r.ledger.budget_class for r in records if r.ledger), kind)
+    if standard.spec.budget.unit in ("images", "epochs") and other != kind:
+        parts.append(f"{other} instead of {kind}")
+    return f"another budget: {', '.join(parts)}" if parts else ""

@@ -1,0 +1,240 @@
+"""Settings, rows and cells: what a report compares, and one number with its interval a cell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcrbench.bench import stats
+from lcrbench.bench.records.record import Measurement, MetricInfo, Record
+from lcrbench.bench.stats import Interval
+from lcrbench.reports import identity
+from lcrbench.reports.comparison.keys import CLEAN, COMMON, COMMON_ERROR, GROUPS, OPEN, Key, is_lipschitz
+from lcrbench.reports.words import short_name
+
+# More lines than this in one panel are a tangle, and more columns than that no table; the files hold all.
+MOST, MOST_COLUMNS = 8, 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method under one budget: its finished runs by seed, its failed ones, and why it stands aside, if it does."""
+
+    index: int
+    label: str
+    runs: tuple[Record, ...]
+    failed: tuple[Record, ...] = ()
+    aside: str = ""
+    values: dict[Key, list[Measurement]] = field(default_factory=dict)
+    _estimates: dict[Key, Interval | None] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def any(self) -> Record:
+        """Return one record of the row: what all of its runs share can be read there."""
+        return (*self.runs, *self.failed)[0]
+
+    @property
+    def regularizers(self) -> tuple[str, ...]:
+        """Return the names of the method's regularizers."""
+        return tuple(self.any.spec.method.regularizers)
+
+    @property
+    def base(self) -> tuple[str, Any]:
+        """Return the method without its regularizers: its name and options."""
+        return identity.base(self.any)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Return the seeds of the finished runs."""
+        return [r.spec.seed for r in self.runs]
+
+    @property
+    def bits(self) -> str:
+        """Return weight and activation bits of the method's layers, "W/A", as audited; "" if no record describes a network.
+
+        Bits are a claim that the audit of every run must have proved: without one they are "not audited", and where one
+        found faults "audit failed".
+        """
+        models = [r.model for r in self.runs if r.model]
+        if not models:
+            return ""
+        if not any(m.binary_weights for m in models):
+            return "32/32"
+        if not all(m.audit for m in models):
+            return "not audited"
+        if not all(m.audit and m.audit.passed for m in models):
+            return "audit failed"
+        return ", ".join(sorted({f"{m.weight_bits}/{m.activation_bits}" for m in models}))
+
+    @property
+    def binary(self) -> bool:
+        """Tell whether the deployed network has weights of one bit, as its audit proved."""
+        return self.bits.startswith("1/")
+
+    def per_seed(self, key: Key) -> list[float]:
+        """Return the values of one cell, one a finished run that measured it, in the order of the seeds."""
+        return [m.value for m in self.values.get(key, ())]
+
+    def measured(self, key: Key) -> int:
+        """Return how many networks an open quantile was sought in: records leave it out where it is infinite; else 0."""
+        if key.metric not in OPEN or not key.quantile:
+            return 0
+        # What every search of the same ball, or of the norm for a flip radius, records of a network.
+        searched = [
+            len(found)
+            for k, found in self.values.items()
+            if (k.metric, k.statistic, k.norm) == ("lipschitz_kappa", "flipped", key.norm)
+            and key.radius in (None, k.radius)
+        ]
+        return max(searched, default=0)
+
+    def estimate(self, key: Key) -> Interval | None:
+        """Return the cell's number: with several seeds the mean over seeds, else the run's own interval over images.
+
+        Where an open quantile is infinite in some seeds: their median, without an interval; None if that is infinite.
+        """
+        if key not in self._estimates:  # a table and several figures ask for the same cells
+            self._estimates[key] = self._estimate(key)
+        return self._estimates[key]
+
+    def _estimate(self, key: Key) -> Interval | None:
+        found = self.values.get(key)
+        if not found:
+            return None
+        if censored := max(0, self.measured(key) - len(found)):
+            # A mean over the seeds that have the quantile would leave out the very seeds where it is largest.
+            middle = float(np.median([m.value for m in found] + [math.inf] * censored))
+            n = len(found) + censored
+            how = f"median over seeds, {censored} of them beyond every finite value"
+            return Interval(middle, None, None, n, how) if math.isfinite(middle) else None
+        if len(found) > 1:
+            return within(stats.mean([m.value for m in found], "seeds"), key)
+        m = found[0]
+        return Interval(m.value, m.low, m.high, m.n, m.interval)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One data set, backbone and evaluation, with the rows that may be compared there."""
+
+    index: int
+    rows: tuple[Row, ...]
+    reference: Row | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def any(self) -> Record:
+        """Return one record of the setting: what all of its runs share can be read there."""
+        return (self.reference or self.rows[0]).any
+
+    @property
+    def title(self) -> str:
+        """Return the setting in a few words."""
+        spec = self.any.spec
+        return f"{short_name(spec.data.name)}, {spec.backbone}"
+
+    @property
+    def corruptions(self) -> list[str]:
+        """Return the corruptions that were run, in the published order, unknown ones last."""
+        names = self.any.spec.evaluation.corruptions
+        order = [*COMMON, *GROUPS["extra"]]
+        return sorted(names, key=lambda c: (order.index(c) if c in order else len(order), c))
+
+    @property
+    def severities(self) -> tuple[int, ...]:
+        """Return the severities that were run."""
+        return self.any.spec.evaluation.severities
+
+    @property
+    def ranked(self) -> list[Row]:
+        """Return the rows that may be compared: finished, and under the reference's budget."""
+        return [r for r in self.rows if r.runs and not r.aside]
+
+    @property
+    def pool(self) -> list[Row]:
+        """Return the rows that marks rank: the binary networks where there are at least two, else all."""
+        binary = [r for r in self.ranked if r.binary]
+        return binary if len(binary) >= 2 else self.ranked
+
+    @property
+    def digits(self) -> int:
+        """Return how many digits a percentage deserves: two from 10,000 test images on."""
+        return 2 if self.any.spec.data.test >= 10_000 else 1
+
+    @property
+    def metrics(self) -> dict[str, MetricInfo]:
+        """Return what the records say about every metric that was measured."""
+        return {name: info for row in self.rows for run in row.runs for name, info in run.metrics.items()}
+
+    def keys(self, metric: str) -> list[Key]:
+        """Return all cells of a metric that any row has, sorted."""
+        found = {k for row in self.rows for k in row.values if k.metric == metric}
+        return sorted(found, key=lambda k: (k.corruption, k.severity, k.norm, k.radius or 0.0, k.layer, k.statistic))
+
+    @property
+    def unit(self) -> str:
+        """Return the unit that the intervals rest on: "seeds" if any ranked row has several, else "images"."""
+        return "seeds" if any(len(r.runs) > 1 for r in self.ranked) else "images"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything a report shows: its settings, and what could not be read."""
+
+    settings: tuple[Setting, ...]
+    unreadable: tuple[str, ...] = ()
+    unfinished: int = 0
+
+    @property
+    def runs(self) -> list[Record]:
+        """Return every run of the report, finished or failed."""
+        return [r for s in self.settings for row in s.rows for r in (*row.runs, *row.failed)]
+
+    @property
+    def labels(self) -> list[str]:
+        """Return the methods' labels, each once, in the order of the tables."""
+        return list(dict.fromkeys(row.label for s in self.settings for row in s.rows))
+
+
+def within(interval: Interval, key: Key) -> Interval:
+    """Return an interval over few seeds cut to where the quantity can lie: an accuracy between 0 and 1, a gain above 0."""
+    if is_lipschitz(key.metric) and key.metric != "lipschitz_slope" and interval.low is not None:
+        return interval._replace(low=max(0.0, interval.low))
+    fractions = (CLEAN.metric, COMMON_ERROR.metric, "calibration_error")
+    if key.metric not in fractions or interval.low is None or interval.high is None:
+        return interval
+    return interval._replace(low=max(0.0, interval.low), high=min(1.0, interval.high))
+
+
+def chosen(setting: Setting, most: int = MOST) -> list[Row]:
+    """Return the rows that figures draw: all finished ones, or the reference and the most accurate if they are many."""
+    rows = [r for r in setting.rows if r.runs]
+    if len(rows) <= most:
+        return rows
+
+    def key(row: Row) -> tuple[bool, bool, float]:
+        errors = row.per_seed(COMMON_ERROR) or [-a for a in row.per_seed(CLEAN)]
+        return (row is not setting.reference, bool(row.aside), sum(errors) / len(errors) if errors else math.inf)
+
+    best = {r.index for r in sorted(rows, key=key)[:most]}
+    return [r for r in rows if r.index in best]
+
+
+def flipped(i: Interval) -> Interval:
+    """Return an accuracy's interval as that of the error, or back."""
+    low = None if i.high is None else 1 - i.high
+    return Interval(1 - i.value, low, None if i.low is None else 1 - i.low, i.n, i.how)
+
+
+def errors_of(setting: Setting, rows: list[Row], cells: list[Key]) -> NDArray[np.float64] | None:
+    """Return errors (cell, row) of the cells that all rows have; None if there are none."""
+    lines = []
+    for key in cells:
+        found = [r.estimate(key) for r in rows]
+        if all(found):
+            lines.append([(1 - i.value) if key.metric == "accuracy" else i.value for i in found if i])
+    return np.array(lines) if lines else None

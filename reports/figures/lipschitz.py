@@ -1,0 +1,143 @@
+"""Kappa, the share of found flips and the relative gain against the radius."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from lcrbench.bench.stats import Interval
+from lcrbench.reports.comparison import Key, Row
+from lcrbench.reports.context import Context
+from lcrbench.reports.drawing import (
+    MUTED,
+    ZERO,
+    Hits,
+    Panel,
+    Picture,
+    Point,
+    band_words,
+    beside,
+    line,
+    logarithmic,
+    tell,
+)
+from lcrbench.reports.lipschitz import Lipschitz, drawn
+from lcrbench.reports.words import norm_text, radius_text
+from lcrbench.reports.words.lipschitz import effort_note
+
+SECTION, ORDER = "lipschitz", 30
+
+
+class Curve(NamedTuple):
+    """A statistic to draw against the radius, multiplied by `scale` and, if `by_radius`, by the radius in pixel units."""
+
+    metric: str
+    statistic: str
+    label: str
+    scale: float = 1.0
+    by_radius: bool = False
+
+
+RANKED = (
+    Curve("lipschitz_kappa", "q50", "median kappa, margins"),
+    Curve("lipschitz_kappa", "flipped", "found flips, % of images", 100.0),
+    Curve("lipschitz_relative_gain", "q50", "median relative gain, 1/pixel"),
+)
+
+
+def figure(context: Context) -> Picture | None:
+    """Return kappa, the share of flips and the relative gain against the radius, a column of panels a norm."""
+    return against_radius(
+        context.lipschitz,
+        RANKED,
+        "lipschitz",
+        "Lipschitz figures against the radius",
+        "What a search found within each radius: lower bounds. Kappa is the largest margin change over the margin, from 1 "
+        "on (dashed) a flip; the relative gain is the change of the logits over the radius and over their size.",
+    )
+
+
+def against_radius(
+    found: Lipschitz | None, curves: tuple[Curve, ...], name: str, title: str, said: str
+) -> Picture | None:
+    """Return curves against the radius, a column of panels a norm; `said` begins the caption. None if none was measured."""
+    if found is None:
+        return None
+    rows = drawn(found)
+    panels, data, broken = [], [], False
+    norms = list(dict.fromkeys(k.norm for k in found.keys(curves[0].metric)))
+    for curve in curves:
+        for norm in norms:
+            keys = sorted(
+                (k for k in found.keys(curve.metric) if (k.statistic, k.norm) == (curve.statistic, norm)),
+                key=lambda k: k.radius or 0.0,
+            )
+            values = {(r.index, k): _of(r, k, curve) for r in rows for k in keys}
+            if not any(values.values()):
+                continue
+            panels.append(_panel(rows, keys, values, curve))
+            drawn_ends = [v for i in values.values() if i for v in (i.value, i.low, i.high) if v is not None]
+            broken = broken or bool(curve.scale == 1 and min(drawn_ends) <= 0 < max(drawn_ends))
+            data += [
+                {"method": r.label, "figure": curve.label, "statistic": k.statistic, "norm": norm, "radius": k.radius}
+                | i._asdict()
+                for r in rows
+                for k in keys
+                if (i := values[r.index, k])
+            ]
+    if not data:
+        return None
+    columns = len(norms) if len(norms) > 1 else len(panels)
+    return Picture(
+        name,
+        title,
+        " ".join([said, *[ZERO] * broken, effort_note(found), band_words(found.seeds(rows))]),
+        panels,
+        pd.DataFrame(data),
+        columns,
+        tuple(rows),
+        paper=(3.3 if columns < 3 else 2.4, 1.9),
+    )
+
+
+def _of(row: Row, key: Key, curve: Curve) -> Interval | None:
+    i = row.estimate(key)
+    if i is None or not curve.by_radius:
+        return i
+    ends = [None if v is None else v * (key.radius or 0.0) for v in (i.value, i.low, i.high)]
+    return i._replace(value=ends[0] or 0.0, low=ends[1], high=ends[2])
+
+
+def _panel(rows: list[Row], keys: list[Key], found: dict[tuple[int, Key], Interval | None], curve: Curve) -> Panel:
+    norm, label, scale = keys[0].norm, curve.label, curve.scale
+    radii = [(k.radius or 0.0) * 255 for k in keys]
+
+    def draw(ax: Axes, hits: Hits) -> None:
+        values = []
+        for row in rows:
+            points: list[Point] = []
+            for key, radius in zip(keys, radii, strict=True):
+                if i := found[row.index, key]:
+                    text = f"{row.label}, {norm_text(norm)}, {radius_text(key.radius)}: {label} {tell(i, scale, '', 3)}"
+                    by = (key.radius or 0.0) if curve.by_radius else 1.0
+                    points.append((radius, i, text, [v * by for v in row.per_seed(key)]))
+                    values += [v * scale for v in (i.value, i.low, i.high) if v is not None]
+            line(ax, hits, row, beside(rows, row, points) if len(radii) == 1 else points, scale)
+        ax.set_xscale("log")
+        if len(radii) == 1:
+            ax.set_xlim(radii[0] / 2, radii[0] * 2)
+        ax.set_xticks(radii, [f"{r:g}" for r in radii])
+        ax.xaxis.set_minor_locator(NullLocator())
+        if scale == 1:
+            logarithmic(ax, values)
+        else:
+            ax.set_ylim(-3, 103)
+        if curve.metric == "lipschitz_kappa" and scale == 1:
+            ax.axhline(1, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)
+        ax.set_xlabel(f"radius in {norm_text(norm)}, 1/255 pixel units")
+        ax.set_ylabel(label)
+
+    return Panel(draw, f"{label}, {norm_text(norm)}", size=(4.6, 2.9))

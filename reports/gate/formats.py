@@ -1,0 +1,74 @@
+"""Verdicts for a terminal, a pull request, a program and a continuous integration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from xml.etree import ElementTree
+
+from lcrbench.reports.gate.decision import Verdict, exit_code
+
+
+def text(verdicts: Sequence[Verdict]) -> str:
+    """Return the verdicts for a terminal, a line each."""
+    lines = []
+    for v in verdicts:
+        numbers = ""
+        if v.difference is not None and v.low is not None and v.high is not None:
+            numbers = f"  {v.difference:+.2f} [{v.low:+.2f}, {v.high:+.2f}] {v.unit}"
+            numbers += f", n={v.n_candidate} against {v.n_reference}"
+        lines.append(f"{v.outcome.upper():14} {v.method}: {v.endpoint}{numbers}: {v.reason}")
+        lines += [f"{'':15}{note}" for note in v.notes]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(verdicts: Sequence[Verdict]) -> str:
+    """Return the verdicts as JSON, with the exit code."""
+    return json.dumps({"exit_code": exit_code(verdicts), "verdicts": [asdict(v) for v in verdicts]}, indent=1) + "\n"
+
+
+def as_markdown(verdicts: Sequence[Verdict]) -> str:
+    """Return the verdicts as a Markdown table, for a pull request."""
+    from lcrbench.reports.writers import escape_markdown
+
+    lines = [
+        "| Method | Endpoint | Candidate | Reference | Difference, one-sided 95 % bounds | Verdict |",
+        "|:--|:--|--:|--:|:--|:--|",
+    ]
+    for v in verdicts:
+        numbers = ["–", "–", "–"]
+        if v.difference is not None:
+            numbers = [
+                f"{v.candidate:.2f} (n={v.n_candidate})",
+                f"{v.reference:.2f} (n={v.n_reference})",
+                f"{v.difference:+.2f} [{v.low:+.2f}, {v.high:+.2f}] {v.unit}",
+            ]
+        said = escape_markdown("; ".join([v.reason, *v.notes]))
+        cells = [escape_markdown(v.method), escape_markdown(v.endpoint), *numbers, f"**{v.outcome}**: {said}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def as_junit(verdicts: Sequence[Verdict]) -> str:
+    """Return JUnit XML: a regression is a failure, what cannot be compared an error, the undecided skipped."""
+    tags = {"regression": "failure", "not comparable": "error", "inconclusive": "skipped"}
+    counts = {tag: sum(1 for v in verdicts if tags.get(v.outcome) == tag) for tag in ("failure", "error", "skipped")}
+    suite = ElementTree.Element(
+        "testsuite",
+        name="lcrbench check",
+        tests=str(len(verdicts)),
+        failures=str(counts["failure"]),
+        errors=str(counts["error"]),
+        skipped=str(counts["skipped"]),
+    )
+    for v in verdicts:
+        case = ElementTree.SubElement(suite, "testcase", classname=f"lcrbench.{v.endpoint}", name=_xml(v.method))
+        if v.outcome in tags:
+            ElementTree.SubElement(case, tags[v.outcome], message=_xml(v.reason)).text = _xml(text([v]))
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+
+
+def _xml(value: str) -> str:
+    """Return text without the control characters that XML cannot hold."""
+    return "".join(c for c in value if c in "\n\t" or ord(c) >= 32)

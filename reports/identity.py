@@ -1,0 +1,98 @@
+"""What of a record must be equal to another's before the two are compared. Only this module takes specs apart.
+
+Text is JSON, so that two identities can be compared, sorted and used as keys.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lcrbench.bench.records.budget import Budget, Recipe, move_keys
+from lcrbench.bench.records.ids import stated
+from lcrbench.bench.records.record import Provenance, Record
+
+
+def setting(record: Record) -> str:
+    """Return what all runs of a setting share: data, backbone and evaluation."""
+    spec = record.spec
+    return json.dumps([spec.data.model_dump(mode="json"), spec.backbone, spec.evaluation.model_dump(mode="json")])
+
+
+def row(record: Record) -> str:
+    """Return what all runs of a row share within their setting, apart from the label: method, budget and recipe."""
+    return record.spec.method.model_dump_json() + terms(record)
+
+
+def base(record: Record) -> tuple[str, Any]:
+    """Return the method without its regularizers: its name and options."""
+    return record.spec.method.name, record.spec.method.options
+
+
+def searched(record: Record, metrics: list[str]) -> str:
+    """Return the options by which the record measured these metrics; 8 and 8.0 are one radius. Empty for no metric."""
+    each = [record.spec.metrics.get(name) for name in metrics]
+    return "\n".join(sorted({json.dumps(_floats(options), sort_keys=True) for options in each}))
+
+
+def budget(record: Record) -> dict[str, Any]:
+    """Return what the training was given, and on what terms, by the fields' names."""
+    return record.spec.budget.model_dump() | record.spec.recipe.model_dump()
+
+
+def terms(record: Record) -> str:
+    """Return the same as text, as `budget` has it."""
+    return json.dumps(budget(record))
+
+
+def topology(record: Record) -> str | None:
+    """Return the backbone's options; None for a record without a network."""
+    return json.dumps(record.model.topology, sort_keys=True) if record.model else None
+
+
+def gated(record: Record) -> dict[str, Any]:
+    """Return everything that must be equal before the gate compares two runs of a method, apart from the seed."""
+    spec = record.spec
+    return {
+        "data": spec.data.model_dump(mode="json"),
+        "backbone": spec.backbone,
+        "method": spec.label,
+        "budget": stated(spec.budget),
+        "recipe": stated(spec.recipe),
+        "evaluation": spec.evaluation.model_dump(mode="json"),
+        "corruption source": record.provenance.model_dump(mode="json")["corruptions"],
+    }
+
+
+def gated_before(method: str, old: dict[str, Any]) -> dict[str, Any]:
+    """Return the identity in a reference of schema 3 or older in the form of `gated`; `method` is its label."""
+    tables, _ = move_keys({"budget": old.get("budget", {})})
+    rest = {k: v for k, v in old.items() if k not in ("schema", "method", "budget")}
+    return rest | {
+        "method": method,
+        "budget": stated(Budget.model_validate(tables["budget"])),
+        "recipe": stated(Recipe.model_validate(tables.get("recipe", {}))),
+    }
+
+
+def machine(provenance: Provenance) -> dict[str, str]:
+    """Return what a run computed on: the kind of device, its model, the version of torch, and the processor's kind.
+
+    What the record does not tell is left out.
+    """
+    known = {
+        "device kinds": provenance.device.partition(":")[0],
+        "device models": provenance.device_name,
+        "torch versions": provenance.versions.get("torch", ""),
+        "processor kinds": provenance.versions.get("machine", ""),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _floats(value: object) -> object:
+    """Return options with whole numbers as floats."""
+    if isinstance(value, dict):
+        return {name: _floats(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_floats(v) for v in value]
+    return float(value) if isinstance(value, int) else value

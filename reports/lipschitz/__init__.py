@@ -1,0 +1,39 @@
+"""What records hold of Lipschitz searches: which networks move less, and which orders the search can tell.
+
+Everything is read from records: the runs' own, and those that `lcrbench lipschitz` made of them (in the store's folder
+`lipschitz`). A search's figures are all of one search, that which covers most runs, of those the latest: figures of
+searches that look harder or less hard do not compare. Every other metric is the latest that is known of a run.
+
+Networks are ranked by figures that have no scale: kappa, the gain over the size of the logits, and the smallest radius with
+a found flip; never by the change of the logits itself. An order of two methods counts only where all of these hold:
+
+- every effort that was searched (the quick one, and a longer one where there is one) finds the same order;
+- the bootstrap interval of the difference of medians leaves out 0: over images, in pairs, with one seed a method; over seeds
+  and images with several;
+- p < .05 after Holm's correction: that bootstrap's p with one seed, with several Welch's over seeds. One figure, kappa at
+  the middle radius, is the primary one, corrected over its pairs; all others together are corrected over their pairs and
+  figures.
+
+Otherwise the two are *not separated*, and share their ranks.
+"""
+
+from lcrbench.reports.lipschitz.found import Lipschitz, drawn, of_networks, quantiles
+from lcrbench.reports.lipschitz.layers import layer_value, layers
+from lcrbench.reports.lipschitz.reading import read
+from lcrbench.reports.lipschitz.search import SEARCHED, Figure, Search, Span
+from lcrbench.reports.lipschitz.verdicts import Verdict
+
+__all__ = [
+    "SEARCHED",
+    "Figure",
+    "Lipschitz",
+    "Search",
+    "Span",
+    "Verdict",
+    "drawn",
+    "layer_value",
+    "layers",
+    "of_networks",
+    "quantiles",
+    "read",
+]

@@ -1,0 +1,121 @@
+"""What `lcrbench lipschitz` prints and writes of networks that need no report: figures, tables, and all measurements."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lcrbench.bench.records.record import Measurement, MetricInfo
+from lcrbench.errors import UserError
+from lcrbench.reports import entries, writers
+from lcrbench.reports.comparison import Key, Setting
+from lcrbench.reports.context import Context
+from lcrbench.reports.folder import file_of
+from lcrbench.reports.lipschitz import Lipschitz
+from lcrbench.reports.table import Table
+from lcrbench.reports.tables.lipschitz import constant
+from lcrbench.reports.words import norm_text
+from lcrbench.reports.words.lipschitz import WHY, effort_note, others
+
+
+class Network(NamedTuple):
+    """A network that was measured: what it is called, its measurements, and what each metric's numbers mean."""
+
+    name: str
+    measurements: Sequence[Measurement]
+    infos: Mapping[str, MetricInfo]
+
+
+def alone(found: Lipschitz) -> Context:
+    """Return what tables and figures of Lipschitz figures are made from, where there is no store to compare."""
+    return Context(Setting(0, tuple(found.rows), None), lipschitz=found)
+
+
+def tables(found: Lipschitz) -> list[Table]:
+    """Return our tables of Lipschitz figures, as far as there is something in them."""
+    made = [e for e in entries.found("table")[0] if e.own and e.section == "lipschitz"]
+    return [table for e in made for table in entries.tables_of(e, alone(found))]
+
+
+def write(found: Lipschitz, networks: Sequence[Network], about: Sequence[str], folder: Path) -> Path:
+    """Write tables, figures and all measurements into a folder, in place of those of an earlier comparison.
+
+    `about` are lines of Markdown that say what was measured. Returns the path of the tables, `lipschitz.md`; raises
+    `UserError` where the folder cannot be written.
+    """
+    from lcrbench.reports import rendering  # matplotlib takes a second to import
+
+    drawn = [e for e in entries.found("figure")[0] if e.own and e.section == "lipschitz"]
+    made = tables(found)
+    pictures = [p for e in drawn if (p := entries.picture_of(e, alone(found)))]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for e in [*drawn, *(e for e in entries.found("table")[0] if e.own and e.section == "lipschitz")]:
+            for ending in (*(f".{kind}" for kind in rendering.FORMATS), "_table.csv"):
+                (folder / f"{e.name}{ending}").unlink(missing_ok=True)
+        shown = [f"![{p.title}]({p.name}.png)\n\n{writers.prose_markdown(p.caption)}\n" for p in pictures]
+        text = ["# Lipschitz measurement\n", *about, *map(writers.markdown, made), *shown]
+        (folder / "lipschitz.md").write_text("\n".join(text), encoding="utf-8")
+        for table in made:
+            writers.frame(table).to_csv(folder / file_of(table), index=False)
+        for picture in pictures:
+            rendering.save(picture, folder, rendering.FORMATS)
+        _measurements(networks, folder / "lipschitz.csv")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return folder / "lipschitz.md"
+
+
+def _measurements(networks: Sequence[Network], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        what = ("metric", "statistic", "layer", "norm", "radius", "value", "low", "high", "n", "interval")
+        titles = ["radius_pixel_units" if field == "radius" else field for field in what]
+        rows.writerow(("network", *titles, "unit", "bound"))
+        for network in networks:
+            for m in network.measurements:
+                kind = network.infos[m.metric].kind(m.statistic)
+                rows.writerow((network.name, *(getattr(m, field) for field in what), kind.unit, kind.bound))
+
+
+def lines(found: Lipschitz) -> list[str]:
+    """Return what is printed: each network's figures, the orders, the effort and what it means."""
+    said = []
+    for row in found.rows:
+        said.append(f"{row.label}: Lipschitz constant {constant(found, row).text or 'not bounded here'}")
+        for figure in found.figures:
+            if figure.name != "kappa":
+                continue
+            cells = [
+                row.estimate(Key(metric, statistic, norm=figure.norm, radius=figure.radius_255 / 255))
+                for metric, statistic in (
+                    ("lipschitz_kappa", "q50"),
+                    ("lipschitz_kappa", "flipped"),
+                    ("lipschitz_relative_gain", "q50"),
+                )
+            ]
+            kappa, flipped, gain = (f"{c.value:<8.3g}" if c else "-       " for c in cells)
+            said.append(
+                f"  {norm_text(figure.norm):3}{figure.radius_255:>5g}/255  kappa >= {kappa} flipped >= {flipped} "
+                f"relative gain >= {gain}"
+            )
+        bound = row.estimate(Key("lipschitz_product", "surrogate", norm="l2"))
+        if bound:
+            said.append(f"  the surrogate (hardtanh for sign), another function: product bound {bound.value:.3g}")
+    for v in found.verdicts:
+        if v.figure.name == "relative_gain":
+            continue
+        if v.separated:
+            worse = v.second if v.better is v.first else v.first
+            scale, unit = (255, "/255") if v.figure.name == "flip_radius" else (1, "")
+            low, high = sorted(abs(scale * end) for end in (v.gap.low or 0.0, v.gap.high or 0.0))
+            said.append(
+                f"{v.figure.words}: {v.better.label} is better than {worse.label} by {abs(scale * v.gap.value):.3g}{unit} "
+                f"[{low:.3g}, {high:.3g}] in the median, n={v.gap.n}, p={v.p:.2g}"
+            )
+        else:
+            said.append(f"{v.figure.words}: {v.first.label} and {v.second.label} are not separated ({v.why})")
+    apart = others(found)
+    return [*said, *[apart] * bool(apart), effort_note(found), WHY]

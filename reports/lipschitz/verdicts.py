@@ -1,0 +1,109 @@
+"""Which orders of two methods a search can tell, and why not the others."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lcrbench.bench import stats
+from lcrbench.bench.stats import Interval, Resampled
+from lcrbench.reports.comparison import Row
+from lcrbench.reports.lipschitz.search import Figure
+from lcrbench.reports.significance import ALPHA, holm, welch
+
+if TYPE_CHECKING:  # that module asks this one
+    from lcrbench.reports.lipschitz.found import Lipschitz
+
+
+class Verdict(NamedTuple):
+    """What the search can say about the order of two methods in one figure; `gap` is the first minus the second."""
+
+    first: Row
+    second: Row
+    figure: Figure
+    gap: Interval
+    p: float
+    separated: bool
+    why: str
+
+    @property
+    def better(self) -> Row:
+        """Return the method with the better found figure."""
+        return self.first if self.gap.value * self.figure.sign < 0 else self.second
+
+
+def judge(found: Lipschitz) -> list[Verdict]:
+    """Return the verdict on each pair of methods in each figure.
+
+    Holm's correction runs over the pairs of the primary figure, and over the pairs and figures of all others together.
+    """
+    compared = [c for figure in found.figures for c in _compare(found, figure)]
+    verdicts = {}
+    for primary in (True, False):
+        family = [c for c in compared if (c.figure == found.primary) == primary]
+        for c, p in zip(family, holm([c.p for c in family]), strict=True):
+            why = _why(found, c, p, len(family))
+            verdicts[c.first.index, c.second.index, c.figure] = Verdict(
+                c.first, c.second, c.figure, c.gaps[-1], p, not why, why
+            )
+    return [verdicts[c.first.index, c.second.index, c.figure] for c in compared]
+
+
+class _Compared(NamedTuple):
+    """A pair of methods in one figure: the difference of medians by each effort, and the p-value of the longest."""
+
+    first: Row
+    second: Row
+    figure: Figure
+    gaps: list[Interval]
+    p: float
+
+
+def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
+    # Of each method that has the figure: its values by effort, one a seed, and the images that they are about.
+    values = {r.index: [s.compared(figure) for s in found.searches[r.index]] for r in found.rows if not r.aside}
+    have = [r for r in found.rows if values.get(r.index) and all(values[r.index])]
+    images = {r.index: {s.images for s in found.searches[r.index]} for r in have}
+    compared = []
+    resampled: dict[tuple[int, str], Resampled] = {}
+    every = found.efforts
+
+    def medians(row: Row, effort: str) -> Resampled:
+        if (row.index, effort) not in resampled:  # a method is in many pairs
+            each = [seed[effort] for seed in values[row.index]]
+            resampled[row.index, effort] = stats.resampled_medians(each, row.label)
+        return resampled[row.index, effort]
+
+    for a, b in itertools.combinations(have, 2):
+        sides = values[a.index], values[b.index]
+        if len(images[a.index] | images[b.index]) > 1:
+            continue
+        efforts = [e for e in every if all(e in seed for side in sides for seed in side)]
+        if not efforts:
+            continue
+        gaps = [stats.gap(medians(a, e), medians(b, e)) for e in efforts]
+        p = gaps[-1].p
+        if all(len(side) > 1 for side in sides):
+            over_seeds = welch(*(medians(r, efforts[-1]).medians for r in (a, b)))
+            p = 1.0 if over_seeds is None or np.isnan(over_seeds[1]) else over_seeds[1]
+        compared.append(_Compared(a, b, figure, [g.interval for g in gaps], p))
+    return compared
+
+
+def _why(found: Lipschitz, c: _Compared, p: float, family: int) -> str:
+    """Return why two methods are not separated, "" if they are; p after the correction over so many comparisons."""
+    gap, orders = c.gaps[-1], {np.sign(g.value) for g in c.gaps}
+    seeds = [len(found.searches[r.index]) for r in (c.first, c.second)]
+    if {-1.0, 1.0} <= orders:
+        return "the quick and the longer search disagree on the order"
+    if 0.0 in orders:
+        return "a search finds no difference"
+    if min(seeds) == 1 < max(seeds):
+        return "one of them has a single seed, which says nothing about its method"
+    if max(seeds) == 1 and gap.n < stats.LEAST_IMAGES:
+        return f"{gap.n} images are too few for an order: {stats.LEAST_IMAGES} at least"
+    if gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
+        return "the interval of the difference holds 0"
+    return f"p = {p:.2g} after Holm over {family} comparisons" if p >= ALPHA else ""

@@ -1,0 +1,45 @@
+"""Probes of the retention-matrix proxy: changes of a network that it must, and must not, see."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lcrbench.reports.context import Context
+from lcrbench.reports.table import Cell, Column, Table, TableRow
+
+SECTION, ORDER = "lipschitz", 50
+FORMATS, FOLDED = ("md", "csv"), True
+PASSED = ", passed"
+"""Ends the statistic that tells whether a probe was passed, beside that of its ratio."""
+
+
+def table(context: Context) -> Table | None:
+    """Return the table of the probes, pass or fail by method and proxy; None if none was made."""
+    found = context.lipschitz
+    if found is None or not context.options.drawn:
+        return None
+    rows = []
+    keys = [k for k in found.keys("lipschitz_probes") if not k.statistic.endswith(PASSED)]
+    for key in keys:
+        cells = []
+        for row in found.rows:
+            ratio, passed = row.per_seed(key), row.per_seed(key._replace(statistic=key.statistic + PASSED))
+            if not ratio or not passed:
+                cells.append(Cell())
+                continue
+            verdict = (
+                "pass" if all(passed) else "fail" if not any(passed) else f"fails in {passed.count(0)} of {len(passed)}"
+            )
+            cells.append(Cell(text=f"{verdict} (× {np.mean(ratio):.2f})"))
+        rows.append(TableRow(key.statistic.replace("sigma_1", "sigma 1"), tuple(cells), ranked=False))
+    if not rows:
+        return None
+    notes = (
+        "Batch-norm gain: all batch norms' scale and shift times 4, so that every operator norm grows fourfold; passed "
+        "if the proxy grows at least twofold (× is its growth in the layer or stage where it grows least). Channel "
+        "sign flip: signs of channels turned so that function and norms stay; passed if the proxy moves by at most 1 % "
+        "(× where it moves most).",
+    )
+    columns = tuple(Column(r.label, note=r.aside) for r in found.rows)
+    labels = tuple(r.label for r in found.rows)
+    return Table("lipschitz_probes", "Probes of the proxy", columns, tuple(rows), notes, "Probe", labels=labels)

@@ -1,0 +1,48 @@
+"""Which orders of two methods the search can tell."""
+
+from __future__ import annotations
+
+from lcrbench.reports.context import Context
+from lcrbench.reports.lipschitz import Lipschitz
+from lcrbench.reports.table import Cell, Column, Table, TableRow
+from lcrbench.reports.tables.lipschitz import cell_of
+from lcrbench.reports.words.lipschitz import effort_note, others
+
+SECTION, ORDER = "lipschitz", 20
+FORMATS, FOLDED = ("md", "csv"), True
+
+
+def table(context: Context) -> Table | None:
+    """Return for each pair of methods and figure which is better, or that the search cannot tell, and why."""
+    return pairs(context.lipschitz) if context.lipschitz and context.lipschitz.verdicts else None
+
+
+def pairs(found: Lipschitz) -> Table:
+    """Return the table of what was found."""
+    columns = (
+        Column("difference of medians", digits=3),
+        Column("p, Holm", digits=4, least=True),
+        Column("verdict"),
+    )
+    rows = []
+    for v in found.verdicts:
+        scale = 255 if v.figure.name == "flip_radius" else 1
+        worse = v.second if v.better is v.first else v.first
+        said = f"{v.better.label} is better than {worse.label}" if v.separated else f"not separated: {v.why}"
+        label = f"{v.first.label} − {v.second.label}: {v.figure.words}" + " (primary)" * (v.figure == found.primary)
+        rows.append(TableRow(label, (cell_of(v.gap, scale), Cell(v.p), Cell(text=said)), ranked=False, group=""))
+    unit = "images: this is about the trained networks"
+    if any(len(s) > 1 for s in found.searches.values()):
+        unit = "seeds and images where there are several seeds (p: Welch's over seeds), else over images alone"
+    notes = [
+        f"Intervals: 95 % bootstrap over {unit}. Flip radii in 1/255 pixel units; an image without a found flip counts as "
+        "the largest searched radius, so that their differences are cut off there.",
+        effort_note(found),
+    ]
+    if found.primary and any(v.figure != found.primary for v in found.verdicts):
+        notes.append(
+            f"The primary figure is {found.primary.words}: Holm's correction runs over its pairs, and apart from it over "
+            "the pairs and figures of all others together."
+        )
+    notes += [note for note in [others(found)] if note]
+    return Table("lipschitz_separation", "Which orders the search can tell", columns, tuple(rows), tuple(notes), "Pair")

@@ -1,0 +1,185 @@
+"""What a report says in sentences: its title and summary, its findings, and what a reader must be warned of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lcrbench.bench.records.budget import told
+from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, Comparison, Key, Row, Setting
+from lcrbench.reports.context import Context, Family
+from lcrbench.reports.significance import Difference
+from lcrbench.reports.table import Cell, Column, bounds, number
+from lcrbench.reports.words import listed, plural, short_name
+
+# Of more settings than this the headlines are those of the first.
+MOST_SETTINGS = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One headline: a figure, its interval and a sentence."""
+
+    figure: str
+    interval: str
+    text: str
+
+
+def title(compared: Comparison) -> str:
+    """Return the report's title."""
+    names = list(dict.fromkeys(short_name(s.any.spec.data.name) for s in compared.settings))
+    methods = len(compared.labels)
+    what = f"{methods} methods" if methods > 1 else compared.labels[0]
+    return f"Robustness of {what} on {', '.join(names[:3])}" + (" and more" if len(names) > 3 else "")
+
+
+def summary(compared: Comparison) -> str:
+    """Return in a few sentences what was compared."""
+    if len(compared.settings) == 1:
+        return setting_summary(compared.settings[0])
+    parts = [
+        plural(len(compared.labels), "method"),
+        plural(len(compared.runs), "run"),
+        plural(len(compared.settings), "setting"),
+    ]
+    return (
+        f"{parts[0]} in {parts[1]} and {parts[2]}. Numbers are compared only within a setting: the same data, the same "
+        "backbone and the same evaluation."
+    )
+
+
+def setting_summary(setting: Setting) -> str:
+    """Return in a few sentences what was trained and tested in a setting."""
+    spec = setting.any.spec
+    name = short_name(spec.data.name)
+    rows = [r for r in setting.rows if r.runs]
+    seeds = sorted({len(r.runs) for r in rows})
+    n_seeds = (
+        plural(seeds[0], "training seed")
+        if len(seeds) == 1
+        else f"{seeds[0]} to {seeds[-1]} training seeds"
+        if seeds
+        else ""
+    )
+    budgets = sorted({told(r.any.spec.budget) for r in setting.ranked})
+    budget = ", ".join(budgets) or told(spec.budget)
+    labels = [r.label for r in setting.ranked] or [r.label for r in setting.rows]
+    shown = labels if len(labels) <= 6 else [*labels[:5], f"{len(labels) - 5} more"]
+    named = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
+    common = [c for c in setting.corruptions if c in COMMON]
+    extra = len(setting.corruptions) - len(common)
+    corruptions = plural(len(common), "common corruption") + (f" and {plural(extra, 'extra one')}" if extra else "")
+    return (
+        f"{named}, trained on {name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
+        f"backbone {spec.backbone} on a budget of {budget} each, {n_seeds or 'no finished run'} a method. "
+        "Tested on "
+        f"{spec.data.test:,} images, clean and under {corruptions} at severities {listed(setting.severities)}."
+    )
+
+
+def findings(contexts: Sequence[Context]) -> list[Finding]:
+    """Return the headlines of the first settings: who is most robust, what a regularizer changes, what could be seen."""
+    said: list[Finding] = []
+    for context in contexts[:MOST_SETTINGS]:
+        setting, found = context.setting, context.differences
+        where = f"{setting.title}: " if len(contexts) > 1 else ""
+        pool = setting.pool
+        key = COMMON_ERROR if any(r.estimate(COMMON_ERROR) for r in pool) else CLEAN
+        best = _best(pool, key)
+        digits = setting.digits
+        column = Column("", digits=digits, scale=100)
+        if best is not None and len(pool) > 1:
+            cell = Cell.of(best.estimate(key))
+            what = "the lowest mean corruption error" if key is COMMON_ERROR else "the highest clean accuracy"
+            who = "binary networks" if all(r.binary for r in pool) else "methods"
+            clean = Cell.of(best.estimate(CLEAN))
+            also = (
+                f"; its clean accuracy is {number(clean.value, column)} % {bounds(clean, column)}"
+                if key is COMMON_ERROR
+                else ""
+            )
+            said.append(
+                Finding(
+                    f"{number(cell.value, column)} %",
+                    f"{bounds(cell, column)} n={cell.n:,}",
+                    f"{where}{best.label} has {what} of the {len(pool)} {who}{also}.",
+                )
+            )
+        families: tuple[Family, ...] = ("base", "reference")
+        for family in families:
+            wanted = [
+                d
+                for d in found[family, "common"]
+                if d.interval and d.holm is not None and (family == "base" or d.row is best)
+            ]
+            said += [_difference_finding(d, where) for d in wanted[:3]]
+        detectable = [
+            d.detectable for d in found["base", "common"] or found["reference", "common"] if d.detectable is not None
+        ]
+        if detectable:
+            unit = "training seeds" if setting.unit == "seeds" else "images"
+            said.append(
+                Finding(
+                    f"{max(detectable) * 100:.1f} points",
+                    "power .8, alpha .05",
+                    f"{where}The smallest difference in mean corruption accuracy that these comparisons, over {unit}, "
+                    "would have "
+                    "found; a smaller one may exist and not be seen.",
+                )
+            )
+    return said
+
+
+def _difference_finding(d: Difference, where: str) -> Finding:
+    column = Column("", digits=2, scale=100)
+    interval = d.interval
+    assert interval is not None
+    cell = Cell.of(interval)
+    significant = d.holm is not None and d.holm < 0.05
+    direction = "more" if interval.value > 0 else "less"
+    over = interval.how.replace(" 95 %", "")
+    p = "" if d.holm is None else f", p = {d.holm:.2g} after Holm"
+    verdict = (
+        f"{d.row.label} is {direction} accurate under the common corruptions than {d.reference.label}"
+        if significant
+        else f"No difference shown between {d.row.label} and {d.reference.label} under the common corruptions"
+    )
+    about = (
+        ""
+        if d.unit == "seeds"
+        else ". It holds for these trained networks: with one seed nothing is said about the methods"
+    )
+    sign = "+" if interval.value > 0 else ""
+    return Finding(
+        f"{sign}{number(cell.value, column)} points",
+        f"{bounds(cell, column)} n={interval.n:,}",
+        f"{where}{verdict} ({over}{p}){about}.",
+    )
+
+
+def _best(rows: list[Row], key: Key) -> Row | None:
+    known = [(i.value, r) for r in rows if (i := r.estimate(key))]
+    if not known:
+        return None
+    return (min if key is COMMON_ERROR else max)(known, key=lambda k: k[0])[1]
+
+
+def warnings(compared: Comparison) -> list[str]:
+    """Return what a reader must know before any number: what failed, is missing or is not comparable."""
+    said = []
+    failed = [r for r in compared.runs if r.status == "failed"]
+    if failed:
+        said.append(
+            f"{plural(len(failed), 'run')} of {len(compared.runs):,} failed; the tables say which and why, in place."
+        )
+    if compared.unreadable:
+        shown = "; ".join(compared.unreadable[:5])
+        more = f"; and {len(compared.unreadable) - 5} more" if len(compared.unreadable) > 5 else ""
+        said.append(f"{plural(len(compared.unreadable), 'record')} could not be read and is left out: {shown}{more}.")
+    if compared.unfinished:
+        said.append(f"{plural(compared.unfinished, 'unfinished run')} in the store, not counted anywhere.")
+    if any(r.aside for s in compared.settings for r in s.rows):
+        said.append("Methods marked with another budget are shown and neither ranked nor tested.")
+    if any(r.provenance.dirty for r in compared.runs):
+        said.append("Some runs were made from a working tree with uncommitted changes.")
+    return said

@@ -1,0 +1,77 @@
+"""What a report says in sentences of Lipschitz figures: what they mean, how hard was searched, and the order they give."""
+
+from __future__ import annotations
+
+from lcrbench.bench import stats
+from lcrbench.reports.comparison import Key
+from lcrbench.reports.lipschitz.found import Lipschitz
+
+WHY = (
+    "All figures are lower bounds by search (a flip radius is an upper bound of the robust radius), in pixel space on "
+    "logits, in evaluation mode: kappa below 1 proves nothing. A longer search raises them by different amounts in "
+    "different networks, most where gradients mislead, so an order found by one effort alone may be the search's and "
+    "not the networks'. Methods are 'not separated' where the efforts disagree or find no difference, where the interval "
+    "of the difference holds 0, where p is not below .05 after Holm's correction, from fewer than "
+    f"{stats.LEAST_IMAGES} images, and where a single seed stands against several."
+)
+
+
+SCALE = (
+    "The change of the logits itself ranks nothing: multiplying the last layer by 10 multiplies it by 10 and changes "
+    "no prediction, and a single radius can order a network of signs and a smooth one either way. Where margins are "
+    "tiny, as in a network that has learned little, kappa is large: read it beside the accuracy."
+)
+
+
+def effort_note(found: Lipschitz) -> str:
+    """Say how hard the search looked, on how many images, and whether a second effort checks the orders."""
+    if not found.efforts:
+        return "No search's figures by image are at hand, so no order is checked."
+    images = {search.n for seeds in found.searches.values() for search in seeds}
+    note = f"Search effort on {' or '.join(map(str, sorted(images)))} images: {found.efforts[-1]}"
+    if len(found.efforts) > 1:
+        return f"{note}; orders are checked against the quick search ({found.efforts[0]})."
+    if len([r for r in found.rows if found.searches[r.index]]) < 2:
+        return f"{note}."
+    how = "`lcrbench lipschitz --preset full` looks longer"
+    if any(r.runs for r in found.rows):
+        how = "`lcrbench lipschitz RUN ... --preset full` looks longer, and the next report of the store shows it"
+    return f"{note}. No longer search checks the orders: {how}."
+
+
+def others(found: Lipschitz) -> str:
+    """Say which methods were measured on other images than the first one, and are compared with their like alone."""
+    sets = {r.label: {s.images for s in found.searches[r.index]} for r in found.rows}
+    known = {label: images for label, images in sets.items() if images}
+    first = next(iter(known.values()), set())
+    apart = [label for label, images in known.items() if images != first]
+    if not apart:
+        return ""
+    return (
+        f"{', '.join(apart)}: measured on other images (of another data set, size or choice) than "
+        f"{next(iter(known))}; radii do not compare between them, and neither do figures."
+    )
+
+
+SUMMED = 6
+"""Methods that the one-sentence reading names."""
+
+
+def summary(found: Lipschitz) -> str:
+    """Return the order by the primary figure in a sentence, each method's median with its rank; "" with nothing to rank."""
+    figure = found.primary
+    if figure is None:
+        return ""
+    key = Key("lipschitz_kappa", "q50", norm=figure.norm, radius=figure.radius_255 / 255)
+    ranked = [
+        (i.value, rank, r.label) for r in found.rows if (rank := found.rank(r, figure)) and (i := r.estimate(key))
+    ]
+    if len(ranked) < 2:
+        return ""
+    said = [f"{label} {value:.2g} (rank {rank})" for value, rank, label in sorted(ranked)[:SUMMED]]
+    more = f", and {len(ranked) - SUMMED} more" if len(ranked) > SUMMED else ""
+    where = figure.words.removeprefix("kappa, ")
+    return (
+        f"The largest margin change that a search found within {where}, over the margin (kappa, median; 1 is a flip, less "
+        f"is better): {', '.join(said)}{more}. A rank such as 2–3 means not separated."
+    )

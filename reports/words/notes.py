@@ -1,0 +1,118 @@
+"""The notes at a report's end: how the numbers were obtained, and in what environment."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from lcrbench.bench.records.record import MetricInfo
+from lcrbench.reports.comparison import Comparison, mixture
+from lcrbench.reports.words import plural
+
+
+def environment(compared: Comparison) -> list[tuple[str, str]]:
+    """Return what the runs were made with, each distinct value with the number of its runs."""
+    runs = compared.runs
+
+    def each(values: list[str]) -> str:
+        counts = Counter(values)
+        if len(counts) == 1:
+            return next(iter(counts))
+        most = [f"{value} ({plural(n, 'run')})" for value, n in counts.most_common(6)]
+        return "; ".join(most) + (f"; and {len(counts) - 6} more" if len(counts) > 6 else "")
+
+    provenance = [r.provenance for r in runs]
+    rows = [
+        ("Command", each([p.command for p in provenance])),
+        ("lcrbench", each([p.lcrbench for p in provenance])),
+        ("Commit", each([(p.commit or "unknown") + (" with changes" if p.dirty else "") for p in provenance])),
+        ("Versions", each([", ".join(f"{k} {v}" for k, v in sorted(p.versions.items())) for p in provenance])),
+        ("Device", each([p.device for p in provenance])),
+        ("Threads a run", each([str(p.threads) for p in provenance])),
+        ("Deterministic algorithms", each(["yes" if p.deterministic else "no" for p in provenance])),
+        (
+            "Corruptions",
+            each([", ".join(f"{k} {v}" for k, v in sorted(p.corruptions.items())) or "–" for p in provenance]),
+        ),
+        ("Data", each([f"{r.spec.data.name}, sha256 {r.spec.data.sha256[:16]}…" for r in runs])),
+        ("Corruption seed", each([str(r.spec.evaluation.seed) for r in runs])),
+        ("Images a forward pass", each([f"{r.spec.evaluation.block:,}, padded" for r in runs])),
+    ]
+    return rows
+
+
+def methods_notes(compared: Comparison) -> list[dict[str, str]]:
+    """Return how the numbers were obtained, as titles and texts."""
+    notes = [
+        (
+            "Corruption error",
+            "The error (1 − accuracy) on the same test images after a corruption, averaged over the severities that "
+            "were run; "
+            "a mean over corruptions weighs each corruption alike. It is unnormalized. The mCE of the ImageNet-C "
+            "literature divides "
+            "each corruption's error by AlexNet's on ImageNet-C; those constants mean nothing on another data set, so "
+            "mCE is given "
+            "on ImageNet-C alone. Extras (speckle noise, gaussian blur, spatter, saturate) enter no mean, because "
+            "methods may be "
+            "tuned on them.",
+        ),
+        (
+            "Intervals and their unit",
+            "Two questions are kept apart. Whether a method is better is a question about training: its unit is the "
+            "seed, the "
+            "interval Student's t (a mean) or Welch's (a difference) over seeds. Whether these trained networks "
+            "differ on these "
+            "images has the image as its unit, and outcomes are paired. The corrupted copies of one image are not "
+            "independent, so "
+            "they are averaged before the interval is taken; treating them as independent would make it several times "
+            "too short.",
+        ),
+        (
+            "Testing",
+            "One endpoint is fixed beforehand: mean accuracy over the common corruptions. Its p-values are corrected "
+            "with Holm's "
+            "method over the comparisons of one table. Everything else, single corruptions and single cells above "
+            "all, is "
+            "descriptive.",
+        ),
+        (
+            "Empirical Lipschitz figures",
+            "omega(x; eps) is the largest ‖f(x+d) − f(x)‖ that a search found over ‖d‖ ≤ eps with x+d in the box of "
+            "pixels [0, 1], f the logits of the deployed network; kappa the largest change of a margin over the margin. "
+            "Both are lower bounds and grow with more search, so how hard was searched is said beside them. A network "
+            "with sign activations jumps: its Lipschitz constant is infinite, and only a figure at a named radius has "
+            "meaning. Logits can be scaled without changing a single decision, so networks are ranked by kappa, by the "
+            "gain over the size of the logits and by the smallest radius with a found flip, which have no scale, and "
+            "never by omega. Two methods are not separated where a quick and a longer search disagree on their order, or "
+            "where the difference may be chance.",
+        ),
+        (
+            "Budget",
+            "Every method of a comparison sees the same images in the same order with the same augmentation, from the "
+            "same latent "
+            "weights, and the reported weights are selected by the same rule. The budget table shows what each run's "
+            "ledger recorded. "
+            "A run under another budget is shown, and neither ranked nor tested.",
+        ),
+    ]
+    if mixed := mixture([r.provenance for r in compared.runs]):
+        notes.append(("Devices and versions", mixed))
+    seen = {name: info for s in compared.settings for name, info in s.metrics.items()}
+    listed = "; ".join(
+        f"{name} ({info.unit}, {_direction(info.higher_is_better)}, {info.bound}): {info.summary}{_others(info)}"
+        for name, info in sorted(seen.items())
+    )
+    if listed:
+        notes.append(("Metrics of this report", listed))
+    return [{"title": title, "text": text} for title, text in notes]
+
+
+def _others(info: MetricInfo) -> str:
+    """Return what the statistics of another unit or bound than the metric's are."""
+    kinds: dict[str, list[str]] = {}
+    for name, kind in info.other.items():
+        kinds.setdefault(f"{kind.unit}, {kind.bound}", []).append(f"'{name}'")
+    return "".join(f" {', '.join(names)}: {words}." for words, names in kinds.items())
+
+
+def _direction(higher_is_better: bool | None) -> str:
+    return {True: "higher is better", False: "lower is better", None: "neither direction is better"}[higher_is_better]

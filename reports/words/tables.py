@@ -1,0 +1,75 @@
+"""What stands under the tables of a report, and in their cells where there is no number."""
+
+from __future__ import annotations
+
+import json
+
+from lcrbench.reports import identity
+from lcrbench.reports.comparison import Row, Setting
+from lcrbench.reports.words import plain
+
+
+def unit_note(setting: Setting) -> str:
+    """Say what the intervals of a table rest on."""
+    n = setting.any.spec.data.test
+    if setting.unit == "seeds":
+        return (
+            "Intervals are 95 % Student's t over training seeds (n = seeds): they speak about methods. A row with one "
+            "seed "
+            f"has an interval over its {n:,} test images instead, and says so."
+        )
+    return (
+        f"One training seed a method, so the intervals are 95 % over the {n:,} test images (Wilson for a proportion, "
+        "Student's t over base images for a mean over corruptions): they speak about these trained networks, not about "
+        "what another seed would give."
+    )
+
+
+def pool_note(setting: Setting) -> str:
+    """Say what the marks mean and among which rows."""
+    pool = setting.pool
+    who = "binary networks" if pool and all(r.binary for r in pool) and len(pool) < len(setting.ranked) else "methods"
+    return (
+        f"Bold: best printed value among the {who}, underlined: second; equal printed values are marked alike. A mark "
+        "is "
+        "not a claim of a difference: see the differences."
+    )
+
+
+def topology_note(setting: Setting) -> str:
+    """Say which topology all networks of a setting have, or that they differ."""
+    found = {t for row in setting.rows for r in row.runs if (t := identity.topology(r)) is not None}
+    if len(found) > 1:
+        return "The topology is not the same in all networks: see the warning above."
+    options = ", ".join(f"{k} {plain(v)}" for k, v in (json.loads(found.pop()) if found else {}).items())
+    return f"One topology for all: {setting.any.spec.backbone}" + (f" ({options})." if options else ".")
+
+
+def interval_words(setting: Setting) -> str:
+    """Return in a few words what the brackets hold."""
+    return "95 % intervals over training seeds" if setting.unit == "seeds" else "95 % intervals over test images"
+
+
+def failures(row: Row) -> str:
+    """Say which of a row's runs failed, and why; empty if none."""
+    if not row.failed:
+        return ""
+    parts = []
+    for r in row.failed:
+        f = r.failure
+        why = f"{f.reason} at step {f.step:,}: {f.message}" if f else "no reason recorded"
+        parts.append(f"seed {r.spec.seed} {why}")
+    total = len(row.runs) + len(row.failed)
+    count = "the run failed" if total == 1 else f"{len(row.failed)} of {total} runs failed"
+    shown = "; ".join(parts[:5]) + (f"; and {len(parts) - 5} more" if len(parts) > 5 else "")
+    return f"{count} ({shown})"
+
+
+def left_out(setting: Setting, shown: int) -> tuple[str, ...]:
+    """Say that a table shows some of the methods; empty if it shows all."""
+    total = sum(1 for r in setting.rows if r.runs)
+    if shown == total:
+        return ()
+    return (
+        f"Shown are the reference and the {shown - 1} most accurate of {total} methods; measurements.csv holds all.",
+    )
