@@ -121,9 +121,12 @@ def test_a_corruption_by_import_path_is_one_file(package: Path) -> None:
 
 
 def test_a_corruption_inside_is_one_file(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (package / "dust.py").write_text(DUST)
+    inside = package / "functions"
+    inside.mkdir()
+    (inside / "__init__.py").write_text("")
+    (inside / "dust.py").write_text(DUST)
     monkeypatch.syspath_prepend(package.parent)
-    monkeypatch.setitem(registry.PACKAGES, "corruption", "my_corruptions")
+    monkeypatch.setitem(registry.PACKAGES, "corruption", "my_corruptions.functions")
     assert others() == ["dust"]
     assert expand(["noise", "dust"]) == (*GROUPS["noise"], "dust")
     assert corrupt(IMAGES, "dust", 1).shape == IMAGES.shape

@@ -78,10 +78,13 @@ def test_a_source_by_import_path_is_one_file(package: Path) -> None:
 
 
 def test_a_source_inside_is_one_file(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (package / "stripes.py").write_text(
+    inside = package / "sources"
+    inside.mkdir()
+    (inside / "__init__.py").write_text("")
+    (inside / "stripes.py").write_text(
         STRIPES + "ORDER = 1\nNAMES = ('stripes',)\ndef detect(path):\n    return path.suffix == '.stripes'\n"
     )
-    monkeypatch.setitem(registry.PACKAGES, "source", "my_pkg")
+    monkeypatch.setitem(registry.PACKAGES, "source", "my_pkg.sources")
     monkeypatch.syspath_prepend(package.parent)
     assert data.names() == {"stripes": "Stripes, drawn and not read."}
     assert data.load("stripes", size=8).classes == ("plain", "striped")
