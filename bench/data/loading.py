@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
@@ -129,13 +127,9 @@ def _detect(path: Path) -> str:
 
 def _importable(name: str) -> bool:
     """Tell whether a dotted name is that of a module, which may lie in the current folder."""
-    if "." not in name or not all(part.isidentifier() for part in name.split(".")):
-        return False
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
+        return "." in name and registry.file("source", name).is_file()
+    except UserError:
         return False
 
 

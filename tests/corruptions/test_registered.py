@@ -6,7 +6,6 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +42,7 @@ def into(images, out, draws, share):
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package in the current folder, forgotten after the test."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     folder = tmp_path / "my_corruptions"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
@@ -55,8 +54,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def every_function() -> list[str]:
-    return [*names("all"), *expand(others())]
+def install(folder: Path, kind: str, name: str, module: str) -> None:
+    """Leave what pip would leave of a package with one entry point."""
+    info = folder / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[lcrbench.{kind}]\n{name} = {module}\n")
+    importlib.invalidate_caches()
 
 
 def test_every_name_of_the_paper_has_a_file_and_no_file_lacks_a_name() -> None:
@@ -117,8 +121,12 @@ def test_a_corruption_by_import_path_is_one_file(package: Path) -> None:
 
 
 def test_a_corruption_inside_is_one_file(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (package / "dust.py").write_text(DUST)
-    monkeypatch.setitem(registry.PACKAGES, "corruption", "my_corruptions")
+    inside = package / "functions"
+    inside.mkdir()
+    (inside / "__init__.py").write_text("")
+    (inside / "dust.py").write_text(DUST)
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setitem(registry.PACKAGES, "corruption", "my_corruptions.functions")
     assert others() == ["dust"]
     assert expand(["noise", "dust"]) == (*GROUPS["noise"], "dust")
     assert corrupt(IMAGES, "dust", 1).shape == IMAGES.shape
@@ -126,8 +134,8 @@ def test_a_corruption_inside_is_one_file(package: Path, monkeypatch: pytest.Monk
 
 def test_a_corruption_by_entry_point(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (package / "dust.py").write_text(DUST)
-    found = [EntryPoint("dust", "my_corruptions.dust", "lcrbench.corruption")]
-    monkeypatch.setattr(registry, "entry_points", lambda group: found if group == "lcrbench.corruption" else [])
+    monkeypatch.syspath_prepend(package.parent)
+    install(package.parent, "corruption", "dust", "my_corruptions.dust")
     assert "dust" in others()
     assert corrupt(IMAGES, "dust", 1).shape == IMAGES.shape
     with pytest.raises(UserError, match="did you mean 'dust'"):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import sys
 import time
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ import pytest
 
 from lcrbench import registry
 from lcrbench.bench import data
-from lcrbench.bench.data import loading
 from lcrbench.errors import UserError
 
 STRIPES = '''"""Stripes, drawn and not read."""
@@ -50,6 +47,15 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         del sys.modules[name]
 
 
+def install(folder: Path, kind: str, name: str, module: str) -> None:
+    """Leave what pip would leave of a package with one entry point."""
+    info = folder / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[lcrbench.{kind}]\n{name} = {module}\n")
+    importlib.invalidate_caches()
+
+
 @pytest.mark.parametrize("entry", registry.files("source"))
 def test_our_own_sources_keep_the_contract(entry: str) -> None:
     module = registry.load("source", entry)
@@ -72,10 +78,13 @@ def test_a_source_by_import_path_is_one_file(package: Path) -> None:
 
 
 def test_a_source_inside_is_one_file(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (package / "stripes.py").write_text(
+    inside = package / "sources"
+    inside.mkdir()
+    (inside / "__init__.py").write_text("")
+    (inside / "stripes.py").write_text(
         STRIPES + "ORDER = 1\nNAMES = ('stripes',)\ndef detect(path):\n    return path.suffix == '.stripes'\n"
     )
-    monkeypatch.setitem(registry.PACKAGES, "source", "my_pkg")
+    monkeypatch.setitem(registry.PACKAGES, "source", "my_pkg.sources")
     monkeypatch.syspath_prepend(package.parent)
     assert data.names() == {"stripes": "Stripes, drawn and not read."}
     assert data.load("stripes", size=8).classes == ("plain", "striped")
@@ -86,9 +95,7 @@ def test_a_source_inside_is_one_file(package: Path, monkeypatch: pytest.MonkeyPa
 def test_a_source_by_entry_point(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (package / "stripes.py").write_text(STRIPES + "def detect(path):\n    return path.suffix == '.stripes'\n")
     monkeypatch.syspath_prepend(package.parent)
-    found = [EntryPoint("stripes", "my_pkg.stripes", "lcrbench.source")]
-    for module in (registry, loading):
-        monkeypatch.setattr(module, "entry_points", lambda group: found if group == "lcrbench.source" else [])
+    install(package.parent, "source", "stripes", "my_pkg.stripes")
     assert "stripes" in data.names()
     assert data.load("stripes", size=8).name == "stripes "
     assert data.load("stripes:x", size=8).name == "stripes x"

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lcrbench.bench import data
+from lcrbench.corruptions import corrupt
 from lcrbench.errors import UserError
 
 
@@ -101,3 +102,13 @@ def test_hashes_of_splits_depend_on_all_that_they_hold(fashion: data.Dataset) ->
     assert changed() == fashion.test_sha256
     assert fashion.train_sha256 == data.take(fashion, None, 20, 0).train_sha256
     assert fashion.train_sha256 != fashion.test_sha256
+
+
+def test_a_larger_subset_repeats_the_corrupted_images_of_a_smaller_one(fashion: data.Dataset) -> None:
+    def noisy(subset: data.Dataset) -> dict[int, bytes]:
+        stream = subset.whole_sha256[:16]
+        images = corrupt(subset.test.images, "gaussian_noise", 3, stream=stream, indices=subset.test_indices)
+        return {k: image.tobytes() for k, image in zip(subset.test_indices.tolist(), images, strict=True)}
+
+    small, large, whole = (noisy(data.take(fashion, None, number, 5)) for number in (20, 60, None))
+    assert small.items() < large.items() < whole.items()
