@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = {"lcrbench", "lcrbench.errors", "lcrbench.registry", "lcrbench.versions"}
+SHARED = {"lcrbench", "lcrbench.errors", "lcrbench.registry", "lcrbench.testing", "lcrbench.versions"}
 MAY_IMPORT = {
     "models": {"lcrbench.models"},
     "corruptions": {"lcrbench.corruptions"},
