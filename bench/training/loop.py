@@ -152,6 +152,7 @@ def train(
             for term in terms.values():
                 extra = term.loss(context)
                 loss = loss if extra is None else loss + extra
+            del context  # the activations in it
             if not math.isfinite(value := float(loss.detach())):
                 raise Diverged(step, f"the loss was {value}")
             optimizer.zero_grad(set_to_none=True)
