@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from lcrbench import registry
 from lcrbench.errors import UserError
 from lcrbench.models import parse
-from lcrbench.models.api import Backbone, Method, Regularizer
+from lcrbench.models.api import Backbone, Method, Regularizer, Term
 from lcrbench.models.binary import BinaryConv2d, binary_layers, weight_offset
 from lcrbench.models.definitions import definition
 from lcrbench.models.packed import export
@@ -112,17 +114,51 @@ def body(choice: Choice, backbone: str, classes: int, size: int) -> Backbone:
     Raises `UserError` if the method, its regularizers and the backbone do not fit one another.
     """
     name, options = topology(backbone)
-    try:
+    with _told(choice, f"'{choice.label}' does not fit the backbone '{backbone}'", name):
         made = registry.load("backbone", name).build(choice.method, classes, size, **options)
         if not isinstance(made, Backbone):
             raise UserError(f"the backbone '{name}' builds no lcrbench.models.api.Backbone, but {type(made).__name__}")
         for regularizer in choice.regularizers.values():
             regularizer.prepare(made)
+    return made
+
+
+def attach(choice: Choice, network: nn.Module, teachers: Mapping[str, nn.Module] | None = None) -> dict[str, Term]:
+    """Return the terms of a choice's regularizers for a network, by name; `teachers` by method, each copied for its term.
+
+    Without teachers, to find out whether all fits. Raises `UserError` for what does not fit: a network that a regularizer
+    refuses, parts that it watches and the network has not, and terms that replace more than the whole cross-entropy.
+    """
+    terms: dict[str, Term] = {}
+    with _told(choice, f"'{choice.label}' does not fit the network"):
+        for name, regularizer in choice.regularizers.items():
+            teacher = copy.deepcopy((teachers or {}).get(regularizer.teacher))
+            terms[name] = term = regularizer.attach(network, teacher)
+            if not isinstance(term, Term):
+                raise UserError(f"the regularizer '{name}' attaches {type(term).__name__}, no lcrbench.models.api.Term")
+            parts = dict(network.named_modules())
+            if missing := [part for part in term.watch if part not in parts]:
+                raise UserError(f"the regularizer '{name}' watches '{missing[0]}', which the network has not")
+        if sum(term.replaces for term in terms.values()) > 1:
+            raise UserError(f"'{choice.label}' takes more than the whole of the cross-entropy away: lower a weight")
+    return terms
+
+
+@contextmanager
+def _told(choice: Choice, what: str, backbone: str | None = None) -> Iterator[None]:
+    """Tell in one line what does not fit, and whatever else code from outside raises; our own code fails loudly."""
+    entries = [("method", choice.name), *(("regularizer", name) for name in choice.regularizers)]
+    entries += [("backbone", backbone)] if backbone else []
+    try:
+        yield
     except UserError:
         raise
     except ValueError as error:
-        raise UserError(f"'{choice.label}' does not fit the backbone '{backbone}': {error}") from error
-    return made
+        raise UserError(f"{what}: {error}".partition("\n")[0]) from error
+    except Exception as error:
+        if all(name in registry.files(kind) for kind, name in entries):
+            raise
+        raise UserError(f"{what}: {type(error).__name__}: {error}".partition("\n")[0]) from error
 
 
 def build(
@@ -236,6 +272,10 @@ def _instance(kind: str, part: parse.Part) -> Any:
         return cls(**options)
     except ValueError as error:
         raise UserError(f"{part.name}: {error}") from error
+    except Exception as error:
+        if part.name in registry.files(kind):
+            raise
+        raise UserError(f"{part.name}: {type(error).__name__}: {error}".partition("\n")[0]) from error
 
 
 def _options(of: Any) -> dict[str, Any]:

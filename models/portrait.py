@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from lcrbench import registry
 from lcrbench.models.api import Sign
 from lcrbench.models.binary import BinaryConv2d, estimator
 from lcrbench.models.definitions import definition
@@ -41,6 +42,11 @@ def curves(method: str, end: float = 2.0, points: int = 401) -> list[Curve]:
     return [_curve("activation", sign, end, points), _curve("weight", layer.binarizer.estimator, end, points)]
 
 
+def estimator_curve(name: str, end: float = 2.0, points: int = 401) -> Curve:
+    """Return the curve of a registered estimator with its default options."""
+    return _curve(f"estimator {name}", registry.load("estimator", name).Estimator(), end, points)
+
+
 def options(kind: str, name: str) -> str:
     """Return what a method's or regularizer's options mean, and their defaults."""
     cls = definition(kind, name)
@@ -65,10 +71,10 @@ def _curve(of: str, sign: Sign, end: float, points: int) -> Curve:
     return Curve(of, tuple(x.tolist()), tuple(value.tolist()), slopes)
 
 
-def text(method: str, width: int = 61, height: int = 9) -> str:
-    """Return the curves of a method drawn in characters."""
+def text(name: str, width: int = 61, height: int = 9, kind: str = "method") -> str:
+    """Return the curves of a method, or that of an estimator, drawn in characters."""
     parts = []
-    for curve in curves(method, points=width):
+    for curve in curves(name, points=width) if kind == "method" else [estimator_curve(name, points=width)]:
         parts.append(_panel(f"{curve.of}: value", curve.x, curve.value, height))
         for progress, slope in curve.slope.items():
             when = f" at {progress:.0%} of the training" if len(curve.slope) > 1 else ""

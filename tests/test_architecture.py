@@ -18,6 +18,7 @@ SHARED = {
     "lcrbench.errors",
     "lcrbench.images",
     "lcrbench.registry",
+    "lcrbench.testing",
     "lcrbench.versions",
 }
 MAY_IMPORT = {

@@ -147,13 +147,15 @@ def _step(
 ) -> dict[str, float]:
     """Make one step; return the sums over its images of what the log shows. Raises `Diverged`."""
     context = observe(network, terms, images, labels, measure)
-    cross_entropy = F.cross_entropy(context.logits, labels)
+    logits = context.logits
+    cross_entropy = F.cross_entropy(logits, labels)
     kept = 1.0 - sum(term.replaces for term in terms)
     # A factor of 1, or a term times 0, would change bits: both are left out.
     loss = cross_entropy if kept == 1 else kept * cross_entropy
     for term in terms:
         extra = term.loss(context)
         loss = loss if extra is None else loss + extra
+    del context  # the activations in it
     if not math.isfinite(value := float(loss.detach())):
         raise Diverged(step, f"the loss was {value}")
     optimizer.zero_grad(set_to_none=True)
@@ -163,7 +165,7 @@ def _step(
     if measure and not all(t.isfinite().all() for t in network.state_dict().values()):
         raise Diverged(step, "a weight or statistic of the network was not finite")
     count = len(labels)
-    right = float((context.logits.detach().argmax(1) == labels).sum())
+    right = float((logits.detach().argmax(1) == labels).sum())
     return {
         "loss": value * count,
         "cross_entropy": float(cross_entropy.detach()) * count,

@@ -110,6 +110,44 @@ def test_helpers_with_an_underscore_and_options_are_an_entrys_own(written) -> No
     assert definition("regularizer", name)().steps == 3
 
 
+@pytest.mark.parametrize(
+    ("term", "regularizer", "says"),
+    [
+        ("watch = ('no_such.part',)", "", r"watches 'no_such\.part', which the network has not"),
+        ("replaces = 1.5", "", "more than the whole of the cross-entropy"),
+        ("def __init__(self): 1 / 0", "", r"does not fit the network: ZeroDivisionError: division by zero"),
+        ("def __init__(self): raise ValueError('too small')", "", "does not fit the network: too small"),
+        ("pass", "def prepare(self, body): body.no_such", "does not fit the backbone .*: AttributeError"),
+        ("pass", "def __post_init__(self): 1 / 0", r"entry: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_regularizer_that_fails_is_told_before_anything_is_trained(written, term, regularizer, says) -> None:
+    name = written(REGULARIZER.format(term, regularizer))
+
+    def plan() -> None:
+        choice = networks.choose(f"bnn+{name}")
+        networks.attach(choice, networks.body(choice, "vgg_tiny", 10, 16))
+
+    with pytest.raises(UserError, match=says) as error:
+        plan()
+    assert "\n" not in str(error.value)
+
+
+def test_a_method_that_fails_is_told(written) -> None:
+    name = written(METHOD.format("def activation(self, channels): return {}[channels]"))
+    with pytest.raises(UserError, match="does not fit the backbone 'vgg_tiny': KeyError: 16"):
+        networks.body(networks.choose(name), "vgg_tiny", 10, 16)
+
+
+def test_terms_have_a_teacher_of_their_own() -> None:
+    choice = networks.choose("bnn+distill:weight=0.5+lcr_fixed")
+    network = networks.body(choice, "vgg_tiny", 10, 16)
+    teacher = networks.body(networks.choose("full_precision"), "vgg_tiny", 10, 16)
+    terms = networks.attach(choice, network, {"full_precision": teacher})
+    assert [*terms] == ["distill", "lcr_fixed"]
+    assert len({id(teacher), *(id(t.teacher) for t in terms.values())}) == 3
+
+
 def test_a_backbone_that_builds_something_else_is_told(written) -> None:
     name = written("from torch import nn\ndef build(method, classes, size):\n    return nn.Identity()\n")
     with pytest.raises(UserError, match=r"builds no lcrbench.models.api.Backbone, but Identity"):

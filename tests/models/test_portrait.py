@@ -47,6 +47,15 @@ def test_known_curves() -> None:
     assert (clamp[0.0], clamp[1.0]) == ((0, 1, 1, 1, 0), (1, 1, 1, 1, 1))
 
 
+@pytest.mark.parametrize("name", registry.names("estimator"))
+def test_the_curve_of_an_estimator(name: str) -> None:
+    curve = portrait.estimator_curve(name, points=5)
+    assert curve.value == (-1, -1, 1, 1, 1)
+    text = portrait.text(name, kind="estimator")
+    assert f"estimator {name}: value" in text
+    assert "pseudo-gradient" in text
+
+
 @pytest.fixture(scope="module")
 def tool() -> Iterator[Any]:
     sys.path.insert(0, str(ROOT / "tools"))

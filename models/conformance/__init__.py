@@ -1,0 +1,1 @@
+"""What `lcrbench.testing` checks of methods, regularizers, backbones and estimators, a file each."""

@@ -1,0 +1,100 @@
+"""Checks of a backbone, with a binary method and a real one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+
+from lcrbench import registry
+from lcrbench.errors import UserError
+from lcrbench.models import network as networks
+from lcrbench.models.activations import recorded
+from lcrbench.models.api import Backbone
+from lcrbench.models.audit import audit
+from lcrbench.models.binary import binary_layers, path_layers
+from lcrbench.models.conformance._small import CLASSES, few, images, make, round_trip
+
+SIZES = (8, 16, 32, 64, 224)
+BINARY, REAL = "irnet", "full_precision"
+
+
+def contract(name: str) -> Iterator[str]:
+    """It builds a network for images of some size."""
+    parameters = list(inspect.signature(registry.load("backbone", name).build).parameters.values())
+    if [p.name for p in parameters[:3]] != ["method", "classes", "size"]:
+        yield "build takes (method, classes, size), and options as keywords"
+        return
+    if wrong := [p.name for p in parameters[3:] if p.kind is not p.KEYWORD_ONLY or p.default is p.empty]:
+        yield f"options of build are keywords with defaults, which {few(wrong)} is not"
+        return
+    _size(name)
+
+
+def options(name: str) -> Iterator[str]:
+    """Its options are recorded, and read as they are written."""
+    yield from round_trip(*networks.topology(name))
+
+
+def logits(name: str) -> Iterator[str]:
+    """It gives logits, by its head, the same for an image in any batch."""
+    size = _size(name)
+    for method in (BINARY, REAL):
+        net = make(method, name, size).double().eval()
+        x = images(2, size).double()
+        if not hasattr(net.body, "head"):
+            yield "its last part is not called 'head'"
+            return
+        with torch.no_grad(), recorded(net, ["body.head"]) as found:
+            out, alone = net(x), net(x[:1])
+        if tuple(out.shape) != (2, CLASSES):
+            yield f"it gives {tuple(out.shape)} for 2 images and {CLASSES} classes"
+        elif not torch.equal(found.outputs.get("body.head", torch.zeros(())), out):
+            yield "its logits are not what its head gives"
+        elif not torch.allclose(out[:1], alone, rtol=1e-9, atol=1e-9):
+            yield "the logits of an image depend on its batch"
+
+
+def stages(name: str) -> Iterator[str]:
+    """Its stages are parts of it that are used one after the other."""
+    net = make(BINARY, name, _size(name)).eval()
+    body = net.body
+    assert isinstance(body, Backbone)
+    names = {id(m): k for k, m in body.named_modules()}
+    if any(id(stage) not in names for stage in body.stages()):
+        yield "stages() returns modules that are no parts of it"
+        return
+    listed = [names[id(stage)] for stage in body.stages()]
+    with torch.no_grad(), recorded(body, listed) as found:
+        net(images(2, _size(name)))
+    if [*found.outputs] != listed:
+        yield f"stages() returns {few(listed)}, and a pass uses {few(found.outputs)}"
+
+
+def bits(name: str) -> Iterator[str]:
+    """With a binary method it is binary outside stem, shortcut and head."""
+    net = make(BINARY, name, _size(name)).eval()
+    if not path_layers(net):
+        yield f"with '{BINARY}' it has no binary convolution outside shortcuts ({len(binary_layers(net))} inside)"
+        return
+    yield from audit(net, images(2, _size(name))).faults
+
+
+@lru_cache(maxsize=1)
+def _size(name: str) -> int:
+    """Return the smallest size that it takes; raises the error of the last one if it takes none."""
+    refused: Exception | None = None
+    for size in SIZES:
+        try:
+            with torch.no_grad():
+                make(BINARY, name, size).eval()(images(1, size))
+            return size
+        except (UserError, RuntimeError) as error:
+            refused = error
+    assert refused is not None
+    raise refused
+
+
+CHECKS = (contract, options, logits, stages, bits)
