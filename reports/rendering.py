@@ -112,6 +112,7 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
         width, height = columns * picture.paper[0], rows * picture.paper[1] + (0.3 if picture.legend else 0)
         # One panel alone keeps a readable size.
         figure = Figure(figsize=(max(width, 3.3), max(height, 2.0)), dpi=200, layout="constrained")
+        beside_holes = []
         for i, panel in zip(places, picture.panels, strict=True):
             ax = figure.add_subplot(rows, columns, i + 1)
             hits = Hits()
@@ -120,6 +121,8 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
             if picture.shared and i % columns:
                 ax.tick_params(labelleft=False)
                 ax.set_ylabel("")
+                if i - 1 not in places:
+                    beside_holes.append(ax)
             if picture.shared and i + columns in places:
                 ax.tick_params(labelbottom=False)
                 ax.set_xlabel("")
@@ -129,6 +132,8 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
             fits = max(1, int(max(width, 3.3) / (0.5 + 0.065 * max(len(str(h.get_label())) for h in handles))))
             figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), fits))
         _lay_out(figure)
+        for ax in beside_holes:  # a hole has room for the labels, so that they move nothing
+            ax.tick_params(labelleft=True)
         names = []
         for kind in formats:
             name = f"{picture.name}.{kind}"

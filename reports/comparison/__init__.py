@@ -15,7 +15,7 @@ from lcrbench.reports.comparison.keys import (
     group_of,
     is_lipschitz,
 )
-from lcrbench.reports.comparison.reading import mixture, read
+from lcrbench.reports.comparison.reading import mixture, read, settings_of
 from lcrbench.reports.comparison.types import (
     MOST,
     MOST_COLUMNS,
@@ -47,5 +47,6 @@ __all__ = [
     "is_lipschitz",
     "mixture",
     "read",
+    "settings_of",
     "within",
 ]

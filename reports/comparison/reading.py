@@ -42,12 +42,16 @@ def read(store: Store, *, compare: Sequence[str] | None = None, runs: Sequence[s
     if not records:
         problem = f": {unreadable[0]}" if unreadable else ""
         raise UserError(f"there is no run to report on in {store.root}{problem}")
+    return Comparison(settings_of(records, compare), tuple(unreadable), _unfinished(store))
+
+
+def settings_of(records: Sequence[Record], compare: Sequence[str] | None = None) -> tuple[Setting, ...]:
+    """Return the settings of these runs, the one with most runs first."""
     grouped: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         grouped[identity.setting(record)].append(record)
     ordered = sorted(grouped.values(), key=lambda g: (-len(g), identity.setting(g[0])))
-    settings = tuple(_setting(i, group, compare) for i, group in enumerate(ordered))
-    return Comparison(settings, tuple(unreadable), _unfinished(store))
+    return tuple(_setting(i, group, compare) for i, group in enumerate(ordered))
 
 
 def _unfinished(store: Store) -> int:

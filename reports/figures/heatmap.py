@@ -8,11 +8,12 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 
 from lcrbench.reports.comparison import Key, Row, chosen
 from lcrbench.reports.context import Context
-from lcrbench.reports.drawing import Hits, Panel, Picture, gid, plain_label
+from lcrbench.reports.drawing import RULE, Hits, Panel, Picture, gid, plain_label
 from lcrbench.reports.words import words
 
 SECTION, ORDER = "figures", 20
@@ -49,15 +50,18 @@ def figure(context: Context) -> Picture | None:
     def panel(row: Row, values: Any, colours: str, bounds: tuple[float, float], title: str, sign: bool) -> Panel:
         def draw(ax: Axes, hits: Hits) -> None:
             cmap = mpl.colormaps[colours]
-            ax.pcolormesh(
-                np.arange(len(severities) + 1) - 0.5,
-                np.arange(len(names) + 1) - 0.5,
-                np.ma.masked_invalid(values),
-                cmap=cmap,
+            # Numbers are printed by `hits`, and ticks set below: seaborn would draw the figure to see whether they fit.
+            sns.heatmap(
+                values,
                 vmin=bounds[0],
                 vmax=bounds[1],
-                linewidth=0,
-                rasterized=False,
+                cmap=cmap,
+                cbar=False,
+                linewidths=0.4,
+                linecolor=RULE,
+                xticklabels=False,
+                yticklabels=False,
+                ax=ax,
                 gid=gid(row),
             )
             for i, name in enumerate(names):
@@ -69,17 +73,16 @@ def figure(context: Context) -> Picture | None:
                     dark = 0.299 * r + 0.587 * g + 0.114 * b < 0.5
                     shown = f"{v:+.0f}".replace("-", "−") if sign else f"{v:.0f}"
                     shown = "0" if shown in ("+0", "−0") else shown
-                    hits.number(ax, j, i, shown, "#ffffff" if dark else "#111111", row.index)
+                    hits.number(ax, j + 0.5, i + 0.5, shown, "#ffffff" if dark else "#111111", row.index)
                     what = f"{v:+.1f} points against {reference.label}" if sign and reference else f"{v:.1f} %"
-                    hits.box(ax, j, i, f"{row.label}, {name.replace('_', ' ')} {severity}: {what}", row.index)
-            ax.set_yticks(range(len(names)), [words(n) for n in names])
-            ax.set_xticks(range(len(severities)), [str(s) for s in severities])
+                    hits.box(
+                        ax, j + 0.5, i + 0.5, f"{row.label}, {name.replace('_', ' ')} {severity}: {what}", row.index
+                    )
+            ax.set_yticks(np.arange(len(names)) + 0.5, [words(n) for n in names], rotation="horizontal")
+            ax.set_xticks(np.arange(len(severities)) + 0.5, [str(s) for s in severities])
             ax.set_xlabel("severity")
-            ax.set_ylim(len(names) - 0.5, -0.5)
             ax.tick_params(length=0)
             ax.grid(visible=False)
-            for spine in ax.spines.values():
-                spine.set_visible(False)
             ax.set_title(title)
 
         return Panel(draw, title, size=(3.9, 0.8 + 0.2 * max(4, len(names))))
@@ -91,7 +94,7 @@ def figure(context: Context) -> Picture | None:
             differences[r.index],
             "PuOr",
             (-widest, widest),
-            f"{plain_label(r)} − ref., points",
+            f"{plain_label(r)} − ref.",
             True,
         )
         for r in others

@@ -431,3 +431,31 @@ def test_reports_never_import_torch_and_give_the_same_bytes_again(store: Store, 
     subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
     for name in ("index.html", "table.md", "table.tex", "table.csv", "measurements.csv", "heatmap.svg", "heatmap.png"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_accuracy_by_seed_is_drawn_from_three_seeds_on(tmp_path: Path) -> None:
+    from lcrbench.reports.figures import seeds
+
+    store = Store(tmp_path, create=True)
+    for seed in range(2):
+        make_store.add(store, "irnet", seed)
+    assert seeds.figure(Context(comparison.read(store).settings[0])) is None
+    for seed in range(2, 5):
+        make_store.add(store, "irnet", seed)
+    picture = seeds.figure(Context(comparison.read(store).settings[0]))
+    assert picture is not None
+    clean = picture.data[picture.data["images"] == "clean"]
+    assert clean["accuracy_percent"].tolist() == pytest.approx([make_store.count("irnet", s) / 2 for s in range(5)])
+    svg = rendering.inline(picture, "x")[0]
+    assert svg.count('class="hit') == 5
+    assert 'class="m m0"' in svg, "the page's filter finds the marks"
+
+
+def test_the_labels_of_a_heat_map_stand_beside_a_hole_too(store: Store, tmp_path: Path) -> None:
+    picture = heatmap.figure(Context(comparison.read(store).settings[0]))
+    assert picture is not None
+    assert picture.holes
+    rendering.save(picture, tmp_path, ["svg"])
+    text = re.sub(r"<[^>]+>", "", (tmp_path / "heatmap.svg").read_text(encoding="utf-8"))
+    comments = re.findall(r"<!-- ([^>]*) -->", (tmp_path / "heatmap.svg").read_text(encoding="utf-8"))
+    assert max(comments.count("fog"), text.count("fog")) == 2

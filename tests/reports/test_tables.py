@@ -262,6 +262,33 @@ def test_compare_orders_and_restricts(store: Store) -> None:
     assert len(one.runs) == 1
 
 
+def test_runs_of_several_machines_are_told_in_one_line(tmp_path: Path, undrawn: None) -> None:
+    def store_of(name: str, *changes: dict[str, object]) -> Store:
+        store = Store(tmp_path / name, create=True)
+        for seed, change in enumerate(changes):
+            record, files = make_store.make("irnet", seed)
+            made = record.provenance.model_copy(update=change)
+            store.write(record.model_copy(update={"provenance": made}), files)
+        return store
+
+    cpu = {"device": "cpu", "versions": {"torch": "2.6.0", "machine": "Linux x86_64"}}
+    cuda = {"device": "cuda:1", "device_name": "an accelerator", "versions": {"torch": "2.7.0"}}
+    mixed = store_of("mixed", cpu, cuda, {**cpu, "versions": {"torch": "2.6.0", "machine": "Linux aarch64"}})
+    line = (
+        "The runs mix device kinds (cpu, cuda), torch versions (2.6.0, 2.7.0) and processor kinds (Linux aarch64, Linux "
+        "x86_64): their numbers are close, and equal to the bit only within one of each."
+    )
+    assert comparison.read(mixed).settings[0].notes == (line,)
+    page = report.write(mixed, tmp_path / "report").read_text(encoding="utf-8")
+    assert "Devices and versions" in page
+    assert page.count(line) == 2, "once in the setting, once in the notes"
+    # Two devices of one kind are alike, and what an older record does not tell is no difference.
+    alike = store_of("alike", {**cuda, "device": "cuda:0"}, cuda, {**cuda, "device_name": ""})
+    assert comparison.read(alike).settings[0].notes == ()
+    page = report.write(alike, tmp_path / "report").read_text(encoding="utf-8")
+    assert "Devices and versions" not in page
+
+
 def test_csv_reads_back(folder: Path) -> None:
     for name in ("differences.csv", "corruptions.csv", "budget.csv", "heatmap.csv", "corruption_curves.csv"):
         with (folder / name).open(encoding="utf-8") as file:
