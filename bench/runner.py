@@ -70,8 +70,8 @@ def run(
     unfinished training goes on from its last save, made every `save_every` seconds. A run that fails, diverges or is killed
     is recorded as failed with its reason, and the others go on. What a different version of the code made is `stale`:
     refused with a `UserError`, made again ("redo") or left as it is ("keep"). A failure never replaces a finished run: where
-    one is made again (`fresh` or stale) and that fails, the older one stays, and `Kept` is raised at the end. What is damaged
-    is refused too, or set aside and made again with `redo`.
+    one is made again (`fresh` or stale) and that fails, the older one stays, and `Kept` is raised at the end. What is
+    damaged is refused too, or set aside and made again with `redo`.
 
     Several processes may work on one store: a training, or an evaluation, is locked by the process that works on it.
     """
@@ -111,8 +111,8 @@ def _refuse_stale(target: Store, found: Sequence[Lacking]) -> None:
     spec, part, why = stale[0]
     raise UserError(
         f"{len(runs)} of {len(found)} runs in {target.root} were made by a different version of the code "
-        f"({spec.label} seed {spec.seed}, {part}: {why}): make what is stale again with --stale redo, or go on with it as it "
-        "is with --stale keep"
+        f"({spec.label} seed {spec.seed}, {part}: {why}): make what is stale again with --stale redo, or go on with it as "
+        "it is with --stale keep"
     )
 
 

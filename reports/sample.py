@@ -7,13 +7,13 @@ Lipschitz search. The numbers are drawn from a fixed seed: they mean nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lcrbench.bench import stats
-from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.record import (
     Audit,
     Failure,
@@ -25,7 +25,8 @@ from lcrbench.bench.records.record import (
     Record,
     Seconds,
 )
-from lcrbench.bench.records.spec import DataId, Evaluation, MethodId, RunSpec
+from lcrbench.bench.records.spec import CLEAN, Cell, DataId, Evaluation, MethodId, RunSpec
+from lcrbench.bench.records.store import Searched
 from lcrbench.reports import lipschitz
 from lcrbench.reports.comparison import Comparison, settings_of
 from lcrbench.reports.context import Context
@@ -50,21 +51,23 @@ class _Memory:
 
     root = "."
 
-    def outcomes(self, run_id: str) -> dict[str, np.ndarray]:
+    def __init__(self, records: list[Record]) -> None:
+        self.records = {r.run_id: r for r in records}
+
+    def outcomes(self, run_id: str) -> dict[Cell, np.ndarray]:
         """Return a run's outcomes by cell, as a store does."""
         draw = np.random.default_rng(int(run_id, 16))
-        cells = ["clean", *(f"{c}/{s}" for c in CORRUPTIONS for s in SEVERITIES)]
+        cells = [CLEAN, *(Cell(c, s) for c in CORRUPTIONS for s in SEVERITIES)]
         return {cell: draw.random(N) < 0.8 - 0.05 * i for i, cell in enumerate(cells)}
 
-    def by_image(self, run_id: str) -> dict[str, np.ndarray]:
-        """Return what a search found in a run's network image by image, as a store does."""
+    def searches(self, run_id: str) -> list[Searched]:
+        """Return what was measured of a run's network, with the figures by image, as a store does."""
+        return [Searched(self.records[run_id], partial(self._by_image, run_id))]
+
+    def _by_image(self, run_id: str) -> dict[str, np.ndarray]:
         draw = np.random.default_rng(int(run_id, 16))
         kappa = {k: draw.lognormal(0, 0.3, 64) * k / 8 for k in RADII}
         return {"lipschitz/images": np.arange(64)} | {f"lipschitz/quick/kappa/l2/{k}": v for k, v in kappa.items()}
-
-    def lipschitz(self) -> None:
-        """Return that nothing was measured apart from the runs."""
-        return None
 
     def log(self, run_id: str) -> pd.DataFrame:
         """Return a run's training log, as a store does."""
@@ -74,7 +77,7 @@ class _Memory:
 
 def _context(records: list[Record]) -> Context:
     [setting] = settings_of(records)
-    store: Any = _Memory()
+    store: Any = _Memory(records)
     return Context(setting, Comparison((setting,)), store, Outcomes(store), lipschitz.read(setting, store))
 
 
@@ -89,15 +92,12 @@ def _record(label: str, seed: int, *, failed: bool = False) -> Record:
     """Return a run; the one place here that depends on the record's schema."""
     name, _, regularizer = label.partition("+")
     binary = name != "full_precision"
-    spec = RunSpec(
-        data=DataId(name="sample", sha256="0" * 64, size=32, classes=("a", "b"), train=1000, test=N),
-        backbone="sample_net",
-        method=MethodId(name=name, options={}, regularizers={regularizer: {}} if regularizer else {}),
-        label=label,
-        seed=seed,
-        budget=Budget(),
+    spec = RunSpec.flat(
+        DataId(name="sample", sha256="0" * 64, size=32, classes=("a", "b"), train=1000, test=N),
+        "sample_net",
+        MethodId(name=name, regularizers={regularizer: {}} if regularizer else {}),
+        seed,
         evaluation=Evaluation(corruptions=CORRUPTIONS, severities=SEVERITIES),
-        metrics={},
     )
     provenance = Provenance(
         lcrbench="0",
@@ -132,7 +132,6 @@ def _record(label: str, seed: int, *, failed: bool = False) -> Record:
             unit="images",
             forward=passes,
             backward=passes,
-            evaluation_forward={},
             selection="last",
             seconds={"training": Seconds(cpu=60.0, wall=60.0)},
             **given,

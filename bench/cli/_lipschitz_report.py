@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lcrbench.bench.lipschitz.measure import Network
 from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.lipschitz.subjects import Network
 from lcrbench.bench.records import env
 from lcrbench.reports.comparison import CLEAN, Key
 from lcrbench.reports.writers import escape_markdown

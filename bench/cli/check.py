@@ -46,6 +46,7 @@ def command(
     Exit codes: 0 no worse, 1 a regression, 2 not comparable or bad input, 3 undecided: run more seeds.
     """
     from lcrbench.bench.records import source
+    from lcrbench.bench.records.files import replace_file
     from lcrbench.bench.records.store import Store
     from lcrbench.reports import gate
 
@@ -61,6 +62,6 @@ def command(
     )
     for path, written in ((junit, gate.as_junit), (json_, gate.as_json), (markdown, gate.as_markdown)):
         if path is not None:
-            gate.save(path, written(verdicts))
+            replace_file(path, written(verdicts).encode())
     click.echo(gate.text(verdicts), nl=False)
     ctx.exit(gate.exit_code(verdicts))

@@ -21,7 +21,8 @@ def command(ctx: click.Context, run: Path, against: Path, margin: float) -> None
 
     Exit codes: 0 no slower, 1 a regression, 2 bad input or another set of benchmarks: a renamed one never passes.
     """
-    from lcrbench.reports import gate, speed_gate
+    from lcrbench.reports import gate
+    from lcrbench.reports.gate import speed as speed_gate
 
     verdicts = speed_gate.check(run, speed_gate.load(against), margin=margin / 100)
     click.echo(speed_gate.text(verdicts), nl=False)

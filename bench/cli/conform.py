@@ -95,10 +95,10 @@ def _module(entry: str) -> ModuleType:
 
 def _preset(text: str) -> list[str]:
     """Return what is wrong with a preset, by its name or its file."""
-    from lcrbench.bench.records import spec
+    from lcrbench.bench.records import grid
 
     try:
-        spec.make_grid(spec.read_grid(text))
+        grid.make_grid(grid.read_grid(text))
     except UserError as error:
         return [str(error)]
     return []

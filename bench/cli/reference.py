@@ -39,7 +39,7 @@ def update(store: Path, out: Path, reason: str, methods: tuple[str, ...]) -> Non
 @click.option("--base", default="", help="The benchmark that ratios are to, where benchmarks measured none themselves.")
 def speed(run: Path, out: Path, reason: str, base: str) -> None:
     """Write a reference from RUN, a file of `pytest --benchmark-json`: each benchmark's ratio. Nothing else writes one."""
-    from lcrbench.reports import speed_gate
+    from lcrbench.reports.gate import speed as speed_gate
 
     written = speed_gate.update(out, run, reason, base=base)
     click.echo(f"{len(written.ratios)} benchmarks\nreference: {out}")

@@ -25,9 +25,11 @@ def command(kind: str, name: str, ledger: bool, store: str) -> None:
     if kind == "run":
         _show_run(store, name, ledger)
     elif kind == "schema":
+        from pydantic import BaseModel
+
         from lcrbench.bench.records.record import Evaluation, Record, Training
 
-        schemas = {"record": Record, "training": Training, "evaluation": Evaluation}
+        schemas: dict[str, type[BaseModel]] = {"record": Record, "training": Training, "evaluation": Evaluation}
         if name not in schemas:
             raise unknown("schema", name, schemas)
         click.echo(json.dumps(schemas[name].model_json_schema(), indent=1))

@@ -103,7 +103,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     except (OSError, ValueError):
         return None
     body = whole[_HASH:]
-    if len(body) != int(np.prod(shape)) or hashlib.sha256(body).digest() != whole[:_HASH].tobytes():
+    if len(body) != int(np.prod(shape)) or hashlib.sha256(body.data).digest() != whole[:_HASH].tobytes():
         return None
     with contextlib.suppress(OSError):
         os.utime(path)
@@ -115,8 +115,9 @@ def _write(path: Path, images: NDArray[np.uint8]) -> None:
     draft = path.with_suffix(f".{os.getpid()}")
     try:
         with draft.open("wb") as file:
-            file.write(hashlib.sha256(images).digest())
-            file.write(np.ascontiguousarray(images).data)
+            body = np.ascontiguousarray(images).data
+            file.write(hashlib.sha256(body).digest())
+            file.write(body)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -63,6 +63,6 @@ def check_trust(backbone: str, method: MethodId) -> None:
         for name in found:
             if "." in name and name not in installed:
                 raise UserError(
-                    f"the record names the {kind} '{name}', an import path whose code would be run: pass --trust-plugins (in "
-                    "Python trust_plugins=True) if you trust it"
+                    f"the record names the {kind} '{name}', an import path whose code would be run: pass --trust-plugins "
+                    "(in Python trust_plugins=True) if you trust it"
                 )

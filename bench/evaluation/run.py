@@ -260,9 +260,8 @@ def stale_parts(evaluation: Evaluation, protocol: Protocol, metrics: Mapping[str
     for batch in evaluation.batches:
         if {*batch.cells} & {*protocol.cells} and (why := _why(evaluation, batch.cell_source, batch)):
             found.append(("predictions", why))
-        for m in batch.measured:
-            if _is(m, m.metric, metrics.get(m.metric), protocol) and (why := _why(evaluation, m.source, batch)):
-                found.append((m.metric, why))
+        asked = [m for m in batch.measured if _is(m, m.metric, metrics.get(m.metric), protocol)]
+        found += [(m.metric, why) for m in asked if (why := _why(evaluation, m.source, batch))]
     return found
 
 
@@ -318,7 +317,8 @@ def _measured(evaluation: Evaluation, name: str, options: Options, protocol: Pro
 def _without_logits(kept: Predictions, indices: np.ndarray) -> np.ndarray:
     if kept.logits is None:
         return indices
-    return indices[np.isnan(kept.logits[kept.at(indices), 0])]
+    lacking: np.ndarray = indices[np.isnan(kept.logits[kept.at(indices), 0])]
+    return lacking
 
 
 def _keep_logits(kept: Predictions, columns: np.ndarray, found: np.ndarray) -> None:

@@ -11,11 +11,12 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from lcrbench.bench.data import Split
+from lcrbench.bench.data.arrays import Split
+from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Cost, Need
 from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
-from lcrbench.bench.records.spec import CLEAN, Evaluation
+from lcrbench.bench.records.spec import CLEAN, Cell
 from lcrbench.models import network as networks
 
 PARTS = ("INFO", "PHASE", "NEEDS", "Options", "measure")
@@ -101,12 +102,6 @@ def _measured(module: Any) -> Iterator[str]:
     yield from wrong
 
 
-class _Spec:
-    """The part of a run's spec that a metric reads."""
-
-    evaluation = Evaluation(corruptions=CORRUPTIONS, severities=SEVERITIES, block=IMAGES)
-
-
 def _subject() -> Subject:
     """Return an untrained network of signs, random images with labels, and outcomes drawn by chance."""
     random = np.random.default_rng(0)
@@ -120,7 +115,8 @@ def _subject() -> Subject:
         lambda name: torch.Generator().manual_seed(0),
     )
     images = random.integers(0, 256, (IMAGES, SIZE, SIZE, 3), dtype=np.uint8)
-    cells = [CLEAN, *(f"{c}/{s}" for c in CORRUPTIONS for s in SEVERITIES)]
+    cells = [CLEAN, *(Cell(c, s) for c in CORRUPTIONS for s in SEVERITIES)]
     outcomes = {cell: random.random(IMAGES) < 0.6 for cell in cells}
-    spec: Any = _Spec()
-    return Subject(network.eval(), Split(images, np.arange(IMAGES) % CLASSES), outcomes, spec)
+    network.eval()
+    clean = logits(network, images, IMAGES)
+    return Subject(network, Split(images, np.arange(IMAGES) % CLASSES), IMAGES, outcomes, clean)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +82,7 @@ class Predictions:
 
     def pack(self) -> bytes:
         """Return the arrays as the bytes of an .npz; the record holds the cells' names."""
-        arrays = {"indices": self.indices, "labels": self.labels, "classes": self.classes}
+        arrays: dict[str, NDArray[Any]] = {"indices": self.indices, "labels": self.labels, "classes": self.classes}
         arrays |= {f"subset {n}": positions for n, positions in self.subsets.items()}
         return pack(arrays if self.logits is None else arrays | {"logits": self.logits})
 

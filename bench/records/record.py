@@ -48,7 +48,6 @@ class Taught(Frozen):
     id: str
     images: int
     steps: int
-    validation: int = Field(0, description="validation images through it, for selection = 'best'")
     weights_sha256: str
     validation: int = Field(0, description="validation images through it, for selection = 'best'")
 

@@ -153,7 +153,7 @@ def _file(name: str) -> Path | None:
 
 
 def _imports(name: str, root: str, path: Path, stamp: int) -> Iterator[str]:
-    """Yield the modules that a file imports, wherever the statement stands: `from a import b` gives a, and a.b if it is one."""
+    """Yield the modules that a file imports, wherever it does: `from a import b` gives a, and a.b if it is a module."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(_tree(path, stamp)):
         if isinstance(node, ast.Import):

@@ -216,7 +216,7 @@ class Protocol(Frozen):
 
     @property
     def look(self) -> dict[str, Any]:
-        """Return what a prediction depends on besides subject, cell and image: evaluations that share it share predictions."""
+        """Return what a prediction depends on besides subject, cell and image; with the same look they are shared."""
         return {"test": self.test.sha256, "size": self.test.size, "seed": self.seed, "block": self.block}
 
     @property
@@ -257,6 +257,43 @@ class RunSpec(Frozen):
     training: TrainSpec
     protocol: Protocol
     metrics: dict[str, Options] = Field({})
+
+    @classmethod
+    def flat(
+        cls,
+        data: DataId,
+        backbone: str,
+        method: MethodId,
+        seed: int,
+        *,
+        budget: Budget | None = None,
+        recipe: Recipe | None = None,
+        evaluation: Evaluation | None = None,
+        metrics: dict[str, Options] | None = None,
+        train_sha256: str = "",
+    ) -> RunSpec:
+        """Return the spec of a run on a whole data set; `train_sha256` is empty where it is not known."""
+        common: dict[str, Any] = {"name": data.name, "size": data.size, "classes": data.classes}
+        both = "" if train_sha256 else data.sha256
+        shown = evaluation or Evaluation()
+        return cls(
+            training=TrainSpec(
+                data=TrainData(sha256=train_sha256, both_sha256=both, images=data.train, **common),
+                backbone=backbone,
+                method=method,
+                recipe=recipe or Recipe(),
+                budget=budget or Budget(),
+                seed=seed,
+            ),
+            protocol=Protocol(
+                test=TestSet(sha256=data.sha256, images=data.test, **common),
+                corruptions=shown.corruptions,
+                severities=shown.severities,
+                seed=shown.seed,
+                block=shown.block,
+            ),
+            metrics=metrics or {},
+        )
 
     @property
     def run_id(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lcrbench.bench.records import predictions
-from lcrbench.bench.records.budget import Frozen, move_keys
+from lcrbench.bench.records.budget import Budget, Frozen, Recipe, move_keys
 from lcrbench.bench.records.files import pack, unpack
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import (
@@ -34,17 +34,16 @@ from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
 from lcrbench.bench.records.spec import (
     CLEAN,
     Cell,
+    DataId,
     MethodId,
     Option,
     Options,
     Protocol,
     RunSpec,
     Subject,
-    TestSet,
-    TrainData,
-    TrainSpec,
     evaluation_id,
 )
+from lcrbench.bench.records.spec import Evaluation as Shown
 from lcrbench.errors import UserError
 from lcrbench.models import parse
 
@@ -109,18 +108,14 @@ def old_run(data: dict[str, Any], where: str) -> OldRun:
 
 def _spec(old: Mapping[str, Any]) -> RunSpec:
     """Return the spec of a run of schema 3: version 4 parted training and protocol, and leaves out defaults."""
-    data, method, shown = old["data"], old["method"], old["evaluation"]
-    common = {"name": data["name"], "size": data["size"], "classes": tuple(data["classes"])}
-    return RunSpec(
-        training=TrainSpec(
-            data=TrainData(both_sha256=data["sha256"], images=data["train"], **common),
-            backbone=old["backbone"],
-            method=_method(method, old["label"]),
-            budget=old["budget"],
-            recipe=old.get("recipe", {}),
-            seed=old["seed"],
-        ),
-        protocol=Protocol(test=TestSet(sha256=data["sha256"], images=data["test"], **common), **shown),
+    return RunSpec.flat(
+        DataId.model_validate(old["data"]),
+        old["backbone"],
+        _method(old["method"], old["label"]),
+        old["seed"],
+        budget=Budget.model_validate(old["budget"]),
+        recipe=Recipe.model_validate(old.get("recipe", {})),
+        evaluation=Shown.model_validate(old["evaluation"]),
         metrics=old["metrics"],
     )
 
@@ -220,8 +215,8 @@ def split(
 ) -> Split:
     """Return a finished run as a training and an evaluation, under the ids of `spec`, which names the same run.
 
-    `searches` are the run's own record and what else was measured of it, with the figures by image; `labels` (N) are the true
-    classes, without which a right prediction is known to be right, and not of which class.
+    `searches` are the run's own record and what else was measured of it, with the figures by image; `labels` (N) are the
+    true classes, without which a right prediction is known to be right, and not of which class.
     """
     protocol, train = spec.protocol, spec.training
     made = training_of(record.model_copy(update={"spec": spec}), training_files.get(WEIGHTS, b""))

@@ -118,7 +118,7 @@ def of_batch(base: Record, evaluation: Evaluation, batch: Batch) -> Record:
 
 def _shown(evaluation: Evaluation, one: Asked) -> list[Measured]:
     """Return what a run shows of each metric: with the options asked for where it was, else what was measured last."""
-    found: dict[str, Measured] = dict.fromkeys(one.metrics)  # type: ignore[arg-type]
+    found: dict[str, Measured | None] = dict.fromkeys(one.metrics)
     for batch in evaluation.batches:
         for m in batch.measured:
             if m.protocol not in ("", one.protocol.protocol_id) or m.images != one.protocol.test.count:

@@ -98,7 +98,8 @@ def check(
 
     `margin` is in points where the endpoint is a fraction, else in its own unit. A candidate is stale, and not comparable,
     if its runs are the reference's own; if `stale` gives a reason why a run is not what the present code would make
-    (`records.source.stale`); with `commit` if it was made from another commit or from a tree with changes. Raises `UserError` for an unknown method or endpoint, or a margin that is not positive.
+    (`records.source.stale`); with `commit` if it was made from another commit or from a tree with changes. Raises
+    `UserError` for an unknown method or endpoint, or a margin that is not positive.
     """
     if not margin > 0:
         raise UserError(f"the margin must be above 0 (got {margin:g})")
