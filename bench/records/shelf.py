@@ -55,7 +55,7 @@ class Shelf(Generic[R]):
         return sorted(found | {f.parent.name for f in self.root.glob(f"[!.]*/{RECORD}")})
 
     def folder(self, name: str) -> Path:
-        """Return where an entry lies: in its place, or at `.old` if a write that replaces it is midway, or was killed there."""
+        """Return where an entry lies: in its place, or at `.old` if a write that replaces it is, or was killed, midway."""
         final, old = self.root / name, self.root / f".{name}.old"
         return old if old.exists() and not final.exists() else final
 
