@@ -112,9 +112,9 @@ def file(kind: str, name: str) -> Path:
     `load` does.
     """
     if kind in SUFFIX and name.endswith(SUFFIX[kind]):
-        if not (path := Path(name)).is_file():
+        if not Path(name).is_file():
             raise UserError(f"there is no file '{name}'")
-        return path
+        return Path(name)
     name = _inside(kind, name)
     own = files(kind)
     if name in own:

@@ -7,7 +7,6 @@ import click
 from lcrbench.bench.cli import _kinds as kinds
 from lcrbench.bench.cli import store_option
 
-
 HELP = f"""List what there is of a KIND: {", ".join(kinds.KINDS)}.
 
 Plurals are accepted too. Without KIND, list the kinds."""

@@ -12,7 +12,6 @@ from lcrbench import registry
 from lcrbench.bench.cli import _plugins as plugins
 from lcrbench.errors import UserError, unknown
 
-
 HELP = f"""Write a working entry of a KIND, with comments on its contract, and a test of it.
 
 KIND: {", ".join(registry.PACKAGES)}. NAME is a name such as my_method, for which the folder {plugins.FOLDER} is used, or an

@@ -135,7 +135,9 @@ def _ask(function: Callable[..., Any], entry: str, *given: Any) -> Any:
     except Exception as error:  # code of somebody else may raise anything
         if not registry.is_outside("source", entry):
             raise
-        raise UserError(f"the source '{entry}' raises {raised(error)}: check it with lcrbench conform source {entry}") from error
+        raise UserError(
+            f"the source '{entry}' raises {raised(error)}: check it with lcrbench conform source {entry}"
+        ) from error
 
 
 def _importable(name: str) -> bool:

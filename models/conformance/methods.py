@@ -14,7 +14,17 @@ from lcrbench import registry
 from lcrbench.models import network as networks
 from lcrbench.models.audit import audit
 from lcrbench.models.binary import BinaryConv2d, binary_layers
-from lcrbench.models.conformance._small import IMAGES, different, few, images, make, misspelt_hooks, round_trip, sgd, step
+from lcrbench.models.conformance._small import (
+    IMAGES,
+    different,
+    few,
+    images,
+    make,
+    misspelt_hooks,
+    round_trip,
+    sgd,
+    step,
+)
 from lcrbench.models.definitions import definition
 
 

@@ -43,7 +43,9 @@ GOOD = {"random": "draws.generator(k)", "result": "out[k] = np.clip(images[k] + 
         ({"result": "raise KeyError('k')"}, "KeyError: 'k' (where it was checked: "),
     ],
 )
-def test_a_function_of_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict, says: str | None) -> None:
+def test_a_function_of_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict, says: str | None
+) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     package = f"somebodys_noise{len(sys.modules)}_{abs(hash(str(changed)))}"
     (tmp_path / package).mkdir()
