@@ -116,3 +116,26 @@ def test_an_entry_point_names_a_module(installed) -> None:
 def test_an_unknown_kind() -> None:
     with pytest.raises(UserError, match="did you mean 'method'"):
         registry.names("methods")
+
+
+@pytest.mark.parametrize("name", ["crop-flip", "crop_flip"])
+def test_a_dash_stands_for_an_underscore_where_recipes_have_dashes(name: str) -> None:
+    assert registry.load("transform", name).__name__.endswith(".crop_flip")
+    assert registry.file("transform", name).name == "crop_flip.py"
+    assert registry.module_name("transform", name).endswith(".crop_flip")
+    assert registry.summary("transform", name) == registry.docstring("transform", name).partition("\n")[0] != ""
+    assert not registry.is_outside("transform", name)
+    with pytest.raises(UserError, match="did you mean 'full_precision'"):
+        registry.load("method", "full-precision")
+
+
+def test_a_name_with_a_dash_of_somebody_elses_is_found(installed) -> None:
+    installed("dashed", "[lcrbench.transform]\nquarter-turns = dashed.own\n", {"own.py": '"""Words."""\n'})
+    assert registry.load("transform", "quarter-turns").__name__ == "dashed.own"
+    assert registry.is_outside("transform", "quarter-turns")
+
+
+def test_what_is_outside() -> None:
+    assert registry.is_outside("method", "my_pkg.my_method")
+    assert not registry.is_outside("method", "irnet")
+    assert not registry.is_outside("method", "no_such_method")

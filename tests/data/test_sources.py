@@ -166,3 +166,22 @@ def test_training_needs_no_decoder() -> None:
 
     code = "import sys; import lcrbench.bench.data.arrays; sys.exit('PIL' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("part", ["load", "detect"])
+def test_what_a_source_from_outside_raises_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    package = f"somebodys_{part}"
+    (tmp_path / package).mkdir()
+    body = {"load": "return None", "detect": "return False"} | {part: "raise KeyError('x')"}
+    (tmp_path / package / "own.py").write_text(
+        f'"""Data."""\n\n\ndef load(place, size):\n    {body["load"]}\n\n\ndef detect(path):\n    {body["detect"]}\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry = f"{package}.own"
+    if part == "detect":
+        names = registry.names
+        monkeypatch.setattr(registry, "names", lambda kind: [*names(kind), entry] if kind == "source" else names(kind))
+    with pytest.raises(UserError, match=f"the source '{entry}' raises KeyError: 'x': check it with lcrbench conform"):
+        data.load(tmp_path if part == "detect" else f"{entry}:place")
