@@ -7,10 +7,12 @@ import contextlib
 import numpy as np
 from filelock import Timeout
 
+from lcrbench.bench import data
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.records import upgrade
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Store
+from lcrbench.errors import UserError
 
 
 def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
@@ -43,3 +45,37 @@ def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
                 store.evaluations.write(new.evaluation_id, found.evaluation, found.evaluation_files)
             store.trainings.write(found.training.train_id, found.training, found.training_files)
         return
+
+
+def own_data(spec: RunSpec) -> Dataset:
+    """Return the data set of a run; a subset is named whole[train=..., test=..., seed=0].
+
+    Raises `UserError` if the images of that name are not those of the run.
+    """
+    whole, bracket, _ = spec.data.name.partition("[")
+    dataset = data.load(whole, size=spec.data.size)
+    if bracket:
+        train = None if "train=all" in spec.data.name else spec.data.train
+        test = None if "test=all" in spec.data.name else spec.data.test
+        dataset = data.take(dataset, train, test, seed=0)
+    wanted = spec.training.data
+    same = dataset.train_sha256 == wanted.sha256 or dataset.sha256 == wanted.both_sha256
+    if not same or spec.protocol.test.sha256 not in (dataset.whole_sha256, dataset.sha256):
+        raise UserError(
+            f"the images named '{spec.data.name}' are not those of the run: name them with --data (data=...)"
+        )
+    return dataset
+
+
+def present(store: Store, run_id: str) -> RunSpec:
+    """Return the spec of a run; one of an older schema is taken over first. Raises `UserError` as `own_data` does."""
+    spec = store.record(run_id).spec
+    wanted = spec.training.data
+    if wanted.sha256:
+        return spec
+    dataset = own_data(spec)
+    named = wanted.model_copy(update={"sha256": dataset.train_sha256, "both_sha256": ""})
+    training = spec.training.model_copy(update={"data": named})
+    new = RunSpec(training=training, protocol=spec.protocol, metrics=spec.metrics)
+    take_over(store, new, dataset)
+    return new if new.run_id in store.ids() else spec

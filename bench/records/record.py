@@ -81,6 +81,8 @@ class Ledger(Frozen):
     augmentation_sha256: str
     initial_weights_sha256: str
     selection: str
+    selected: int | None = Field(None, description="steps after which the reported weights were taken; None: the last")
+    progress: float | None = Field(None, description="how far the last of these steps was in its stage, in [0, 1)")
     seconds: dict[Phase, Seconds]
     clock: str = Field("", description="what the seconds of a budget in seconds are, of the process or of the device")
 

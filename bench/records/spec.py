@@ -48,8 +48,8 @@ class Data(Frozen):
 class Evaluation(Frozen):
     """What a network is shown: which corruptions of the test images, at which severities."""
 
-    corruptions: tuple[str, ...] = Field(("gaussian_noise",), min_length=1)
-    severities: tuple[int, ...] = Field((1, 2, 3, 4, 5), min_length=1)
+    corruptions: tuple[str, ...] = ("gaussian_noise",)
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     seed: int = Field(0, ge=0, description="seed of the corruptions' randomness, shared by all networks")
     block: int = Field(
         100, gt=0, description="images a forward pass: the network always runs on padded blocks of this size"
@@ -74,6 +74,14 @@ class Grid(Frozen):
     recipe: Recipe = Recipe()
     evaluation: Evaluation = Evaluation()
     metrics: dict[str, Options] = Field({name: {} for name in METRICS})
+
+    @field_validator("evaluation")
+    @classmethod
+    def _corrupted(cls, value: Evaluation) -> Evaluation:
+        for field in ("corruptions", "severities"):
+            if not getattr(value, field):
+                raise ValueError(f"{field} names none: a comparison needs one at least")
+        return value
 
 
 # ------------------------------------------------------------------------------------------------- what weights depend on

@@ -162,6 +162,8 @@ def trained(
             augmentation_sha256=spent.augmentation.hexdigest(),
             initial_weights_sha256=initial,
             selection=spec.recipe.selection,
+            selected=spent.selected,
+            progress=spent.progress,
             seconds=seconds,
             clock=devices.clock_of(device) if spec.budget.unit == "seconds" else "",
         ),
