@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from lcrbench.bench.data.arrays import Dataset
     from lcrbench.bench.evaluation.run import Known
-    from lcrbench.bench.records.record import Evaluation
-    from lcrbench.bench.records.spec import Grid
+    from lcrbench.bench.records.record import Evaluation, Measured
+    from lcrbench.bench.records.spec import Grid, Options, Protocol
     from lcrbench.bench.records.store import Store
     from lcrbench.reports.gate import Verdict
 
@@ -92,8 +92,8 @@ def run(
     """Do what a store lacks of a grid's runs; return the ids of all of them, in the grid's order.
 
     `grid` is a preset, a .toml file, or a `Grid`. `tables` replace its fields: `methods=("bnn", "irnet")`,
-    `budget={"images": 10_000}`. A script that calls this is guarded by `if __name__ == "__main__":`, because the runs are
-    processes of their own. Raises `UserError` for what does not exist or fit, and for stale runs with stale = "refuse".
+    `budget={"images": 10_000}`, `metrics={"accuracy": {}}`. A script that calls this needs the
+    guard `if __name__ == "__main__":`, because the runs are processes of their own. Raises `UserError` for what does not exist or fit, and for stale runs with stale = "refuse".
     """
     from lcrbench.bench import device as devices
     from lcrbench.bench import runner
@@ -106,7 +106,8 @@ def run(
     else:
         told, _ = move_keys(grids.read_grid(str(grid)))
     for name, value in tables.items():
-        told[name] = {**told.get(name, {}), **value} if isinstance(value, Mapping) else value
+        merged = isinstance(value, Mapping) and name != "metrics"
+        told[name] = {**told.get(name, {}), **value} if merged else value
     wanted = grids.make_grid(told)
     chosen = devices.choose(device)
     return runner.run(
@@ -123,9 +124,11 @@ def run(
 
 @dataclass(frozen=True)
 class Result:
-    """What `evaluate` and `lipschitz` found: the record of it, and the predicted classes."""
+    """What `evaluate` and `lipschitz` found: what was asked for, and all that is known of the network by then."""
 
     known: Known
+    protocol: Protocol
+    metrics: Mapping[str, Options]
 
     @property
     def evaluation(self) -> Evaluation:
@@ -136,14 +139,17 @@ class Result:
         """Return the measurements, one row each: metric, statistic, corruption, severity, value, interval, n, ..."""
         import pandas as pd
 
-        rows = [n.model_dump() for batch in self.evaluation.batches for m in batch.measured for n in m.measurements]
-        return pd.DataFrame(rows)
+        return pd.DataFrame([n.model_dump() for m in self._measured() for n in m.measurements])
 
     @property
     def left_out(self) -> dict[str, str]:
         """Return why a metric has no number, or not all, by its name."""
-        measured = [m for batch in self.evaluation.batches for m in batch.measured]
-        return {m.metric: m.left_out for m in measured if m.left_out}
+        return {m.metric: m.left_out for m in self._measured() if m.left_out}
+
+    def _measured(self) -> list[Measured]:
+        from lcrbench.bench.evaluation.run import found_by
+
+        return found_by(self.known, self.metrics, self.protocol)[0]
 
 
 def evaluate(
@@ -176,19 +182,20 @@ def evaluate(
     shown = planning.shown_of(_words(corruptions), tuple(severities), seed, block)
     options = {
         metric: planning.metric_options(metric, dict(given))
-        for metric, given in (metrics if isinstance(metrics, Mapping) else dict.fromkeys(_words(metrics), {})).items()
+        for metric, given in (metrics if isinstance(metrics, Mapping) else {key: {} for key in _words(metrics)}).items()
     }
     if isinstance(model, str):
         if store is None:
             raise UserError(f"'{model}' is the id of a run: name its store with store=PATH")
         source = None if data is None else str(data)
-        return Result(
-            on_request.of_run(
-                _store(store), model, shown, options, data=source, test=test, device=device, trust_plugins=trust_plugins
-            )
+        opened = _store(store)
+        found = on_request.of_run(
+            opened, model, shown, options, data=source, test=test, device=device, trust_plugins=trust_plugins
         )
-    dataset = load_data(data or "fashion-mnist-10k", size=size, test=test)
-    return Result(on_request.of_module(model, dataset, size, shown, options, name=name, device=device))
+    else:
+        dataset = load_data(data or "fashion-mnist-10k", size=size, test=test)
+        found = on_request.of_module(model, dataset, size, shown, options, name=name, device=device)
+    return Result(*found, options)
 
 
 def lipschitz(
@@ -208,8 +215,10 @@ def lipschitz(
     from lcrbench import registry
     from lcrbench.bench.lipschitz import measure, options
 
-    changes: dict[str, Any] = {"images": images, "l2": l2, "linf": linf}
-    given = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in changes.items() if v is not None}
+    radii = {"l2": l2, "linf": linf}
+    given: dict[str, Any] = {norm: tuple(map(float, r)) for norm, r in radii.items() if r is not None}
+    if images is not None:
+        given["images"] = images
     effort = dataclasses.replace(options.preset(preset), **given)
     chosen = {
         name: dataclasses.asdict(measure.options_of(registry.load("metric", name), effort))

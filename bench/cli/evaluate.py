@@ -13,9 +13,7 @@ from lcrbench.errors import UserError
 @store_option
 @click.option("--data", "source", help="Images to show.  [default: those of the run]")
 @click.option("--test", type=click.IntRange(1), help="Use a class-balanced subset of this many test images.")
-@click.option(
-    "--corruptions", default="common", show_default=True, help='Names or groups, separated by spaces; "" for none.'
-)
+@click.option("--corruptions", default="common", show_default=True, help='Names or groups, by spaces; "" for none.')
 @click.option("--severities", default="1 2 3 4 5", show_default=True, help="Severities, separated by spaces.")
 @click.option("--metrics", default="accuracy corruption_error", show_default=True, help="Metrics, separated by spaces.")
 @click.option(
@@ -71,7 +69,7 @@ def command(
                     told.advance(done - told.done)
 
             try:
-                found = on_request.of_run(
+                found, protocol = on_request.of_run(
                     opened,
                     run,
                     shown,
@@ -84,7 +82,6 @@ def command(
                 )
             except Timeout:
                 raise UserError(f"another process evaluates run {run}: wait for it, then try again") from None
-        protocol = found.evaluation.asked[-1].protocol
         record = opened.record(view.run_id(found.evaluation, protocol))
         click.echo(f"{record.run_id}  {record.spec.label} seed {record.spec.seed} on {record.spec.data.name}")
         for m in record.measurements:

@@ -15,8 +15,9 @@ from lcrbench.bench.evaluation.networks import external, restored
 from lcrbench.bench.evaluation.run import Known, evaluate, protocol_of
 from lcrbench.bench.evaluation.takeover import own_data, present
 from lcrbench.bench.records import env
+from lcrbench.bench.records.record import Provenance
 from lcrbench.bench.records.spec import Evaluation as Shown
-from lcrbench.bench.records.spec import Options
+from lcrbench.bench.records.spec import Options, Protocol
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 
@@ -34,7 +35,7 @@ def of_run(
     device: str = "cpu",
     trust_plugins: bool = False,
     watch: Watch = lambda phase, done, total: None,
-) -> Known:
+) -> tuple[Known, Protocol]:
     """Show the network of a run what `shown` says, and keep what is found in the store, whose data are not repeated.
 
     `data` names other images than the run's own, `test` how many of the test images. Raises `UserError` if there is no such
@@ -65,7 +66,7 @@ def of_run(
         )
         if before is None or found.evaluation != before.evaluation:
             store.evaluations.write(named.evaluation_id, found.evaluation, found.files)
-    return found
+    return found, protocol
 
 
 def of_module(
@@ -78,13 +79,14 @@ def of_module(
     name: str = "",
     device: str = "cpu",
     watch: Watch = lambda phase, done, total: None,
-) -> Known:
+) -> tuple[Known, Protocol]:
     """Show a torch module what `shown` says. Raises `UserError` if it does not take the images, or gives no logits."""
     module = module.to(device).eval()
     check_logits(module, dataset, name or type(module).__name__, device)
     looked = external(module, name or type(module).__name__)
     protocol = protocol_of(dataset, size, shown)
-    return evaluate(looked, dataset, protocol, metrics, _provenance(device, size, shown), device=device, watch=watch)
+    made = _provenance(device, size, shown)
+    return evaluate(looked, dataset, protocol, metrics, made, device=device, watch=watch), protocol
 
 
 def check_logits(module: nn.Module, dataset: Dataset, name: str, device: str = "cpu") -> None:
@@ -104,7 +106,7 @@ def check_logits(module: nn.Module, dataset: Dataset, name: str, device: str = "
         raise UserError(f"{name} gives probabilities, and logits are needed: leave its softmax out")
 
 
-def _provenance(device: str, size: int, shown: Shown) -> env.Provenance:
+def _provenance(device: str, size: int, shown: Shown) -> Provenance:
     devices.prepare(device)
     engine = corruptions.provenance(size, size, names=shown.corruptions)
     return devices.describe(device, env.provenance(device, 1, env.command_line(), engine, deterministic=True))

@@ -89,12 +89,12 @@ class Store:
         return sorted(found | (set(self.old.shelf.ids()) - taken_over))
 
     def find(self, prefix: str) -> str:
-        """Return the one run whose id, or whose training's id, starts with `prefix`.
+        """Return the one run whose id, or whose training's id, starts with `prefix`; one within a larger one too.
 
         Raises `UserError` if there is none, or more than one.
         """
         ids = self.ids()
-        matches = [i for i in ids if i.startswith(prefix)]
+        matches = [i for i in ids if i.startswith(prefix)] or [i for i in self._place if i.startswith(prefix)]
         if not matches and prefix:
             matches = [i for i in ids if self._training_of(i).startswith(prefix)]
         if len(matches) == 1 and prefix:
