@@ -200,7 +200,7 @@ def evaluate(
         update={
             "cells": tuple(kept.cells),
             "batches": tuple(batches),
-            "sources": evaluation.sources | sources,
+            "sources": _named(evaluation.sources | sources, batches),
             "asked": _asked(
                 evaluation,
                 Asked(protocol=protocol, metrics=dict(metrics), created=_now()),
@@ -341,6 +341,12 @@ def _asked(evaluation: Evaluation, asked: Asked, *, changed: bool = True) -> tup
     rest = tuple(a for a in evaluation.asked if a is not before)
     created = asked.created if changed or before.failure else before.created
     return (*rest, asked.model_copy(update={"metrics": before.metrics | asked.metrics, "created": created}))
+
+
+def _named(sources: Mapping[str, Source], batches: Iterable[Batch]) -> dict[str, Source]:
+    """Return the sources that batches name."""
+    named = {key for batch in batches for key in (batch.cell_source, *(m.source for m in batch.measured))}
+    return {key: scope for key, scope in sources.items() if key in named}
 
 
 def _next(files: Mapping[str, Any]) -> int:
