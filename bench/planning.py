@@ -14,17 +14,9 @@ from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation import takeover
 from lcrbench.bench.records.budget import AMOUNT, Recipe
-from lcrbench.bench.records.spec import (
-    Cell,
-    Grid,
-    MethodId,
-    Option,
-    Options,
-    RunSpec,
-    TrainData,
-    TrainSpec,
-)
-from lcrbench.bench.records.spec import Evaluation as Shown
+from lcrbench.bench.records.grid import Evaluation as Shown
+from lcrbench.bench.records.grid import Grid, Option, Options
+from lcrbench.bench.records.spec import Cell, MethodId, RunSpec, TrainData, TrainSpec
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training import parts
 from lcrbench.bench.training.run import allot

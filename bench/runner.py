@@ -20,7 +20,8 @@ from lcrbench.bench.evaluation.takeover import take_over
 from lcrbench.bench.planning import Lacking, lacking, plan
 from lcrbench.bench.progress import Progress
 from lcrbench.bench.records import env
-from lcrbench.bench.records.spec import Grid, RunSpec
+from lcrbench.bench.records.grid import Grid
+from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.training.checkpoint import unseal
 from lcrbench.bench.worker import Job, Stale, load_data

@@ -23,8 +23,9 @@ from lcrbench.bench.evaluation.networks import restored
 from lcrbench.bench.evaluation.run import Known, Looked
 from lcrbench.bench.progress import Event
 from lcrbench.bench.records import env, source, view
+from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.record import Asked, Failure, Provenance, Record, Training
-from lcrbench.bench.records.spec import Data, RunSpec
+from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import WEIGHTS, Damaged, Store
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import Diverged, Stopped

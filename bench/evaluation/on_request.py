@@ -15,9 +15,10 @@ from lcrbench.bench.evaluation.networks import external, restored
 from lcrbench.bench.evaluation.run import Known, evaluate, protocol_of
 from lcrbench.bench.evaluation.takeover import own_data, present
 from lcrbench.bench.records import env
+from lcrbench.bench.records.grid import Evaluation as Shown
+from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.record import Provenance
-from lcrbench.bench.records.spec import Evaluation as Shown
-from lcrbench.bench.records.spec import Options, Protocol
+from lcrbench.bench.records.spec import Protocol
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 

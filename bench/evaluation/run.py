@@ -24,10 +24,11 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
 from lcrbench.bench.records import predictions, source
 from lcrbench.bench.records.files import pack, unpack
+from lcrbench.bench.records.grid import Evaluation as Shown
+from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Evaluation, Measured, Provenance, Source
-from lcrbench.bench.records.spec import CLEAN, Cell, Options, Protocol, TestSet, TrainSpec, evaluation_id
-from lcrbench.bench.records.spec import Evaluation as Shown
+from lcrbench.bench.records.spec import CLEAN, Cell, Protocol, TestSet, TrainSpec, evaluation_id
 from lcrbench.bench.records.spec import Subject as SubjectId
 from lcrbench.corruptions.registered import is_ours
 

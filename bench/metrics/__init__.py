@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from lcrbench.bench.evaluation.subject import Subject
-    from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+    from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 
 
 class Need(StrEnum):

@@ -18,32 +18,13 @@ import numpy as np
 from lcrbench.bench.records import predictions
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe, move_keys
 from lcrbench.bench.records.files import pack, unpack
+from lcrbench.bench.records.grid import Evaluation as Shown
+from lcrbench.bench.records.grid import Option, Options
+from lcrbench.bench.records.measurement import Measurement, Phase
 from lcrbench.bench.records.predictions import Predictions
-from lcrbench.bench.records.record import (
-    SCHEMA_VERSION,
-    Asked,
-    Batch,
-    Evaluation,
-    Measured,
-    Measurement,
-    Phase,
-    Record,
-    Training,
-)
+from lcrbench.bench.records.record import SCHEMA_VERSION, Asked, Batch, Evaluation, Measured, Record, Training
 from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
-from lcrbench.bench.records.spec import (
-    CLEAN,
-    Cell,
-    DataId,
-    MethodId,
-    Option,
-    Options,
-    Protocol,
-    RunSpec,
-    Subject,
-    evaluation_id,
-)
-from lcrbench.bench.records.spec import Evaluation as Shown
+from lcrbench.bench.records.spec import CLEAN, Cell, DataId, MethodId, Protocol, RunSpec, Subject, evaluation_id
 from lcrbench.errors import UserError
 from lcrbench.models import parse
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lcrbench.bench.records.ids import content_id
+from lcrbench.bench.records.measurement import MetricInfo, Phase
 from lcrbench.bench.records.record import (
     Asked,
     Batch,
@@ -10,8 +11,6 @@ from lcrbench.bench.records.record import (
     Failure,
     Ledger,
     Measured,
-    MetricInfo,
-    Phase,
     Record,
     Seconds,
     Source,

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from lcrbench.bench.records import store as stores
 from lcrbench.bench.records.budget import Budget, Recipe
-from lcrbench.bench.records.record import SCHEMA_VERSION, Failure, Ledger, Measurement, Provenance, Record
-from lcrbench.bench.records.spec import DataId, Evaluation, MethodId, RunSpec
+from lcrbench.bench.records.grid import Evaluation
+from lcrbench.bench.records.measurement import Measurement
+from lcrbench.bench.records.record import SCHEMA_VERSION, Failure, Ledger, Provenance, Record
+from lcrbench.bench.records.spec import DataId, MethodId, RunSpec
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 

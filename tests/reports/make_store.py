@@ -15,18 +15,10 @@ import numpy as np
 
 from lcrbench.bench import stats
 from lcrbench.bench.records.budget import Budget, Recipe
-from lcrbench.bench.records.record import (
-    Audit,
-    Failure,
-    Ledger,
-    Measurement,
-    MetricInfo,
-    ModelInfo,
-    Provenance,
-    Record,
-    Seconds,
-)
-from lcrbench.bench.records.spec import DataId, Evaluation, MethodId, RunSpec
+from lcrbench.bench.records.grid import Evaluation
+from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.bench.records.record import Audit, Failure, Ledger, ModelInfo, Provenance, Record, Seconds
+from lcrbench.bench.records.spec import DataId, MethodId, RunSpec
 from lcrbench.bench.records.store import Store, pack, pack_outcomes
 from lcrbench.reports.comparison import COMMON
 

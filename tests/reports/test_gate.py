@@ -200,7 +200,7 @@ def test_a_damaged_reference_is_named(tmp_path: Path) -> None:
 def test_endpoints_are_told_apart_by_norm_and_radius_and_take_their_statistics_direction() -> None:
     """A share beside a radius may be better low where the radius is better high; "found by" has no better side."""
     from lcrbench import registry
-    from lcrbench.bench.records.record import Measurement
+    from lcrbench.bench.records.measurement import Measurement
 
     record, _ = make_store.make("irnet", 0)
     names = ("lipschitz_kappa", "lipschitz_flip_radius", "lipschitz_smoothing")

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 
 from lcrbench.bench import stats
-from lcrbench.bench.records.record import Measurement
+from lcrbench.bench.records.measurement import Measurement
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import claims, comparison, drawing, lipschitz, rendering, writers
 from lcrbench.reports.comparison import Key
