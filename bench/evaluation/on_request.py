@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,8 @@ def of_run(
             watch=watch,
         )
         if before is None or found.evaluation != before.evaluation:
-            store.evaluations.write(named.evaluation_id, found.evaluation, found.files)
+            written = store.evaluations.write(named.evaluation_id, found.evaluation, found.files)
+            found = replace(found, evaluation=written)
     return found, protocol
 
 

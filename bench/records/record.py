@@ -236,7 +236,9 @@ class Evaluation(Frozen):
     asked: tuple[Asked, ...]
     batches: tuple[Batch, ...] = ()
     sources: dict[str, Source] = Field({})
-    replaces: tuple[str, ...] = Field((), description="ids of runs of an older schema that were taken over")
+    replaces: dict[str, str] = Field(
+        {}, description="runs of an older schema that were taken over, and their new ids"
+    )
     files: dict[str, str] = Field({}, description="sha256 of each file beside the record")
 
 

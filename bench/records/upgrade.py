@@ -233,7 +233,7 @@ def split(
         cells=tuple(cells),
         asked=(Asked(protocol=protocol, metrics=record.spec.metrics, created=record.provenance.created),),
         batches=tuple(batches),
-        replaces=(record.run_id,) if record.run_id != spec.run_id else (),
+        replaces={record.run_id: spec.run_id} if record.run_id != spec.run_id else {},
     )
     return Split(made, dict(training_files), looked, kept, {**files, predictions.FILE: kept.pack()})
 
