@@ -102,7 +102,6 @@ def work(job: Job, events: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Until the training listens there is nothing to save. (The server that forked this process ignores it.)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    target = Store(job.root)
 
     def tell(phase: str, done: int, total: int, **figures: float) -> None:
         # If nobody listens any more, the run still goes on to its record.
@@ -110,23 +109,37 @@ def work(job: Job, events: Any) -> None:
             events.send(Event(job.spec.run_id, phase, done, total, figures))
 
     try:
-        with target.held(*locks(job.spec)):
-            try:
-                run_one(job, tell)
-            except Stopped:
-                sys.exit(STOPPED)
-            except Exception as error:
-                if isinstance(error, UserError):
-                    message = str(error)
-                else:
-                    traceback.print_exc()
-                    message = f"{type(error).__name__}: {error}".partition("\n")[0]
-                _tell_if_kept(fail(target, job, Failure(reason="error", step=0, message=message)), target)
+        attempt(job, tell)
+    except Stopped:
+        sys.exit(STOPPED)
     except Timeout:
         sys.exit(BUSY)
     except UserError:
         # A store that takes no lock or no record: the parent, which can tell somebody, will find so too.
         sys.exit(UNWRITABLE)
+
+
+def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:
+    """Do one job in this process, under its locks, and return what it came to; what its code raises is a failed run.
+
+    Raises `Stopped` where SIGTERM asked it to save and end, `Timeout` where another process works on the run, and
+    `UserError` where the store takes no lock or no record.
+    """
+    target = Store(job.root)
+    with target.held(*locks(job.spec)):
+        try:
+            return run_one(job, tell)
+        except Stopped:
+            raise
+        except Exception as error:
+            if isinstance(error, UserError):
+                message = str(error)
+            else:
+                traceback.print_exc()
+                message = f"{type(error).__name__}: {error}".partition("\n")[0]
+            record = fail(target, job, Failure(reason="error", step=0, message=message))
+            _tell_if_kept(record, target)
+            return record
 
 
 def locks(spec: RunSpec) -> tuple[str, str]:

@@ -53,14 +53,14 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset
         raise UserError(f"image size {size} is out of range: give 1 to 1024 pixels")
     global _kept
     try:
-        entry, place = _find(str(source))
+        entry, place = find(str(source))
         module = registry.load("source", entry)
         fingerprint, key = _fingerprint(module, place), (entry, os.path.abspath(place), size)
         if _kept and fingerprint is not None and (_kept.key, _kept.fingerprint) == (key, fingerprint):
             return _kept.dataset
         # Let go first, so that two data sets are never held at once.
         _kept = None
-        dataset = _checked(module.load(place, size), entry, size)
+        dataset = checked(module.load(place, size), entry, size)
     except OSError as error:
         raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
     if fingerprint is not None:
@@ -77,7 +77,7 @@ class _Kept(NamedTuple):
 _kept: _Kept | None = None
 
 
-def _find(source: str) -> tuple[str, str]:
+def find(source: str) -> tuple[str, str]:
     """Return the source's entry in the registry, and the place that it is asked for."""
     for entry, name in _named():
         if source == name:
@@ -133,7 +133,7 @@ def _importable(name: str) -> bool:
         return False
 
 
-def _checked(dataset: object, entry: str, size: int) -> Dataset:
+def checked(dataset: object, entry: str, size: int) -> Dataset:
     """Return what a source loaded. Raises `UserError` if it breaks the contract in `lcrbench.bench.data.sources`."""
     if not isinstance(dataset, Dataset):
         raise UserError(f"source '{entry}' returned a {type(dataset).__name__}: load() must return a Dataset")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tomllib
-from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
+from lcrbench import registry
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe
 from lcrbench.errors import UserError, unknown
 
@@ -74,33 +73,16 @@ class Grid(Frozen):
         return value
 
 
-def presets() -> dict[str, str]:
-    """Return the presets' names with their one-line descriptions."""
-    found = {}
-    for file in sorted(files("lcrbench.bench.presets").iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".toml"):
-            text = file.read_text(encoding="utf-8")
-            found[file.name.removesuffix(".toml")] = text.partition("\n")[0].lstrip("# ")
-    return found
-
-
 def read_grid(preset: str) -> dict[str, Any]:
-    """Return the plain tables of a preset, by its name or by the path of a .toml file of the same form.
+    """Return the plain tables of a preset: a name of the registry, an import path, or a .toml file of the same form.
 
     Raises `UserError` for an unknown preset, or a file that is missing or not valid TOML.
     """
-    path = Path(preset)
-    if path.suffix == ".toml":
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read the spec file {preset}: {error}") from error
-    elif preset in presets():
-        text = (files("lcrbench.bench.presets") / f"{preset}.toml").read_text(encoding="utf-8")
-    else:
-        raise unknown("preset", preset, presets())
+    path = registry.file("preset", preset)
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the spec file {preset}: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{preset} is not valid TOML: {error}") from error
 
