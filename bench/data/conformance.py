@@ -71,7 +71,11 @@ def elsewhere(name: str) -> Iterator[str]:
         for each in (empty, filled):
             each.mkdir()
         (filled / "notes.txt").write_text("no data")
-        for path, what in ((empty, "an empty folder"), (filled / "notes.txt", "a text file"), (filled, "a folder of text")):
+        for path, what in (
+            (empty, "an empty folder"),
+            (filled / "notes.txt", "a text file"),
+            (filled, "a folder of text"),
+        ):
             try:
                 found = module.detect(path)
             except Exception as error:  # a plug-in may raise anything

@@ -12,8 +12,9 @@ from lcrbench import registry
 from lcrbench.bench import runner
 from lcrbench.bench.progress import Event, Progress
 from lcrbench.bench.records import grid
+from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.spec import Data, RunSpec
+from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Store
 
 PARAMETERS = ["jobs", "workers", "target", "progress"]

@@ -236,9 +236,7 @@ class Evaluation(Frozen):
     asked: tuple[Asked, ...]
     batches: tuple[Batch, ...] = ()
     sources: dict[str, Source] = Field({})
-    replaces: dict[str, str] = Field(
-        {}, description="runs of an older schema that were taken over, and their new ids"
-    )
+    replaces: dict[str, str] = Field({}, description="runs of an older schema that were taken over, and their new ids")
     files: dict[str, str] = Field({}, description="sha256 of each file beside the record")
 
 
