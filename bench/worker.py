@@ -221,17 +221,22 @@ def _later(known: Known, job: Job) -> bool:
 
 
 def answers(record: Record, job: Job) -> bool:
-    """Tell whether a record is what a job was to make: finished, and with `fresh` not from before."""
+    """Tell whether a record is what a job was to make: finished, with every metric that it asks for.
+
+    With `fresh` it must not be from before, and under "redo" nothing of it stale.
+    """
+    measured = all(record.spec.metrics.get(name) == options for name, options in job.spec.metrics.items())
     late = not job.fresh or record.provenance.created >= job.provenance.created
-    return record.status == "finished" and late
+    redone = job.stale != "redo" or not source.stale(record)
+    return record.status == "finished" and measured and late and redone
 
 
 def fail(store: Store, job: Job, failure: Failure) -> Record:
     """Record that an attempt at a run failed, unless the run is finished already; return what the attempt came to.
 
     A failure never replaces a finished run. One that answers the job (this attempt's own, of a process killed after it had
-    stored, or another process's) is returned. One that was made before a `fresh` attempt stays as it is, and the failure is
-    returned but not stored. Whoever calls this holds the run's locks.
+    stored, or another process's) is returned. One that does not (made before a `fresh` attempt, stale, or without a metric
+    that is asked for) stays as it is, and the failure is returned but not stored. Whoever calls this holds the run's locks.
     """
     spec = job.spec
     try:

@@ -114,14 +114,13 @@ def evaluate(
     show = show or any(Need.OUTCOMES in module.NEEDS for module in modules.values())
 
     forward: dict[str, int] = {}
-    shown: list[Cell] = []
-    for done, cell in enumerate(protocol.cells):
-        watch("evaluation", done, len(protocol.cells))
-        lacking = kept.missing(cell, indices) if show else indices[:0]
-        if cell == CLEAN and wants_logits:
-            lacking = np.union1d(lacking, _without_logits(kept, indices))
-        if not len(lacking):
-            continue
+    images_of = {cell: kept.missing(cell, indices) if show else indices[:0] for cell in protocol.cells}
+    if wants_logits:
+        images_of[CLEAN] = np.union1d(images_of[CLEAN], _without_logits(kept, indices))
+    shown = [cell for cell in protocol.cells if len(images_of[cell])]
+    for done, cell in enumerate(shown):
+        watch("evaluation", done, len(shown))
+        lacking = images_of[cell]
         place = np.searchsorted(indices, lacking)
         whole = len(lacking) == len(indices)
         with clocks.phase("corruption"):
@@ -134,8 +133,8 @@ def evaluate(
         if cell == CLEAN and wants_logits:
             _keep_logits(kept, columns, found)
         forward["evaluation"] = forward.get("evaluation", 0) + len(lacking)
-        shown.append(cell)
-    watch("evaluation", len(protocol.cells), len(protocol.cells))
+    if shown:
+        watch("evaluation", len(shown), len(shown))
 
     subject = Subject(
         looked.network,
@@ -237,6 +236,16 @@ def missing(
     return cells, [n for n, o in metrics.items() if _measured(known.evaluation, n, o, protocol) is None]
 
 
+def answered(evaluation: Evaluation, protocol: Protocol, metrics: Mapping[str, Options]) -> bool:
+    """Tell whether an evaluation notes that this protocol was asked for, with these metrics, and answered whole."""
+    return any(
+        asked.failure is None
+        and asked.protocol.protocol_id == protocol.protocol_id
+        and metrics.items() <= asked.metrics.items()
+        for asked in evaluation.asked
+    )
+
+
 def with_failure(evaluation: Evaluation | None, empty: Evaluation, asked: Asked) -> Evaluation:
     """Return an evaluation that says why a protocol that was asked for has not been answered."""
     base = evaluation or empty
@@ -278,6 +287,11 @@ def _usable(known: Known | None, looked: Looked, protocol: Protocol, *, keep_cel
     if known.evaluation.weights_sha256 != looked.weights_sha256:
         # Of other weights, or of none: only what was asked for stays.
         return Known(nothing.model_copy(update={"asked": known.evaluation.asked}), Predictions.none())
+    return without_stale(known, keep_cells=keep_cells, keep_measured=keep_measured)
+
+
+def without_stale(known: Known, *, keep_cells: bool = False, keep_measured: bool = False) -> Known:
+    """Return what is known without the cells and the measurements that are stale, unless they are to be kept."""
     evaluation, kept = known.evaluation, known.predictions
     dropped: set[Cell] = set()
     batches = []
