@@ -12,6 +12,7 @@ import torch
 from lcrbench import corruptions, registry
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation import run as evaluation
+from lcrbench.bench.evaluation import takeover
 from lcrbench.bench.records.budget import AMOUNT, Recipe
 from lcrbench.bench.records.spec import (
     Cell,
@@ -145,17 +146,21 @@ class Lacking(NamedTuple):
 def lacking(store: Store | None, job: Job, dataset: Dataset) -> Lacking:
     """Return what a store lacks for a job; under "redo" what is stale is lacking.
 
-    Raises `Damaged` where a part of it is not what was written.
+    A run of an older schema that would be taken over counts as there. Raises `Damaged` where a part of it is not what was
+    written.
     """
     spec = job.spec
     everything = Lacking(spec, True, spec.protocol.cells, list(spec.metrics), [])
     if store is None:
         return everything
-    training = current(store, job)
+    training, found = current(store, job), known(store, spec)
+    if training is None and not job.fresh and (old := takeover.find(store, spec, dataset)):
+        made, same = old
+        training = made.training
+        found = evaluation.Known(made.evaluation, made.predictions) if same else None
     if training is None:
         return everything
     stale = [("training", why)] if (why := stale_training(training)) else []
-    found = known(store, spec)
     if found is None or found.evaluation.weights_sha256 != training.weights_sha256:
         return Lacking(spec, False, spec.protocol.cells, list(spec.metrics), stale)
     stale += evaluation.stale_parts(found.evaluation, spec.protocol, spec.metrics)

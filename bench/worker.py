@@ -166,11 +166,11 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         raise UserError(f"the data at {job.source.source} changed while the grid was running: run it again")
 
     looked: Looked
+    held_back, files = False, {}
     if training := current(target, job):
         # Its method was named in this call's spec.
         weights = target.training_file(training.train_id, WEIGHTS)
         looked = restored(training, weights, trust_plugins=True, device=job.device)
-        checkpoint.remove()
     else:
         try:
             looked, training, files = trained(
@@ -187,9 +187,13 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         except Diverged as error:
             checkpoint.remove()
             return fail(target, job, Failure(reason="diverged", step=error.step, message=str(error)))
-        tell("storing", 0, 1)
-        target.trainings.write(training.train_id, training, files)
-        checkpoint.remove()
+        # At once, so that nothing trains it again. In the place of other weights only with what they are evaluated to: until
+        # then the save has them, and the store what was finished before.
+        held_back = _other_weights(target, training)
+        if not held_back:
+            tell("storing", 0, 1)
+            target.trainings.write(training.train_id, training, files)
+            checkpoint.remove()
 
     before = known(target, spec)
     if job.fresh and before and not _later(before, job):
@@ -209,9 +213,18 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         watch=go_on,
     )
     tell("storing", 0, 1)
+    if held_back:
+        target.trainings.write(training.train_id, training, files)
     if before is None or found.evaluation != before.evaluation:
         target.evaluations.write(spec.evaluation_id, found.evaluation, found.files)
+    checkpoint.remove()
     return view.joined(found.evaluation, training, spec.run_id)
+
+
+def _other_weights(store: Store, training: Training) -> bool:
+    """Tell whether the store has a training of this id with weights that differ."""
+    name = training.train_id
+    return name in store.trainings and store.trainings.record(name).weights_sha256 != training.weights_sha256
 
 
 def _later(known: Known, job: Job) -> bool:
@@ -242,7 +255,11 @@ def fail(store: Store, job: Job, failure: Failure) -> Record:
     try:
         stored = store.record(spec.run_id)
         if stored.status == "finished":
-            return stored if answers(stored, job) else failed(job, failure)
+            if not answers(stored, job):
+                return failed(job, failure)
+            # Killed after it had stored the run, a process has not removed its save.
+            store.unfinished(spec.training.train_id).unlink(missing_ok=True)
+            return stored
     except UserError:
         pass  # there is none yet, or a damaged one
     try:

@@ -92,8 +92,9 @@ def run(
     """Do what a store lacks of a grid's runs; return the ids of all of them, in the grid's order.
 
     `grid` is a preset, a .toml file, or a `Grid`. `tables` replace its fields: `methods=("bnn", "irnet")`,
-    `budget={"images": 10_000}`, `metrics={"accuracy": {}}`. A script that calls this needs the
-    guard `if __name__ == "__main__":`, because the runs are processes of their own. Raises `UserError` for what does not exist or fit, and for stale runs with stale = "refuse".
+    `budget={"images": 10_000}`, `metrics={"accuracy": {}}`. A script that calls this needs the guard
+    `if __name__ == "__main__":`, because the runs are processes of their own. Raises `UserError` for what does not exist
+    or fit, and for stale runs with stale = "refuse".
     """
     from lcrbench.bench import device as devices
     from lcrbench.bench import runner

@@ -15,15 +15,13 @@ from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 
 
-def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
-    """Write a finished run of an older schema in the present form, if it is the run of `spec` and not there already.
+def find(store: Store, spec: RunSpec, dataset: Dataset) -> tuple[upgrade.Split, bool] | None:
+    """Return a finished run of an older schema that is the run of `spec`, in the present form; None if there is none.
 
     It is the same run if the data, by the one hash over training and test images that older schemas have, and all else of
-    the training are the same. Its predictions are taken over if they were made under the same look; those of a subset were
-    not, because its corruptions drew by the position within the subset.
+    the training are the same. The second value tells whether its predictions count: those of a subset do not, because its
+    corruptions drew by the position within the subset.
     """
-    if spec.training.train_id in store.trainings:
-        return
     data = spec.training.data.model_copy(update={"sha256": "", "both_sha256": dataset.sha256})
     wanted = spec.training.model_copy(update={"data": data}).train_id
     for name in store.old.shelf.ids():
@@ -39,12 +37,19 @@ def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
         new = RunSpec(training=spec.training, protocol=protocol, metrics=old.spec.metrics)
         searches = [(record, read()) for record, read in store.old.searches(name)]
         labels = np.asarray(dataset.test.labels) if same else None
-        found = upgrade.split(old, new, files, store.old.outcomes(name), searches, labels)
-        with contextlib.suppress(Timeout), store.held(new.training.train_id, new.evaluation_id):
-            if same and new.evaluation_id not in store.evaluations:
-                store.evaluations.write(new.evaluation_id, found.evaluation, found.evaluation_files)
-            store.trainings.write(found.training.train_id, found.training, found.training_files)
+        return upgrade.split(old, new, files, store.old.outcomes(name), searches, labels), same
+    return None
+
+
+def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
+    """Write the run of an older schema that `find` finds in the present form, unless the store has the training already."""
+    if spec.training.train_id in store.trainings or (found := find(store, spec, dataset)) is None:
         return
+    made, same = found
+    with contextlib.suppress(Timeout), store.held(made.training.train_id, made.evaluation.evaluation_id):
+        if same and made.evaluation.evaluation_id not in store.evaluations:
+            store.evaluations.write(made.evaluation.evaluation_id, made.evaluation, made.evaluation_files)
+        store.trainings.write(made.training.train_id, made.training, made.training_files)
 
 
 def own_data(spec: RunSpec) -> Dataset:

@@ -55,7 +55,7 @@ def closure(roots: Iterable[str]) -> Source:
     """
     roots = tuple(dict.fromkeys(roots))
     found: dict[str, str] = {}
-    waiting = [(root, root) for root in roots]
+    waiting = [(name, root) for root in roots for name in _with_parents(root)]
     while waiting:
         name, root = waiting.pop()
         if name in found or (name not in roots and not _counts(name, root)):
