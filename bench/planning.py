@@ -161,6 +161,8 @@ def lacking(store: Store | None, job: Job, dataset: Dataset) -> Lacking:
     if training is None:
         return everything
     stale = [("training", why)] if (why := stale_training(training)) else []
+    if stale and job.stale == "redo":
+        return everything
     if found is None or found.evaluation.weights_sha256 != training.weights_sha256:
         return Lacking(spec, False, spec.protocol.cells, list(spec.metrics), stale)
     stale += evaluation.stale_parts(found.evaluation, spec.protocol, spec.metrics)
