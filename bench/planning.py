@@ -167,7 +167,7 @@ def lacking(store: Store | None, job: Job, dataset: Dataset) -> Lacking:
         return Lacking(spec, False, spec.protocol.cells, list(spec.metrics), stale)
     stale += evaluation.stale_parts(found.evaluation, spec.protocol, spec.metrics)
     if job.stale == "redo":
-        found = evaluation.without_stale(found)
+        found = evaluation.without_stale(found, spec.protocol, spec.metrics)
     cells, metrics = evaluation.missing(found, spec.protocol, spec.metrics, dataset.test_indices)
     answered = evaluation.answered(found.evaluation, spec.protocol, spec.metrics)
     return Lacking(spec, False, cells, metrics, stale, answered)

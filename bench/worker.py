@@ -111,7 +111,7 @@ def work(job: Job, events: Any) -> None:
     try:
         with target.held(*locks(job.spec)):
             try:
-                run_one(job, tell)
+                _tell_if_kept(run_one(job, tell), target)
             except Stopped:
                 sys.exit(STOPPED)
             except Exception as error:
@@ -197,9 +197,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
 
     before = known(target, spec)
     if job.fresh and before and not _later(before, job):
-        # What was asked for stays; all else is made again.
-        update = {"weights_sha256": "", "batches": (), "cells": ()}
-        before = dataclasses.replace(before, evaluation=before.evaluation.model_copy(update=update))
+        before = evaluation.without_stale(before, spec.protocol, spec.metrics, fresh=True)
     found = evaluation.evaluate(
         looked,
         dataset,
@@ -233,15 +231,17 @@ def _later(known: Known, job: Job) -> bool:
     return bool(batches) and batches[-1].provenance.created >= job.provenance.created
 
 
-def answers(record: Record, job: Job) -> bool:
-    """Tell whether a record is what a job was to make: finished, with every metric that it asks for.
+def answers(store: Store, record: Record, job: Job) -> bool:
+    """Tell whether a record of the store is what a job was to make: finished, with every metric that it asks for.
 
     With `fresh` it must not be from before, and under "redo" nothing of it stale.
     """
-    measured = all(record.spec.metrics.get(name) == options for name, options in job.spec.metrics.items())
+    spec, found = job.spec, store.evaluation_of(record.run_id)
+    if record.status != "finished" or found is None or current(store, job) is None:
+        return False
     late = not job.fresh or record.provenance.created >= job.provenance.created
-    redone = job.stale != "redo" or not source.stale(record)
-    return record.status == "finished" and measured and late and redone
+    redone = job.stale != "redo" or not evaluation.stale_parts(found, spec.protocol, spec.metrics)
+    return late and redone and evaluation.answered(found, spec.protocol, spec.metrics)
 
 
 def fail(store: Store, job: Job, failure: Failure) -> Record:
@@ -255,7 +255,7 @@ def fail(store: Store, job: Job, failure: Failure) -> Record:
     try:
         stored = store.record(spec.run_id)
         if stored.status == "finished":
-            if not answers(stored, job):
+            if not answers(store, stored, job):
                 return failed(job, failure)
             # Killed after it had stored the run, a process has not removed its save.
             store.unfinished(spec.training.train_id).unlink(missing_ok=True)

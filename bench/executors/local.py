@@ -125,7 +125,7 @@ def _record_of(target: Store, cell: _Cell) -> Record | None:
         return None
     if code == 0:
         record = target.record(job.spec.run_id)
-        if record.status == "failed" or worker.answers(record, job):
+        if record.status == "failed" or worker.answers(target, record, job):
             return record
         return worker.failed(job, Failure(reason="error", step=0, message="its error stands above"))
     if code is not None and code < 0:

@@ -22,6 +22,7 @@ from lcrbench.bench.records.record import (
     ModelInfo,
     Provenance,
     Record,
+    Source,
 )
 from lcrbench.bench.records.spec import CLEAN, Cell, DataId, MethodId, RunSpec
 from lcrbench.bench.records.store import LOG, WEIGHTS, Store
@@ -155,3 +156,36 @@ def failed(seed: int = 0) -> Record:
     failure = Failure(reason="error", step=0, message="m")
     nothing = {"model": None, "ledger": None, "measurements": (), "metrics": {}, "unscoped": ()}
     return record(seed).model_copy(update={"status": "failed", "failure": failure, **nothing})
+
+
+def outdate(store: Store, s: RunSpec, part: str) -> None:
+    """Rewrite what a run's record says of the code of a part (training, predictions, or a metric): one module has changed."""
+
+    def changed(scope: Source) -> Source:
+        return scope.model_copy(update={"modules": scope.modules | {max(scope.modules): "another version"}})
+
+    if part == "training":
+        name = s.training.train_id
+        training = store.trainings.record(name)
+        assert training.source is not None
+        files = {file: store.training_file(name, file) for file in training.files}
+        store.trainings.write(name, training.model_copy(update={"source": changed(training.source)}), files)
+        return
+    looked = store.evaluations.record(s.evaluation_id)
+    files = {file: store.evaluation_file(looked, file) for file in looked.files}
+    sources, batches = dict(looked.sources), []
+    for batch in looked.batches:
+        if part == "predictions" and batch.cells:
+            sources["old"] = changed(sources[batch.cell_source])
+            batches.append(batch.model_copy(update={"cell_source": "old"}))
+            continue
+        measured = []
+        for m in batch.measured:
+            if m.metric == part:
+                sources["old"] = changed(sources[m.source])
+                m = m.model_copy(update={"source": "old"})
+            measured.append(m)
+        batches.append(batch.model_copy(update={"measured": tuple(measured)}))
+    assert "old" in sources, f"there is no {part} to outdate"
+    update = {"sources": sources, "batches": tuple(batches)}
+    store.evaluations.write(s.evaluation_id, looked.model_copy(update=update), files)
