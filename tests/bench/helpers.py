@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lcrbench.bench import planning, worker
+from lcrbench.bench import planning, runner, worker
 from lcrbench.bench.records import env
 from lcrbench.bench.records.grid import make_grid
 from lcrbench.bench.records.record import (
@@ -52,6 +52,13 @@ def job(root: Path, tables: Mapping[str, Any] = TABLES, **change: Any) -> worker
     """Return the one job of a grid of one run."""
     (one,) = jobs(root, tables, **change)
     return one
+
+
+def go(root: Path, tables: Mapping[str, Any] = TABLES, *, device: str = "cpu", **change: Any) -> list[Record]:
+    """Do what a store lacks of a grid, as the command does, and return the records of its runs."""
+    given = {"workers": 2, "command": "test", "quiet": True} | change
+    ids = runner.run(make_grid(dict(tables)), root, device=device, **given)
+    return [Store(root).record(i) for i in ids]
 
 
 def later(one: worker.Job, **change: Any) -> worker.Job:

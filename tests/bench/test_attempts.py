@@ -80,7 +80,14 @@ def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, held: in
 
 def test_two_processes_on_one_store_train_each_run_once(tmp_path: Path) -> None:
     lines = ['methods = ["bnn", "irnet"]', "[data]", "train = 200", "test = 50", "[budget]", "images = 600"]
-    lines += ["[recipe]", "batch = 50", "[evaluation]", 'corruptions = ["fog"]', "severities = [1]", "[metrics.accuracy]"]
+    lines += [
+        "[recipe]",
+        "batch = 50",
+        "[evaluation]",
+        'corruptions = ["fog"]',
+        "severities = [1]",
+        "[metrics.accuracy]",
+    ]
     (tmp_path / "s.toml").write_text("\n".join(lines))
     # Each command writes down which of its runs told that they were training, and which that they were evaluated.
     code = (
