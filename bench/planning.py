@@ -101,18 +101,23 @@ def _check_fit(text: str, choice: network.Choice, grid: Grid, recipe: Recipe, da
 
 
 class Lacking(NamedTuple):
-    """What a store lacks of a run, and what of it is stale, by part, with the reason."""
+    """What a store lacks of a run, and what of it is stale, by part, with the reason.
+
+    `answered` tells whether the store notes the run as one that was asked for and is finished: all parts of another may be
+    there without it, in larger runs, or after an attempt that failed.
+    """
 
     spec: RunSpec
     training: bool
     cells: list[Cell]
     metrics: list[str]
     stale: list[tuple[str, str]]
+    answered: bool = False
 
     @property
     def nothing(self) -> bool:
         """Tell whether all of the run is there."""
-        return not (self.training or self.cells or self.metrics)
+        return self.answered and not (self.training or self.cells or self.metrics)
 
     @property
     def text(self) -> str:
@@ -131,9 +136,10 @@ class Lacking(NamedTuple):
 
 
 def lacking(store: Store | None, job: Job, dataset: Dataset) -> Lacking:
-    """Return what a store lacks for a job; raises `Damaged` where a part of it is not what was written.
+    """Return what a store lacks for a job; under "redo" what is stale is lacking.
 
-    A run of an older schema that would be taken over counts as there.
+    A run of an older schema that would be taken over counts as there. Raises `Damaged` where a part of it is not what was
+    written.
     """
     spec = job.spec
     everything = Lacking(spec, True, spec.protocol.cells, list(spec.metrics), [])
@@ -147,11 +153,16 @@ def lacking(store: Store | None, job: Job, dataset: Dataset) -> Lacking:
     if training is None:
         return everything
     stale = [("training", why)] if (why := stale_training(training)) else []
+    if stale and job.stale == "redo":
+        return everything
     if found is None or found.evaluation.weights_sha256 != training.weights_sha256:
         return Lacking(spec, False, spec.protocol.cells, list(spec.metrics), stale)
-    cells, metrics = evaluation.missing(found, spec.protocol, spec.metrics, dataset.test_indices)
     stale += evaluation.stale_parts(found.evaluation, spec.protocol, spec.metrics)
-    return Lacking(spec, False, cells, metrics, stale)
+    if job.stale == "redo":
+        found = evaluation.without_stale(found, spec.protocol, spec.metrics)
+    cells, metrics = evaluation.missing(found, spec.protocol, spec.metrics, dataset.test_indices)
+    answered = evaluation.answered(found.evaluation, spec.protocol, spec.metrics)
+    return Lacking(spec, False, cells, metrics, stale, answered)
 
 
 def expand(named: Sequence[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.evaluation.takeover import take_over
 from lcrbench.bench.planning import Lacking, lacking, plan
-from lcrbench.bench.progress import Progress
+from lcrbench.bench.progress import Progress, Work
 from lcrbench.bench.records import env
 from lcrbench.bench.records.grid import Grid
 from lcrbench.bench.records.spec import RunSpec
@@ -81,13 +81,13 @@ def run(
     _mend(target, jobs, redo)
     for job in jobs:
         take_over(target, job.spec, dataset)
-    needed = [found for job in jobs if not _done(found := lacking(target, job, dataset), stale)]
+    found = [lacking(target, job, dataset) for job in jobs]
     if stale == "refuse":
-        _refuse_stale(target, [lacking(target, job, dataset) for job in jobs])
-    waiting = {found.spec.run_id for found in needed}
-    todo = [job for job in jobs if job.spec.run_id in waiting]
+        _refuse_stale(target, found)
+    todo = [job for job, part in zip(jobs, found, strict=True) if not part.nothing]
+    work = [Work(part.spec, part.training, len(part.cells)) for part in found if not part.nothing]
     try:
-        with Progress([j.spec for j in todo], len(jobs) - len(todo), quiet=quiet) as progress:
+        with Progress(work, len(jobs) - len(todo), quiet=quiet) as progress:
             ended = registry.load("executor", executor).execute(todo, max(1, workers), target, progress)
     finally:
         Cells(target.cache()).clear()
@@ -96,11 +96,6 @@ def run(
         first = f"{kept[0].spec.label} seed {kept[0].spec.seed}: {kept[0].failure.message}" if kept[0].failure else ""
         raise Kept(f"{len(kept)} of {len(jobs)} runs failed when made again; {root} keeps the older ones ({first})")
     return [job.spec.run_id for job in jobs]
-
-
-def _done(found: Lacking, stale: Stale) -> bool:
-    """Tell whether nothing is to be done for a run."""
-    return found.nothing and not (found.stale and stale == "redo")
 
 
 def _refuse_stale(target: Store, found: Sequence[Lacking]) -> None:

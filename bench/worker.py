@@ -128,7 +128,7 @@ def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     target = Store(job.root)
     with target.held(*locks(job.spec)):
         try:
-            return run_one(job, tell)
+            record = run_one(job, tell)
         except Stopped:
             raise
         except Exception as error:
@@ -138,8 +138,8 @@ def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:
                 traceback.print_exc()
                 message = f"{type(error).__name__}: {error}".partition("\n")[0]
             record = fail(target, job, Failure(reason="error", step=0, message=message))
-            _tell_if_kept(record, target)
-            return record
+        _tell_if_kept(record, target)
+        return record
 
 
 def locks(spec: RunSpec) -> tuple[str, str]:
@@ -180,11 +180,11 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         raise UserError(f"the data at {job.source.source} changed while the grid was running: run it again")
 
     looked: Looked
+    held_back, files = False, {}
     if training := current(target, job):
         # Its method was named in this call's spec.
         weights = target.training_file(training.train_id, WEIGHTS)
         looked = restored(training, weights, trust_plugins=True, device=job.device)
-        checkpoint.remove()
     else:
         try:
             looked, training, files = trained(
@@ -201,15 +201,17 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         except Diverged as error:
             checkpoint.remove()
             return fail(target, job, Failure(reason="diverged", step=error.step, message=str(error)))
-        tell("storing", 0, 1)
-        target.trainings.write(training.train_id, training, files)
-        checkpoint.remove()
+        # At once, so that nothing trains it again. In the place of other weights only with what they are evaluated to: until
+        # then the save has them, and the store what was finished before.
+        held_back = _other_weights(target, training)
+        if not held_back:
+            tell("storing", 0, 1)
+            target.trainings.write(training.train_id, training, files)
+            checkpoint.remove()
 
     before = known(target, spec)
     if job.fresh and before and not _later(before, job):
-        # What was asked for stays; all else is made again.
-        update = {"weights_sha256": "", "batches": (), "cells": ()}
-        before = dataclasses.replace(before, evaluation=before.evaluation.model_copy(update=update))
+        before = evaluation.without_stale(before, spec.protocol, spec.metrics, fresh=True)
     found = evaluation.evaluate(
         looked,
         dataset,
@@ -223,9 +225,18 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         watch=go_on,
     )
     tell("storing", 0, 1)
+    if held_back:
+        target.trainings.write(training.train_id, training, files)
     if before is None or found.evaluation != before.evaluation:
         target.evaluations.write(spec.evaluation_id, found.evaluation, found.files)
+    checkpoint.remove()
     return view.joined(found.evaluation, training, spec.run_id)
+
+
+def _other_weights(store: Store, training: Training) -> bool:
+    """Tell whether the store has a training of this id with weights that differ."""
+    name = training.train_id
+    return name in store.trainings and store.trainings.record(name).weights_sha256 != training.weights_sha256
 
 
 def _later(known: Known, job: Job) -> bool:
@@ -234,24 +245,35 @@ def _later(known: Known, job: Job) -> bool:
     return bool(batches) and batches[-1].provenance.created >= job.provenance.created
 
 
-def answers(record: Record, job: Job) -> bool:
-    """Tell whether a record is what a job was to make: finished, and with `fresh` not from before."""
+def answers(store: Store, record: Record, job: Job) -> bool:
+    """Tell whether a record of the store is what a job was to make: finished, with every metric that it asks for.
+
+    With `fresh` it must not be from before, and under "redo" nothing of it stale.
+    """
+    spec, found = job.spec, store.evaluation_of(record.run_id)
+    if record.status != "finished" or found is None or current(store, job) is None:
+        return False
     late = not job.fresh or record.provenance.created >= job.provenance.created
-    return record.status == "finished" and late
+    redone = job.stale != "redo" or not evaluation.stale_parts(found, spec.protocol, spec.metrics)
+    return late and redone and evaluation.answered(found, spec.protocol, spec.metrics)
 
 
 def fail(store: Store, job: Job, failure: Failure) -> Record:
     """Record that an attempt at a run failed, unless the run is finished already; return what the attempt came to.
 
     A failure never replaces a finished run. One that answers the job (this attempt's own, of a process killed after it had
-    stored, or another process's) is returned. One that was made before a `fresh` attempt stays as it is, and the failure is
-    returned but not stored. Whoever calls this holds the run's locks.
+    stored, or another process's) is returned. One that does not (made before a `fresh` attempt, stale, or without a metric
+    that is asked for) stays as it is, and the failure is returned but not stored. Whoever calls this holds the run's locks.
     """
     spec = job.spec
     try:
         stored = store.record(spec.run_id)
         if stored.status == "finished":
-            return stored if answers(stored, job) else failed(job, failure)
+            if not answers(store, stored, job):
+                return failed(job, failure)
+            # Killed after it had stored the run, a process has not removed its save.
+            store.unfinished(spec.training.train_id).unlink(missing_ok=True)
+            return stored
     except UserError:
         pass  # there is none yet, or a damaged one
     try:

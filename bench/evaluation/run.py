@@ -100,7 +100,9 @@ def evaluate(
     """
     cells = cells or Cells()
     # A numpy of its own, not a view of the known one: what was known stays as it was.
-    known = _usable(known, looked, protocol, keep_cells=keep_stale or not show, keep_measured=keep_stale)
+    known = _of_these_weights(known, looked, protocol)
+    if not keep_stale:
+        known = without_stale(known, protocol, metrics, keep_cells=not show)
     evaluation, kept = known.evaluation, known.predictions
     clocks = Clocks(lambda: devices.wait(device))
     test, indices = dataset.test, dataset.test_indices
@@ -115,14 +117,13 @@ def evaluate(
     show = show or any(Need.OUTCOMES in module.NEEDS for module in modules.values())
 
     forward: dict[str, int] = {}
-    shown: list[Cell] = []
-    for done, cell in enumerate(protocol.cells):
-        watch("evaluation", done, len(protocol.cells))
-        lacking = kept.missing(cell, indices) if show else indices[:0]
-        if cell == CLEAN and wants_logits:
-            lacking = np.union1d(lacking, _without_logits(kept, indices))
-        if not len(lacking):
-            continue
+    images_of = {cell: kept.missing(cell, indices) if show else indices[:0] for cell in protocol.cells}
+    if wants_logits:
+        images_of[CLEAN] = np.union1d(images_of[CLEAN], _without_logits(kept, indices))
+    shown = [cell for cell in protocol.cells if len(images_of[cell])]
+    for done, cell in enumerate(shown):
+        watch("evaluation", done, len(shown))
+        lacking = images_of[cell]
         place = np.searchsorted(indices, lacking)
         whole = len(lacking) == len(indices)
         with clocks.phase("corruption"):
@@ -135,8 +136,8 @@ def evaluate(
         if cell == CLEAN and wants_logits:
             _keep_logits(kept, columns, found)
         forward["evaluation"] = forward.get("evaluation", 0) + len(lacking)
-        shown.append(cell)
-    watch("evaluation", len(protocol.cells), len(protocol.cells))
+    if shown:
+        watch("evaluation", len(shown), len(shown))
 
     subject = Subject(
         looked.network,
@@ -238,6 +239,16 @@ def missing(
     return cells, [n for n, o in metrics.items() if _measured(known.evaluation, n, o, protocol) is None]
 
 
+def answered(evaluation: Evaluation, protocol: Protocol, metrics: Mapping[str, Options]) -> bool:
+    """Tell whether an evaluation notes that this protocol was asked for, with these metrics, and answered whole."""
+    return any(
+        asked.failure is None
+        and asked.protocol.protocol_id == protocol.protocol_id
+        and metrics.items() <= asked.metrics.items()
+        for asked in evaluation.asked
+    )
+
+
 def with_failure(evaluation: Evaluation | None, empty: Evaluation, asked: Asked) -> Evaluation:
     """Return an evaluation that says why a protocol that was asked for has not been answered."""
     base = evaluation or empty
@@ -271,25 +282,46 @@ def _why(evaluation: Evaluation, key: str, batch: Batch) -> str:
     return source.why_stale([scope]) if scope else source.why_stale((), (batch.provenance.source,))
 
 
-def _usable(known: Known | None, looked: Looked, protocol: Protocol, *, keep_cells: bool, keep_measured: bool) -> Known:
-    """Return what of the known can be built on: nothing of other weights, and nothing stale unless it is to be kept."""
+def _of_these_weights(known: Known | None, looked: Looked, protocol: Protocol) -> Known:
+    """Return what is known of the network that is looked at: of other weights nothing but what was asked for."""
     nothing = empty(looked.subject, looked.training, protocol, looked.weights_sha256)
     if known is None:
         return Known(nothing, Predictions.none())
     if known.evaluation.weights_sha256 != looked.weights_sha256:
-        # Of other weights, or of none: only what was asked for stays.
         return Known(nothing.model_copy(update={"asked": known.evaluation.asked}), Predictions.none())
+    return known
+
+
+def without_stale(
+    known: Known, protocol: Protocol, metrics: Mapping[str, Options], *, keep_cells: bool = False, fresh: bool = False
+) -> Known:
+    """Return what is known without what of a run is stale: its cells, unless `keep_cells`, and its measurements.
+
+    With `fresh` all of them go. With a cell goes every measurement that depends on which images were classified right in
+    it, those of other runs too. All else of other runs stays; one that lacks a part says so when it is read (view.py).
+    """
     evaluation, kept = known.evaluation, known.predictions
+
+    def goes(key: str, batch: Batch) -> bool:
+        return fresh or bool(_why(evaluation, key, batch))
+
     dropped: set[Cell] = set()
+    if not keep_cells:
+        for batch in evaluation.batches:
+            if (cells := {*batch.cells} & {*protocol.cells}) and goes(batch.cell_source, batch):
+                dropped |= cells
+    touched = {a.protocol.protocol_id for a in evaluation.asked if dropped & {*a.protocol.cells}}
+
+    def stays(m: Measured, batch: Batch) -> bool:
+        asked = _is(m, m.metric, metrics.get(m.metric), protocol)
+        return m.protocol not in touched and not (asked and goes(m.source, batch))
+
     batches = []
     for batch in evaluation.batches:
-        cells = batch.cells
-        if cells and not keep_cells and _why(evaluation, batch.cell_source, batch):
-            dropped |= set(cells)
-            cells = ()
-        measured = tuple(m for m in batch.measured if keep_measured or not _why(evaluation, m.source, batch))
-        if cells or measured:
-            batches.append(batch.model_copy(update={"cells": cells, "measured": measured}))
+        left = tuple(c for c in batch.cells if c not in dropped)
+        measured = tuple(m for m in batch.measured if stays(m, batch))
+        if left or measured:
+            batches.append(batch.model_copy(update={"cells": left, "measured": measured}))
     if dropped:
         classes = kept.classes.copy()
         for cell in dropped:

@@ -125,6 +125,7 @@ def _counts(name: str, root: str) -> bool:
     return path is not None and not _installed(path)
 
 
+@functools.lru_cache(maxsize=4096)
 def _installed(path: Path) -> bool:
     places = {sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib", "platstdlib")}
     return any(path.is_relative_to(place) for place in places if place)
@@ -161,11 +162,11 @@ def _imports(name: str, top: str, path: Path, stamp: int) -> tuple[str, ...]:
 
 def _imported(name: str, top: str, path: Path, stamp: int) -> Iterator[str]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(_tree(path, stamp)):
+    for node in _import_statements(path, stamp):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _with_parents(alias.name)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = node.module or ""
             if node.level:
                 above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
@@ -175,6 +176,11 @@ def _imported(name: str, top: str, path: Path, stamp: int) -> Iterator[str]:
                 for alias in node.names:
                     if _file(f"{base}.{alias.name}"):
                         yield f"{base}.{alias.name}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _import_statements(path: Path, stamp: int) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in ast.walk(_tree(path, stamp)) if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
 def _with_parents(name: str) -> Iterator[str]:

@@ -67,6 +67,11 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
     failure = one.failure
     if failure is None and training is None:
         failure = Failure(reason="error", step=0, message="its training is no longer in the store: run it again")
+    shown = _shown(evaluation, one)
+    gone = [name for name in one.metrics if name not in {m.metric for m in shown}]
+    if failure is None and gone:
+        message = f"{', '.join(gone)} went with what another run made again: run it again"
+        failure = Failure(reason="error", step=0, message=message)
     if failure or training is None:
         last = evaluation.batches[-1].provenance if evaluation.batches else None
         provenance = one.provenance or (training.provenance if training else last)
@@ -76,8 +81,6 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
         return Record(
             run_id=run_id(evaluation, one.protocol), status="failed", spec=spec, failure=failure, provenance=provenance
         )
-
-    shown = _shown(evaluation, one)
     used = [b for b in evaluation.batches if any(m in shown for m in b.measured) or {*b.cells} & {*one.protocol.cells}]
     scopes = [training.source, *(evaluation.sources.get(key) for key in _source_keys(used, shown))]
     unscoped = [p.source for part, p in ((training.source, training.provenance),) if part is None]
