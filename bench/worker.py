@@ -122,10 +122,10 @@ def work(job: Job, events: Any) -> None:
 def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     """Do one job in this process, under its locks, and return what it came to; what its code raises is a failed run.
 
-    Raises `Stopped` where SIGTERM asked it to save and end, `Timeout` where another process works on the run, and
-    `UserError` where the store takes no lock or no record.
+    It is called in the main thread, and handles SIGTERM as long as it lasts. Raises `Stopped` where SIGTERM asked it to save
+    and end, `Timeout` where another process works on the run, and `UserError` where the store takes no lock or no record.
     """
-    target = Store(job.root)
+    target, before = Store(job.root), signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
     with target.held(*locks(job.spec)):
         try:
             record = run_one(job, tell)
@@ -138,6 +138,8 @@ def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:
                 traceback.print_exc()
                 message = f"{type(error).__name__}: {error}".partition("\n")[0]
             record = fail(target, job, Failure(reason="error", step=0, message=message))
+        finally:
+            signal.signal(signal.SIGTERM, before)
         _tell_if_kept(record, target)
         return record
 

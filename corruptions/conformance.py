@@ -132,12 +132,14 @@ def _corrupt(x: NDArray[np.uint8], name: str, severity: int, **changed: Any) -> 
 
 
 def _images() -> NDArray[np.uint8]:
-    """Return images (IMAGES, SIZE, SIZE, 3), no two alike: gradients with noise on them, so that most functions change them."""
+    """Return images (IMAGES, SIZE, SIZE, 3): gradients with noise, of several directions, contrasts and brightnesses."""
     random = np.random.default_rng(0)
-    rows, columns = np.mgrid[0:SIZE, 0:SIZE] * (160 / SIZE)
-    slope = random.uniform(0, 1, (IMAGES, 1, 1, 3))
-    smooth = slope * rows[None, :, :, None] + (1 - slope) * columns[None, :, :, None]
-    return (40 + smooth + random.integers(0, 40, (IMAGES, SIZE, SIZE, 3))).astype(np.uint8)
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE] / SIZE
+    slope, contrast, level = (
+        random.uniform(low, high, (IMAGES, 1, 1, 3)) for low, high in ((0, 1), (40, 140), (10, 70))
+    )
+    smooth = contrast * (slope * rows[None, :, :, None] + (1 - slope) * columns[None, :, :, None])
+    return (level + smooth + random.integers(0, 40, (IMAGES, SIZE, SIZE, 3))).astype(np.uint8)
 
 
 @contextlib.contextmanager

@@ -79,6 +79,11 @@ def public(kind: str, name: str) -> str:
     return name.replace("_", "-") if kind in DASHED and "." not in name else name
 
 
+def is_outside(kind: str, name: str) -> bool:
+    """Tell whether a name is that of an entry from outside: of an installed entry point, or an import path."""
+    return _inside(kind, name) not in files(kind) and ("." in name or name in names(kind))
+
+
 def docstring(kind: str, name: str) -> str:
     """Return the docstring of an entry's module, or the comment that a preset begins with; imports no entry."""
     path = file(kind, name)

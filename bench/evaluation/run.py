@@ -16,6 +16,7 @@ from torch import nn
 
 from lcrbench import registry
 from lcrbench.bench import device as devices
+from lcrbench.bench import metrics as metrics_of
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation.cells import Cells
@@ -164,7 +165,7 @@ def evaluate(
         watch(name, 0, 1)
         earlier = subject.passes
         with clocks.phase(module.PHASE):
-            numbers = tuple(module.measure(subject, module.Options(**options)))
+            numbers, left_out = metrics_of.measure(module, name, subject, options)
         if passes := subject.passes - earlier:
             forward[module.PHASE] = forward.get(module.PHASE, 0) + passes
         measured.append(
@@ -175,7 +176,7 @@ def evaluate(
                 protocol=protocol.protocol_id if Need.OUTCOMES in module.NEEDS else "",
                 info=module.INFO,
                 measurements=numbers,
-                left_out=subject.left_out.get(name, ""),
+                left_out=left_out,
                 source=note([module.__name__]),
             )
         )

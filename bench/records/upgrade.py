@@ -255,13 +255,18 @@ def training_of(record: Record, weights: bytes) -> Training:
 
 
 def _measured(record: Record, metric: str, protocol: Protocol) -> Measured:
-    """Return what a run of schema 3 measured by one metric."""
-    numbers: tuple[Measurement, ...] = tuple(m for m in record.measurements if m.metric == metric)
+    """Return what a run of schema 3 measured by one metric; one named by an import path called itself by its file."""
+    own = metric.rpartition(".")[2]
+    names = {metric} if own in record.spec.metrics else {metric, own}
+    numbers: tuple[Measurement, ...] = tuple(
+        m.model_copy(update={"metric": metric}) for m in record.measurements if m.metric in names
+    )
     return Measured(
         metric=metric,
         options=record.spec.metrics[metric],
         images=protocol.test.count,
-        protocol=protocol.protocol_id if metric in OF_CELLS else "",
+        # What one from outside needs is not known here: its numbers count for these cells alone.
+        protocol=protocol.protocol_id if metric in OF_CELLS or "." in metric else "",
         info=record.metrics.get(metric),
         measurements=numbers,
         left_out=record.left_out.get(metric, ""),
