@@ -97,7 +97,7 @@ def test_a_resumed_training_ends_in_the_same_bits(
 @on_cuda
 def test_a_killed_process_leaves_a_run_that_ends_in_the_same_bits(tmp_path: Path) -> None:
     one = job(tmp_path / "killed", "irnet+lcr", budget=TABLES["budget"] | {"images": 5000})
-    context = runner._process_context()
+    context = local._process_context()
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=worker.work, args=(one, writer), daemon=True)
     process.start()
@@ -144,7 +144,7 @@ def test_every_regularizer_trains_there(tmp_path: Path, regularizer: str) -> Non
 
 def test_processes_are_started_before_any_device_is() -> None:
     """A process cannot use a device that the one it was forked from has begun to use."""
-    context = runner._process_context()
+    context = local._process_context()
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_tell, args=(writer,))
     process.start()
