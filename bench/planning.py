@@ -10,21 +10,14 @@ from typing import Any, NamedTuple
 import torch
 
 from lcrbench import corruptions, registry
+from lcrbench.bench.data import loading
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation import takeover
 from lcrbench.bench.records.budget import AMOUNT, Recipe
-from lcrbench.bench.records.spec import (
-    Cell,
-    Grid,
-    MethodId,
-    Option,
-    Options,
-    RunSpec,
-    TrainData,
-    TrainSpec,
-)
-from lcrbench.bench.records.spec import Evaluation as Shown
+from lcrbench.bench.records.grid import Evaluation as Shown
+from lcrbench.bench.records.grid import Grid, Option, Options
+from lcrbench.bench.records.spec import Cell, MethodId, RunSpec, TrainData, TrainSpec
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training import parts
 from lcrbench.bench.training.run import allot
@@ -106,6 +99,23 @@ def _check_fit(text: str, choice: network.Choice, grid: Grid, recipe: Recipe, da
         allot(grid.budget, recipe, len(dataset.train.labels), choice, terms)
     except ValueError as error:
         raise UserError(f"budget.{AMOUNT[grid.budget.unit]}: '{text}' does not fit: {error}") from error
+
+
+def outside(grid: Grid) -> list[tuple[str, str]]:
+    """Return the entries from outside that a grid names, each as its kind and name; what does not exist is left out.
+
+    Raises `UserError` for text that has no form of a name, and for data that are not there.
+    """
+    named = [("backbone", parse.read(grid.backbone, "backbone")[0].name), ("source", loading.find(grid.data.source)[0])]
+    for text in grid.methods:
+        head, *terms = parse.read(text, "method")
+        short = head.name not in registry.names("method") and head.name in registry.names("regularizer")
+        named += [("regularizer" if short else "method", head.name), *(("regularizer", term.name) for term in terms)]
+    for field, (kind, _) in parts.KINDS.items():
+        named += [(kind, part.name) for part in parse.read(getattr(grid.recipe, field), f"recipe.{field}")]
+    named += [("metric", name) for name in grid.metrics]
+    named += [("corruption", name.partition(":")[0]) for name in grid.evaluation.corruptions]
+    return [(kind, name) for kind, name in dict.fromkeys(named) if registry.is_outside(kind, name)]
 
 
 class Lacking(NamedTuple):

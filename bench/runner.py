@@ -17,14 +17,16 @@ from lcrbench import corruptions, registry
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.evaluation.takeover import take_over
-from lcrbench.bench.planning import Lacking, lacking, plan
+from lcrbench.bench.planning import Lacking, lacking, outside, plan
 from lcrbench.bench.progress import Progress, Work
 from lcrbench.bench.records import env
-from lcrbench.bench.records.spec import Grid, RunSpec
+from lcrbench.bench.records.grid import Grid
+from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.training.checkpoint import unseal
 from lcrbench.bench.worker import Job, Stale, load_data
 from lcrbench.errors import UserError
+from lcrbench.testing import raised
 
 
 class Kept(UserError):
@@ -42,8 +44,16 @@ def planned(
     save_every: float = 60.0,
 ) -> tuple[list[Job], Dataset]:
     """Return the jobs of a grid, finished ones included, and the data set; raises `UserError` as `plan` does."""
-    dataset = load_data(grid.data)
-    specs = plan(grid, dataset)
+    try:
+        dataset = load_data(grid.data)
+        specs = plan(grid, dataset)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # code of somebody else may raise anything
+        if not (named := outside(grid)):
+            raise
+        who = " or ".join(f"the {kind} '{name}'" for kind, name in named)
+        raise UserError(f"{raised(error)}, raised by {who}: check with `lcrbench conform`") from error
     kinds = corruptions.provenance(grid.data.size, grid.data.size)
     provenance = env.provenance(device, 1, command, kinds, deterministic=True)
     shared = len(specs) > 1

@@ -23,8 +23,9 @@ from lcrbench.bench.evaluation.networks import restored
 from lcrbench.bench.evaluation.run import Known, Looked
 from lcrbench.bench.progress import Event
 from lcrbench.bench.records import env, source, view
+from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.record import Asked, Failure, Provenance, Record, Training
-from lcrbench.bench.records.spec import Data, RunSpec
+from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import WEIGHTS, Damaged, Store
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import Diverged, Stopped
@@ -101,7 +102,6 @@ def work(job: Job, events: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Until the training listens there is nothing to save. (The server that forked this process ignores it.)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    target = Store(job.root)
 
     def tell(phase: str, done: int, total: int, **figures: float) -> None:
         # If nobody listens any more, the run still goes on to its record.
@@ -109,23 +109,39 @@ def work(job: Job, events: Any) -> None:
             events.send(Event(job.spec.run_id, phase, done, total, figures))
 
     try:
-        with target.held(*locks(job.spec)):
-            try:
-                _tell_if_kept(run_one(job, tell), target)
-            except Stopped:
-                sys.exit(STOPPED)
-            except Exception as error:
-                if isinstance(error, UserError):
-                    message = str(error)
-                else:
-                    traceback.print_exc()
-                    message = f"{type(error).__name__}: {error}".partition("\n")[0]
-                _tell_if_kept(fail(target, job, Failure(reason="error", step=0, message=message)), target)
+        attempt(job, tell)
+    except Stopped:
+        sys.exit(STOPPED)
     except Timeout:
         sys.exit(BUSY)
     except UserError:
         # A store that takes no lock or no record: the parent, which can tell somebody, will find so too.
         sys.exit(UNWRITABLE)
+
+
+def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:
+    """Do one job in this process, under its locks, and return what it came to; what its code raises is a failed run.
+
+    It is called in the main thread, and handles SIGTERM as long as it lasts. Raises `Stopped` where SIGTERM asked it to save
+    and end, `Timeout` where another process works on the run, and `UserError` where the store takes no lock or no record.
+    """
+    target, before = Store(job.root), signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+    with target.held(*locks(job.spec)):
+        try:
+            record = run_one(job, tell)
+        except Stopped:
+            raise
+        except Exception as error:
+            if isinstance(error, UserError):
+                message = str(error)
+            else:
+                traceback.print_exc()
+                message = f"{type(error).__name__}: {error}".partition("\n")[0]
+            record = fail(target, job, Failure(reason="error", step=0, message=message))
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        _tell_if_kept(record, target)
+        return record
 
 
 def locks(spec: RunSpec) -> tuple[str, str]:

@@ -5,7 +5,6 @@ Somebody's plug-in and our own entries are held to the same: `lcrbench.testing` 
 
 from __future__ import annotations
 
-import difflib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,34 +16,36 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.entries import Entry, Kind
 from lcrbench.reports.page.view import parts, view
 from lcrbench.reports.sample import contexts
+from lcrbench.testing import misspelt, own_names, raised
 
-PUBLIC = {"table": {"SECTION", "ORDER", "FORMATS", "FOLDED"}, "figure": {"SECTION", "ORDER"}}
+PUBLIC = {"table": ("SECTION", "ORDER", "FORMATS", "FOLDED"), "figure": ("SECTION", "ORDER")}
 """The constants by which an entry of each kind tells where it stands."""
 
 
-def check_table(module: ModuleType) -> list[str]:
+def check_table(module: ModuleType, name: str = "") -> list[str]:
     """Return what is wrong with a module as a table: parts that it lacks, what it raises, tables that cannot be written.
 
-    It is made from a small comparison with Lipschitz figures, of one seed, of one method, and without a finished run.
+    `name` is what the report calls it, by default its file's name. It is made from a small comparison with Lipschitz
+    figures, of one seed, of one method, and without a finished run.
     """
-    return _check("table", module, _written)
+    return _check("table", module, name, _written)
 
 
-def check_figure(module: ModuleType) -> list[str]:
+def check_figure(module: ModuleType, name: str = "") -> list[str]:
     """Return what is wrong with a module as a figure: parts that it lacks, what it raises, pictures that cannot be drawn.
 
     It is made as `check_table` makes a table.
     """
-    return _check("figure", module, _drawn)
+    return _check("figure", module, name, _drawn)
 
 
-def _check(kind: Kind, module: ModuleType, use: Callable[[Entry, Context], None]) -> list[str]:
-    name = module.__name__.rpartition(".")[2]
+def _check(kind: Kind, module: ModuleType, name: str, use: Callable[[Entry, Context], None]) -> list[str]:
+    name = name or module.__name__.rpartition(".")[2]
     try:
         e = entries.entry(kind, name, module, own=False)
     except UserError as error:
         return [f"{name}: {error}"]
-    found = [f"{name}: {problem}" for problem in _unknown(kind, module)]
+    found = [f"{name}: {problem}" for problem in misspelt(PUBLIC[kind], own_names(module), "no report")]
     if not (module.__doc__ or "").strip():
         found.append(f"{name}: it has no docstring, whose first line `lcrbench list` shows")
     for where, context in contexts():
@@ -53,18 +54,8 @@ def _check(kind: Kind, module: ModuleType, use: Callable[[Entry, Context], None]
         except UserError as error:
             found.append(f"{name}, {where}: {error}")
         except Exception as error:  # a plug-in may raise anything
-            found.append(f"{name}, {where}: it raises {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            found.append(f"{name}, {where}: it raises {raised(error)[:200]}")
     return found
-
-
-def _unknown(kind: Kind, module: ModuleType) -> list[str]:
-    """Return a line for each constant that is nearly one of the contract's: a misspelt one would have no effect."""
-    near = []
-    for attribute in vars(module):
-        if attribute.isupper() and attribute not in PUBLIC[kind]:
-            meant = difflib.get_close_matches(attribute, PUBLIC[kind], n=1, cutoff=0.75)
-            near += [f"it defines {attribute}, which no report reads: is {meant[0]} meant?"] if meant else []
-    return near
 
 
 def _written(e: Entry, context: Context) -> None:

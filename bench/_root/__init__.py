@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from lcrbench.api import run as run
     from lcrbench.bench.records.budget import Budget as Budget
     from lcrbench.bench.records.budget import Recipe as Recipe
-    from lcrbench.bench.records.spec import Data as Data
-    from lcrbench.bench.records.spec import Evaluation as Evaluation
-    from lcrbench.bench.records.spec import Grid as Grid
+    from lcrbench.bench.records.grid import Data as Data
+    from lcrbench.bench.records.grid import Evaluation as Evaluation
+    from lcrbench.bench.records.grid import Grid as Grid
     from lcrbench.bench.records.spec import Protocol as Protocol
     from lcrbench.bench.records.spec import RunSpec as RunSpec
     from lcrbench.bench.records.spec import TrainSpec as TrainSpec
@@ -43,7 +43,8 @@ _HOME = {
         ("build_model", "check", "evaluate", "lipschitz", "load_data", "load_model", "report", "run"), "lcrbench.api"
     ),
     **dict.fromkeys(("Budget", "Recipe"), "lcrbench.bench.records.budget"),
-    **dict.fromkeys(("Data", "Evaluation", "Grid", "Protocol", "RunSpec", "TrainSpec"), "lcrbench.bench.records.spec"),
+    **dict.fromkeys(("Data", "Evaluation", "Grid"), "lcrbench.bench.records.grid"),
+    **dict.fromkeys(("Protocol", "RunSpec", "TrainSpec"), "lcrbench.bench.records.spec"),
     "Store": "lcrbench.bench.records.store",
     "UserError": "lcrbench.errors",
     "corrupt": "lcrbench.corruptions",

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from lcrbench.bench.data.arrays import Dataset
     from lcrbench.bench.evaluation.run import Known
+    from lcrbench.bench.records.grid import Grid, Options
     from lcrbench.bench.records.record import Evaluation, Measured
-    from lcrbench.bench.records.spec import Grid, Options, Protocol
+    from lcrbench.bench.records.spec import Protocol
     from lcrbench.bench.records.store import Store
     from lcrbench.reports.gate import Verdict
 
@@ -100,7 +101,7 @@ def run(
     from lcrbench.bench import runner
     from lcrbench.bench.records import grid as grids
     from lcrbench.bench.records.budget import move_keys
-    from lcrbench.bench.records.spec import Grid
+    from lcrbench.bench.records.grid import Grid
 
     if isinstance(grid, Grid):
         told = grid.model_dump(exclude_defaults=True)

@@ -45,8 +45,11 @@ NEEDS = {
     "backbone": ("build",),
     "estimator": ("Estimator",),
     "metric": ("INFO", "PHASE", "NEEDS", "Options", "measure"),
+    "source": ("load",),
     "executor": ("execute",),
 }
+DASHED = ("optimizer", "schedule", "transform")
+"""Kinds whose names are written with dashes, as a recipe has them: `crop-flip` lies in crop_flip.py."""
 
 
 def files(kind: str) -> dict[str, Path]:
@@ -67,6 +70,20 @@ def names(kind: str) -> list[str]:
     return own + sorted({e.name for e in entry_points(group=f"lcrbench.{kind}")} - set(own))
 
 
+def public(kind: str, name: str) -> str:
+    """Return an entry's name as lists show it and records keep it.
+
+    >>> public("transform", "crop_flip"), public("method", "full_precision"), public("transform", "my_pkg.my_crop")
+    ('crop-flip', 'full_precision', 'my_pkg.my_crop')
+    """
+    return name.replace("_", "-") if kind in DASHED and "." not in name else name
+
+
+def is_outside(kind: str, name: str) -> bool:
+    """Tell whether a name is that of an entry from outside: of an installed entry point, or an import path."""
+    return _inside(kind, name) not in files(kind) and ("." in name or name in names(kind))
+
+
 def docstring(kind: str, name: str) -> str:
     """Return the docstring of an entry's module, or the comment that a preset begins with; imports no entry."""
     path = file(kind, name)
@@ -81,6 +98,7 @@ def docstring(kind: str, name: str) -> str:
 
 def summary(kind: str, name: str) -> str:
     """Return the first line of an entry's docstring; entries from outside are not opened for it."""
+    name = _inside(kind, name)
     if name in files(kind):
         return docstring(kind, name).partition("\n")[0]
     entry = _entry_point(kind, name)
@@ -90,8 +108,14 @@ def summary(kind: str, name: str) -> str:
 def file(kind: str, name: str) -> Path:
     """Return the file that holds an entry, found without importing it (packages around it are imported).
 
-    Raises `UserError` as `load` does.
+    An entry that is no module, such as a preset, may be named by its file too: `my_grid.toml`. Raises `UserError` as
+    `load` does.
     """
+    if kind in SUFFIX and name.endswith(SUFFIX[kind]):
+        if not (path := Path(name)).is_file():
+            raise UserError(f"there is no file '{name}'")
+        return path
+    name = _inside(kind, name)
     own = files(kind)
     if name in own:
         return own[name]
@@ -116,6 +140,7 @@ def file(kind: str, name: str) -> Path:
 
 def module_name(kind: str, name: str) -> str:
     """Return the dotted name of an entry's module, found without importing it; raises `UserError` if there is none."""
+    name = _inside(kind, name)
     return f"{PACKAGES[kind]}.{name}" if name in files(kind) else _target(kind, name)
 
 
@@ -125,6 +150,7 @@ def load(kind: str, name: str) -> ModuleType:
     Raises `UserError` if there is none of that name, if a module from outside does not import, or if it does not define
     what its kind needs. A file of our own that does not import fails loudly with its own exception.
     """
+    name = _inside(kind, name)
     if name in files(kind):
         return importlib.import_module(f"{PACKAGES[kind]}.{name}")
     target = _target(kind, name)
@@ -139,6 +165,11 @@ def load(kind: str, name: str) -> ModuleType:
     return module
 
 
+def _inside(kind: str, name: str) -> str:
+    """Return the name of an entry's file; a module's name holds no dash."""
+    return name.replace("-", "_") if kind in DASHED and "-" in name and name not in names(kind) else name
+
+
 def _target(kind: str, name: str) -> str:
     """Return the import path of an entry from outside."""
     if entry := _entry_point(kind, name):
@@ -146,7 +177,7 @@ def _target(kind: str, name: str) -> str:
             raise UserError(f"entry point '{name}' of group 'lcrbench.{kind}' must name a module, not '{entry.value}'")
         return entry.module
     if "." not in name or not all(part.isidentifier() for part in name.split(".")):
-        raise unknown(kind, name, names(kind))
+        raise unknown(kind, name, [public(kind, known) for known in names(kind)])
     # As `python -m` would. A worker process starts in the same folder.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

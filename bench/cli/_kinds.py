@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from lcrbench import registry
 from lcrbench.errors import unknown
 
-KINDS = ("method", "regularizer", "backbone", "corruption", "metric", "preset", "data", "run", "schema")
+KINDS = (*registry.PACKAGES, "data", "run", "schema")
+"""Those of the registry, data sets by their names, what a store holds, and the form of its records."""
 
 
 def known(kind: str) -> str:

@@ -20,11 +20,9 @@ MARKS = {
     "source": ("load",),
     "table": ("table",),
     "figure": ("figure",),
+    "executor": ("execute",),
 }
-"""What a module of each kind defines at least one of, and by which its kind is told."""
-
-KINDS = (*MARKS, "preset")
-"""A preset is a .toml file; every other kind is a module."""
+"""What a module of each kind defines at least one of, and by which its kind is told. A preset is no module."""
 
 FOLDER = "my_plugins"
 """Where `new` puts an entry whose name has no dot. An import path needs one."""

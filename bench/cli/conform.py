@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import click
 
+from lcrbench import registry
 from lcrbench.bench.cli import _plugins as plugins
 from lcrbench.errors import UserError, unknown
+from lcrbench.testing import conform, raised
 
 
 @click.command(epilog="Example: lcrbench conform my_pkg.my_method")
@@ -25,38 +28,34 @@ def command(ctx: click.Context, words: tuple[str, ...]) -> None:
     if len(words) > 2:
         raise UserError(f"unexpected '{words[2]}': write lcrbench conform [KIND] ENTRY")
     *given, text = words
-    if given and given[0] not in plugins.KINDS:
-        raise unknown("kind", given[0], plugins.KINDS)
-    if text.endswith(".toml") or given == ["preset"]:
-        kind, findings = "preset", _preset(text)
-    else:
-        entry = plugins.entry_of(text)
-        kind = given[0] if given else _kind(entry)
-        findings = _findings(kind, entry)
+    if given and given[0] not in registry.PACKAGES:
+        raise unknown("kind", given[0], registry.PACKAGES)
+    is_file = any(text.endswith(suffix) for suffix in registry.SUFFIX.values())
+    entry = text if is_file else plugins.entry_of(text)
+    kind = given[0] if given else _kind_of_file(text) if is_file else _kind(entry)
+    findings = conform(kind, entry)
     for finding in findings:
-        click.echo(f"{text}: {' '.join(finding.split())}")
+        click.echo(f"{text}: {finding}")
     if findings:
         ctx.exit(2)
-    click.echo(f"{text} is a {kind} that keeps its contract")
+    click.echo(f"{text} is a{'n' * (kind[0] in 'aeiou')} {kind} that keeps its contract")
 
 
-def _findings(kind: str, entry: str) -> list[str]:
-    from lcrbench.testing import conform
-
-    try:
-        return conform(kind, entry)
-    except UserError as error:
-        return [str(error)]
-    except (Exception, SystemExit) as error:  # their code may raise anything
-        return [_said(error)]
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+def _kind_of_file(text: str) -> str:
+    return next(kind for kind, suffix in registry.SUFFIX.items() if text.endswith(suffix))
 
 
 def _kind(entry: str) -> str:
-    """Return the kind that a module's parts tell; raises `UserError` where they tell none, or several."""
+    """Return the kind that has an entry of this name, or that a module's parts tell.
+
+    Raises `UserError` where no kind does, or several do.
+    """
+    if "." not in entry:
+        kinds = [k for k in registry.PACKAGES if any(entry in (n, registry.public(k, n)) for n in registry.names(k))]
+        if len(kinds) == 1:
+            return kinds[0]
+        what = f"there is a {' and a '.join(kinds)} of that name" if kinds else "there is no entry of that name"
+        raise UserError(f"'{entry}': {what}; write lcrbench conform KIND {entry}")
     module = _module(entry)
     kinds = [kind for kind, marks in plugins.MARKS.items() if any(_own(module, mark) for mark in marks)]
     if len(kinds) == 1:
@@ -72,33 +71,12 @@ def _own(module: ModuleType, name: str) -> bool:
     return getattr(getattr(module, name, None), "__module__", None) == module.__name__
 
 
-def _module(entry: str) -> ModuleType:
-    """Import an entry whose kind is not known: by its import path, or by the one kind that has a name like it."""
-    from lcrbench import registry
-
-    if "." not in entry:
-        kinds = [kind for kind in plugins.MARKS if kind in registry.PACKAGES and entry in registry.names(kind)]
-        if len(kinds) != 1:
-            what = f"there is a {' and a '.join(kinds)} of that name" if kinds else "there is no entry of that name"
-            raise UserError(f"'{entry}': {what}; write lcrbench conform KIND {entry}")
-        return registry.load(kinds[0], entry)
-    import importlib
-
+def _module(path: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+    importlib.invalidate_caches()
     try:
-        return importlib.import_module(entry)
+        return importlib.import_module(path)
     except (Exception, SystemExit) as error:  # their code may raise anything
-        raise UserError(f"'{entry}' cannot be imported: {_said(error)}") from error
-
-
-def _preset(text: str) -> list[str]:
-    """Return what is wrong with a preset, by its name or its file."""
-    from lcrbench.bench.records import grid
-
-    try:
-        grid.make_grid(grid.read_grid(text))
-    except UserError as error:
-        return [str(error)]
-    return []
+        raise UserError(f"'{path}' cannot be imported: {raised(error)}") from error

@@ -7,15 +7,16 @@ import click
 from lcrbench.bench.cli import _kinds as kinds
 from lcrbench.bench.cli import store_option
 
+HELP = f"""List what there is of a KIND: {", ".join(kinds.KINDS)}.
 
-@click.command(epilog="Example: lcrbench list methods")
+Plurals are accepted too. Without KIND, list the kinds."""
+
+
+@click.command(help=HELP, epilog="Example: lcrbench list methods")
 @click.argument("kind", required=False)
 @store_option
 def command(kind: str | None, store: str) -> None:
-    """List what there is of a KIND: method, regularizer, backbone, corruption, metric, preset, data, run, schema.
-
-    Plurals are accepted too. Without KIND, list the kinds.
-    """
+    """List the entries of a kind, a line each: its name, and what it is."""
     if kind is None:
         click.echo("\n".join(kinds.KINDS))
         return
@@ -28,13 +29,10 @@ def command(kind: str | None, store: str) -> None:
 
 def _entries(kind: str, store: str) -> list[tuple[str, str]]:
     if kind == "corruption":
-        from lcrbench import corruptions
+        from lcrbench import corruptions, registry
 
-        return [(name, corruptions.group_of(name)) for name in corruptions.names("all")]
-    if kind == "preset":
-        from lcrbench.bench.records import grid
-
-        return list(grid.presets().items())
+        ours = [(name, corruptions.group_of(name)) for name in corruptions.names("all")]
+        return ours + [(name, registry.summary(kind, name)) for name in corruptions.others()]
     if kind == "data":
         from lcrbench.bench import data
 
@@ -49,7 +47,7 @@ def _entries(kind: str, store: str) -> list[tuple[str, str]]:
         return _run_entries(store)
     from lcrbench import registry
 
-    return [(name, registry.summary(kind, name)) for name in registry.names(kind)]
+    return [(registry.public(kind, name), registry.summary(kind, name)) for name in registry.names(kind)]
 
 
 def _run_entries(store: str) -> list[tuple[str, str]]:

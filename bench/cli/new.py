@@ -8,34 +8,33 @@ from string import Template
 
 import click
 
+from lcrbench import registry
 from lcrbench.bench.cli import _plugins as plugins
 from lcrbench.errors import UserError, unknown
 
+HELP = f"""Write a working entry of a KIND, with comments on its contract, and a test of it.
 
-@click.command(epilog="Example: lcrbench new method my_method")
+KIND: {", ".join(registry.PACKAGES)}. NAME is a name such as my_method, for which the folder {plugins.FOLDER} is used, or an
+import path such as my_pkg.my_method. Files lie below the current folder, and none is replaced. In `lcrbench run` and every
+other command the import path stands for the entry, as long as the current folder stays the same; `lcrbench conform` checks
+it."""
+
+
+@click.command(help=HELP, epilog="Example: lcrbench new method my_method")
 @click.argument("kind")
 @click.argument("name")
 def command(kind: str, name: str) -> None:
-    """Write a working entry of a KIND, with comments on its contract, and a test of it.
-
-    KIND: method, regularizer, backbone, estimator, metric, corruption, source, transform, optimizer, schedule, table,
-    figure or preset. NAME is a name such as my_method, for which the folder my_plugins is used, or an import path such as
-    my_pkg.my_method. Files lie below the current folder, and none is replaced. In `lcrbench run` and every other command
-    the import path stands for the entry, as long as the current folder stays the same; `lcrbench conform` checks it.
-    """
-    if kind not in plugins.KINDS:
-        raise unknown("kind", kind, plugins.KINDS)
+    """Write an entry and its test from the templates of the kind."""
+    if kind not in registry.PACKAGES:
+        raise unknown("kind", kind, registry.PACKAGES)
     path = plugins.path_of(name)
     *folders, last = path.split(".")
-    if kind != "preset":
-        from lcrbench import registry
-
-        if last in registry.names(kind):
-            raise UserError(f"there is a {kind} '{last}' already: choose another name")
+    if last in registry.names(kind):
+        raise UserError(f"there is a {kind} '{last}' already: choose another name")
     folder = Path(*folders)
-    module = folder / f"{last}{'.toml' if kind == 'preset' else '.py'}"
+    module = folder / f"{last}{registry.SUFFIX.get(kind, '.py')}"
     test = folder / f"test_{last}.py"
-    named = str(module) if kind == "preset" else path
+    named = str(module) if kind in registry.SUFFIX else path
     for file in (module, test):
         if file.exists():
             raise UserError(f"{file} exists already: choose another name")

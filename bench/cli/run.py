@@ -34,6 +34,7 @@ from lcrbench.errors import UserError
     "--workers", type=click.IntRange(1), help="Runs at once, one thread each.  [default: all cores; 4 on a GPU]"
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, or auto.")
+@click.option("--executor", default="local", show_default=True, help="What runs the jobs: see lcrbench list executors.")
 @store_option
 @click.option("--out", help="Folder of the report.  [default: STORE/reports/PRESET]")
 @click.option("--fresh", is_flag=True, help="Run again what is finished already.")
@@ -46,13 +47,14 @@ from lcrbench.errors import UserError
 )
 @click.option("--redo", is_flag=True, help="Set damaged runs aside and run them again.")
 @click.option("--save-every", type=float, default=60.0, show_default=True, help="Seconds between checkpoints.")
-@click.option("--plan", "only_plan", is_flag=True, help="Show what would run, and stop.")
+@click.option("--plan", "only_plan", is_flag=True, help="Show what would run, and stop; plug-ins are checked.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the path of the report.")
 def command(
     preset: str,
     assignments: tuple[str, ...],
     workers: int | None,
     device: str,
+    executor: str,
     store: str,
     out: str | None,
     fresh: bool,
@@ -65,10 +67,11 @@ def command(
 ) -> None:
     """Train and measure every method of PRESET under one budget, and write the report.
 
-    PRESET is a name of `lcrbench list presets`, or a .toml file. Options replace its values. Each pair of a method and a
+    PRESET is a name of `lcrbench list presets`, an import path, or a .toml file. Options replace its values. Each pair of a method and a
     seed is one run. Runs that the store holds already are not made again, and an interrupted run goes on from its last
     save: give the same command again.
     """
+    from lcrbench import registry
     from lcrbench.bench import device as devices
     from lcrbench.bench import planning, runner
     from lcrbench.bench.records import env, grid
@@ -79,7 +82,9 @@ def command(
     for note in notes:
         click.echo(f"lcrbench: {note}", err=True)
     wanted = grid.make_grid(tables)
+    registry.load("executor", executor)
     if only_plan:
+        _conform([*planning.outside(wanted), *([("executor", executor)] * registry.is_outside("executor", executor))])
         jobs, dataset = runner.planned(wanted, Path(store), fresh=fresh, stale=stale)
         there = Store(store) if Path(store).is_dir() else None
         for job in jobs:
@@ -101,6 +106,7 @@ def command(
             redo=redo,
             save_every=save_every,
             quiet=quiet,
+            executor=executor,
         )
     except runner.Kept as error:
         raise Failed(str(error)) from None
@@ -109,10 +115,20 @@ def command(
         raise Interrupted(
             f"interrupted: what is finished or saved is kept in {store}; to go on: {again}{rest}"
         ) from None
-    _report(store, out or str(Path(store, "reports", Path(preset).stem)), ids, quiet)
+    _report(store, out or str(Path(store, "reports", registry.file("preset", preset).stem)), ids, quiet)
     failed = [i for i in ids if Store(store).record(i).status == "failed"]
     if failed:
         raise Failed(f"{len(failed)} of {len(ids)} runs failed; the report says why")
+
+
+def _conform(named: list[tuple[str, str]]) -> None:
+    """Raise `UserError` for the first entry from outside that breaks the contract of its kind."""
+    from lcrbench.testing import conform
+
+    for kind, name in named:
+        if found := conform(kind, name):
+            also = f" (the first of {len(found)}: lcrbench conform {kind} {name})" if found[1:] else ""
+            raise UserError(f"the {kind} '{name}' breaks its contract: {found[0]}{also}")
 
 
 def _override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
@@ -150,7 +166,7 @@ def _override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[
     if chosen and isinstance(tables.get("budget", {}), dict):
         tables["budget"] = override(tables.get("budget", {}), chosen)
     for place, value in values.items():
-        *path, last = place.split(".")
+        *path, last = _keys(place)
         table = tables
         for part in path:
             table = table.setdefault(part, {})
@@ -158,6 +174,21 @@ def _override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[
                 raise UserError(f"'{place}' is no field of a spec: {part} holds no fields")
         table[last] = value
     return tables
+
+
+def _keys(place: str) -> list[str]:
+    """Return the keys that lead to a field, as TOML has them: `metrics."my_pkg.my_metric"` are two."""
+    import tomllib
+
+    try:
+        table: Any = tomllib.loads(f"{place} = 0")
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"--set takes FIELD=VALUE, and '{place}' is no field: {error}") from error
+    keys = []
+    while isinstance(table, dict):
+        ((key, table),) = table.items()
+        keys.append(key)
+    return keys
 
 
 def _report(store: str, out: str, ids: list[str], quiet: bool) -> None:

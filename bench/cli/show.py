@@ -17,9 +17,10 @@ from lcrbench.errors import UserError, unknown
 @click.option("--ledger", is_flag=True, help="(run) What was spent, and the hashes that prove what it was given.")
 @store_option
 def command(kind: str, name: str, ledger: bool, store: str) -> None:
-    """Show one thing of a KIND: `show method irnet`, `show run 3f2a`, `show schema record`.
+    """Show one thing of a KIND, as `lcrbench list` names them: `show method irnet`, `show run 3f2a`.
 
-    A method is shown with its formula, its options and a drawing of its gradient; a run by the beginning of its id.
+    A method is shown with its formula, its options and a drawing of its gradient, an estimator with its drawing; a run by
+    the beginning of its id.
     """
     kind = kinds.known(kind)
     if kind == "run":
@@ -42,12 +43,9 @@ def command(kind: str, name: str, ledger: bool, store: str) -> None:
                 row = corruptions.parameters(name, severity, constants)
                 click.echo(f"  {constants:8} {severity}  {', '.join(f'{k}={v}' for k, v in row.items())}")
     elif kind == "preset":
-        from importlib.resources import files
+        from lcrbench import registry
 
-        from lcrbench.bench.records import grid
-
-        grid.read_grid(name)
-        click.echo((files("lcrbench.bench.presets") / f"{name}.toml").read_text(encoding="utf-8").rstrip())
+        click.echo(registry.file(kind, name).read_text(encoding="utf-8").rstrip())
     elif kind == "data":
         from lcrbench.bench import data
 
@@ -57,14 +55,15 @@ def command(kind: str, name: str, ledger: bool, store: str) -> None:
     else:
         from lcrbench import registry
 
-        if name not in registry.names(kind) and "." not in name:
-            raise unknown(kind, name, registry.names(kind))
         click.echo(registry.docstring(kind, name))
         if kind in ("method", "regularizer"):
             from lcrbench.models import portrait
 
             click.echo("\n" + portrait.options(kind, name))
-            if kind == "method" and (drawn := portrait.text(name)):
+        if kind in ("method", "estimator"):
+            from lcrbench.models import portrait
+
+            if drawn := portrait.text(name, kind=kind):
                 click.echo("\n" + drawn)
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lcrbench import registry
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.data.members import MAX_DEPTH, not_an_archive
 from lcrbench.bench.data.trees import EXPECTED
 from lcrbench.errors import UserError, unknown
+from lcrbench.testing import raised
 
 # A file that was written so short a time ago may be written again without another time stamp.
 _SETTLED_NS = 2_000_000_000
@@ -53,14 +54,14 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset
         raise UserError(f"image size {size} is out of range: give 1 to 1024 pixels")
     global _kept
     try:
-        entry, place = _find(str(source))
+        entry, place = find(str(source))
         module = registry.load("source", entry)
         fingerprint, key = _fingerprint(module, place), (entry, os.path.abspath(place), size)
         if _kept and fingerprint is not None and (_kept.key, _kept.fingerprint) == (key, fingerprint):
             return _kept.dataset
         # Let go first, so that two data sets are never held at once.
         _kept = None
-        dataset = _checked(module.load(place, size), entry, size)
+        dataset = checked(_ask(module.load, entry, place, size), entry, size)
     except OSError as error:
         raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
     if fingerprint is not None:
@@ -77,7 +78,7 @@ class _Kept(NamedTuple):
 _kept: _Kept | None = None
 
 
-def _find(source: str) -> tuple[str, str]:
+def find(source: str) -> tuple[str, str]:
     """Return the source's entry in the registry, and the place that it is asked for."""
     for entry, name in _named():
         if source == name:
@@ -118,11 +119,25 @@ def _detect(path: Path) -> str:
     """Return the entry of the source that reads what lies at a path. Raises `UserError` if none does."""
     modules = [(entry, registry.load("source", entry)) for entry in registry.names("source")]
     for entry, module in sorted(modules, key=lambda pair: (getattr(pair[1], "ORDER", 50), pair[0])):
-        if hasattr(module, "detect") and module.detect(path):
+        if hasattr(module, "detect") and _ask(module.detect, entry, path):
             return entry
     if not path.is_dir():
         raise UserError(f"{not_an_archive(path)}: {EXPECTED}")
     raise UserError(f"{path} {'holds no data to read' if any(path.iterdir()) else 'is empty'}: {EXPECTED}")
+
+
+def _ask(function: Callable[..., Any], entry: str, *given: Any) -> Any:
+    """Call a source's function; what one from outside raises, besides `UserError` and `OSError`, becomes a `UserError`."""
+    try:
+        return function(*given)
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # code of somebody else may raise anything
+        if not registry.is_outside("source", entry):
+            raise
+        raise UserError(
+            f"the source '{entry}' raises {raised(error)}: check it with lcrbench conform source {entry}"
+        ) from error
 
 
 def _importable(name: str) -> bool:
@@ -133,7 +148,7 @@ def _importable(name: str) -> bool:
         return False
 
 
-def _checked(dataset: object, entry: str, size: int) -> Dataset:
+def checked(dataset: object, entry: str, size: int) -> Dataset:
     """Return what a source loaded. Raises `UserError` if it breaks the contract in `lcrbench.bench.data.sources`."""
     if not isinstance(dataset, Dataset):
         raise UserError(f"source '{entry}' returned a {type(dataset).__name__}: load() must return a Dataset")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,10 @@ from lcrbench.bench.evaluation.networks import external, restored
 from lcrbench.bench.evaluation.run import Known, evaluate, protocol_of
 from lcrbench.bench.evaluation.takeover import own_data, present
 from lcrbench.bench.records import env
+from lcrbench.bench.records.grid import Evaluation as Shown
+from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.record import Provenance
-from lcrbench.bench.records.spec import Evaluation as Shown
-from lcrbench.bench.records.spec import Options, Protocol
+from lcrbench.bench.records.spec import Protocol
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 
@@ -65,7 +67,8 @@ def of_run(
             watch=watch,
         )
         if before is None or found.evaluation != before.evaluation:
-            store.evaluations.write(named.evaluation_id, found.evaluation, found.files)
+            written = store.evaluations.write(named.evaluation_id, found.evaluation, found.files)
+            found = replace(found, evaluation=written)
     return found, protocol
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from lcrbench import registry
 from lcrbench.bench import device as devices
+from lcrbench.bench import metrics as metrics_of
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation.cells import Cells
@@ -24,10 +25,11 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
 from lcrbench.bench.records import predictions, source
 from lcrbench.bench.records.files import pack, unpack
+from lcrbench.bench.records.grid import Evaluation as Shown
+from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Evaluation, Measured, Provenance, Source
-from lcrbench.bench.records.spec import CLEAN, Cell, Options, Protocol, TestSet, TrainSpec, evaluation_id
-from lcrbench.bench.records.spec import Evaluation as Shown
+from lcrbench.bench.records.spec import CLEAN, Cell, Protocol, TestSet, TrainSpec, evaluation_id
 from lcrbench.bench.records.spec import Subject as SubjectId
 from lcrbench.corruptions.registered import is_ours
 
@@ -163,7 +165,7 @@ def evaluate(
         watch(name, 0, 1)
         earlier = subject.passes
         with clocks.phase(module.PHASE):
-            numbers = tuple(module.measure(subject, module.Options(**options)))
+            numbers, left_out = metrics_of.measure(module, name, subject, options)
         if passes := subject.passes - earlier:
             forward[module.PHASE] = forward.get(module.PHASE, 0) + passes
         measured.append(
@@ -174,7 +176,7 @@ def evaluate(
                 protocol=protocol.protocol_id if Need.OUTCOMES in module.NEEDS else "",
                 info=module.INFO,
                 measurements=numbers,
-                left_out=subject.left_out.get(name, ""),
+                left_out=left_out,
                 source=note([module.__name__]),
             )
         )
@@ -201,7 +203,7 @@ def evaluate(
         update={
             "cells": tuple(kept.cells),
             "batches": tuple(batches),
-            "sources": evaluation.sources | sources,
+            "sources": _named(evaluation.sources | sources, batches),
             "asked": _asked(
                 evaluation,
                 Asked(protocol=protocol, metrics=dict(metrics), created=_now()),
@@ -373,6 +375,12 @@ def _asked(evaluation: Evaluation, asked: Asked, *, changed: bool = True) -> tup
     rest = tuple(a for a in evaluation.asked if a is not before)
     created = asked.created if changed or before.failure else before.created
     return (*rest, asked.model_copy(update={"metrics": before.metrics | asked.metrics, "created": created}))
+
+
+def _named(sources: Mapping[str, Source], batches: Iterable[Batch]) -> dict[str, Source]:
+    """Return the sources that batches name."""
+    named = {key for batch in batches for key in (batch.cell_source, *(m.source for m in batch.measured))}
+    return {key: scope for key, scope in sources.items() if key in named}
 
 
 def _next(files: Mapping[str, Any]) -> int:

@@ -18,7 +18,7 @@ from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.subjects import Network
 from lcrbench.bench.metrics import Cost, cost
 from lcrbench.bench.records import env
-from lcrbench.bench.records.record import Measurement, MetricInfo
+from lcrbench.bench.records.measurement import Measurement, MetricInfo
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 

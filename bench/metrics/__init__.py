@@ -6,10 +6,11 @@ A metric's module defines
 - `PHASE`, the phase of the ledger that its time is charged to;
 - `NEEDS`, a frozenset of `Need`: what it takes from the subject that it measures;
 - `Options`, a frozen dataclass whose fields all have defaults: what a spec may set; every option is written into the spec;
-- `measure(subject, options) -> Iterator[Measurement]`, each of the metric's own name, finite, of n >= 1 units;
+- `measure(subject, options) -> Iterator[Measurement]`, each called as the metric's file, finite, of n >= 1 units;
 - optionally `COST`, a `Cost`: how many images `lcrbench lipschitz` gives it.
 
-Where `measure` can give no number, it calls `subject.leave_out(name, reason)` instead, and the record keeps the reason.
+Where `measure` can give no number, it calls `subject.leave_out(name, reason)` instead, and the record keeps the reason. A
+metric that was asked for by an import path, or by an entry point of another name, has that name in the record.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from lcrbench.errors import UserError
+
 if TYPE_CHECKING:
     from lcrbench.bench.evaluation.subject import Subject
-    from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+    from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 
 
 class Need(StrEnum):
@@ -71,6 +74,21 @@ def not_applicable(needs: Iterable[Need], gives: Collection[Need]) -> str | None
     """
     missing = [need.value.removeprefix("a ") for need in Need if need in set(needs) - set(gives)]
     return f"not applicable: the subject gives no {' and no '.join(missing)}" if missing else None
+
+
+def measure(metric: Any, name: str, subject: Subject, options: Any) -> tuple[tuple[Measurement, ...], str]:
+    """Return a metric's measurements of a subject under the name that it was asked for, and why it left something out.
+
+    `options` has every option. Raises `UserError` for a measurement that is called otherwise than the metric's file.
+    """
+    own = metric.__name__.rpartition(".")[2]
+    found = tuple(metric.measure(subject, metric.Options(**options)))
+    for m in found:
+        if m.metric != own:
+            raise UserError(f"the metric '{name}' gives a measurement of '{m.metric}': it must be called '{own}'")
+    if name != own:
+        found = tuple(m.model_copy(update={"metric": name}) for m in found)
+    return found, subject.left_out.pop(own, "")
 
 
 def cost(metric: Any) -> Cost:

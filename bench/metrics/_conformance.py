@@ -15,24 +15,26 @@ from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Cost, Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.spec import CLEAN, Cell
 from lcrbench.models import network as networks
+from lcrbench.testing import misspelt, own_names, raised
 
 PARTS = ("INFO", "PHASE", "NEEDS", "Options", "measure")
 IMAGES, SIZE, CLASSES = 12, 16, 4
 CORRUPTIONS, SEVERITIES = ("gaussian_noise", "fog"), (1, 3)
 
 
-def check(module: ModuleType) -> list[str]:
+def check(module: ModuleType, name: str = "") -> list[str]:
     """Return what is wrong with a metric's module, one line each; nothing for a metric that keeps the contract.
 
-    `measure` is called with the options' defaults, with at most 12 images.
+    `measure` is called with the options' defaults, with at most 12 images. Its measurements are called as the module's file,
+    under whatever `name` the metric is asked for.
     """
     missing = [f"{part} is missing" for part in PARTS if not hasattr(module, part)]
     if missing:
         return missing
-    found = [*_declared(module)]
+    found = [*misspelt((*PARTS, "COST"), own_names(module)), *_declared(module)]
     return found or [*_measured(module)]
 
 
@@ -80,7 +82,7 @@ def _measured(module: Any) -> Iterator[str]:
     try:
         measurements = [*module.measure(subject, options)]
     except Exception as error:  # a plug-in's code may raise anything
-        yield f"measure raises {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        yield f"measure raises {raised(error)}"
         return
     if not measurements and name not in subject.left_out:
         yield "measure yields nothing, and calls no subject.leave_out(name, reason)"

@@ -67,7 +67,8 @@ def closure(roots: Iterable[str]) -> Source:
             continue
         found[name] = _hash(path, os.stat(path).st_mtime_ns)
         found |= {f"{name}: {file.name}": _bytes_hash(file) for file in _data_files(name, path)}
-        waiting += [(imported, root) for imported in _imports(name, root, path, os.stat(path).st_mtime_ns)]
+        stamp = os.stat(path).st_mtime_ns
+        waiting += [(imported, root) for imported in _imports(name, root.partition(".")[0], path, stamp)]
     return Source(roots=roots, modules=dict(sorted(found.items())))
 
 
@@ -153,8 +154,13 @@ def _file(name: str) -> Path | None:
     return None
 
 
-def _imports(name: str, root: str, path: Path, stamp: int) -> Iterator[str]:
-    """Yield the modules that a file imports, wherever it does: `from a import b` gives a, and a.b if it is a module."""
+@functools.lru_cache(maxsize=1024)
+def _imports(name: str, top: str, path: Path, stamp: int) -> tuple[str, ...]:
+    """Return the modules that a file imports, wherever it does: `from a import b` gives a, and a.b if it is a module."""
+    return tuple(dict.fromkeys(_imported(name, top, path, stamp)))
+
+
+def _imported(name: str, top: str, path: Path, stamp: int) -> Iterator[str]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in _import_statements(path, stamp):
         if isinstance(node, ast.Import):
@@ -166,7 +172,7 @@ def _imports(name: str, root: str, path: Path, stamp: int) -> Iterator[str]:
                 above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
                 base = f"{above}.{base}".rstrip(".")
             yield from _with_parents(base)
-            if base.partition(".")[0] == "lcrbench" or _counts(base, root):
+            if base.partition(".")[0] == "lcrbench" or _counts(base, top):
                 for alias in node.names:
                     if _file(f"{base}.{alias.name}"):
                         yield f"{base}.{alias.name}"

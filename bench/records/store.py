@@ -115,7 +115,7 @@ class Store:
         for again in (False, True):
             if run_id in self._place:
                 evaluation = self.evaluations.record(self._place[run_id])
-                if run_id == evaluation.evaluation_id or run_id in view.every_run(evaluation):
+                if run_id in (evaluation.evaluation_id, *evaluation.replaces, *view.every_run(evaluation)):
                     return evaluation
             if again or run_id in self.old.shelf:
                 return None
@@ -128,7 +128,8 @@ class Store:
         for name in self.evaluations.ids():
             self._place[name] = name
             with contextlib.suppress(UserError):
-                self._place |= dict.fromkeys(view.every_run(self.evaluations.record(name)), name)
+                evaluation = self.evaluations.record(name)
+                self._place |= dict.fromkeys([*view.every_run(evaluation), *evaluation.replaces], name)
 
     def record(self, run_id: str) -> Record:
         """Return a run as reports read it.

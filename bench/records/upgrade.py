@@ -18,32 +18,13 @@ import numpy as np
 from lcrbench.bench.records import predictions
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe, move_keys
 from lcrbench.bench.records.files import pack, unpack
+from lcrbench.bench.records.grid import Evaluation as Shown
+from lcrbench.bench.records.grid import Option, Options
+from lcrbench.bench.records.measurement import Measurement, Phase
 from lcrbench.bench.records.predictions import Predictions
-from lcrbench.bench.records.record import (
-    SCHEMA_VERSION,
-    Asked,
-    Batch,
-    Evaluation,
-    Measured,
-    Measurement,
-    Phase,
-    Record,
-    Training,
-)
+from lcrbench.bench.records.record import SCHEMA_VERSION, Asked, Batch, Evaluation, Measured, Record, Training
 from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
-from lcrbench.bench.records.spec import (
-    CLEAN,
-    Cell,
-    DataId,
-    MethodId,
-    Option,
-    Options,
-    Protocol,
-    RunSpec,
-    Subject,
-    evaluation_id,
-)
-from lcrbench.bench.records.spec import Evaluation as Shown
+from lcrbench.bench.records.spec import CLEAN, Cell, DataId, MethodId, Protocol, RunSpec, Subject, evaluation_id
 from lcrbench.errors import UserError
 from lcrbench.models import parse
 
@@ -252,7 +233,7 @@ def split(
         cells=tuple(cells),
         asked=(Asked(protocol=protocol, metrics=record.spec.metrics, created=record.provenance.created),),
         batches=tuple(batches),
-        replaces=(record.run_id,) if record.run_id != spec.run_id else (),
+        replaces={record.run_id: spec.run_id} if record.run_id != spec.run_id else {},
     )
     return Split(made, dict(training_files), looked, kept, {**files, predictions.FILE: kept.pack()})
 
@@ -274,13 +255,18 @@ def training_of(record: Record, weights: bytes) -> Training:
 
 
 def _measured(record: Record, metric: str, protocol: Protocol) -> Measured:
-    """Return what a run of schema 3 measured by one metric."""
-    numbers: tuple[Measurement, ...] = tuple(m for m in record.measurements if m.metric == metric)
+    """Return what a run of schema 3 measured by one metric; one named by an import path called itself by its file."""
+    own = metric.rpartition(".")[2]
+    names = {metric} if own in record.spec.metrics else {metric, own}
+    numbers: tuple[Measurement, ...] = tuple(
+        m.model_copy(update={"metric": metric}) for m in record.measurements if m.metric in names
+    )
     return Measured(
         metric=metric,
         options=record.spec.metrics[metric],
         images=protocol.test.count,
-        protocol=protocol.protocol_id if metric in OF_CELLS else "",
+        # What one from outside needs is not known here: its numbers count for these cells alone.
+        protocol=protocol.protocol_id if metric in OF_CELLS or "." in metric else "",
         info=record.metrics.get(metric),
         measurements=numbers,
         left_out=record.left_out.get(metric, ""),

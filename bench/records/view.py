@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lcrbench.bench.records.ids import content_id
+from lcrbench.bench.records.measurement import MetricInfo, Phase
 from lcrbench.bench.records.record import (
     Asked,
     Batch,
@@ -10,8 +11,6 @@ from lcrbench.bench.records.record import (
     Failure,
     Ledger,
     Measured,
-    MetricInfo,
-    Phase,
     Record,
     Seconds,
     Source,
@@ -46,8 +45,12 @@ def runs(evaluation: Evaluation) -> dict[str, Asked]:
 
 
 def asked(evaluation: Evaluation, name: str) -> Asked:
-    """Return what a run asked for; an evaluation's own id stands for its last run."""
+    """Return what a run asked for; an evaluation's own id stands for its last run.
+
+    The id that a run had in an older schema stands for the run.
+    """
     every = every_run(evaluation)
+    name = evaluation.replaces.get(name, name)
     if name in every:
         return every[name]
     if name == evaluation.evaluation_id and every:

@@ -22,35 +22,38 @@ from lcrbench.bench.training import api
 from lcrbench.bench.training.state import State, pack, restore
 from lcrbench.errors import UserError
 from lcrbench.models.definitions import checked
+from lcrbench.testing import raised
 
 STEPS = 60
 
 
-def check_optimizer(module: ModuleType) -> list[str]:
+def check_optimizer(module: ModuleType, name: str = "") -> list[str]:
     """Return where an optimizer's module breaks its contract: groups, rate, decay, state, repetition, and descent."""
-    return _guarded("optimizer", module, api.Optimizer, _optimizer_findings)
+    return _guarded("optimizer", module, name, api.Optimizer, _optimizer_findings)
 
 
-def check_schedule(module: ModuleType) -> list[str]:
+def check_schedule(module: ModuleType, name: str = "") -> list[str]:
     """Return where a schedule's module breaks its contract: a factor in [0, 1] that depends on its arguments alone."""
-    return _guarded("schedule", module, api.Schedule, _schedule_findings)
+    return _guarded("schedule", module, name, api.Schedule, _schedule_findings)
 
 
-def check_transform(module: ModuleType) -> list[str]:
+def check_transform(module: ModuleType, name: str = "") -> list[str]:
     """Return where a transform's module breaks its contract: shapes, types, repetition, images apart from each other."""
-    return _guarded("transform", module, api.Transform, _transform_findings)
+    return _guarded("transform", module, name, api.Transform, _transform_findings)
 
 
-def _guarded(kind: str, module: ModuleType, contract: type[Any], findings: Callable[[Any], list[str]]) -> list[str]:
+def _guarded(
+    kind: str, module: ModuleType, name: str, contract: type[Any], findings: Callable[[Any], list[str]]
+) -> list[str]:
     found = [] if (module.__doc__ or "").strip() else ["the module has no docstring: its first line is what lists show"]
     try:
-        part = checked(module, contract, kind, module.__name__)
+        part = checked(module, contract, kind, name or module.__name__)
         return found + findings(part())
     except UserError as error:
         return [*found, str(error)]
     except Exception as error:
         # Whatever somebody's code raises is a finding.
-        return [*found, f"{type(error).__name__}: {error}".partition("\n")[0]]
+        return [*found, raised(error)]
 
 
 def _weights() -> tuple[nn.Parameter, nn.Parameter]:

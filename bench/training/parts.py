@@ -75,15 +75,13 @@ def _read(field: str, text: str) -> tuple[str, Any]:
     if len(read) != 1:
         raise UserError(f"recipe.{field} names one {kind}, not '{text}'")
     name = read[0].name
-    # A module's name holds no dash: `crop-flip` lies in crop_flip.py. An import path is taken as it is.
-    inside = name if "." in name or name in registry.names(kind) else name.replace("-", "_")
-    found = checked(registry.load(kind, inside), contract, kind, name)
+    found = checked(registry.load(kind, name), contract, kind, name)
     options = parse.typed(name, read[0].options, _defaults(found))
     try:
         part = found(**options)
     except ValueError as error:
         raise UserError(f"recipe.{field} = '{text}': {error}") from error
-    return (name if "." in name else name.replace("_", "-")), part
+    return registry.public(kind, name), part
 
 
 def _defaults(part: type[Any]) -> dict[str, Any]:

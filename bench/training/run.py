@@ -18,7 +18,8 @@ from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.records import budget as budgets
 from lcrbench.bench.records import source
 from lcrbench.bench.records.budget import Budget, Recipe
-from lcrbench.bench.records.record import Ledger, Phase, Provenance, Seconds, Source, Stage, Training
+from lcrbench.bench.records.measurement import Phase
+from lcrbench.bench.records.record import Ledger, Provenance, Seconds, Source, Stage, Training
 from lcrbench.bench.records.spec import MethodId, Subject, TrainSpec
 from lcrbench.bench.records.store import LOG, PACKED, WEIGHTS
 from lcrbench.bench.seeds import derive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch.nn import functional as F
 
 from lcrbench.models import network as networks
 from lcrbench.models import parse
-from lcrbench.models.api import Context, Term, observe
+from lcrbench.models.api import Backbone, Binarizer, Context, Estimator, Sign, Term, observe
+from lcrbench.testing import misspelt
 
 SIZE, CLASSES, IMAGES = 16, 10, 6
 
@@ -74,6 +76,19 @@ def few(names: Iterable[str]) -> str:
 def finite(figures: Mapping[str, Any]) -> bool:
     """Tell whether all figures are finite numbers."""
     return all(isinstance(v, (int, float)) and math.isfinite(v) for v in figures.values())
+
+
+def misspelt_hooks(module: ModuleType) -> Iterator[str]:
+    """Find methods of a module's layers that are nearly those of their contract, and that nothing would call."""
+    for cls in vars(module).values():
+        if not isinstance(cls, type) or cls.__module__ != module.__name__:
+            continue
+        for base in (Estimator, Sign, Binarizer, Backbone):  # an estimator is a sign too
+            if issubclass(cls, base):
+                hooks = {n for b in base.__mro__[: base.__mro__.index(nn.Module)] for n in vars(b) if n[0] != "_"}
+                for line in misspelt(sorted(hooks), vars(cls)):
+                    yield f"the class '{cls.__name__}': {line}"
+                break
 
 
 def round_trip(name: str, options: Mapping[str, Any]) -> Iterator[str]:

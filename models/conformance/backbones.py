@@ -15,7 +15,7 @@ from lcrbench.models.activations import recorded
 from lcrbench.models.api import Backbone
 from lcrbench.models.audit import audit
 from lcrbench.models.binary import binary_layers, path_layers
-from lcrbench.models.conformance._small import CLASSES, few, images, make, round_trip
+from lcrbench.models.conformance._small import CLASSES, few, images, make, misspelt_hooks, round_trip
 
 SIZES = (8, 16, 32, 64, 224)
 BINARY, REAL = "irnet", "full_precision"
@@ -30,6 +30,7 @@ def contract(name: str) -> Iterator[str]:
     if wrong := [p.name for p in parameters[3:] if p.kind is not p.KEYWORD_ONLY or p.default is p.empty]:
         yield f"options of build are keywords with defaults, which {few(wrong)} is not"
         return
+    yield from misspelt_hooks(registry.load("backbone", name))
     _size(name)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lcrbench import registry
 from lcrbench.models import api
-from lcrbench.models.conformance._small import round_trip
+from lcrbench.models.conformance._small import misspelt_hooks, round_trip
 
 PROGRESS = (0.0, 0.3, 0.999)
 
@@ -28,6 +28,7 @@ def contract(name: str) -> Iterator[str]:
         yield f"its options have defaults, which {', '.join(missing)} has not"
         return
     yield from round_trip(name, {p.name: p.default for p in parameters})
+    yield from misspelt_hooks(registry.load("estimator", name))
 
 
 def values(name: str) -> Iterator[str]:

@@ -10,10 +10,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lcrbench import registry
 from lcrbench.models import network as networks
 from lcrbench.models.audit import audit
 from lcrbench.models.binary import BinaryConv2d, binary_layers
-from lcrbench.models.conformance._small import IMAGES, different, few, images, make, round_trip, sgd, step
+from lcrbench.models.conformance._small import (
+    IMAGES,
+    different,
+    few,
+    images,
+    make,
+    misspelt_hooks,
+    round_trip,
+    sgd,
+    step,
+)
 from lcrbench.models.definitions import definition
 
 
@@ -23,6 +34,7 @@ def contract(name: str) -> Iterator[str]:
     cls()
     if not cls.__dataclass_params__.frozen:
         yield "its dataclass is not frozen: write @dataclass(frozen=True)"
+    yield from misspelt_hooks(registry.load("method", name))
 
 
 def options(name: str) -> Iterator[str]:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from lcrbench.bench.records import source
-from lcrbench.bench.records.record import Ledger, Measurement, Provenance, Record
+from lcrbench.bench.records.measurement import Measurement
+from lcrbench.bench.records.record import Ledger, Provenance, Record
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports import identity

@@ -12,18 +12,8 @@ import numpy as np
 from lcrbench.bench import planning, runner, worker
 from lcrbench.bench.records import env
 from lcrbench.bench.records.grid import make_grid
-from lcrbench.bench.records.record import (
-    Asked,
-    Evaluation,
-    Failure,
-    Ledger,
-    Measurement,
-    MetricInfo,
-    ModelInfo,
-    Provenance,
-    Record,
-    Source,
-)
+from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.bench.records.record import Asked, Evaluation, Failure, Ledger, ModelInfo, Provenance, Record, Source
 from lcrbench.bench.records.spec import CLEAN, Cell, DataId, MethodId, RunSpec
 from lcrbench.bench.records.store import LOG, WEIGHTS, Store
 from lcrbench.bench.records.upgrade import split

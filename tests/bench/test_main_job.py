@@ -18,8 +18,9 @@ from lcrbench.bench import cli, worker
 from lcrbench.bench.evaluation import inference as evaluate
 from lcrbench.bench.evaluation.networks import restored
 from lcrbench.bench.records.by_image import IMAGES, ImageKey
+from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.spec import CLEAN, Cell, Data
+from lcrbench.bench.records.spec import CLEAN, Cell
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 from tests.bench.helpers import bits, go
@@ -196,7 +197,7 @@ DEADLY = """
     import os, signal
     from dataclasses import dataclass
     from lcrbench.bench.metrics import Need
-    from lcrbench.bench.records.record import Measurement, MetricInfo
+    from lcrbench.bench.records.measurement import Measurement, MetricInfo
     INFO, PHASE, NEEDS = MetricInfo.about(__doc__, "1", bound="exact"), "evaluation", frozenset({Need.OUTCOMES})
     @dataclass(frozen=True)
     class Options: "None."

@@ -1,4 +1,4 @@
-"""`lcrbench new` and `conform`: each template keeps its kind's contract as it is written, and what is broken is one line."""
+"""`lcrbench new`, `conform` and `run --plan`: each template keeps its kind's contract, and what is faulty is told in a line."""
 
 from __future__ import annotations
 
@@ -8,25 +8,58 @@ from pathlib import Path
 
 import pytest
 
+from lcrbench import registry
 from lcrbench.bench.cli import _plugins as plugins
+from lcrbench.corruptions import registered
 
 from .test_cli import call
+
+PATH = f"{plugins.FOLDER}.my_own"
+
+
+def forget(*packages: str) -> None:
+    registered.find.cache_clear()
+    for name in [n for n in sys.modules if n.partition(".")[0] in packages]:
+        del sys.modules[name]
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for name in [n for n in sys.modules if n.partition(".")[0] in (plugins.FOLDER, "my_pkg")]:
-        monkeypatch.delitem(sys.modules, name)
+    forget(plugins.FOLDER, "my_pkg")
 
 
-def forget() -> None:
-    for name in [n for n in sys.modules if n.partition(".")[0] == plugins.FOLDER]:
-        del sys.modules[name]
+def file_of(kind: str) -> Path:
+    return Path(plugins.FOLDER, f"my_own{registry.SUFFIX.get(kind, '.py')}")
 
 
-@pytest.mark.parametrize("kind", plugins.KINDS)
+def named(kind: str) -> str:
+    return str(file_of(kind)) if kind in registry.SUFFIX else PATH
+
+
+PLAN = {
+    "method": f"--methods {PATH}",
+    "regularizer": f"--methods irnet+{PATH}",
+    "backbone": f"--backbone {PATH}",
+    "metric": f'--set metrics."{PATH}"={{}}',
+    "corruption": f"--corruptions {PATH}",
+    "source": f"--data {PATH}",
+    "transform": f"--set recipe.augmentation={PATH}",
+    "optimizer": f"--set recipe.optimizer={PATH}",
+    "schedule": f"--set recipe.schedule={PATH}",
+    "executor": f"--executor {PATH}",
+}
+"""How `lcrbench run` is told of an entry."""
+
+
+def words_of(kind: str) -> list[str]:
+    if kind == "preset":
+        return ["run", named(kind), "--plan"]
+    return ["run", "quick", "--plan", "--seeds", "0", "--test", "50", "--images", "200", *PLAN[kind].split()]
+
+
+@pytest.mark.parametrize("kind", registry.PACKAGES)
 def test_each_template_conforms_as_it_is_written(capsys, monkeypatch, kind: str) -> None:
     code, out, err = call(capsys, monkeypatch, "new", kind, "my_own")
     assert code == 0, err
@@ -34,33 +67,141 @@ def test_each_template_conforms_as_it_is_written(capsys, monkeypatch, kind: str)
     assert Path(module).is_file()
     assert "$" not in Path(module).read_text().replace("${", "")
     compile(Path(test).read_text(), test, "exec")
-    assert f"my_own{'.toml' if kind == 'preset' else ''}" in check
-    forget()
+    forget(plugins.FOLDER)
+    keeps = f"a{'n' * (kind[0] in 'aeiou')} {kind} that keeps its contract"
     code, out, err = call(capsys, monkeypatch, *check.removeprefix("check it: lcrbench ").split())
-    assert (code, out) == (0, f"{check.split()[-1]} is a {kind} that keeps its contract\n"), out + err
+    assert (code, out) == (0, f"{check.split()[-1]} is {keeps}\n"), out + err
     # Without the kind, and by the file.
     code, out, err = call(capsys, monkeypatch, "conform", module)
-    assert (code, out) == (0, f"{module} is a {kind} that keeps its contract\n"), out + err
+    assert (code, out) == (0, f"{module} is {keeps}\n"), out + err
+    if kind in PLAN or kind == "preset":
+        code, out, err = call(capsys, monkeypatch, *words_of(kind))
+        assert code == 0, err
+        assert "train; evaluate" in out
+        assert err == ""
+    assert sorted(p.name for p in Path().iterdir()) == [plugins.FOLDER]
 
 
-@pytest.mark.parametrize("kind", plugins.MARKS)
-def test_what_is_missing_is_one_line_and_exit_code_2(capsys, monkeypatch, kind: str) -> None:
+HOOK = "    # Optional: `on_progress"
+SIGNS = "return self.estimator(weight), weight.abs().mean((1, 2, 3))"
+SIGN = "return sign(x)\n\n    @staticmethod"
+FAULTS = [
+    ("method", "class Method(", "class Methods(", "defines no class 'Method'"),
+    ("method", "    def activation(", "    def _activation(", "lacks activation"),
+    ("method", HOOK, f"    def on_progres(self, network, t):\n        pass\n\n{HOOK}", "did you mean 'on_progress'"),
+    ("method", "    def forward(self, weight", "    def offsets(self, weight):\n        return None\n\n    def forward(self, weight",
+     "the class 'Binarizer': it defines offsets, which nothing reads: is offset meant?"),
+    ("method", SIGNS, "return self.estimator(weight).float(), None", "under float64 the signs of weights"),
+    ("method", SIGNS, "return self.estimator(weight) * (2 if self.training else 1), None", "in training than in evaluation"),
+    ("method", SIGNS, "return 0.5 * self.estimator(weight), None", "weights of 2 values (-0.5, 0.5"),
+    ("method", SIGNS, "return weight.sign() * (weight.abs() > 0.01) + 0 * self.estimator(weight), None", "of 3 values"),
+    ("method", "slope: float = 0.25", "slope: float = None", "has no default of bool, int"),
+    ("method", "-> nn.Module:\n        \"\"\"Return the nonlinearity", "-> nn.Module:\n        1 / 0\n        \"\"\"Return", "ZeroDivisionError"),
+    ("regularizer", "class Regularizer(", "class Regularizers(", "defines no class 'Regularizer'"),
+    ("regularizer", "    def attach(", "    def attatch(", "lacks attach"),
+    ("regularizer", "    weight: float = 1e-3", "    weight: float = 1e-3\n    teachr = 'bnn'", "did you mean 'teacher'"),
+    ("regularizer", "if self.weight > 0 else None", "if True else None", "with weight 0 its loss is a tensor"),
+    ("regularizer", "float(self.value.detach())", "self.value", "its figures are not all finite numbers"),
+    ("backbone", "def build(", "def builds(", "defines no function 'build'"),
+    ("backbone", "    def stages(", "    def stage(", "it defines stage, which nothing reads: is stages meant?"),
+    ("backbone", "self.head(self.blocks(self.stem(x)))", "self.head(self.blocks(self.stem(x)).float())", "RuntimeError"),
+    ("backbone", "self.head(self.blocks(self.stem(x)))", "self.head(self.blocks(self.stem(x - x.mean(0))))", "depend on its batch"),
+    ("backbone", "method.conv(channels, out, 3, 1, 1)", "nn.Conv2d(channels, out, 3, 1, 1)", "no binary convolution"),
+    ("estimator", "class Estimator(", "class Estimators(", "defines no class 'Estimator'"),
+    ("estimator", "    def forward(self", "    def set_progres(self, p):\n        pass\n\n    def forward(self", "is set_progress meant?"),
+    ("estimator", SIGN, SIGN.replace("sign(x)", "sign(x).float()", 1), "it maps torch.float64"),
+    ("estimator", SIGN, SIGN.replace("sign(x)", "torch.sign(x)", 1), "not to signs with sign(0) = +1"),
+    ("estimator", "width: float = 1.0", "width: float", "which width has not"),
+    ("metric", "def measure(", "def measures(", "defines no function 'measure'"),
+    ("metric", 'NEEDS = frozenset({Need.LOGITS})', 'NEEDS = {Need.LOGITS}', "NEEDS is a frozenset"),
+    ("metric", 'NEEDS = ', 'COSTS = 3\nNEEDS = ', "it defines COSTS, which nothing reads: is COST meant?"),
+    ("metric", "margin: float = 1.0", "margin: float", "the option 'margin' has no default"),
+    ("metric", '.of("my_own", ', '.of("my_won", ', "a measurement of 'my_won', not of 'my_own'"),
+    ("metric", "wrong = logits", "wrong = 1 / 0 * logits", "measure raises ZeroDivisionError"),
+    ("corruption", "def apply(", "def applied(", "must define either apply"),
+    ("corruption", "    return np.stack", "    return 1.0 * np.stack", "returned float64"),
+    ("corruption", "    return np.stack", "    return image[1:]\n    return np.stack", "returned uint8 (31, 32, 3)"),
+    ("corruption", "random.uniform", "np.random.uniform", "other images the second time"),
+    ("corruption", "CONSTANTS = ", "CONSTANT = ", "is CONSTANTS meant?"),
+    ("corruption", "(1, 2, 3, 4, 6)", "(1, 2, 3)", "has 3 CONSTANTS: it must have 5"),
+    ("corruption", 'GROUP = "other"', 'GROUP = "noise"', "which is that of the paper's"),
+    ("corruption", "most = CONSTANTS[severity - 1]", "most = CONSTANTS[severity]", "IndexError"),
+    ("source", "def load(", "def loads(", "defines no function 'load'"),
+    ("source", "NAMES = (\"my_own\",)", "NAMES = \"my_own\"", "NAMES is a tuple"),
+    ("source", "default_rng(seed)", "default_rng()", "loads other images the second time"),
+    ("source", "dtype=np.int64", "dtype=np.int32", "labels must be (400,) of int64"),
+    ("source", "NAMES = ", "def detect(path):\n    return True\n\nNAMES = ", "detect returns True for an empty folder"),
+    ("source", "NAMES = ", "def detects(path):\n    return False\n\nNAMES = ", "is detect meant?"),
+    ("transform", "class Transform(", "class Transforms(", "defines no class 'Transform'"),
+    ("transform", "    def draw(", "    def draws(", "lacks draw"),
+    ("transform", "return out", "return out.float()", "of torch.float32"),
+    ("transform", "out = images.clone()", "out = images", "apply changes the given images"),
+    ("transform", "return rng.integers(0, 4, size=(n, 1))", "return rng.random((n, 1))", "no int64 array"),
+    ("transform", "return out", "return out + images.float().mean().byte()", "depends on the other images"),
+    ("optimizer", "class Optimizer(", "class Optimizers(", "defines no class 'Optimizer'"),
+    ("optimizer", "    def make(", "    def makes(", "lacks make"),
+    ("optimizer", "torch.optim.SGD(groups", "torch.optim.SGD([g for g in groups[:1]]", "do not hold each given parameter"),
+    ("optimizer", "return torch.optim.SGD", "return list or torch.optim.SGD", "make returns type"),
+    ("schedule", "class Schedule(", "class Schedules(", "defines no class 'Schedule'"),
+    ("schedule", "    def factor(", "    def factors(", "lacks factor"),
+    ("schedule", "return float((1", "return float((2", "not a float in [0, 1]"),
+    ("table", "def table(", "def tables(", "it has no function `table(context)`"),
+    ("table", "SECTION, ORDER", "SECTION, ORDERS", "is ORDER meant?"),
+    ("table", 'Table("my_own"', 'Table("other"', "does not begin with 'my_own'"),
+    ("figure", "def figure(", "def figures(", "it has no function `figure(context)`"),
+    ("figure", 'Picture("my_own"', 'Picture("other"', "its picture is called 'other'"),
+    ("figure", "ax.set_xlabel", "ax.set_xlabels", "it raises AttributeError"),
+    ("executor", "def execute(", "def executes(", "defines no function 'execute'"),
+    ("executor", "workers: int, ", "", "execute is a function of (jobs, workers, target, progress)"),
+    ("executor", "        ended.append(record)\n", "", "returns 0 records for 2 jobs"),
+    ("executor", "        progress.finish(record)\n", "", "progress.finish is called for 0 of 2 jobs"),
+    ("preset", "seeds = ", "sedes = ", "did you mean 'seeds'"),
+    ("preset", '"irnet+lcr"', '"irnet+lrc"', "did you mean 'lcr'"),
+    ("preset", "[metrics.accuracy]", "[metrics.acuracy]", "did you mean 'accuracy'"),
+    ("preset", "[data]", "[data", "is not valid TOML"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "old", "new", "says"), FAULTS)
+def test_a_faulty_entry_is_told_in_lines_and_the_plan_refuses_it(
+    capsys, monkeypatch, kind: str, old: str, new: str, says: str
+) -> None:
     call(capsys, monkeypatch, "new", kind, "my_own")
-    file = Path(plugins.FOLDER, "my_own.py")
-    mark = plugins.MARKS[kind][0]
-    broken = re.sub(rf"^(class|def) {mark}\b", rf"\1 Mis{mark}", file.read_text(), flags=re.MULTILINE)
-    assert broken != file.read_text()
-    file.write_text(broken)
-    forget()
-    code, out, err = call(capsys, monkeypatch, "conform", kind, f"{plugins.FOLDER}.my_own")
-    assert code == 2
-    assert err == ""
-    assert out.startswith(f"{plugins.FOLDER}.my_own: ")
-    assert mark in out
+    file = file_of(kind)
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    forget(plugins.FOLDER)
+    code, out, err = call(capsys, monkeypatch, "conform", kind, named(kind))
+    assert (code, err) == (2, ""), out
+    assert all(line.startswith(f"{named(kind)}: ") for line in out.splitlines())
+    assert any(says in line for line in out.splitlines()), out
+    if kind in PLAN or kind == "preset":
+        code, out, err = call(capsys, monkeypatch, *words_of(kind))
+        assert (code, out, err.count("\n")) == (2, "", 1), out + err
+        assert err.startswith("lcrbench: ")
+        assert says in err or "the first of" in err, err
+    assert sorted(p.name for p in Path().iterdir()) == [plugins.FOLDER], "nothing is trained or stored"
+
+
+def test_every_kind_has_faults() -> None:
+    assert {kind for kind, *_ in FAULTS} == {*registry.PACKAGES}
+
+
+def test_a_run_that_a_plug_in_breaks_while_it_is_planned_gives_one_line(capsys, monkeypatch) -> None:
+    """Without --plan the suite is not made, and code from outside may raise anything."""
+    call(capsys, monkeypatch, "new", "metric", "my_own")
+    file = file_of("metric")
+    file.write_text(file.read_text().replace("@dataclass(frozen=True)\n", ""))
+    forget(plugins.FOLDER)
+    code, out, err = call(capsys, monkeypatch, *(w for w in words_of("metric") if w != "--plan"), "--store", "s")
+    assert (code, out, err.count("\n")) == (2, "", 1), out + err
+    assert f"raised by the metric '{PATH}': check with `lcrbench conform`" in err
+    assert not Path("s").exists()
 
 
 @pytest.mark.parametrize("code", ["import nothing_of_this_name", "1 / 0", "def f(:", "raise SystemExit"])
-@pytest.mark.parametrize("words", ["conform", "conform method"])
+@pytest.mark.parametrize("words", ["conform", "conform method", "run --plan --methods"])
 def test_a_module_that_does_not_import_gives_no_traceback(capsys, monkeypatch, code: str, words: str) -> None:
     Path("my_pkg").mkdir()
     Path("my_pkg", "broken.py").write_text(code)
@@ -76,13 +217,18 @@ def test_a_module_that_does_not_import_gives_no_traceback(capsys, monkeypatch, c
         ("new methd x", "did you mean 'method'"),
         ("new method My-Method", "small letters"),
         ("new method irnet", "there is a method 'irnet' already"),
+        ("new preset quick", "there is a preset 'quick' already"),
         ("conform methd my_pkg.x", "did you mean 'method'"),
         ("conform method a b", "unexpected 'b'"),
         ("conform my_pkg.nothing", "cannot be imported: ModuleNotFoundError"),
         ("conform nowhere/x.py", "there is no file 'nowhere/x.py'"),
         ("conform bare.py", "put it into a folder"),
         ("conform irnte", "there is no entry of that name"),
+        ("conform lipschitz", "there is a table and a figure of that name"),
         ("conform json.decoder", "of no known kind"),
+        ("run --plan --executor locl", "did you mean 'local'"),
+        ("run --plan --set a=b=c", "unknown field 'a'"),
+        ("run --plan --set a..b=1", "'a..b' is no field"),
     ],
 )
 def test_mistakes(capsys, monkeypatch, words: str, says: str) -> None:
@@ -103,12 +249,27 @@ def test_a_file_is_never_replaced(capsys, monkeypatch) -> None:
     assert Path("my_pkg", "mine.py").read_text() == "# my own work"
 
 
-def test_a_preset_that_cannot_be_read_is_found(capsys, monkeypatch) -> None:
-    Path("mine.toml").write_text("methds = ['bnn']")
-    code, out, _ = call(capsys, monkeypatch, "conform", "mine.toml")
-    assert code == 2
-    assert "did you mean 'methods'" in out
+@pytest.mark.parametrize(("name", "kind"), [("irnet", "method"), ("crop-flip", "transform"), ("quick", "preset")])
+def test_our_own_are_checked_by_name(capsys, monkeypatch, name: str, kind: str) -> None:
+    assert call(capsys, monkeypatch, "conform", name)[1] == f"{name} is a {kind} that keeps its contract\n"
 
 
-def test_our_own_are_checked_by_name(capsys, monkeypatch) -> None:
-    assert call(capsys, monkeypatch, "conform", "irnet")[1] == "irnet is a method that keeps its contract\n"
+@pytest.mark.parametrize("kind", registry.PACKAGES)
+def test_lists_hold_every_entry_with_a_line_about_it(capsys, monkeypatch, kind: str) -> None:
+    code, out, _ = call(capsys, monkeypatch, "list", f"{kind}s")
+    assert code == 0
+    listed = {line.split()[0]: line.partition(" ")[2].strip() for line in out.splitlines()}
+    assert {*listed} == {registry.public(kind, name) for name in registry.names(kind)}
+    assert all(listed.values())
+    for command in ("list", "new"):
+        assert re.search(rf"\b{kind}\b", call(capsys, monkeypatch, command, "--help")[1]), f"{command} --help"
+
+
+def test_show_draws_an_estimator_and_takes_public_names(capsys, monkeypatch) -> None:
+    code, out, err = call(capsys, monkeypatch, "show", "estimator", "clip")
+    assert code == 0, err
+    assert "estimator clip: pseudo-gradient" in out
+    assert "*" in out
+    assert "crop" in call(capsys, monkeypatch, "show", "transform", "crop-flip")[1]
+    assert "crop-flip, none" in call(capsys, monkeypatch, "show", "transform", "flip-crop")[2]
+    assert call(capsys, monkeypatch, "show", "preset", "quick")[1].startswith("#")

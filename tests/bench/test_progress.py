@@ -6,7 +6,8 @@ import pytest
 
 from lcrbench.bench.progress import Estimate, Event, Progress, Work, bar
 from lcrbench.bench.records.budget import Budget
-from lcrbench.bench.records.spec import Evaluation, RunSpec
+from lcrbench.bench.records.grid import Evaluation
+from lcrbench.bench.records.spec import RunSpec
 from tests.bench.helpers import record, spec
 
 

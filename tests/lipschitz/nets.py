@@ -15,14 +15,6 @@ from lcrbench.models.estimators import clip as clipped
 from lcrbench.models.estimators import identity
 
 
-class Spec:
-    """The part of a run's spec that a measurement reads."""
-
-    def __init__(self, block: int) -> None:
-        self.evaluation = self
-        self.block = block
-
-
 class Images(NamedTuple):
     """Test images as floats, which a data set's split does not hold."""
 
@@ -32,9 +24,8 @@ class Images(NamedTuple):
 
 def subject(network: nn.Module, images: np.ndarray, labels: np.ndarray | None = None, block: int = 8) -> Subject:
     labels = np.zeros(len(images), dtype=np.int64) if labels is None else labels
-    spec: Any = Spec(block)
     test: Any = Images(images, labels)
-    return Subject(network.eval(), test, {}, spec)
+    return Subject(network.eval(), test, block)
 
 
 def grey(n: int, size: int = 4, seed: int = 0, low: float = 0.3, high: float = 0.7) -> np.ndarray:

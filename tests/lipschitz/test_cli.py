@@ -16,9 +16,11 @@ from torch import nn
 from lcrbench import registry
 from lcrbench.bench import runner
 from lcrbench.bench.cli import lipschitz as cli_lipschitz
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import measure, search, subjects
 from lcrbench.bench.lipschitz.options import Options, preset
-from lcrbench.bench.records.spec import make_grid
+from lcrbench.bench.records.grid import make_grid
+from lcrbench.bench.records.spec import CLEAN
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports import comparison, rendering, report
@@ -214,9 +216,12 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
     )
     runs = runner.run(grid, tmp_path, workers=1, device="cpu", command="test", quiet=True)
     store = Store(tmp_path)
-    record, rebuilt = subjects.of_run(str(tmp_path), runs[0][:6])
+    network = subjects.of_run(store, runs[0][:6])
+    record, test = network.record, network.dataset.test
+    assert record is not None
+    rebuilt = Subject(network.looked.network, test, network.protocol.block)
     right = rebuilt.logits(rebuilt.test.images).argmax(1) == rebuilt.test.labels
-    assert np.array_equal(right, store.outcomes(runs[0])["clean"])
+    assert np.array_equal(right, store.outcomes(runs[0])[CLEAN])
     kappa = search.modulus(rebuilt, Options(l2=(8.0,), images=20)).found[0].kappa
     stored = [m for m in record.measurements if m.metric == "lipschitz_kappa"]
     assert np.median(kappa) == next(m.value for m in stored if m.statistic == "q50")

@@ -13,10 +13,22 @@ from torch import Tensor, nn
 from lcrbench import registry
 from lcrbench.bench.lipschitz.first_layer import distances
 from lcrbench.errors import UserError
+from lcrbench.models import api
 from lcrbench.models import network as networks
 from lcrbench.models.binary import binary_layers
 
 from .nets import Function, built, grey, subject
+
+
+class Signs(api.Sign):
+    """A function in the place of a layer's sign."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 def draw(*shape: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -214,7 +226,7 @@ class TestRefused:
     )
     def test_another_sign(self, function: Callable[[Tensor], Tensor], message: str) -> None:
         net = plain()
-        net.block[0].sign = Function(function)
+        net.block[0].sign = Signs(function)
         self.refused(net, message)
 
     def test_something_between_the_stem_and_the_first_signs(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from lcrbench import registry
 from lcrbench.bench import data
 from lcrbench.bench.evaluation.describe import describe
 from lcrbench.bench.records import spec
-from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.models import api, packed
 from lcrbench.models import network as networks
 from lcrbench.models.audit import audit, freeze
@@ -184,13 +184,16 @@ def test_taps_on_the_padding_by_hand() -> None:
     assert all(share == 0 for name, share in found.items() if "shortcut" in name)
 
 
+@dataclass
 class Mixed:
     """A method of somebody else, whose every second convolution is real, or all of them, and which claims one bit."""
 
-    weight_bits = activation_bits = 1
+    every: int
+    weight_bits: ClassVar[int] = 1
+    activation_bits: ClassVar[int] = 1
 
-    def __init__(self, every: int) -> None:
-        self.every, self.made, self.binary = every, 0, networks.choose("irnet").method
+    def __post_init__(self) -> None:
+        self.made, self.binary = 0, networks.choose("irnet").method
 
     def conv(self, *shape: int) -> nn.Module:
         self.made += 1
@@ -230,40 +233,30 @@ def test_a_product_beside_the_binary_layers_fails() -> None:
 def test_bits_without_a_passed_audit_are_not_claimed(every: int) -> None:
     """Nothing binary to audit, and every second layer real."""
     planned, test = a_spec()
-    found = describe(mixed(every), Mixed(every), planned, test)
+    found = describe(mixed(every), networks.Choice("mixed", Mixed(every), {}), planned, test)
     assert (found.weight_bits, found.activation_bits) == (32, 32)
     assert (found.audit is None) == (every == 1)
 
 
-def a_spec() -> tuple[spec.RunSpec, data.Split]:
+def a_spec() -> tuple[spec.TrainSpec, data.Split]:
     test = data.take(data.load(size=16), 10, 10, seed=0).test
-    identity = spec.DataId(name="", sha256="", size=16, classes=(), train=1, test=1)
-    planned = spec.RunSpec(
-        data=identity,
-        backbone="vgg_tiny",
-        method=spec.MethodId(name="irnet", options={}),
-        label="irnet",
-        seed=0,
-        budget=Budget(),
-        recipe=Recipe(),
-        evaluation=spec.Evaluation(),
-        metrics={},
-    )
-    return planned, test
+    images = spec.TrainData(name="", size=16, classes=(), images=1)
+    method = spec.MethodId(name="irnet", options={})
+    return spec.TrainSpec(data=images, backbone="vgg_tiny", method=method, seed=0), test
 
 
 def test_a_record_of_a_network_that_fails_does_not_call_it_binary() -> None:
     """A real product planted in one layer: the record has 32 bits, and says which layer was at fault."""
     planned, test = a_spec()
-    method = networks.choose("irnet").method
+    choice = networks.choose("irnet")
     net = make("irnet")
-    found = describe(net, method, planned, test)
+    found = describe(net, choice, planned, test)
     assert (found.weight_bits, found.activation_bits) == (1, 1)
     assert found.audit is not None
     assert found.audit.passed
     name, layer = list(binary_layers(net).items())[2]
     _turn(layer, Leak)
-    found = describe(net, method, planned, test)
+    found = describe(net, choice, planned, test)
     assert (found.weight_bits, found.activation_bits) == (32, 32)
     assert not found.audit.passed
     assert any(name in fault for fault in found.audit.faults)

@@ -11,8 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from lcrbench import registry
-from lcrbench.bench import runner, worker
-from lcrbench.bench.records import spec
+from lcrbench.bench import worker
+from lcrbench.bench.planning import plan
+from lcrbench.bench.records.grid import make_grid
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 from lcrbench.models.binary import BinaryConv2d, binary_layers, deployed_weight, input_levels
@@ -286,9 +287,9 @@ def test_bad_choices(text: str, says: str) -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_before_training(text: str, backbone: str, size: int, says: str) -> None:
-    grid = spec.make_grid({"methods": [text], "backbone": backbone, "data": {"size": size, "train": 20, "test": 10}})
+    grid = make_grid({"methods": [text], "backbone": backbone, "data": {"size": size, "train": 20, "test": 10}})
     with pytest.raises(UserError, match=says) as error:
-        runner.plan(grid, worker.load_data(grid.data))
+        plan(grid, worker.load_data(grid.data))
     assert "\n" not in str(error.value)
 
 

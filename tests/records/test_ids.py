@@ -7,15 +7,9 @@ from pydantic import Field
 
 from lcrbench.bench.records import budget
 from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.records.grid import Evaluation
 from lcrbench.bench.records.ids import content_id, stated
-from lcrbench.bench.records.spec import (
-    DataId,
-    Evaluation,
-    MethodId,
-    RunSpec,
-    Subject,
-    evaluation_id,
-)
+from lcrbench.bench.records.spec import DataId, MethodId, RunSpec, Subject, evaluation_id
 
 DATA = DataId(name="clothes", sha256="d" * 64, size=32, classes=("a", "b"), train=100, test=40)
 

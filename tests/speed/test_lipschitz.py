@@ -21,7 +21,7 @@ from lcrbench import registry
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import clever
 from lcrbench.bench.lipschitz.options import Options, preset
-from lcrbench.bench.records.spec import METRICS
+from lcrbench.bench.records.grid import METRICS
 from lcrbench.models import network as networks
 from lcrbench.models import spectral
 
@@ -32,11 +32,6 @@ PAIRS = 5
 class Images(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
-
-
-class Spec:
-    def __init__(self, block: int) -> None:
-        self.evaluation, self.block = self, block
 
 
 @pytest.fixture(autouse=True)
@@ -75,9 +70,8 @@ def resnet20() -> networks.Network:
 
 def subject(network: nn.Module, n: int, block: int = 100) -> Subject:
     images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
-    spec: Any = Spec(block)
     test: Any = Images(images, np.arange(n) % 10)
-    return Subject(network, test, {}, spec)
+    return Subject(network, test, block)
 
 
 def test_quick_preset_within_30_cpu_seconds(benchmark) -> None:
