@@ -29,7 +29,7 @@ from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import WEIGHTS, Damaged, Store
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import Diverged, Stopped
-from lcrbench.bench.training.run import scope, trained
+from lcrbench.bench.training.run import made_by, scope, trained
 from lcrbench.errors import UserError
 
 Stale = Literal["refuse", "redo", "keep"]
@@ -165,9 +165,8 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     job = dataclasses.replace(job, provenance=device.describe(job.device, job.provenance))
     target = Store(job.root)
     code = scope(spec.training)
-    # Begun on one kind of device and ended on another, a training would repeat on neither.
-    made_by = code.sha256 + ("" if job.device == "cpu" else f" on {job.provenance.device_name}")
-    checkpoint = Checkpoint(target, spec.training.train_id, made_by, job.save_every)
+    made = made_by(code, job.device, job.provenance)
+    checkpoint = Checkpoint(target, spec.training.train_id, made, job.save_every)
     checkpoint.listen()
 
     def go_on(phase: str, done: int, total: int, **figures: float) -> None:

@@ -128,7 +128,7 @@ def right() -> dict[Cell, np.ndarray]:
 
 
 def put(store: Store, one: Record, *, by_image: dict[str, np.ndarray] | None = None) -> str:
-    """Write a synthetic run into a store as its training and its evaluation, a failed one as what was asked; return its id."""
+    """Write a synthetic run into a store, a failed one as what was asked for; return its id."""
     s = one.spec
     if one.failure:
         asked = Asked(
@@ -156,7 +156,7 @@ def failed(seed: int = 0) -> Record:
 
 
 def outdate(store: Store, s: RunSpec, part: str) -> None:
-    """Rewrite what a run's record says of the code of a part (training, predictions, or a metric): one module has changed."""
+    """Let a run's record name another version of the code of a part: training, predictions, or a metric."""
 
     def changed(scope: Source) -> Source:
         return scope.model_copy(update={"modules": scope.modules | {max(scope.modules): "another version"}})

@@ -238,7 +238,7 @@ def test_a_run_of_which_all_is_there_is_noted_where_an_attempt_had_failed(tmp_pa
     assert here.jobs == []
 
 
-# --------------------------------------------------------------------------------------------------- damage and what is stale
+# -------------------------------------------------------------------------------------------------- damage and what is stale
 
 PARTS = {"training": "trainings", "evaluation": "evaluations"}
 
