@@ -128,13 +128,8 @@ def _filled(entry: Entry, x: NDArray[np.uint8], value: int) -> NDArray[np.uint8]
 
 
 def _corrupt(x: NDArray[np.uint8], name: str, severity: int, **changed: Any) -> NDArray[np.uint8]:
-<<<<<<< HEAD
-    how: dict[str, Any] = {"seed": SEED, "stream": STREAM} | changed
-    return corrupt(x, name, severity, **how)
-=======
     settings: dict[str, Any] = {"seed": SEED, "stream": STREAM} | changed
     return corrupt(x, name, severity, **settings)
->>>>>>> t-plug
 
 
 def _images() -> NDArray[np.uint8]:
@@ -145,13 +140,8 @@ def _images() -> NDArray[np.uint8]:
         random.uniform(low, high, (IMAGES, 1, 1, 3)) for low, high in ((0, 1), (40, 140), (10, 70))
     )
     smooth = contrast * (slope * rows[None, :, :, None] + (1 - slope) * columns[None, :, :, None])
-<<<<<<< HEAD
-    images: NDArray[np.uint8] = (level + smooth + random.integers(0, 40, (IMAGES, SIZE, SIZE, 3))).astype(np.uint8)
-    return images
-=======
     made: NDArray[np.uint8] = (level + smooth + random.integers(0, 40, smooth.shape)).astype(np.uint8)
     return made
->>>>>>> t-plug
 
 
 @contextlib.contextmanager

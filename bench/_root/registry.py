@@ -112,15 +112,9 @@ def file(kind: str, name: str) -> Path:
     `load` does.
     """
     if kind in SUFFIX and name.endswith(SUFFIX[kind]):
-<<<<<<< HEAD
-        if not (named := Path(name)).is_file():
-            raise UserError(f"there is no file '{name}'")
-        return named
-=======
         if not Path(name).is_file():
             raise UserError(f"there is no file '{name}'")
         return Path(name)
->>>>>>> t-plug
     name = _inside(kind, name)
     own = files(kind)
     if name in own:

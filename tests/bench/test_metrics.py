@@ -13,12 +13,8 @@ from lcrbench.bench import metrics
 from lcrbench.bench.metrics import Cost, Need, not_applicable
 from lcrbench.bench.metrics._conformance import check
 from lcrbench.bench.records.by_image import IMAGES, PIXELS, ImageKey
-<<<<<<< HEAD
-from lcrbench.bench.records.measurement import Measurement, MetricInfo
-=======
 from lcrbench.bench.records.measurement import Measurement, MetricInfo
 from lcrbench.errors import UserError
->>>>>>> t-plug
 
 
 @pytest.mark.parametrize("name", registry.names("metric"))
