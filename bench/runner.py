@@ -137,14 +137,16 @@ def _mend(target: Store, jobs: Sequence[Job], redo: bool) -> None:
             except Damaged:
                 if not redo:
                     raise
-                _set_aside(target, name, check)
+                _set_aside(target, shelf.root / name, check)
     if redo:
         for path in sorted([*target.unfinished("").glob("*"), *target.teacher("").glob("*")]):
             # A draft is a live process's, or nobody's: nothing reads it.
             if path.suffix != ".new":
-                _set_aside(target, path.name, partial(unseal, path))
+                _set_aside(target, path, partial(unseal, path))
+        for name in target.old.searched.ids():
+            _set_aside(target, target.old.searched.root / name, partial(target.old.verify_searched, name))
         for name in target.old.shelf.ids():
-            _set_aside(target, name, partial(target.old.verify, name))
+            _set_aside(target, target.old.shelf.root / name, partial(target.old.verify, name))
 
 
 def _check(target: Store, spec: RunSpec, name: str) -> None:
@@ -158,10 +160,10 @@ def _check(target: Store, spec: RunSpec, name: str) -> None:
             target.evaluation_file(found, file)
 
 
-def _set_aside(target: Store, name: str, check: Callable[[], Any]) -> None:
+def _set_aside(target: Store, path: Path, check: Callable[[], Any]) -> None:
     """Set aside what `check` finds damaged, under its lock; what another process holds, that process sees to."""
-    with contextlib.suppress(Timeout), target.held(name):
+    with contextlib.suppress(Timeout), target.held(path.name):
         try:
             check()
         except Damaged:
-            target.set_aside(name)
+            target.set_aside(path)

@@ -145,10 +145,3 @@ class Shelf(Generic[R]):
                     old.rename(final)
             raise UserError(f"cannot write {final}: {error.strerror or error}") from error
         return record
-
-    def set_aside(self, name: str, into: Path) -> None:
-        """Move an entry into the folder `into`, where nothing reads it."""
-        for path in (self.root / name, self.root / f".{name}.old"):
-            if path.exists():
-                into.mkdir(exist_ok=True)
-                path.rename(into / f"{name}.{len(list(into.iterdir()))}")

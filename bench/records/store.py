@@ -312,13 +312,11 @@ class Store:
         assert training is not None, "a finished run has a training"
         return training, self.training_file(training.train_id, WEIGHTS)
 
-    def set_aside(self, name: str) -> None:
-        """Move whatever has this id out of the way, into `.damaged`, where nothing reads it."""
+    def set_aside(self, path: Path) -> None:
+        """Move an entry of a shelf, a save or a teacher out of the way, into `.damaged`, where nothing reads it."""
         aside = self.root / ".damaged"
-        for shelf in (self.trainings, self.evaluations):
-            shelf.set_aside(name, aside)
-        for path in (self.root / name, self.root / f".{name}.old", self.unfinished(name), self.teacher(name)):
-            if path.exists():
+        for found in (path, path.with_name(f".{path.name}.old")):
+            if found.exists():
                 aside.mkdir(exist_ok=True)
                 number = len(list(aside.iterdir()))
-                path.rename(aside / f"{name}.{number}{'.checkpoint' if path.is_file() else ''}")
+                found.rename(aside / f"{path.name}.{number}{'.checkpoint' if found.is_file() else ''}")

@@ -181,9 +181,15 @@ class OldRuns:
         return unpack(shelf.read(name, BY_IMAGE, files[BY_IMAGE])) if BY_IMAGE in files else {}
 
     def verify(self, run_id: str) -> None:
-        """Read a run whole; raises `Damaged` that names the first file that is not what was written."""
+        """Read a run whole, with what was measured of it; raises `Damaged` that names the first file that is not whole."""
         for name in self.shelf.record(run_id).files:
             self.file(run_id, name)
+        for _, read in self.searches(run_id):
+            read()
+
+    def verify_searched(self, name: str) -> None:
+        """Read one record of what was measured of a run; raises `Damaged` likewise."""
+        self._by_image(self.searched, name)
 
 
 def _cell(key: str) -> Cell:

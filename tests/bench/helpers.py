@@ -73,6 +73,9 @@ def bits(root: Path, record: Record) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------------------------------ synthetic runs
 
+SCHEMA_3 = Path(__file__).parents[1] / "fixtures" / "store-schema-3"
+"""A store as version 3 of the schema wrote it."""
+
 CELLS = (CLEAN, *(Cell("gaussian_noise", s) for s in range(1, 6)))
 
 

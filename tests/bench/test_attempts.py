@@ -281,6 +281,19 @@ def test_what_is_damaged_is_refused_or_set_aside_and_it_alone_made_again(
     assert len(list((tmp_path / ".damaged").iterdir())) == 1
 
 
+def test_a_damaged_save_beside_a_whole_training_is_set_aside_alone(tmp_path: Path, here: Here) -> None:
+    """A process was killed after it had stored the training, and before it removed the save, which has the same id."""
+    go(tmp_path)
+    target = Store(tmp_path)
+    save = target.unfinished(here.jobs[0].spec.training.train_id)
+    save.parent.mkdir(exist_ok=True)
+    save.write_bytes(b"half")
+    go(tmp_path, redo=True)
+    assert here.jobs == []
+    assert not save.exists()
+    assert target.trainings.ids() == [save.name]
+
+
 def test_redo_leaves_alone_what_a_live_process_works_on(tmp_path: Path, here: Here) -> None:
     go(tmp_path)
     target, spec = Store(tmp_path), here.jobs[0].spec

@@ -258,7 +258,7 @@ def test_a_damaged_save_is_named_and_never_used(
     save.write_bytes(content[:where] if cut else content)
     with pytest.raises(UserError, match="damaged"):
         run(tmp_path)
-    Store(tmp_path).set_aside(save.name)
+    Store(tmp_path).set_aside(save)
     assert bits(tmp_path, run(tmp_path)) == whole
     assert len(list((tmp_path / ".damaged").iterdir())) == 1
 

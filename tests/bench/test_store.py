@@ -23,9 +23,8 @@ from lcrbench.bench.records.shelf import CHECKSUM, RECORD, Shelf
 from lcrbench.bench.records.spec import CLEAN, Cell, RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.errors import UserError
-from tests.bench.helpers import failed, put, record, right, spec
+from tests.bench.helpers import SCHEMA_3, failed, put, record, right, spec
 
-SCHEMA_3 = Path(__file__).parents[1] / "fixtures" / "store-schema-3"
 SHELVES = ("trainings", "evaluations")
 
 
@@ -251,7 +250,7 @@ def test_damage_is_named(tmp_path: Path, shelf: str, cut: int) -> None:
         assert there == (path.parent.name if shelf == "evaluations" else run_id)
         with pytest.raises(Damaged, match=rf"{shelf}/{path.parent.name}/{RECORD}"):
             reader.record(there)
-    s.set_aside(path.parent.name)
+    s.set_aside(path.parent)
     assert s.ids() == ([] if shelf == "evaluations" else [run_id])
     assert list((tmp_path / ".damaged").iterdir())
     put(s, record())
