@@ -13,9 +13,8 @@ from click.testing import CliRunner
 from lcrbench.bench import cli, worker
 from lcrbench.bench.records.budget import AMOUNT, Budget, Recipe, allot, move_keys, override
 from lcrbench.bench.records.budget import steps as steps_of
-from lcrbench.bench.records.grid import make_grid
+from lcrbench.bench.records.grid import Data, make_grid
 from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.training.teacher import needed
 from lcrbench.errors import UserError

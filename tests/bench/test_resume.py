@@ -277,9 +277,11 @@ def test_a_full_disk_is_told_and_leaves_the_store_whole(tmp_path: Path, monkeypa
     tables = TABLES | {"methods": ["bnn"], "budget": {"images": 50}, "metrics": {"accuracy": {}}}
     first = worker.run_one(job(tmp_path / "before", tables))
     whole = bits(tmp_path / "before", first)
-    with pytest.raises(UserError, match="No space left"), monkeypatch.context() as patch:
+    again = later(job(tmp_path / "before", tables), fresh=True)
+    with monkeypatch.context() as patch:
         patch.setattr(shelf, "flush", lambda path: _full())
-        worker.run_one(later(job(tmp_path / "before", tables), fresh=True))
+        with pytest.raises(UserError, match="No space left"):
+            worker.run_one(again)
     real, told, finished = shelf.flush, 0, False
     while not finished:
         told += 1
