@@ -18,9 +18,11 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from lcrbench import corruptions
+from lcrbench import corruptions, registry
+from lcrbench.bench.records import source
 from lcrbench.bench.records.ids import canonical
 from lcrbench.bench.records.spec import Cell
+from lcrbench.corruptions.registered import is_ours
 
 LIMIT = 1 << 30
 _HASH = hashlib.sha256().digest_size
@@ -61,6 +63,10 @@ class Cells:
             "indices": hashlib.sha256(indices.tobytes()).hexdigest(),
             "engine": corruptions.provenance(size, size, names=[cell.corruption]),
         }
+        if not is_ours(cell.corruption):
+            # A command that was killed leaves its cache, and the code of a plug-in may change before the next one.
+            module = registry.module_name("corruption", cell.corruption.partition(":")[0])
+            facts["code"] = source.closure([module]).sha256
         path = self.folder / f"{hashlib.sha256(canonical(facts).encode()).hexdigest()[:24]}.cell"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
