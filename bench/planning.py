@@ -18,12 +18,13 @@ from lcrbench.bench.evaluation import takeover
 from lcrbench.bench.records.budget import AMOUNT, Recipe
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Grid, Option, Options
+from lcrbench.bench.records.source import stale_training
 from lcrbench.bench.records.spec import Cell, MethodId, RunSpec, TrainData, TrainSpec
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training import parts
 from lcrbench.bench.training.run import allot
 from lcrbench.bench.training.stream import held_out
-from lcrbench.bench.worker import Job, current, known, stale_training
+from lcrbench.bench.worker import Job, current, known
 from lcrbench.errors import UserError, unknown
 from lcrbench.models import network, parse
 
@@ -88,14 +89,9 @@ def _check_fit(text: str, choice: network.Choice, grid: Grid, recipe: Recipe, da
     # Shapes alone: no weights are made for a network that is thrown away.
     with torch.device("meta"):
         made = network.body(choice, grid.backbone, len(dataset.classes), grid.data.size)
-    try:
-        terms = {name: regularizer.attach(made) for name, regularizer in choice.regularizers.items()}
-    except ValueError as error:
-        raise UserError(f"'{text}' does not fit the backbone '{grid.backbone}': {error}") from error
+    terms = network.attach(choice, made)
     for term in terms.values():
         term.detach()
-    if sum(term.replaces for term in terms.values()) > 1:
-        raise UserError(f"'{text}' takes more than the whole of the cross-entropy away: lower a weight")
     try:
         allot(grid.budget, recipe, len(dataset.train.labels), choice, terms)
     except ValueError as error:

@@ -19,7 +19,7 @@ from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.evaluation.takeover import take_over
 from lcrbench.bench.planning import Lacking, lacking, outside, plan
 from lcrbench.bench.progress import Progress, Work
-from lcrbench.bench.records import env
+from lcrbench.bench.records import env, source
 from lcrbench.bench.records.grid import Grid
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Damaged, Store
@@ -85,6 +85,7 @@ def run(
 
     Several processes may work on one store: a training, or an evaluation, is locked by the process that works on it.
     """
+    source.look_again()
     jobs, dataset = planned(grid, root, device=device, command=command, fresh=fresh, stale=stale, save_every=save_every)
     target = Store(root, create=True)
     _mend(target, jobs, redo)

@@ -24,9 +24,10 @@ from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import restored
 from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.progress import Event
-from lcrbench.bench.records import env, source, view
+from lcrbench.bench.records import env, view
 from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.record import Asked, Failure, Provenance, Record, Training
+from lcrbench.bench.records.source import stale_training
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import WEIGHTS, Damaged, Store
 from lcrbench.bench.training.checkpoint import Checkpoint
@@ -87,13 +88,6 @@ def current(store: Store, job: Job) -> Training | None:
     if job.stale == "redo" and stale_training(training):
         return None
     return training
-
-
-def stale_training(training: Training) -> str:
-    """Return why a training's weights may not be those that the present code gives; "" if nothing changed."""
-    return source.why_stale(
-        [training.source] if training.source else (), () if training.source else (training.provenance.source,)
-    )
 
 
 def work(job: Job, events: Any) -> None:
@@ -283,6 +277,8 @@ def fail(store: Store, job: Job, failure: Failure) -> Record:
     try:
         before = known(store, spec)
     except Damaged:
+        # What other runs it holds may still be read by hand.
+        store.set_aside(store.evaluations.root / spec.evaluation_id)
         before = None
     nothing = known_of.empty(spec.subject, spec.training, spec.protocol)
     record = failed(job, failure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,24 +93,29 @@ def run(
 ) -> list[str]:
     """Do what a store lacks of a grid's runs; return the ids of all of them, in the grid's order.
 
-    `grid` is a preset, a .toml file, or a `Grid`. `tables` replace its fields: `methods=("bnn", "irnet")`,
-    `budget={"images": 10_000}`, `metrics={"accuracy": {}}`. A script that calls this needs the guard
+    `grid` is a preset, a .toml file, or a `Grid`. `tables` are put into its own: `methods=("bnn", "irnet")`,
+    `budget={"images": 10_000}`; `metrics={"accuracy": {}}` takes the place of all. A script that calls this needs the guard
     `if __name__ == "__main__":`, because the runs are processes of their own. Raises `UserError` for what does not exist
     or fit, and for stale runs with stale = "refuse".
     """
     from lcrbench.bench import device as devices
     from lcrbench.bench import runner
     from lcrbench.bench.records import grid as grids
-    from lcrbench.bench.records.budget import move_keys
+    from lcrbench.bench.records.budget import move_keys, override
     from lcrbench.bench.records.grid import Grid
 
     if isinstance(grid, Grid):
         told = grid.model_dump(exclude_defaults=True)
     else:
-        told, _ = move_keys(grids.read_grid(str(grid)))
+        told, notes = move_keys(grids.read_grid(str(grid)))
+        for note in notes:
+            warnings.warn(f"{grid}: {note}", stacklevel=2)
     for name, value in tables.items():
-        merged = isinstance(value, Mapping) and name != "metrics"
-        told[name] = {**told.get(name, {}), **value} if merged else value
+        if name == "budget":
+            told[name] = override(told.get(name, {}), value)
+        else:
+            merged = isinstance(value, Mapping) and name != "metrics"
+            told[name] = {**told.get(name, {}), **value} if merged else value
     wanted = grids.make_grid(told)
     chosen = devices.choose(device)
     return runner.run(
@@ -168,6 +174,7 @@ def evaluate(
     block: int = 100,
     name: str = "",
     device: str = "cpu",
+    stale: Literal["refuse", "redo", "keep"] = "refuse",
     trust_plugins: bool = False,
 ) -> Result:
     """Show a network clean and corrupted test images, and measure it.
@@ -175,8 +182,9 @@ def evaluate(
     `model` is a module from images (N, 3, size, size) in [0, 1] to logits (N, classes), or, with `store`, the id of a run:
     then nothing that the store holds is repeated, and what is found is kept there. `data` is the embedded set by default,
     for a run its own. `corruptions` are names and groups, "" for none; `metrics` are names, or names with options; `test`
-    cuts the test images down. Results of an image never depend on the others. Raises `UserError` for what does not exist
-    or fit, and for a model that does not give logits.
+    cuts the test images down. `stale` says what to do with what a different version of the code found of a run. Results of
+    an image never depend on the others. Raises `UserError` for what does not exist or fit, and for a model that does not
+    give logits.
     """
     from lcrbench.bench import planning
     from lcrbench.bench.evaluation import on_request
@@ -192,7 +200,15 @@ def evaluate(
         source = None if data is None else str(data)
         opened = _store(store)
         found = on_request.of_run(
-            opened, model, shown, options, data=source, test=test, device=device, trust_plugins=trust_plugins
+            opened,
+            model,
+            shown,
+            options,
+            data=source,
+            test=test,
+            device=device,
+            stale=stale,
+            trust_plugins=trust_plugins,
         )
     else:
         dataset = load_data(data or "fashion-mnist-10k", size=size, test=test)

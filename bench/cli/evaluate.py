@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from lcrbench.bench.cli import store_option
@@ -21,6 +23,13 @@ from lcrbench.errors import UserError
 )
 @click.option("--block", type=click.IntRange(1), default=100, show_default=True, help="Images a forward pass.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
+@click.option(
+    "--stale",
+    type=click.Choice(["refuse", "redo", "keep"]),
+    default="refuse",
+    show_default=True,
+    help="What to do with what a different version of the code made.",
+)
 @click.option("--trust-plugins", is_flag=True, help="Run the code of import paths that a run's record names.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(
@@ -34,6 +43,7 @@ def command(
     seed: int,
     block: int,
     device: str,
+    stale: Literal["refuse", "redo", "keep"],
     trust_plugins: bool,
     quiet: bool,
 ) -> None:
@@ -77,6 +87,7 @@ def command(
                     data=source,
                     test=test,
                     device=chosen,
+                    stale=stale,
                     trust_plugins=trust_plugins,
                     watch=watch,
                 )

@@ -12,6 +12,7 @@ from torch import nn
 
 from lcrbench import registry
 from lcrbench.bench.evaluation.run import Looked
+from lcrbench.bench.records import source
 from lcrbench.bench.records.record import Training
 from lcrbench.bench.records.shelf import REDO, Damaged
 from lcrbench.bench.records.spec import External, MethodId, Subject, TrainSpec
@@ -67,7 +68,9 @@ def external(module: nn.Module, name: str, code: str = "") -> Looked:
         digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     weights = digest.hexdigest()
     subject = Subject(external=External(name=name, weights_sha256=weights))
-    return Looked(module, subject, weights, (code or type(module).__module__,))
+    written = code or type(module).__module__
+    # An installed package's network is named by its weights; all of torch would be the code of one of its containers.
+    return Looked(module, subject, weights, () if source.is_installed(written) else (written,))
 
 
 def check_trust(backbone: str, method: MethodId) -> None:

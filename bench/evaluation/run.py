@@ -39,13 +39,14 @@ ROOTS = ("lcrbench.bench.evaluation.inference", "lcrbench.bench.evaluation.cells
 
 @dataclass(frozen=True)
 class Looked:
-    """A network that is looked at: what identifies it, and the modules that its code lies in."""
+    """A network that is looked at: what identifies it, the modules that its code lies in, and what metrics may ask of it."""
 
     network: nn.Module
     subject: SubjectId
     weights_sha256: str
     roots: tuple[str, ...]
     training: TrainSpec | None = None
+    gives: frozenset[Need] = frozenset(Need)
 
 
 def protocol_of(dataset: Dataset, size: int, shown: Shown) -> Protocol:
@@ -154,9 +155,9 @@ def evaluate(
     for name, options in todo.items():
         module = modules[name]
         watch(name, 0, 1)
-        earlier = subject.passes
+        earlier, reason = subject.passes, metrics_of.not_applicable(module.NEEDS, looked.gives)
         with clocks.phase(module.PHASE):
-            numbers, left_out = metrics_of.measure(module, name, subject, options)
+            numbers, left_out = ((), reason) if reason else metrics_of.measure(module, name, subject, options)
         if passes := subject.passes - earlier:
             forward[module.PHASE] = forward.get(module.PHASE, 0) + passes
         measured.append(
@@ -213,7 +214,8 @@ def _of_these_weights(known: Known | None, looked: Looked, protocol: Protocol) -
     if known is None:
         return Known(nothing, Predictions.none())
     if known.evaluation.weights_sha256 != looked.weights_sha256:
-        return Known(nothing.model_copy(update={"asked": known.evaluation.asked}), Predictions.none())
+        stays = {"asked": known.evaluation.asked, "replaces": known.evaluation.replaces}
+        return Known(nothing.model_copy(update=stays), Predictions.none())
     return known
 
 

@@ -7,11 +7,16 @@ import contextlib
 import numpy as np
 from filelock import Timeout
 
+from lcrbench import registry
 from lcrbench.bench import data
 from lcrbench.bench.data.arrays import Dataset
-from lcrbench.bench.records import upgrade
+from lcrbench.bench.evaluation.networks import modules_of
+from lcrbench.bench.evaluation.run import ROOTS
+from lcrbench.bench.records import source, upgrade
+from lcrbench.bench.records.record import Source
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Store
+from lcrbench.bench.training.run import scope as scope_of
 from lcrbench.errors import UserError
 
 
@@ -37,8 +42,43 @@ def find(store: Store, spec: RunSpec, dataset: Dataset) -> tuple[upgrade.Split, 
         new = RunSpec(training=spec.training, protocol=protocol, metrics=old.spec.metrics)
         searches = [(record, read()) for record, read in store.old.searches(name)]
         labels = np.asarray(dataset.test.labels) if same else None
-        return upgrade.split(old, new, files, store.old.outcomes(name), searches, labels), same
+        return _scoped(upgrade.split(old, new, files, store.old.outcomes(name), searches, labels)), same
     return None
+
+
+def _scoped(made: upgrade.Split) -> upgrade.Split:
+    """Return a run from before scopes with the scopes of the present code, if its version is known to give equal bits.
+
+    From then on it goes stale like any other. What came from outside is not known to be as it was, and stays stale.
+    """
+    spec = made.training.spec
+    named = [("method", spec.method.name), *(("regularizer", name) for name in spec.method.regularizers)]
+    named.append(("backbone", spec.backbone.partition(":")[0]))
+    if any(registry.is_outside(kind, name) for kind, name in named):
+        unknown = made.training.provenance.model_copy(update={"source": ""})
+        return made._replace(training=made.training.model_copy(update={"provenance": unknown}))
+    if made.training.provenance.source not in source.equal_bits():
+        return made
+    sources: dict[str, Source] = {}
+
+    def note(*modules: str) -> str:
+        scope = source.closure((*ROOTS, *modules_of(spec), *modules))
+        sources[scope.sha256[:16]] = scope
+        return scope.sha256[:16]
+
+    batches = []
+    for batch in made.evaluation.batches:
+        known = batch.provenance.source in source.equal_bits()
+        measured = tuple(
+            m.model_copy(update={"source": note(registry.module_name("metric", m.metric)) if known else ""})
+            for m in batch.measured
+        )
+        cells = note() if known and batch.cells else ""
+        batches.append(batch.model_copy(update={"cell_source": cells, "measured": measured}))
+    return made._replace(
+        training=made.training.model_copy(update={"source": scope_of(spec)}),
+        evaluation=made.evaluation.model_copy(update={"batches": tuple(batches), "sources": sources}),
+    )
 
 
 def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:

@@ -29,7 +29,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lcrbench.bench.records.record import Record, Source
+from lcrbench.bench.records.record import Record, Source, Training
 
 OUTSIDE = (
     "lcrbench.corruptions",
@@ -95,11 +95,31 @@ def why_stale(sources: Iterable[Source], unscoped: Iterable[str] = ()) -> str:
     return f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''} changed since" if names else ""
 
 
+def stale_training(training: Training) -> str:
+    """Return why a training's weights may not be those that the present code gives; "" if nothing changed."""
+    return why_stale(
+        [training.source] if training.source else (), () if training.source else (training.provenance.source,)
+    )
+
+
 @functools.lru_cache(maxsize=1)
 def equal_bits() -> frozenset[str]:
     """Return the hashes of whole versions from before scopes whose bits are the present ones (equal_bits.json)."""
     text = (files("lcrbench.bench.records") / "equal_bits.json").read_text(encoding="utf-8")
     return frozenset(json.loads(text)["versions"])
+
+
+def look_again() -> None:
+    """Forget which modules there are and what they import: in a session of hours a plug-in is edited between two calls."""
+    _closure.cache_clear()
+    _file.cache_clear()
+
+
+def is_installed(module: str) -> bool:
+    """Tell whether a module belongs to an installed package, or to Python."""
+    top = module.partition(".")[0]
+    path = _file(top)
+    return top in sys.stdlib_module_names or (path is not None and _installed(path))
 
 
 @functools.lru_cache(maxsize=256)
@@ -232,13 +252,19 @@ def _bytes_hash(path: Path) -> str:
 
 
 def _data_files(name: str, path: Path) -> list[Path]:
-    """Return the data files that belong to a module: those of a plug-in's package, or that begin with the module's name."""
-    whole = path.name == "__init__.py" and not name.startswith("lcrbench")
-    stem = path.stem
-    found = []
-    for file in path.parent.iterdir():
-        if file.suffix in (".py", ".pyc", ".so", ".pyi") or file.name.startswith(".") or not file.is_file():
-            continue
-        if whole or (stem != "__init__" and file.name.startswith((f"{stem}.", f"{stem}_"))):
-            found.append(file)
-    return sorted(found)
+    """Return the data files that belong to a module: those of a plug-in's package, or that begin with the module's name.
+
+    A package's are those in its folder and below. A folder without `__init__.py` is a package where its name is part of the
+    module's.
+    """
+    stem, ours = path.stem, name.partition(".")[0] == "lcrbench"
+    package = stem == "__init__" or ("." in name and not (path.parent / "__init__.py").exists())
+    if package and not ours:
+        return sorted(file for file in path.parent.rglob("*") if _is_data(file.relative_to(path.parent), file))
+    begins = (f"{stem}.", f"{stem}_")
+    return sorted(f for f in path.parent.iterdir() if _is_data(Path(f.name), f) and f.name.startswith(begins))
+
+
+def _is_data(inside: Path, file: Path) -> bool:
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
+    return not hidden and file.suffix not in (".py", ".pyc", ".so", ".pyi") and file.is_file()

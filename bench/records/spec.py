@@ -89,11 +89,10 @@ class TrainSpec(Frozen):
 
 
 class External(Frozen):
-    """A network from outside: its name, the hash of its weights, and the hash of its code where there is one."""
+    """A network from outside: its name, and the hash of its weights."""
 
     name: str
     weights_sha256: str
-    code_sha256: str = ""
 
 
 class Subject(Frozen):

@@ -84,7 +84,7 @@ class Store:
             if evaluation is None:
                 found.add(name)
                 continue
-            found |= set(view.largest(self._runs_of(evaluation)))
+            found |= set(view.largest(evaluation, self._runs_of(evaluation)))
             taken_over |= set(evaluation.replaces)
         return sorted(found | (set(self.old.shelf.ids()) - taken_over))
 

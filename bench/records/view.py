@@ -33,17 +33,32 @@ def every_run(evaluation: Evaluation) -> dict[str, Asked]:
     return {run_id(evaluation, asked.protocol): asked for asked in evaluation.asked}
 
 
-def largest(every: dict[str, Asked]) -> dict[str, Asked]:
-    """Return the runs of an evaluation, of `every_run`, without those that a larger one contains."""
-    return {
-        name: asked
-        for name, asked in every.items()
-        if asked.failure
-        or not any(
-            other is not asked and not other.failure and other.protocol.covers(asked.protocol)
-            for other in every.values()
-        )
-    }
+def largest(evaluation: Evaluation, every: dict[str, Asked]) -> dict[str, Asked]:
+    """Return the runs of an evaluation, of `every_run`, without those that a larger one contains, which is finished.
+
+    Of two that show the same, the later one stays.
+    """
+    finished = [name for name, one in every.items() if not one.failure and not _gone(evaluation, one)]
+    place = {name: k for k, name in enumerate(every)}
+
+    def hidden(name: str, one: Asked) -> bool:
+        for other in finished:
+            its = every[other].protocol
+            if (
+                other != name
+                and its.covers(one.protocol)
+                and (not one.protocol.covers(its) or place[other] > place[name])
+            ):
+                return True
+        return False
+
+    return {name: one for name, one in every.items() if one.failure or not hidden(name, one)}
+
+
+def _gone(evaluation: Evaluation, one: Asked) -> list[str]:
+    """Return the metrics that were asked for and have no numbers any more."""
+    shown = {m.metric for m in _shown(evaluation, one)}
+    return [name for name in one.metrics if name not in shown]
 
 
 def asked(evaluation: Evaluation, name: str) -> Asked:
@@ -68,10 +83,9 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
     spec = RunSpec(training=evaluation.training, protocol=one.protocol, metrics=one.metrics)
     failure = one.failure
     if failure is None and training is None:
-        failure = Failure(reason="error", step=0, message="its training is no longer in the store: run it again")
+        failure = Failure(reason="error", step=0, message="its training is gone, or has other weights: run it again")
     shown = _shown(evaluation, one)
-    gone = [name for name in one.metrics if name not in {m.metric for m in shown}]
-    if failure is None and gone:
+    if failure is None and (gone := _gone(evaluation, one)):
         message = f"{', '.join(gone)} went with what another run made again: run it again"
         failure = Failure(reason="error", step=0, message=message)
     if failure or training is None:

@@ -96,7 +96,7 @@ def trained(
     ).to(memory_format=torch.channels_last)
     initial = networks.weights_hash(network)
 
-    terms = {name: r.attach(network) for name, r in choice.regularizers.items()}
+    terms = networks.attach(choice, network)
     for term in terms.values():
         term.detach()
     allotted = allot(spec.budget, spec.recipe, len(dataset.train), choice, terms)

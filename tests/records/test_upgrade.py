@@ -202,3 +202,30 @@ def test_the_plan_counts_old_runs_as_there(old: Path) -> None:
         assert "trained; all 81 cells evaluated; measure calibration_error" in found.text
     assert new.training
     assert len(new.cells) == 81
+
+
+def test_a_run_that_was_taken_over_goes_stale_like_any_other(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (record,) = run(old, quick(methods=["irnet"]))
+    assert record.unscoped == ()
+    assert "lcrbench.models.methods.irnet" in {m for s in record.sources for m in s.modules}
+    assert source.stale(record) == ""
+    present = source._hash
+
+    def changed(path: Path, stamp: int) -> str:
+        return "changed" if path.name == "irnet.py" else present(path, stamp)
+
+    monkeypatch.setattr(source, "_hash", changed)
+    source._closure.cache_clear()
+    assert "lcrbench.models.methods.irnet changed since" in source.stale(record)
+    with pytest.raises(UserError, match="irnet changed since"):
+        run(old, quick(methods=["irnet"]))
+    source._closure.cache_clear()
+
+
+def test_an_old_run_of_a_plug_in_is_not_known_to_be_as_it_was(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lcrbench import registry
+
+    outside = registry.is_outside
+    monkeypatch.setattr(registry, "is_outside", lambda kind, name: name == "bnn" or outside(kind, name))
+    with pytest.raises(UserError, match="before scopes"):
+        run(old, quick(methods=["bnn"]))
