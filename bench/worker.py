@@ -181,7 +181,8 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         raise UserError(f"the data at {job.source.source} changed while the grid was running: run it again")
 
     looked: Looked
-    held_back, files = False, {}
+    held_back = False
+    files: dict[str, bytes] = {}
     if training := current(target, job):
         # Its method was named in this call's spec.
         weights = target.training_file(training.train_id, WEIGHTS)

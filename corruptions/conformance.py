@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random as python_random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -128,18 +128,20 @@ def _filled(entry: Entry, x: NDArray[np.uint8], value: int) -> NDArray[np.uint8]
 
 
 def _corrupt(x: NDArray[np.uint8], name: str, severity: int, **changed: Any) -> NDArray[np.uint8]:
-    return corrupt(x, name, severity, **({"seed": SEED, "stream": STREAM} | changed))
+    settings: dict[str, Any] = {"seed": SEED, "stream": STREAM} | changed
+    return corrupt(x, name, severity, **settings)
 
 
 def _images() -> NDArray[np.uint8]:
-    """Return images (IMAGES, SIZE, SIZE, 3): gradients with noise, of several directions, contrasts and brightnesses."""
+    """Return images (IMAGES, SIZE, SIZE, 3): noisy gradients of several directions, contrasts and brightnesses."""
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[0:SIZE, 0:SIZE] / SIZE
     slope, contrast, level = (
         random.uniform(low, high, (IMAGES, 1, 1, 3)) for low, high in ((0, 1), (40, 140), (10, 70))
     )
     smooth = contrast * (slope * rows[None, :, :, None] + (1 - slope) * columns[None, :, :, None])
-    return (level + smooth + random.integers(0, 40, (IMAGES, SIZE, SIZE, 3))).astype(np.uint8)
+    made: NDArray[np.uint8] = (level + smooth + random.integers(0, 40, smooth.shape)).astype(np.uint8)
+    return made
 
 
 @contextlib.contextmanager
@@ -161,7 +163,7 @@ def _at(name: str, severity: int = 0) -> str:
     return f" ({', '.join(where)})" if where else ""
 
 
-def _and(words: Any) -> str:
+def _and(words: Iterable[str]) -> str:
     return " and ".join(words)
 
 

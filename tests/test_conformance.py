@@ -1,4 +1,4 @@
-"""Every entry of every kind keeps its contract, and one more is one file: it is found, listed and checked without another edit."""
+"""Every entry of every kind keeps its contract, and one more is one file: it is found and checked without another edit."""
 
 from __future__ import annotations
 

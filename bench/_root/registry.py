@@ -112,9 +112,9 @@ def file(kind: str, name: str) -> Path:
     `load` does.
     """
     if kind in SUFFIX and name.endswith(SUFFIX[kind]):
-        if not (path := Path(name)).is_file():
+        if not Path(name).is_file():
             raise UserError(f"there is no file '{name}'")
-        return path
+        return Path(name)
     name = _inside(kind, name)
     own = files(kind)
     if name in own:
@@ -125,7 +125,7 @@ def file(kind: str, name: str) -> Path:
             package = importlib.util.find_spec(target.rpartition(".")[0])
             folders = (package.submodule_search_locations if package else None) or ()
             found = [Path(f) / (target.rpartition(".")[2] + SUFFIX[kind]) for f in folders]
-            path = next((p for p in found if p.is_file()), None)
+            path: Path | None = next((p for p in found if p.is_file()), None)
         else:
             module = importlib.util.find_spec(target)
             path = Path(module.origin) if module and module.origin else None

@@ -47,7 +47,7 @@ from lcrbench.errors import UserError
 )
 @click.option("--redo", is_flag=True, help="Set damaged runs aside and run them again.")
 @click.option("--save-every", type=float, default=60.0, show_default=True, help="Seconds between checkpoints.")
-@click.option("--plan", "only_plan", is_flag=True, help="Show what would run, and stop; plug-ins are checked.")
+@click.option("--plan", "only_plan", is_flag=True, help="Check plug-ins, show what would run, and stop.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the path of the report.")
 def command(
     preset: str,
@@ -67,9 +67,9 @@ def command(
 ) -> None:
     """Train and measure every method of PRESET under one budget, and write the report.
 
-    PRESET is a name of `lcrbench list presets`, an import path, or a .toml file. Options replace its values. Each pair of a method and a
-    seed is one run. Runs that the store holds already are not made again, and an interrupted run goes on from its last
-    save: give the same command again.
+    PRESET is a name of `lcrbench list presets`, an import path, or a .toml file. Options replace its values. Each pair of a
+    method and a seed is one run. Runs that the store holds already are not made again, and an interrupted run goes on from
+    its last save: give the same command again.
     """
     from lcrbench import registry
     from lcrbench.bench import device as devices

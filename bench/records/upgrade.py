@@ -11,9 +11,11 @@ import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from pydantic import ValidationError
+from pydantic_core import from_json
 
 from lcrbench.bench.records import predictions
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe, move_keys
@@ -27,6 +29,8 @@ from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
 from lcrbench.bench.records.spec import CLEAN, Cell, DataId, MethodId, Protocol, RunSpec, Subject, evaluation_id
 from lcrbench.errors import UserError
 from lcrbench.models import parse
+
+P = TypeVar("P", Training, Evaluation)
 
 OUTCOMES, BY_IMAGE, LOG, WEIGHTS, PACKED = (
     "outcomes.npz", "by_image.npz", "training.jsonl", "weights.safetensors", "packed.safetensors",
@@ -46,16 +50,26 @@ def _checked(data: dict[str, Any], where: str) -> int:
     return version
 
 
-def training(data: dict[str, Any], where: str) -> Training:
-    """Return the training in decoded JSON; raises `UserError` if a newer version wrote it."""
-    _checked(data, where)
-    return Training.model_validate(data)
+def training(content: bytes, where: str) -> Training:
+    """Return the training in JSON; raises `UserError` if a newer version wrote it."""
+    return _present(Training, content, where)
 
 
-def evaluation(data: dict[str, Any], where: str) -> Evaluation:
-    """Return the evaluation in decoded JSON; raises `UserError` if a newer version wrote it."""
-    _checked(data, where)
-    return Evaluation.model_validate(data)
+def evaluation(content: bytes, where: str) -> Evaluation:
+    """Return the evaluation in JSON; raises `UserError` if a newer version wrote it."""
+    return _present(Evaluation, content, where)
+
+
+def _present(kind: type[P], content: bytes, where: str) -> P:
+    """Return a record of the present schema."""
+    # Read at once: decoded first, and then made a record of, it would take half as long again.
+    try:
+        record = kind.model_validate_json(content)
+    except ValidationError:
+        _checked(from_json(content), where)
+        raise
+    _checked({"schema_version": record.schema_version}, where)
+    return record
 
 
 class OldRun(Frozen):
@@ -65,8 +79,9 @@ class OldRun(Frozen):
     files: dict[str, str]
 
 
-def old_run(data: dict[str, Any], where: str) -> OldRun:
+def old_run(content: bytes, where: str) -> OldRun:
     """Return a run of schema 1 to 3 in the present form; raises `UserError` if a newer version wrote it."""
+    data = from_json(content)
     version = _checked(data, where)
     if version == 1:
         # Version 2 added the source's hash, unknown before, and the unit of the budget.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+
 from lcrbench.bench.records.ids import content_id
-from lcrbench.bench.records.measurement import MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.record import (
     Asked,
     Batch,
@@ -30,9 +33,8 @@ def every_run(evaluation: Evaluation) -> dict[str, Asked]:
     return {run_id(evaluation, asked.protocol): asked for asked in evaluation.asked}
 
 
-def runs(evaluation: Evaluation) -> dict[str, Asked]:
-    """Return the runs of an evaluation without those that a larger one contains."""
-    every = every_run(evaluation)
+def largest(every: dict[str, Asked]) -> dict[str, Asked]:
+    """Return the runs of an evaluation, of `every_run`, without those that a larger one contains."""
     return {
         name: asked
         for name, asked in every.items()
@@ -94,7 +96,7 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
         model=training.model,
         ledger=_ledger(training.ledger, used),
         metrics=_infos(shown),
-        measurements=tuple(n for m in shown for n in m.measurements),
+        measurements=_numbers(shown),
         left_out={m.metric: m.left_out for m in shown if m.left_out},
         sources=tuple(_unique([s for s in scopes if s is not None])),
         unscoped=tuple(dict.fromkeys(unscoped)),
@@ -114,7 +116,7 @@ def of_batch(base: Record, evaluation: Evaluation, batch: Batch) -> Record:
         update={
             "spec": base.spec.model_copy(update={"metrics": {m.metric: m.options for m in batch.measured}}),
             "metrics": _infos(batch.measured),
-            "measurements": tuple(n for m in batch.measured for n in m.measurements),
+            "measurements": _numbers(batch.measured),
             "left_out": {m.metric: m.left_out for m in batch.measured if m.left_out},
             "sources": tuple(evaluation.sources[m.source] for m in batch.measured if m.source in evaluation.sources),
             "provenance": batch.provenance,
@@ -125,9 +127,10 @@ def of_batch(base: Record, evaluation: Evaluation, batch: Batch) -> Record:
 def _shown(evaluation: Evaluation, one: Asked) -> list[Measured]:
     """Return what a run shows of each metric: with the options asked for where it was, else what was measured last."""
     found: dict[str, Measured | None] = dict.fromkeys(one.metrics)
+    protocols = ("", one.protocol.protocol_id)
     for batch in evaluation.batches:
         for m in batch.measured:
-            if m.protocol not in ("", one.protocol.protocol_id) or m.images != one.protocol.test.count:
+            if m.protocol not in protocols or m.images != one.protocol.test.count:
                 continue
             if m.metric not in one.metrics or m.options == one.metrics[m.metric]:
                 found[m.metric] = m
@@ -143,7 +146,11 @@ def _unique(sources: list[Source]) -> list[Source]:
     return list({s.sha256 + ",".join(s.roots): s for s in sources}.values())
 
 
-def _infos(measured: tuple[Measured, ...] | list[Measured]) -> dict[str, MetricInfo]:
+def _numbers(measured: Iterable[Measured]) -> tuple[Measurement, ...]:
+    return tuple(chain.from_iterable(m.measurements for m in measured))
+
+
+def _infos(measured: Iterable[Measured]) -> dict[str, MetricInfo]:
     return {m.metric: m.info for m in measured if m.info is not None}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from lcrbench.bench.metrics import Cost, Need, not_applicable
 from lcrbench.bench.metrics._conformance import check
 from lcrbench.bench.records.by_image import IMAGES, PIXELS, ImageKey
 from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.errors import UserError
 
 
 @pytest.mark.parametrize("name", registry.names("metric"))
@@ -97,6 +98,23 @@ def test_what_does_not_conform_is_found(changed: dict[str, Any], said: list[str]
     for line, part in zip(found, said, strict=True):
         assert part in line
         assert "\n" not in line
+
+
+@pytest.mark.parametrize("name", ["mine", "somewhere.mine", "of_an_entry_point"])
+def test_measurements_and_reasons_have_the_name_that_was_asked_for(name: str) -> None:
+    def measure(subject: Any, options: Any) -> list[Measurement]:
+        subject.leave_out("mine", "half of it")
+        return [Measurement(metric="mine", value=0.5, n=1)]
+
+    subject = SimpleNamespace(left_out={})
+    subject.leave_out = lambda metric, reason: subject.left_out.update({metric: reason})
+    found, left_out = metrics.measure(module(measure=measure), name, subject, {"images": 3})
+    assert [m.metric for m in found] == [name]
+    assert left_out == "half of it"
+    with pytest.raises(
+        UserError, match=f"the metric '{name}' gives a measurement of 'yours': it must be called 'mine'"
+    ):
+        metrics.measure(module(measure=measuring(metric="yours")), name, subject, {"images": 3})
 
 
 def test_what_is_not_applicable_names_all_that_is_missing() -> None:

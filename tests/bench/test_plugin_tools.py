@@ -1,4 +1,4 @@
-"""`lcrbench new`, `conform` and `run --plan`: each template keeps its kind's contract, and what is faulty is told in a line."""
+"""`lcrbench new`, `conform`, `run --plan`: each template keeps its kind's contract, and what is faulty is told in a line."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ FAULTS = [
     ("method", "class Method(", "class Methods(", "defines no class 'Method'"),
     ("method", "    def activation(", "    def _activation(", "lacks activation"),
     ("method", HOOK, f"    def on_progres(self, network, t):\n        pass\n\n{HOOK}", "did you mean 'on_progress'"),
-    ("method", "    def forward(self, weight", "    def offsets(self, weight):\n        return None\n\n    def forward(self, weight",
+    ("method", "    def forward(self, w", "    def offsets(self, w):\n        return None\n\n    def forward(self, w",
      "the class 'Binarizer': it defines offsets, which nothing reads: is offset meant?"),
     ("method", SIGNS, "return self.estimator(weight).float(), None", "under float64 the signs of weights"),
     ("method", SIGNS, "return self.estimator(weight) * (2 if self.training else 1), None", "in training than in evaluation"),
     ("method", SIGNS, "return 0.5 * self.estimator(weight), None", "weights of 2 values (-0.5, 0.5"),
     ("method", SIGNS, "return weight.sign() * (weight.abs() > 0.01) + 0 * self.estimator(weight), None", "of 3 values"),
     ("method", "slope: float = 0.25", "slope: float = None", "has no default of bool, int"),
-    ("method", "-> nn.Module:\n        \"\"\"Return the nonlinearity", "-> nn.Module:\n        1 / 0\n        \"\"\"Return", "ZeroDivisionError"),
+    ("method", "return nn.LeakyReLU(self.slope)", "return nn.LeakyReLU(1 / 0)", "ZeroDivisionError"),
     ("regularizer", "class Regularizer(", "class Regularizers(", "defines no class 'Regularizer'"),
     ("regularizer", "    def attach(", "    def attatch(", "lacks attach"),
     ("regularizer", "    weight: float = 1e-3", "    weight: float = 1e-3\n    teachr = 'bnn'", "did you mean 'teacher'"),
@@ -105,10 +105,12 @@ FAULTS = [
     ("backbone", "def build(", "def builds(", "defines no function 'build'"),
     ("backbone", "    def stages(", "    def stage(", "it defines stage, which nothing reads: is stages meant?"),
     ("backbone", "self.head(self.blocks(self.stem(x)))", "self.head(self.blocks(self.stem(x)).float())", "RuntimeError"),
-    ("backbone", "self.head(self.blocks(self.stem(x)))", "self.head(self.blocks(self.stem(x - x.mean(0))))", "depend on its batch"),
+    ("backbone", "self.head(self.blocks(self.stem(x)))", "self.head(self.blocks(self.stem(x - x.mean(0))))",
+     "depend on its batch"),
     ("backbone", "method.conv(channels, out, 3, 1, 1)", "nn.Conv2d(channels, out, 3, 1, 1)", "no binary convolution"),
     ("estimator", "class Estimator(", "class Estimators(", "defines no class 'Estimator'"),
-    ("estimator", "    def forward(self", "    def set_progres(self, p):\n        pass\n\n    def forward(self", "is set_progress meant?"),
+    ("estimator", "    def forward(self", "    def set_progres(self, p):\n        pass\n\n    def forward(self",
+     "is set_progress meant?"),
     ("estimator", SIGN, SIGN.replace("sign(x)", "sign(x).float()", 1), "it maps torch.float64"),
     ("estimator", SIGN, SIGN.replace("sign(x)", "torch.sign(x)", 1), "not to signs with sign(0) = +1"),
     ("estimator", "width: float = 1.0", "width: float", "which width has not"),

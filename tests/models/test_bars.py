@@ -3,8 +3,8 @@
 The pilot: vgg_tiny on the embedded images at 16 px, 6,000 images, batch 50, learning rate 0.1, seeds 0, 1 and 2; a tenth of
 the quick preset's images, and a fourth of their pixels. A bar is the worst seed's accuracy less three points, and one of the
 three seeds has to pass it: rounding differs between processors, and moves a short training's accuracy by up to four points
-(XNOR-Net's seed 0 ends at 48.5, 46.4 or 44.6 % by the instruction set). With a zeroed estimator only the layers behind the last sign are trained, on features of random signs: 10.0 to 35.8 %. With the
-estimator's sign turned around: 7.3 to 31.4 %.
+(XNOR-Net's seed 0 ends at 48.5, 46.4 or 44.6 % by the instruction set). With a zeroed estimator only the layers behind the
+last sign are trained, on features of random signs: 10.0 to 35.8 %. With the estimator's sign turned around: 7.3 to 31.4 %.
 """
 
 from __future__ import annotations

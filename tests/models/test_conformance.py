@@ -1,4 +1,4 @@
-"""What every method and regularizer must say of itself, what its layers must do, and what the suite finds of a faulty one."""
+"""What methods and regularizers must say of themselves, what layers must do, and what the suite finds of a faulty entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes a run into a store: its training, and its evaluation with one batch for each search, as `lcrbench run` leaves them."""
+"""Writes a run into a store: its training, and its evaluation with one batch for each search, as `lcrbench run` does."""
 
 from __future__ import annotations
 
