@@ -12,6 +12,7 @@ import torch
 from lcrbench import corruptions, registry
 from lcrbench.bench.data import loading
 from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation import takeover
 from lcrbench.bench.records.budget import AMOUNT, Recipe
@@ -167,7 +168,7 @@ def lacking(store: Store | None, job: Job, dataset: Dataset) -> Lacking:
     if training is None and not job.fresh and (old := takeover.find(store, spec, dataset)):
         made, same = old
         training = made.training
-        found = evaluation.Known(made.evaluation, made.predictions) if same else None
+        found = known_of.Known(made.evaluation, made.predictions) if same else None
     if training is None:
         return everything
     stale = [("training", why)] if (why := stale_training(training)) else []
@@ -175,11 +176,11 @@ def lacking(store: Store | None, job: Job, dataset: Dataset) -> Lacking:
         return everything
     if found is None or found.evaluation.weights_sha256 != training.weights_sha256:
         return Lacking(spec, False, spec.protocol.cells, list(spec.metrics), stale)
-    stale += evaluation.stale_parts(found.evaluation, spec.protocol, spec.metrics)
+    stale += known_of.stale_parts(found.evaluation, spec.protocol, spec.metrics)
     if job.stale == "redo":
-        found = evaluation.without_stale(found, spec.protocol, spec.metrics)
-    cells, metrics = evaluation.missing(found, spec.protocol, spec.metrics, dataset.test_indices)
-    answered = evaluation.answered(found.evaluation, spec.protocol, spec.metrics)
+        found = known_of.without_stale(found, spec.protocol, spec.metrics)
+    cells, metrics = known_of.missing(found, spec.protocol, spec.metrics, dataset.test_indices)
+    answered = known_of.answered(found.evaluation, spec.protocol, spec.metrics)
     return Lacking(spec, False, cells, metrics, stale, answered)
 
 

@@ -17,10 +17,12 @@ from filelock import Timeout
 from lcrbench.bench import data, device
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation.cells import Cells
+from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import restored
-from lcrbench.bench.evaluation.run import Known, Looked
+from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.progress import Event
 from lcrbench.bench.records import env, source, view
 from lcrbench.bench.records.grid import Data
@@ -213,7 +215,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
 
     before = known(target, spec)
     if job.fresh and before and not _later(before, job):
-        before = evaluation.without_stale(before, spec.protocol, spec.metrics, fresh=True)
+        before = known_of.without_stale(before, spec.protocol, spec.metrics, fresh=True)
     found = evaluation.evaluate(
         looked,
         dataset,
@@ -256,8 +258,8 @@ def answers(store: Store, record: Record, job: Job) -> bool:
     if record.status != "finished" or found is None or current(store, job) is None:
         return False
     late = not job.fresh or record.provenance.created >= job.provenance.created
-    redone = job.stale != "redo" or not evaluation.stale_parts(found, spec.protocol, spec.metrics)
-    return late and redone and evaluation.answered(found, spec.protocol, spec.metrics)
+    redone = job.stale != "redo" or not known_of.stale_parts(found, spec.protocol, spec.metrics)
+    return late and redone and known_of.answered(found, spec.protocol, spec.metrics)
 
 
 def fail(store: Store, job: Job, failure: Failure) -> Record:
@@ -282,7 +284,7 @@ def fail(store: Store, job: Job, failure: Failure) -> Record:
         before = known(store, spec)
     except Damaged:
         before = None
-    nothing = evaluation.empty(spec.subject, spec.training, spec.protocol)
+    nothing = known_of.empty(spec.subject, spec.training, spec.protocol)
     record = failed(job, failure)
     asked = Asked(
         protocol=spec.protocol,
@@ -291,7 +293,7 @@ def fail(store: Store, job: Job, failure: Failure) -> Record:
         failure=record.failure,
         provenance=record.provenance,
     )
-    after = evaluation.with_failure(before.evaluation if before else None, nothing, asked)
+    after = known_of.with_failure(before.evaluation if before else None, nothing, asked)
     store.evaluations.write(spec.evaluation_id, after, before.files if before else {})
     return record
 

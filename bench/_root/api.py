@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lcrbench.bench.data.arrays import Dataset
-    from lcrbench.bench.evaluation.run import Known
+    from lcrbench.bench.evaluation.known import Known
     from lcrbench.bench.records.grid import Grid, Options
     from lcrbench.bench.records.record import Evaluation, Measured
     from lcrbench.bench.records.spec import Protocol
@@ -149,7 +149,7 @@ class Result:
         return {m.metric: m.left_out for m in self._measured() if m.left_out}
 
     def _measured(self) -> list[Measured]:
-        from lcrbench.bench.evaluation.run import found_by
+        from lcrbench.bench.evaluation.known import found_by
 
         return found_by(self.known, self.metrics, self.protocol)[0]
 

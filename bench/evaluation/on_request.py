@@ -12,8 +12,9 @@ from lcrbench import corruptions
 from lcrbench.bench import data as sources
 from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import external, restored
-from lcrbench.bench.evaluation.run import Known, evaluate, protocol_of
+from lcrbench.bench.evaluation.run import evaluate, protocol_of
 from lcrbench.bench.evaluation.takeover import own_data, present
 from lcrbench.bench.records import env
 from lcrbench.bench.records.grid import Evaluation as Shown

@@ -32,7 +32,7 @@ class _Told(Progress):
     """A display that shows nothing and keeps what it is told."""
 
     def __init__(self, specs: list[RunSpec]) -> None:
-        super().__init__([Work(spec) for spec in specs], 0, quiet=True)
+        super().__init__([Work(s) for s in specs], 0, quiet=True)
         self.started: list[str] = []
         self.ended: list[str] = []
         self.events = 0

@@ -11,7 +11,8 @@ import numpy as np
 
 from lcrbench import registry
 from lcrbench.bench import device as devices
-from lcrbench.bench.evaluation.run import evaluate, found_by
+from lcrbench.bench.evaluation.known import found_by
+from lcrbench.bench.evaluation.run import evaluate
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import stored, subjects
 from lcrbench.bench.lipschitz.options import Options

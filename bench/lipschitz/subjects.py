@@ -13,9 +13,10 @@ from torch import nn
 
 from lcrbench.bench import data
 from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import external, restored
 from lcrbench.bench.evaluation.on_request import check_logits
-from lcrbench.bench.evaluation.run import Known, Looked
+from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.evaluation.takeover import own_data, present
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.spec import Protocol, TestSet
