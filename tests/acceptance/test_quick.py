@@ -15,6 +15,7 @@ import pytest
 
 from lcrbench.bench import stats
 from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.spec import Cell
 from lcrbench.bench.records.store import Store
 
 FOLDER = os.environ.get("LCRBENCH_QUICK")
@@ -60,7 +61,7 @@ def test_severe_noise_hurts_more(store: Store, records: dict[str, Record]) -> No
     for label, record in records.items():
         right = store.outcomes(record.run_id)
         noises = ("gaussian_noise", "shot_noise", "impulse_noise")
-        difference = np.mean([right[f"{n}/5"].astype(float) - right[f"{n}/1"] for n in noises], axis=0)
+        difference = np.mean([right[Cell(n, 5)].astype(float) - right[Cell(n, 1)] for n in noises], axis=0)
         assert stats.mean(difference).high < 0, label
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +19,13 @@ from click.testing import CliRunner
 import lcrbench
 from lcrbench import corruptions
 from lcrbench.bench import cli, runner, worker
-from lcrbench.bench.evaluation import cells as caches
 from lcrbench.bench.evaluation import run as evaluation
-from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.lipschitz import measure
+from lcrbench.bench.lipschitz import options as lipschitz
 from lcrbench.bench.records.grid import make_grid
 from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.spec import Cell
 from lcrbench.bench.records.store import Store
+from lcrbench.errors import UserError
 from lcrbench.models.network import Network
 from tests.bench.helpers import TABLES, outdate
 
@@ -191,6 +192,12 @@ def test_a_metric_that_needs_logits_makes_exactly_one_clean_pass(store: Path, co
     assert sum(counts.passes) == 2 * 3 * 50
 
 
+def test_cells_are_made_once_for_all_networks_of_a_grid(tmp_path: Path, counts: Counts) -> None:
+    go(tmp_path / "s")
+    assert counts.corrupted == [50, 50]
+    assert not Store(tmp_path / "s").cache().exists()
+
+
 def test_only_the_new_test_images_are_corrupted(store: Path, counts: Counts) -> None:
     go(store, GRID | {"data": GRID["data"] | {"test": 75}})
     assert counts.corrupted == [25, 25]
@@ -268,83 +275,24 @@ def test_what_a_search_measured_is_not_measured_again_by_a_run(
     assert counts.passes != before
 
 
-# ---------------------------------------------------------------------------------------------------------------- the cells
-
-
-@pytest.fixture
-def images() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
-
-
-def cell_of(cache: Cells, images: np.ndarray, severity: int, **change: Any) -> np.ndarray:
-    given = {"seed": 0, "stream": "s"} | change
-    return cache.images(images, Cell("contrast", severity), np.arange(len(images)), **given)
-
-
-def test_cells_are_made_once_for_all_networks_of_a_grid(tmp_path: Path, counts: Counts) -> None:
-    go(tmp_path / "s")
-    assert counts.corrupted == [50, 50]
-    assert not Store(tmp_path / "s").cache().exists()
-
-
-def test_the_cache_is_bounded_and_keeps_what_it_has(tmp_path: Path, images: np.ndarray, counts: Counts) -> None:
-    """Networks ask for the same cells in the same order: to give up the oldest would lose each before it is asked for."""
-    size = images.nbytes + 32
-    cache = Cells(tmp_path / "cache", limit=2 * size)
-    for _ in range(2):
-        for severity in (1, 2, 3):
-            cell_of(cache, images, severity)
-    # The third found no room, and was made twice.
-    assert len(counts.corrupted) == 4
-    kept = list((tmp_path / "cache").glob("*.cell"))
-    assert sum(f.stat().st_size for f in kept) == 2 * size
-    assert np.array_equal(cell_of(Cells(tmp_path / "small", limit=1), images, 1), cell_of(cache, images, 1))
-
-
-@pytest.mark.parametrize("change", [{"seed": 1}, {"stream": "other"}])
-def test_cells_of_other_randomness_or_data_are_apart(tmp_path: Path, images: np.ndarray, change: Any) -> None:
-    cache = Cells(tmp_path / "cache")
-    noise = Cell("gaussian_noise", 3)
-    indices = np.arange(len(images))
-    given = {"seed": 0, "stream": "s"}
-    for named in (given, given | change):
-        made = cache.images(images, noise, indices, **named)
-        assert np.array_equal(made, Cells().images(images, noise, indices, **named))
-    assert len(list((tmp_path / "cache").glob("*.cell"))) == 2
-    part = cache.images(images[5:], noise, indices[5:], **given)
-    assert np.array_equal(part, cache.images(images, noise, indices, **given)[5:])
-
-
-@pytest.mark.parametrize("damage", ["the hash", "an image", "cut", "longer", "empty"])
-def test_a_damaged_cell_is_found_and_made_again(
-    tmp_path: Path, images: np.ndarray, counts: Counts, damage: str
+def test_a_search_keeps_what_a_run_added_meanwhile_and_waits_for_no_process(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = Cells(tmp_path / "cache")
-    first = cell_of(cache, images, 1).copy()
-    (file,) = (tmp_path / "cache").glob("*.cell")
-    content = bytearray(file.read_bytes())
-    if damage in ("the hash", "an image"):
-        content[7 if damage == "the hash" else len(content) // 2] ^= 1
-    file.write_bytes({"cut": content[:-1], "longer": content + b"0", "empty": b""}.get(damage, content))
-    assert np.array_equal(cell_of(cache, images, 1), first)
-    assert len(counts.corrupted) == 2
-    cell_of(cache, images, 1)
-    assert len(counts.corrupted) == 2
-
-
-def test_without_room_images_are_made_all_the_same(
-    tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = cell_of(Cells(), images, 1)
-    (tmp_path / "file").write_text("")
-    assert np.array_equal(cell_of(Cells(tmp_path / "file"), images, 1), expected)
-
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(caches, "_write", full)
-    assert np.array_equal(cell_of(Cells(tmp_path / "full"), images, 1), expected)
-    assert not list((tmp_path / "full").glob("*.cell"))
+    """A network that was loaded before a run added to its evaluation; then one that another process evaluates."""
+    run_id = Store(store).ids()[0]
+    (network,) = measure.networks([run_id], [], str(store), None, 32, "cpu")
+    go(store, GRID | measured(calibration_error={}))
+    options = dataclasses.replace(lipschitz.preset("quick"), l2=(8.0,), images=4)
+    search = partial(measure.measure, network, options, ["lipschitz_norms"], tmp_path / "out", Store(store))
+    search()
+    entry = Store(store).evaluation_of(run_id)
+    assert [m.metric for batch in entry.batches for m in batch.measured] == [
+        *GRID["metrics"],
+        "calibration_error",
+        "lipschitz_norms",
+    ]
+    with Store(store).held(entry.evaluation_id), pytest.raises(UserError, match="another process evaluates it"):
+        search()
 
 
 # ----------------------------------------------------------------------------------------------------------------- the plan

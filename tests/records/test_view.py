@@ -20,7 +20,7 @@ def shown(*asked: Asked) -> list[Protocol]:
 
 
 def one(what: Protocol, failure: Failure | None = None, **metrics: object) -> Asked:
-    return Asked(protocol=what, metrics=dict.fromkeys(metrics, {}), created="now", failure=failure)
+    return Asked(protocol=what, metrics={key: {} for key in metrics}, created="now", failure=failure)
 
 
 SMALL, LARGE = protocol(), protocol(("fog", "snow"))
