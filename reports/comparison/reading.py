@@ -98,6 +98,14 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
             f"The runs were made by different versions of {different}, so a difference between methods may be one between "
             "versions: run the older ones again with --stale redo."
         )
+    if before := {text for r in ranked for run in r.runs for text in run.unscoped}:
+        known = (
+            "its numbers are those of the present code"
+            if before <= source.equal_bits()
+            else "what it computed is not known"
+        )
+        number = sum(bool(run.unscoped) for r in ranked for run in r.runs)
+        notes.append(f"{number} runs are from before scopes, whose code has one hash for all of it: {known}.")
     if mixed := mixture([run.provenance for r in ranked for run in r.runs]):
         notes.append(mixed)
     topologies = {t for row in ranked for r in row.runs if (t := identity.topology(r)) is not None}

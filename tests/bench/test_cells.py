@@ -42,9 +42,7 @@ def cell_of(cache: Cells, images: np.ndarray, severity: int, **change: Any) -> n
     return cache.images(images, Cell("contrast", severity), np.arange(len(images)), **given)
 
 
-def test_the_cache_is_bounded_and_keeps_what_it_has(
-    tmp_path: Path, images: np.ndarray, corrupted: list[int]
-) -> None:
+def test_the_cache_is_bounded_and_keeps_what_it_has(tmp_path: Path, images: np.ndarray, corrupted: list[int]) -> None:
     """Networks ask for the same cells in the same order: to give up the oldest would lose each before it is asked for."""
     size = images.nbytes + 32
     cache = Cells(tmp_path / "cache", limit=2 * size)

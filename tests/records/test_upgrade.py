@@ -229,3 +229,14 @@ def test_an_old_run_of_a_plug_in_is_not_known_to_be_as_it_was(old: Path, monkeyp
     monkeypatch.setattr(registry, "is_outside", lambda kind, name: name == "bnn" or outside(kind, name))
     with pytest.raises(UserError, match="before scopes"):
         run(old, quick(methods=["bnn"]))
+
+
+def test_a_report_says_in_one_line_that_runs_are_from_before_scopes(old: Path) -> None:
+    from lcrbench.reports import comparison
+
+    (setting,) = comparison.read(Store(old)).settings
+    said = [note for note in setting.notes if "before scopes" in note]
+    assert said == ["4 runs are from before scopes, whose code has one hash for all of it: it gives the present bits."]
+    run(old, quick(methods=["bnn", "irnet"]))
+    (setting,) = comparison.read(Store(old)).settings
+    assert any(note.startswith("2 runs are from before scopes") for note in setting.notes)
