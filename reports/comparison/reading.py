@@ -100,9 +100,7 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
         )
     if before := {text for r in ranked for run in r.runs for text in run.unscoped}:
         known = (
-            "its numbers are those of the present code"
-            if before <= source.equal_bits()
-            else "what it computed is not known"
+            "it gives the present bits" if before <= source.equal_bits() else "it is not known to give the present bits"
         )
         number = sum(bool(run.unscoped) for r in ranked for run in r.runs)
         notes.append(f"{number} runs are from before scopes, whose code has one hash for all of it: {known}.")
