@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.bench.helpers import Here
+
 
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
@@ -15,3 +17,9 @@ def signals() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Here:
+    """Have runs of a grid done in this process."""
+    return Here(monkeypatch)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from lcrbench.bench import planning, runner, worker
+from lcrbench.bench.executors import local
+from lcrbench.bench.progress import Progress
 from lcrbench.bench.records import env
 from lcrbench.bench.records.grid import make_grid
 from lcrbench.bench.records.measurement import Measurement, MetricInfo
@@ -27,6 +30,9 @@ TABLES: dict[str, Any] = {
     "metrics": {"accuracy": {}, "corruption_error": {}},
 }
 """A grid of one run of a second."""
+
+SMALL = TABLES | {"methods": ["bnn"], "budget": {"images": 100}}
+"""A grid of one run of half a second."""
 
 
 def jobs(root: Path, tables: Mapping[str, Any] = TABLES, *, device: str = "cpu", **change: Any) -> list[worker.Job]:
@@ -49,6 +55,26 @@ def go(root: Path, tables: Mapping[str, Any] = TABLES, *, device: str = "cpu", *
     given = {"workers": 2, "command": "test", "quiet": True} | change
     ids = runner.run(make_grid(dict(tables)), root, device=device, **given)
     return [Store(root).record(i) for i in ids]
+
+
+class Here:
+    """Stands in for the local executor: notes the jobs, and does what it is told with each in this process."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.jobs: list[worker.Job] = []
+        self.phases: list[str] = []
+        self.does: Callable[[worker.Job], Record | None] = self.work
+        patch.setattr(local, "execute", self.execute)
+
+    def work(self, one: worker.Job) -> Record:
+        """Do a job, and note the phases that it goes through."""
+        return worker.run_one(one, lambda phase, *a, **k: self.phases.append(phase))
+
+    def execute(self, jobs: Sequence[worker.Job], workers: int, target: Store, progress: Progress) -> list[Record]:
+        """Do jobs one after the other."""
+        self.jobs = list(jobs)
+        self.phases.clear()
+        return [record for one in jobs if (record := self.does(one))]
 
 
 def later(one: worker.Job, **change: Any) -> worker.Job:
