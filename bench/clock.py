@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from lcrbench.bench.records.record import Phase, Seconds
+from lcrbench.bench.records.measurement import Phase
+from lcrbench.bench.records.record import Seconds
 
 
 class Clocks:

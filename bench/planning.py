@@ -12,24 +12,19 @@ import torch
 from lcrbench import corruptions, registry
 from lcrbench.bench.data import loading
 from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation import run as evaluation
+from lcrbench.bench.evaluation import takeover
 from lcrbench.bench.records.budget import AMOUNT, Recipe
-from lcrbench.bench.records.spec import (
-    Cell,
-    Grid,
-    MethodId,
-    Option,
-    Options,
-    RunSpec,
-    TrainData,
-    TrainSpec,
-)
-from lcrbench.bench.records.spec import Evaluation as Shown
+from lcrbench.bench.records.grid import Evaluation as Shown
+from lcrbench.bench.records.grid import Grid, Option, Options
+from lcrbench.bench.records.source import stale_training
+from lcrbench.bench.records.spec import Cell, MethodId, RunSpec, TrainData, TrainSpec
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training import parts
 from lcrbench.bench.training.run import allot
 from lcrbench.bench.training.stream import held_out
-from lcrbench.bench.worker import Job, current, known, stale_training
+from lcrbench.bench.worker import Job, current, known
 from lcrbench.errors import UserError, unknown
 from lcrbench.models import network, parse
 
@@ -94,14 +89,9 @@ def _check_fit(text: str, choice: network.Choice, grid: Grid, recipe: Recipe, da
     # Shapes alone: no weights are made for a network that is thrown away.
     with torch.device("meta"):
         made = network.body(choice, grid.backbone, len(dataset.classes), grid.data.size)
-    try:
-        terms = {name: regularizer.attach(made) for name, regularizer in choice.regularizers.items()}
-    except ValueError as error:
-        raise UserError(f"'{text}' does not fit the backbone '{grid.backbone}': {error}") from error
+    terms = network.attach(choice, made)
     for term in terms.values():
         term.detach()
-    if sum(term.replaces for term in terms.values()) > 1:
-        raise UserError(f"'{text}' takes more than the whole of the cross-entropy away: lower a weight")
     try:
         allot(grid.budget, recipe, len(dataset.train.labels), choice, terms)
     except ValueError as error:
@@ -126,18 +116,23 @@ def outside(grid: Grid) -> list[tuple[str, str]]:
 
 
 class Lacking(NamedTuple):
-    """What a store lacks of a run, and what of it is stale, by part, with the reason."""
+    """What a store lacks of a run, and what of it is stale, by part, with the reason.
+
+    `answered` tells whether the store notes the run as one that was asked for and is finished: all parts of another may be
+    there without it, in larger runs, or after an attempt that failed.
+    """
 
     spec: RunSpec
     training: bool
     cells: list[Cell]
     metrics: list[str]
     stale: list[tuple[str, str]]
+    answered: bool = False
 
     @property
     def nothing(self) -> bool:
         """Tell whether all of the run is there."""
-        return not (self.training or self.cells or self.metrics)
+        return self.answered and not (self.training or self.cells or self.metrics)
 
     @property
     def text(self) -> str:
@@ -156,21 +151,33 @@ class Lacking(NamedTuple):
 
 
 def lacking(store: Store | None, job: Job, dataset: Dataset) -> Lacking:
-    """Return what a store lacks for a job; raises `Damaged` where a part of it is not what was written."""
+    """Return what a store lacks for a job; under "redo" what is stale is lacking.
+
+    A run of an older schema that would be taken over counts as there. Raises `Damaged` where a part of it is not what was
+    written.
+    """
     spec = job.spec
     everything = Lacking(spec, True, spec.protocol.cells, list(spec.metrics), [])
     if store is None:
         return everything
-    training = current(store, job)
+    training, found = current(store, job), known(store, spec)
+    if training is None and not job.fresh and (old := takeover.find(store, spec, dataset)):
+        made, same = old
+        training = made.training
+        found = known_of.Known(made.evaluation, made.predictions) if same else None
     if training is None:
         return everything
     stale = [("training", why)] if (why := stale_training(training)) else []
-    found = known(store, spec)
+    if stale and job.stale == "redo":
+        return everything
     if found is None or found.evaluation.weights_sha256 != training.weights_sha256:
         return Lacking(spec, False, spec.protocol.cells, list(spec.metrics), stale)
-    cells, metrics = evaluation.missing(found, spec.protocol, spec.metrics, dataset.test_indices)
-    stale += evaluation.stale_parts(found.evaluation, spec.protocol, spec.metrics)
-    return Lacking(spec, False, cells, metrics, stale)
+    stale += known_of.stale_parts(found.evaluation, spec.protocol, spec.metrics)
+    if job.stale == "redo":
+        found = known_of.without_stale(found, spec.protocol, spec.metrics)
+    cells, metrics = known_of.missing(found, spec.protocol, spec.metrics, dataset.test_indices)
+    answered = known_of.answered(found.evaluation, spec.protocol, spec.metrics)
+    return Lacking(spec, False, cells, metrics, stale, answered)
 
 
 def expand(named: Sequence[str]) -> tuple[str, ...]:

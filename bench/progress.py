@@ -63,6 +63,14 @@ class Event(NamedTuple):
     figures: dict[str, float]
 
 
+class Work(NamedTuple):
+    """What is to be done for a run: its training or not, and the evaluation of so many cells; None stands for all."""
+
+    spec: RunSpec
+    training: bool = True
+    cells: int | None = None
+
+
 class Estimate:
     """The time that a grid still takes, from the images its runs have been through and have yet to go through.
 
@@ -70,11 +78,14 @@ class Estimate:
     take beyond that is not foreseen, and shows as slowness. What earlier sessions have done does not count as speed.
     """
 
-    def __init__(self, specs: Sequence[RunSpec], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, work: Sequence[Work], clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._began = clock, clock()
-        self._training = {s.run_id: 3.0 * (images_of(s.budget, s.recipe, s.data.train) or 60_000) for s in specs}
-        cells = {s.run_id: 1 + len(s.evaluation.corruptions) * len(s.evaluation.severities) for s in specs}
-        self._evaluation = {s.run_id: 2.0 * cells[s.run_id] * s.data.test for s in specs}
+        self._training = {
+            s.run_id: 3.0 * (images_of(s.budget, s.recipe, s.data.train) or 60_000) * training
+            for s, training, _ in work
+        }
+        cells = {s.run_id: len(s.protocol.cells) if some is None else some for s, _, some in work}
+        self._evaluation = {s.run_id: 2.0 * cells[s.run_id] * s.data.test for s, _, _ in work}
         self._teaching = dict.fromkeys(self._training, 0.0)
         self._done = dict.fromkeys(self._training, 0.0)
         self._before: dict[str, float] = {}
@@ -119,10 +130,10 @@ class Estimate:
 class Progress:
     """Shows each running cell (method, phase, step, loss, accuracy, time left in its phase) and the whole grid."""
 
-    def __init__(self, specs: Sequence[RunSpec], finished: int, *, quiet: bool = False) -> None:
+    def __init__(self, work: Sequence[Work], finished: int, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
-        self.cells, self.finished = len(specs) + finished, finished
-        self.estimate = Estimate(specs)
+        self.cells, self.finished = len(work) + finished, finished
+        self.estimate = Estimate(work)
         self.tasks: dict[str, TaskID] = {}
         self.phases: dict[str, tuple[str, float]] = {}
         self.live = RichProgress(

@@ -18,9 +18,10 @@ from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.evaluation.takeover import take_over
 from lcrbench.bench.planning import Lacking, lacking, outside, plan
-from lcrbench.bench.progress import Progress
-from lcrbench.bench.records import env
-from lcrbench.bench.records.spec import Grid, RunSpec
+from lcrbench.bench.progress import Progress, Work
+from lcrbench.bench.records import env, source
+from lcrbench.bench.records.grid import Grid
+from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.training.checkpoint import unseal
 from lcrbench.bench.worker import Job, Stale, load_data
@@ -84,18 +85,19 @@ def run(
 
     Several processes may work on one store: a training, or an evaluation, is locked by the process that works on it.
     """
+    source.look_again()
     jobs, dataset = planned(grid, root, device=device, command=command, fresh=fresh, stale=stale, save_every=save_every)
     target = Store(root, create=True)
     _mend(target, jobs, redo)
     for job in jobs:
         take_over(target, job.spec, dataset)
-    needed = [found for job in jobs if not _done(found := lacking(target, job, dataset), stale)]
+    found = [lacking(target, job, dataset) for job in jobs]
     if stale == "refuse":
-        _refuse_stale(target, [lacking(target, job, dataset) for job in jobs])
-    waiting = {found.spec.run_id for found in needed}
-    todo = [job for job in jobs if job.spec.run_id in waiting]
+        _refuse_stale(target, found)
+    todo = [job for job, part in zip(jobs, found, strict=True) if not part.nothing]
+    work = [Work(part.spec, part.training, len(part.cells)) for part in found if not part.nothing]
     try:
-        with Progress([j.spec for j in todo], len(jobs) - len(todo), quiet=quiet) as progress:
+        with Progress(work, len(jobs) - len(todo), quiet=quiet) as progress:
             ended = registry.load("executor", executor).execute(todo, max(1, workers), target, progress)
     finally:
         Cells(target.cache()).clear()
@@ -104,11 +106,6 @@ def run(
         first = f"{kept[0].spec.label} seed {kept[0].spec.seed}: {kept[0].failure.message}" if kept[0].failure else ""
         raise Kept(f"{len(kept)} of {len(jobs)} runs failed when made again; {root} keeps the older ones ({first})")
     return [job.spec.run_id for job in jobs]
-
-
-def _done(found: Lacking, stale: Stale) -> bool:
-    """Tell whether nothing is to be done for a run."""
-    return found.nothing and not (found.stale and stale == "redo")
 
 
 def _refuse_stale(target: Store, found: Sequence[Lacking]) -> None:
@@ -141,14 +138,16 @@ def _mend(target: Store, jobs: Sequence[Job], redo: bool) -> None:
             except Damaged:
                 if not redo:
                     raise
-                _set_aside(target, name, check)
+                _set_aside(target, shelf.root / name, check)
     if redo:
         for path in sorted([*target.unfinished("").glob("*"), *target.teacher("").glob("*")]):
             # A draft is a live process's, or nobody's: nothing reads it.
             if path.suffix != ".new":
-                _set_aside(target, path.name, partial(unseal, path))
+                _set_aside(target, path, partial(unseal, path))
+        for name in target.old.searched.ids():
+            _set_aside(target, target.old.searched.root / name, partial(target.old.verify_searched, name))
         for name in target.old.shelf.ids():
-            _set_aside(target, name, partial(target.old.verify, name))
+            _set_aside(target, target.old.shelf.root / name, partial(target.old.verify, name))
 
 
 def _check(target: Store, spec: RunSpec, name: str) -> None:
@@ -162,10 +161,10 @@ def _check(target: Store, spec: RunSpec, name: str) -> None:
             target.evaluation_file(found, file)
 
 
-def _set_aside(target: Store, name: str, check: Callable[[], Any]) -> None:
+def _set_aside(target: Store, path: Path, check: Callable[[], Any]) -> None:
     """Set aside what `check` finds damaged, under its lock; what another process holds, that process sees to."""
-    with contextlib.suppress(Timeout), target.held(name):
+    with contextlib.suppress(Timeout), target.held(path.name):
         try:
             check()
         except Damaged:
-            target.set_aside(name)
+            target.set_aside(path)

@@ -17,18 +17,22 @@ from filelock import Timeout
 from lcrbench.bench import data, device
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation.cells import Cells
+from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import restored
-from lcrbench.bench.evaluation.run import Known, Looked
+from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.progress import Event
-from lcrbench.bench.records import env, source, view
+from lcrbench.bench.records import env, view
+from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.record import Asked, Failure, Provenance, Record, Training
-from lcrbench.bench.records.spec import Data, RunSpec
+from lcrbench.bench.records.source import stale_training
+from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import WEIGHTS, Damaged, Store
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import Diverged, Stopped
-from lcrbench.bench.training.run import scope, trained
+from lcrbench.bench.training.run import made_by, scope, trained
 from lcrbench.errors import UserError
 
 Stale = Literal["refuse", "redo", "keep"]
@@ -86,13 +90,6 @@ def current(store: Store, job: Job) -> Training | None:
     return training
 
 
-def stale_training(training: Training) -> str:
-    """Return why a training's weights may not be those that the present code gives; "" if nothing changed."""
-    return source.why_stale(
-        [training.source] if training.source else (), () if training.source else (training.provenance.source,)
-    )
-
-
 def work(job: Job, events: Any) -> None:
     """Run one job in its own process, and end with the exit code 0, BUSY, STOPPED or UNWRITABLE.
 
@@ -127,7 +124,7 @@ def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     target, before = Store(job.root), signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
     with target.held(*locks(job.spec)):
         try:
-            return run_one(job, tell)
+            record = run_one(job, tell)
         except Stopped:
             raise
         except Exception as error:
@@ -137,10 +134,10 @@ def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:
                 traceback.print_exc()
                 message = f"{type(error).__name__}: {error}".partition("\n")[0]
             record = fail(target, job, Failure(reason="error", step=0, message=message))
-            _tell_if_kept(record, target)
-            return record
         finally:
             signal.signal(signal.SIGTERM, before)
+        _tell_if_kept(record, target)
+        return record
 
 
 def locks(spec: RunSpec) -> tuple[str, str]:
@@ -164,9 +161,8 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     job = dataclasses.replace(job, provenance=device.describe(job.device, job.provenance))
     target = Store(job.root)
     code = scope(spec.training)
-    # Begun on one kind of device and ended on another, a training would repeat on neither.
-    made_by = code.sha256 + ("" if job.device == "cpu" else f" on {job.provenance.device_name}")
-    checkpoint = Checkpoint(target, spec.training.train_id, made_by, job.save_every)
+    made = made_by(code, job.device, job.provenance)
+    checkpoint = Checkpoint(target, spec.training.train_id, made, job.save_every)
     checkpoint.listen()
 
     def go_on(phase: str, done: int, total: int, **figures: float) -> None:
@@ -181,11 +177,12 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         raise UserError(f"the data at {job.source.source} changed while the grid was running: run it again")
 
     looked: Looked
+    held_back = False
+    files: dict[str, bytes] = {}
     if training := current(target, job):
         # Its method was named in this call's spec.
         weights = target.training_file(training.train_id, WEIGHTS)
         looked = restored(training, weights, trust_plugins=True, device=job.device)
-        checkpoint.remove()
     else:
         try:
             looked, training, files = trained(
@@ -202,15 +199,17 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         except Diverged as error:
             checkpoint.remove()
             return fail(target, job, Failure(reason="diverged", step=error.step, message=str(error)))
-        tell("storing", 0, 1)
-        target.trainings.write(training.train_id, training, files)
-        checkpoint.remove()
+        # At once, so that nothing trains it again. In the place of other weights only with what they are evaluated to: until
+        # then the save has them, and the store what was finished before.
+        held_back = _other_weights(target, training)
+        if not held_back:
+            tell("storing", 0, 1)
+            target.trainings.write(training.train_id, training, files)
+            checkpoint.remove()
 
     before = known(target, spec)
     if job.fresh and before and not _later(before, job):
-        # What was asked for stays; all else is made again.
-        update = {"weights_sha256": "", "batches": (), "cells": ()}
-        before = dataclasses.replace(before, evaluation=before.evaluation.model_copy(update=update))
+        before = known_of.without_stale(before, spec.protocol, spec.metrics, fresh=True)
     found = evaluation.evaluate(
         looked,
         dataset,
@@ -224,9 +223,18 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         watch=go_on,
     )
     tell("storing", 0, 1)
+    if held_back:
+        target.trainings.write(training.train_id, training, files)
     if before is None or found.evaluation != before.evaluation:
         target.evaluations.write(spec.evaluation_id, found.evaluation, found.files)
+    checkpoint.remove()
     return view.joined(found.evaluation, training, spec.run_id)
+
+
+def _other_weights(store: Store, training: Training) -> bool:
+    """Tell whether the store has a training of this id with weights that differ."""
+    name = training.train_id
+    return name in store.trainings and store.trainings.record(name).weights_sha256 != training.weights_sha256
 
 
 def _later(known: Known, job: Job) -> bool:
@@ -235,31 +243,44 @@ def _later(known: Known, job: Job) -> bool:
     return bool(batches) and batches[-1].provenance.created >= job.provenance.created
 
 
-def answers(record: Record, job: Job) -> bool:
-    """Tell whether a record is what a job was to make: finished, and with `fresh` not from before."""
+def answers(store: Store, record: Record, job: Job) -> bool:
+    """Tell whether a record of the store is what a job was to make: finished, with every metric that it asks for.
+
+    With `fresh` it must not be from before, and under "redo" nothing of it stale.
+    """
+    spec, found = job.spec, store.evaluation_of(record.run_id)
+    if record.status != "finished" or found is None or current(store, job) is None:
+        return False
     late = not job.fresh or record.provenance.created >= job.provenance.created
-    return record.status == "finished" and late
+    redone = job.stale != "redo" or not known_of.stale_parts(found, spec.protocol, spec.metrics)
+    return late and redone and known_of.answered(found, spec.protocol, spec.metrics)
 
 
 def fail(store: Store, job: Job, failure: Failure) -> Record:
     """Record that an attempt at a run failed, unless the run is finished already; return what the attempt came to.
 
     A failure never replaces a finished run. One that answers the job (this attempt's own, of a process killed after it had
-    stored, or another process's) is returned. One that was made before a `fresh` attempt stays as it is, and the failure is
-    returned but not stored. Whoever calls this holds the run's locks.
+    stored, or another process's) is returned. One that does not (made before a `fresh` attempt, stale, or without a metric
+    that is asked for) stays as it is, and the failure is returned but not stored. Whoever calls this holds the run's locks.
     """
     spec = job.spec
     try:
         stored = store.record(spec.run_id)
         if stored.status == "finished":
-            return stored if answers(stored, job) else failed(job, failure)
+            if not answers(store, stored, job):
+                return failed(job, failure)
+            # Killed after it had stored the run, a process has not removed its save.
+            store.unfinished(spec.training.train_id).unlink(missing_ok=True)
+            return stored
     except UserError:
         pass  # there is none yet, or a damaged one
     try:
         before = known(store, spec)
     except Damaged:
+        # What other runs it holds may still be read by hand.
+        store.set_aside(store.evaluations.root / spec.evaluation_id)
         before = None
-    nothing = evaluation.empty(spec.subject, spec.training, spec.protocol)
+    nothing = known_of.empty(spec.subject, spec.training, spec.protocol)
     record = failed(job, failure)
     asked = Asked(
         protocol=spec.protocol,
@@ -268,7 +289,7 @@ def fail(store: Store, job: Job, failure: Failure) -> Record:
         failure=record.failure,
         provenance=record.provenance,
     )
-    after = evaluation.with_failure(before.evaluation if before else None, nothing, asked)
+    after = known_of.with_failure(before.evaluation if before else None, nothing, asked)
     store.evaluations.write(spec.evaluation_id, after, before.files if before else {})
     return record
 

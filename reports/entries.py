@@ -68,20 +68,19 @@ def found(kind: Kind, also: Sequence[str] = ()) -> tuple[list[Entry], list[str]]
             continue
         try:
             entries.append(entry(kind, name, registry.load(kind, name), own=False))
-        except Exception as error:  # somebody else's code may raise anything
-            problems.append(_said(f"{kind} '{name}'", error))
+        except UserError as error:
+            problems.append(_said(f"{kind} '{name}'", error.__cause__ or error))
     for path in also:
-        name = path.rpartition(".")[2]
         try:
             module = registry.load(kind, path)
-            if not any(hasattr(module, other) for other in ("table", "figure")):
-                raise UserError(f"'{path}' defines neither a function `table` nor `figure`")
-            if hasattr(module, kind):
-                entries.append(entry(kind, name, module, own=False))
-        except UserError:
-            raise
-        except Exception as error:
-            problems.append(_said(f"{kind} '{path}'", error))
+        except UserError as error:
+            registry.file(kind, path)  # raises where there is no such module
+            problems.append(_said(f"{kind} '{path}'", error.__cause__ or error))
+            continue
+        if not any(hasattr(module, other) for other in ("table", "figure")):
+            raise UserError(f"'{path}' defines neither a function `table` nor `figure`")
+        if hasattr(module, kind):
+            entries.append(entry(kind, path.rpartition(".")[2], module, own=False))
     named: dict[str, Entry] = {}
     for e in entries:
         if e.name in named:
@@ -158,6 +157,6 @@ def guarded(e: Entry, problems: list[str], work: Callable[P, T], *args: P.args, 
         return None
 
 
-def _said(what: str, error: Exception) -> str:
+def _said(what: str, error: BaseException) -> str:
     about = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return f"The {what} is left out: {' '.join(about.split())[:300]}."

@@ -11,7 +11,7 @@ import importlib.util
 import io
 from pathlib import Path
 
-from lcrbench.bench.records.record import MetricInfo
+from lcrbench.bench.records.measurement import MetricInfo
 from lcrbench.reports.comparison import Comparison
 
 RUN = ("run_id", "setting", "data", "backbone", "method", "seed", "budget_images")

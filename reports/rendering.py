@@ -238,6 +238,7 @@ def _themed(svg: str, prefix: str, panel: Panel, figure: Figure, hits: Hits) -> 
     svg = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"font: \1var(--sans)", svg)
     svg = re.sub(r"font-family: *'?DejaVu Sans'?[^;\"]*", "font-family: var(--sans)", svg)
     svg = re.sub(r"\n\s*", "\n", svg)
+    svg = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda places: _rounded(places[0]), svg)
     width, height = (float(x) * 72 for x in figure.get_size_inches())
     label = html.escape(panel.title or "figure", quote=True)
     opening = (
@@ -269,6 +270,11 @@ def _themed(svg: str, prefix: str, panel: Panel, figure: Figure, hits: Hits) -> 
             f"<title>{html.escape(text)}</title></rect>"
         )
     return svg.replace("</svg>", "".join(numbers + marks) + "</svg>").strip()
+
+
+def _rounded(places: str) -> str:
+    """Return the places in an attribute in hundredths of a pixel, where matplotlib writes millionths."""
+    return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), places)
 
 
 def _handle(row: Row) -> Line2D:

@@ -57,7 +57,10 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         if collecting:
+            # Through the permanent generation into the oldest: the next collection would otherwise visit all of them.
+            gc.freeze()
             gc.enable()
+            gc.unfreeze()
 
 
 def _write(store: Store, compared: Comparison, out: Path, also: Sequence[str]) -> Path:

@@ -14,18 +14,10 @@ import numpy as np
 import pandas as pd
 
 from lcrbench.bench import stats
-from lcrbench.bench.records.record import (
-    Audit,
-    Failure,
-    Ledger,
-    Measurement,
-    MetricInfo,
-    ModelInfo,
-    Provenance,
-    Record,
-    Seconds,
-)
-from lcrbench.bench.records.spec import CLEAN, Cell, DataId, Evaluation, MethodId, RunSpec
+from lcrbench.bench.records.grid import Evaluation
+from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.bench.records.record import Audit, Failure, Ledger, ModelInfo, Provenance, Record, Seconds
+from lcrbench.bench.records.spec import CLEAN, Cell, DataId, MethodId, RunSpec
 from lcrbench.bench.records.store import Searched
 from lcrbench.reports import lipschitz
 from lcrbench.reports.comparison import Comparison, settings_of

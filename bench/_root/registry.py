@@ -125,7 +125,7 @@ def file(kind: str, name: str) -> Path:
             package = importlib.util.find_spec(target.rpartition(".")[0])
             folders = (package.submodule_search_locations if package else None) or ()
             found = [Path(f) / (target.rpartition(".")[2] + SUFFIX[kind]) for f in folders]
-            path = next((p for p in found if p.is_file()), None)
+            path: Path | None = next((p for p in found if p.is_file()), None)
         else:
             module = importlib.util.find_spec(target)
             path = Path(module.origin) if module and module.origin else None

@@ -3,7 +3,7 @@
     FOLDER/<key>.cell      the images of one cell (N, H, W, 3) uint8, after the sha256 of these bytes
 
 A file is memory-mapped by whoever needs it, checked by its hash, and made by the first, under a lock. The folder is bounded:
-beyond `limit` bytes the files that were used longest ago are deleted. It may be deleted at any time.
+cells that would make it larger than `limit` bytes are not kept. It may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from lcrbench import corruptions
+from lcrbench import corruptions, registry
+from lcrbench.bench.records import source
 from lcrbench.bench.records.ids import canonical
 from lcrbench.bench.records.spec import Cell
+from lcrbench.corruptions.registered import is_ours
 
 LIMIT = 1 << 30
 _HASH = hashlib.sha256().digest_size
@@ -61,30 +63,29 @@ class Cells:
             "indices": hashlib.sha256(indices.tobytes()).hexdigest(),
             "engine": corruptions.provenance(size, size, names=[cell.corruption]),
         }
+        if not is_ours(cell.corruption):
+            # A command that was killed leaves its cache, and the code of a plug-in may change before the next one.
+            module = registry.module_name("corruption", cell.corruption.partition(":")[0])
+            facts["code"] = source.closure([module]).sha256
         path = self.folder / f"{hashlib.sha256(canonical(facts).encode()).hexdigest()[:24]}.cell"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_suffix(".lock")):
-                if (kept := _read(path, clean.shape)) is None:
+                if (kept := _read(path, clean.shape)) is None and self._has_room(clean.nbytes):
                     _write(path, make())
-                    self._bound(path)
                     kept = _read(path, clean.shape)
         except OSError:
             kept = None
         return make() if kept is None else kept
 
-    def _bound(self, new: Path) -> None:
-        """Delete the files that were used longest ago, until the folder is within its limit."""
+    def _has_room(self, size: int) -> bool:
+        """Tell whether a cell of so many bytes may be kept.
+
+        What is there stays: networks ask for the same cells in the same order, so that to give up the oldest would give up
+        each just before it is asked for again.
+        """
         assert self.folder is not None
-        with contextlib.suppress(OSError):
-            files = sorted(self.folder.glob("*.cell"), key=lambda f: f.stat().st_mtime_ns)
-            total = sum(f.stat().st_size for f in files)
-            for file in files:
-                if total <= self.limit:
-                    return
-                if file != new:
-                    total -= file.stat().st_size
-                    file.unlink()
+        return sum(f.stat().st_size for f in self.folder.glob("*.cell")) + size + _HASH <= self.limit
 
     def clear(self) -> None:
         """Delete what is kept; maps of it that are open stay readable."""
@@ -105,8 +106,6 @@ def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     body = whole[_HASH:]
     if len(body) != int(np.prod(shape)) or hashlib.sha256(body.data).digest() != whole[:_HASH].tobytes():
         return None
-    with contextlib.suppress(OSError):
-        os.utime(path)
     images: NDArray[np.uint8] = body.reshape(shape)
     return images
 

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,14 +20,16 @@ from lcrbench.bench.clock import Clocks
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.evaluation.inference import logits
+from lcrbench.bench.evaluation.known import Known, empty, measured_of, with_asked, without_stale
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
 from lcrbench.bench.records import predictions, source
-from lcrbench.bench.records.files import pack, unpack
+from lcrbench.bench.records.files import pack
+from lcrbench.bench.records.grid import Evaluation as Shown
+from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.predictions import Predictions
-from lcrbench.bench.records.record import Asked, Batch, Evaluation, Measured, Provenance, Source
-from lcrbench.bench.records.spec import CLEAN, Cell, Options, Protocol, TestSet, TrainSpec, evaluation_id
-from lcrbench.bench.records.spec import Evaluation as Shown
+from lcrbench.bench.records.record import Asked, Batch, Measured, Provenance, Source
+from lcrbench.bench.records.spec import CLEAN, Cell, Protocol, TestSet, TrainSpec
 from lcrbench.bench.records.spec import Subject as SubjectId
 from lcrbench.corruptions.registered import is_ours
 
@@ -38,22 +39,14 @@ ROOTS = ("lcrbench.bench.evaluation.inference", "lcrbench.bench.evaluation.cells
 
 @dataclass(frozen=True)
 class Looked:
-    """A network that is looked at: what identifies it, and the modules that its code lies in."""
+    """A network that is looked at: what identifies it, the modules that its code lies in, and what metrics may ask of it."""
 
     network: nn.Module
     subject: SubjectId
     weights_sha256: str
     roots: tuple[str, ...]
     training: TrainSpec | None = None
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of a network under one look: the record, the predictions, and the other files beside the record."""
-
-    evaluation: Evaluation
-    predictions: Predictions
-    files: dict[str, bytes] = field(default_factory=dict)
+    gives: frozenset[Need] = frozenset(Need)
 
 
 def protocol_of(dataset: Dataset, size: int, shown: Shown) -> Protocol:
@@ -100,7 +93,9 @@ def evaluate(
     """
     cells = cells or Cells()
     # A numpy of its own, not a view of the known one: what was known stays as it was.
-    known = _usable(known, looked, protocol, keep_cells=keep_stale or not show, keep_measured=keep_stale)
+    known = _of_these_weights(known, looked, protocol)
+    if not keep_stale:
+        known = without_stale(known, protocol, metrics, keep_cells=not show)
     evaluation, kept = known.evaluation, known.predictions
     clocks = Clocks(lambda: devices.wait(device))
     test, indices = dataset.test, dataset.test_indices
@@ -108,21 +103,20 @@ def evaluate(
     if protocol.test.chosen is not None:
         kept.subsets[protocol.test.chosen] = indices
     todo = {
-        name: options for name, options in metrics.items() if _measured(evaluation, name, options, protocol) is None
+        name: options for name, options in metrics.items() if measured_of(evaluation, name, options, protocol) is None
     }
     modules = {name: registry.load("metric", name) for name in todo}
     wants_logits = any(Need.LOGITS in module.NEEDS for module in modules.values())
     show = show or any(Need.OUTCOMES in module.NEEDS for module in modules.values())
 
     forward: dict[str, int] = {}
-    shown: list[Cell] = []
-    for done, cell in enumerate(protocol.cells):
-        watch("evaluation", done, len(protocol.cells))
-        lacking = kept.missing(cell, indices) if show else indices[:0]
-        if cell == CLEAN and wants_logits:
-            lacking = np.union1d(lacking, _without_logits(kept, indices))
-        if not len(lacking):
-            continue
+    images_of = {cell: kept.missing(cell, indices) if show else indices[:0] for cell in protocol.cells}
+    if wants_logits:
+        images_of[CLEAN] = np.union1d(images_of[CLEAN], _without_logits(kept, indices))
+    shown = [cell for cell in protocol.cells if len(images_of[cell])]
+    for done, cell in enumerate(shown):
+        watch("evaluation", done, len(shown))
+        lacking = images_of[cell]
         place = np.searchsorted(indices, lacking)
         whole = len(lacking) == len(indices)
         with clocks.phase("corruption"):
@@ -135,8 +129,8 @@ def evaluate(
         if cell == CLEAN and wants_logits:
             _keep_logits(kept, columns, found)
         forward["evaluation"] = forward.get("evaluation", 0) + len(lacking)
-        shown.append(cell)
-    watch("evaluation", len(protocol.cells), len(protocol.cells))
+    if shown:
+        watch("evaluation", len(shown), len(shown))
 
     subject = Subject(
         looked.network,
@@ -161,9 +155,9 @@ def evaluate(
     for name, options in todo.items():
         module = modules[name]
         watch(name, 0, 1)
-        earlier = subject.passes
+        earlier, reason = subject.passes, metrics_of.not_applicable(module.NEEDS, looked.gives)
         with clocks.phase(module.PHASE):
-            numbers, left_out = metrics_of.measure(module, name, subject, options)
+            numbers, left_out = ((), reason) if reason else metrics_of.measure(module, name, subject, options)
         if passes := subject.passes - earlier:
             forward[module.PHASE] = forward.get(module.PHASE, 0) + passes
         measured.append(
@@ -201,8 +195,8 @@ def evaluate(
         update={
             "cells": tuple(kept.cells),
             "batches": tuple(batches),
-            "sources": evaluation.sources | sources,
-            "asked": _asked(
+            "sources": _named(evaluation.sources | sources, batches),
+            "asked": with_asked(
                 evaluation,
                 Asked(protocol=protocol, metrics=dict(metrics), created=_now()),
                 changed=bool(shown or measured),
@@ -214,105 +208,15 @@ def evaluate(
     return Known(answered, kept, {**files, predictions.FILE: kept.pack()})
 
 
-def found_by(
-    known: Known, metrics: Mapping[str, Options], protocol: Protocol
-) -> tuple[list[Measured], dict[str, np.ndarray]]:
-    """Return what was measured by these metrics with these options, and the figures by image of the same batches."""
-    found = {n: m for n, o in metrics.items() if (m := _measured(known.evaluation, n, o, protocol)) is not None}
-    by_image: dict[str, np.ndarray] = {}
-    for batch in known.evaluation.batches:
-        if batch.by_image and any(m in batch.measured for m in found.values()):
-            by_image |= unpack(known.files[batch.by_image])
-    return [*found.values()], by_image
-
-
-def missing(
-    known: Known | None, protocol: Protocol, metrics: Mapping[str, Options], indices: np.ndarray | None = None
-) -> tuple[list[Cell], list[str]]:
-    """Return the cells that were not shown on all images, and the metrics that were not measured, by what is known."""
-    if known is None:
-        return protocol.cells, list(metrics)
-    if indices is None:
-        indices = np.arange(protocol.test.images)
-    cells = [cell for cell in protocol.cells if len(known.predictions.missing(cell, indices))]
-    return cells, [n for n, o in metrics.items() if _measured(known.evaluation, n, o, protocol) is None]
-
-
-def with_failure(evaluation: Evaluation | None, empty: Evaluation, asked: Asked) -> Evaluation:
-    """Return an evaluation that says why a protocol that was asked for has not been answered."""
-    base = evaluation or empty
-    return base.model_copy(update={"asked": _asked(base, asked)})
-
-
-def empty(looked_at: SubjectId, training: TrainSpec | None, protocol: Protocol, weights_sha256: str = "") -> Evaluation:
-    """Return the record of an evaluation in which nothing was shown yet."""
-    return Evaluation(
-        evaluation_id=evaluation_id(looked_at, protocol),
-        subject=looked_at,
-        training=training,
-        weights_sha256=weights_sha256,
-        asked=(),
-    )
-
-
-def stale_parts(evaluation: Evaluation, protocol: Protocol, metrics: Mapping[str, Options]) -> list[tuple[str, str]]:
-    """Return what of a run's predictions and measurements is stale, each with the reason."""
-    found = []
-    for batch in evaluation.batches:
-        if {*batch.cells} & {*protocol.cells} and (why := _why(evaluation, batch.cell_source, batch)):
-            found.append(("predictions", why))
-        asked = [m for m in batch.measured if _is(m, m.metric, metrics.get(m.metric), protocol)]
-        found += [(m.metric, why) for m in asked if (why := _why(evaluation, m.source, batch))]
-    return found
-
-
-def _why(evaluation: Evaluation, key: str, batch: Batch) -> str:
-    scope = evaluation.sources.get(key)
-    return source.why_stale([scope]) if scope else source.why_stale((), (batch.provenance.source,))
-
-
-def _usable(known: Known | None, looked: Looked, protocol: Protocol, *, keep_cells: bool, keep_measured: bool) -> Known:
-    """Return what of the known can be built on: nothing of other weights, and nothing stale unless it is to be kept."""
+def _of_these_weights(known: Known | None, looked: Looked, protocol: Protocol) -> Known:
+    """Return what is known of the network that is looked at: of other weights nothing but what was asked for."""
     nothing = empty(looked.subject, looked.training, protocol, looked.weights_sha256)
     if known is None:
         return Known(nothing, Predictions.none())
     if known.evaluation.weights_sha256 != looked.weights_sha256:
-        # Of other weights, or of none: only what was asked for stays.
-        return Known(nothing.model_copy(update={"asked": known.evaluation.asked}), Predictions.none())
-    evaluation, kept = known.evaluation, known.predictions
-    dropped: set[Cell] = set()
-    batches = []
-    for batch in evaluation.batches:
-        cells = batch.cells
-        if cells and not keep_cells and _why(evaluation, batch.cell_source, batch):
-            dropped |= set(cells)
-            cells = ()
-        measured = tuple(m for m in batch.measured if keep_measured or not _why(evaluation, m.source, batch))
-        if cells or measured:
-            batches.append(batch.model_copy(update={"cells": cells, "measured": measured}))
-    if dropped:
-        classes = kept.classes.copy()
-        for cell in dropped:
-            classes[kept.cells.index(cell)] = predictions.MISSING
-        kept = dataclasses.replace(kept, classes=classes, logits=None if CLEAN in dropped else kept.logits)
-    named = {batch.by_image for batch in batches}
-    files = {name: content for name, content in known.files.items() if name in named}
-    return Known(evaluation.model_copy(update={"batches": tuple(batches)}), kept, files)
-
-
-def _is(m: Measured, name: str, options: Options | None, protocol: Protocol) -> bool:
-    return (
-        m.metric == name
-        and m.options == options
-        and m.images == protocol.test.count
-        and m.protocol in ("", protocol.protocol_id)
-    )
-
-
-def _measured(evaluation: Evaluation, name: str, options: Options, protocol: Protocol) -> Measured | None:
-    """Return what was measured by a metric with these options under this protocol, the latest; None if nothing was."""
-    found = (m for batch in reversed(evaluation.batches) for m in batch.measured if _is(m, name, options, protocol))
-    return next(found, None)
+        stays = {"asked": known.evaluation.asked, "replaces": known.evaluation.replaces}
+        return Known(nothing.model_copy(update=stays), Predictions.none())
+    return known
 
 
 def _without_logits(kept: Predictions, indices: np.ndarray) -> np.ndarray:
@@ -328,20 +232,10 @@ def _keep_logits(kept: Predictions, columns: np.ndarray, found: np.ndarray) -> N
     kept.logits[columns] = found
 
 
-def _asked(evaluation: Evaluation, asked: Asked, *, changed: bool = True) -> tuple[Asked, ...]:
-    """Return what was asked for with one more, in the place of an earlier one of the same protocol.
-
-    Metrics that were asked for earlier stay among those of the protocol; an answer is never replaced by a failure, and keeps
-    its time where nothing was added to it.
-    """
-    before = next((a for a in evaluation.asked if a.protocol.protocol_id == asked.protocol.protocol_id), None)
-    if before is None:
-        return (*evaluation.asked, asked)
-    if asked.failure and not before.failure:
-        return evaluation.asked
-    rest = tuple(a for a in evaluation.asked if a is not before)
-    created = asked.created if changed or before.failure else before.created
-    return (*rest, asked.model_copy(update={"metrics": before.metrics | asked.metrics, "created": created}))
+def _named(sources: Mapping[str, Source], batches: Iterable[Batch]) -> dict[str, Source]:
+    """Return the sources that batches name."""
+    named = {key for batch in batches for key in (batch.cell_source, *(m.source for m in batch.measured))}
+    return {key: scope for key, scope in sources.items() if key in named}
 
 
 def _next(files: Mapping[str, Any]) -> int:

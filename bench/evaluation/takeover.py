@@ -7,21 +7,26 @@ import contextlib
 import numpy as np
 from filelock import Timeout
 
+from lcrbench import registry
+from lcrbench.bench import data
 from lcrbench.bench.data.arrays import Dataset
-from lcrbench.bench.records import upgrade
+from lcrbench.bench.evaluation.networks import modules_of
+from lcrbench.bench.evaluation.run import ROOTS
+from lcrbench.bench.records import source, upgrade
+from lcrbench.bench.records.record import Source
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Store
+from lcrbench.bench.training.run import scope as scope_of
+from lcrbench.errors import UserError
 
 
-def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
-    """Write a finished run of an older schema in the present form, if it is the run of `spec` and not there already.
+def find(store: Store, spec: RunSpec, dataset: Dataset) -> tuple[upgrade.Split, bool] | None:
+    """Return a finished run of an older schema that is the run of `spec`, in the present form; None if there is none.
 
     It is the same run if the data, by the one hash over training and test images that older schemas have, and all else of
-    the training are the same. Its predictions are taken over if they were made under the same look; those of a subset were
-    not, because its corruptions drew by the position within the subset.
+    the training are the same. The second value tells whether its predictions count: those of a subset do not, because its
+    corruptions drew by the position within the subset.
     """
-    if spec.training.train_id in store.trainings:
-        return
     data = spec.training.data.model_copy(update={"sha256": "", "both_sha256": dataset.sha256})
     wanted = spec.training.model_copy(update={"data": data}).train_id
     for name in store.old.shelf.ids():
@@ -37,9 +42,85 @@ def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
         new = RunSpec(training=spec.training, protocol=protocol, metrics=old.spec.metrics)
         searches = [(record, read()) for record, read in store.old.searches(name)]
         labels = np.asarray(dataset.test.labels) if same else None
-        found = upgrade.split(old, new, files, store.old.outcomes(name), searches, labels)
-        with contextlib.suppress(Timeout), store.held(new.training.train_id, new.evaluation_id):
-            if same and new.evaluation_id not in store.evaluations:
-                store.evaluations.write(new.evaluation_id, found.evaluation, found.evaluation_files)
-            store.trainings.write(found.training.train_id, found.training, found.training_files)
+        return _scoped(upgrade.split(old, new, files, store.old.outcomes(name), searches, labels)), same
+    return None
+
+
+def _scoped(made: upgrade.Split) -> upgrade.Split:
+    """Return a run from before scopes with the scopes of the present code, if its version is known to give equal bits.
+
+    From then on it goes stale like any other. What came from outside is not known to be as it was, and stays stale.
+    """
+    spec = made.training.spec
+    named = [("method", spec.method.name), *(("regularizer", name) for name in spec.method.regularizers)]
+    named.append(("backbone", spec.backbone.partition(":")[0]))
+    if any(registry.is_outside(kind, name) for kind, name in named):
+        unknown = made.training.provenance.model_copy(update={"source": ""})
+        return made._replace(training=made.training.model_copy(update={"provenance": unknown}))
+    if made.training.provenance.source not in source.equal_bits():
+        return made
+    sources: dict[str, Source] = {}
+
+    def note(*modules: str) -> str:
+        scope = source.closure((*ROOTS, *modules_of(spec), *modules))
+        sources[scope.sha256[:16]] = scope
+        return scope.sha256[:16]
+
+    batches = []
+    for batch in made.evaluation.batches:
+        known = batch.provenance.source in source.equal_bits()
+        measured = tuple(
+            m.model_copy(update={"source": note(registry.module_name("metric", m.metric)) if known else ""})
+            for m in batch.measured
+        )
+        cells = note() if known and batch.cells else ""
+        batches.append(batch.model_copy(update={"cell_source": cells, "measured": measured}))
+    return made._replace(
+        training=made.training.model_copy(update={"source": scope_of(spec)}),
+        evaluation=made.evaluation.model_copy(update={"batches": tuple(batches), "sources": sources}),
+    )
+
+
+def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
+    """Write the run of an older schema that `find` finds in the present form, unless the store has the training already."""
+    if spec.training.train_id in store.trainings or (found := find(store, spec, dataset)) is None:
         return
+    made, same = found
+    with contextlib.suppress(Timeout), store.held(made.training.train_id, made.evaluation.evaluation_id):
+        if same and made.evaluation.evaluation_id not in store.evaluations:
+            store.evaluations.write(made.evaluation.evaluation_id, made.evaluation, made.evaluation_files)
+        store.trainings.write(made.training.train_id, made.training, made.training_files)
+
+
+def own_data(spec: RunSpec) -> Dataset:
+    """Return the data set of a run; a subset is named whole[train=..., test=..., seed=0].
+
+    Raises `UserError` if the images of that name are not those of the run.
+    """
+    whole, bracket, _ = spec.data.name.partition("[")
+    dataset = data.load(whole, size=spec.data.size)
+    if bracket:
+        train = None if "train=all" in spec.data.name else spec.data.train
+        test = None if "test=all" in spec.data.name else spec.data.test
+        dataset = data.take(dataset, train, test, seed=0)
+    wanted = spec.training.data
+    same = dataset.train_sha256 == wanted.sha256 or dataset.sha256 == wanted.both_sha256
+    if not same or spec.protocol.test.sha256 not in (dataset.whole_sha256, dataset.sha256):
+        raise UserError(
+            f"the images named '{spec.data.name}' are not those of the run: name them with --data (data=...)"
+        )
+    return dataset
+
+
+def present(store: Store, run_id: str) -> RunSpec:
+    """Return the spec of a run; one of an older schema is taken over first. Raises `UserError` as `own_data` does."""
+    spec = store.record(run_id).spec
+    wanted = spec.training.data
+    if wanted.sha256:
+        return spec
+    dataset = own_data(spec)
+    named = wanted.model_copy(update={"sha256": dataset.train_sha256, "both_sha256": ""})
+    training = spec.training.model_copy(update={"data": named})
+    new = RunSpec(training=training, protocol=spec.protocol, metrics=spec.metrics)
+    take_over(store, new, dataset)
+    return new if new.run_id in store.ids() else spec

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from lcrbench import registry
 from lcrbench.bench import runner
-from lcrbench.bench.progress import Event, Progress
+from lcrbench.bench.progress import Event, Progress, Work
 from lcrbench.bench.records import grid
+from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.spec import Data, RunSpec
+from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Store
 
 PARAMETERS = ["jobs", "workers", "target", "progress"]
@@ -31,7 +32,7 @@ class _Told(Progress):
     """A display that shows nothing and keeps what it is told."""
 
     def __init__(self, specs: list[RunSpec]) -> None:
-        super().__init__(specs, 0, quiet=True)
+        super().__init__([Work(s) for s in specs], 0, quiet=True)
         self.started: list[str] = []
         self.ended: list[str] = []
         self.events = 0

@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
+from filelock import Timeout
+
 from lcrbench.bench import worker
 from lcrbench.bench.progress import Progress
 from lcrbench.bench.records.record import Failure, Record
@@ -77,14 +79,14 @@ def execute(jobs: Sequence[Job], workers: int, target: Store, progress: Progress
                 cell.process.join()
                 cell.events.close()
                 del running[run_id]
-                if cell.process.exitcode == worker.BUSY:
-                    # Another process works on it: come back to it, and find its record or its save.
+                if (record := _record_of(target, cell)) is None:
+                    # Come back to it, and find its record or its save.
                     progress.wait(cell.job.spec)
                     waiting.append(cell.job)
                     time.sleep(0.5)
                 else:
-                    ended.append(_record_of(target, cell))
-                    progress.finish(ended[-1])
+                    ended.append(record)
+                    progress.finish(record)
     finally:
         while alive := [cell.process for cell in running.values() if cell.process.is_alive()]:
             for process in alive:
@@ -113,12 +115,17 @@ def _process_context() -> Any:
     return context
 
 
-def _record_of(target: Store, cell: _Cell) -> Record:
-    """Return what a process's attempt came to: the record it left, or one that says why it left none (`worker.fail`)."""
+def _record_of(target: Store, cell: _Cell) -> Record | None:
+    """Return what a process's attempt came to: the record it left, or one that says why it left none (`worker.fail`).
+
+    None stands for a run that another process works on.
+    """
     code, job = cell.process.exitcode, cell.job
+    if code == worker.BUSY:
+        return None
     if code == 0:
         record = target.record(job.spec.run_id)
-        if record.status == "failed" or worker.answers(record, job):
+        if record.status == "failed" or worker.answers(target, record, job):
             return record
         return worker.failed(job, Failure(reason="error", step=0, message="its error stands above"))
     if code is not None and code < 0:
@@ -129,5 +136,8 @@ def _record_of(target: Store, cell: _Cell) -> Record:
         message = "the store took no record: make room, and run again to go on"
     else:
         message = f"the process ended with exit code {code}: its error stands above"
-    with target.held(*worker.locks(job.spec)):
-        return worker.fail(target, job, Failure(reason="killed", step=0, message=message))
+    try:
+        with target.held(*worker.locks(job.spec)):
+            return worker.fail(target, job, Failure(reason="killed", step=0, message=message))
+    except Timeout:
+        return None

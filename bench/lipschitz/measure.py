@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import Timeout
 
 from lcrbench import registry
 from lcrbench.bench import device as devices
-from lcrbench.bench.evaluation.run import evaluate, found_by
+from lcrbench.bench.evaluation.known import Known, found_by
+from lcrbench.bench.evaluation.run import evaluate
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import stored, subjects
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.subjects import Network
 from lcrbench.bench.metrics import Cost, cost
 from lcrbench.bench.records import env
-from lcrbench.bench.records.record import Measurement, MetricInfo
+from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.bench.records.spec import evaluation_id
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 
@@ -119,22 +122,23 @@ def measure(
             tell(f"{name}: {phase} of {given[phase]['images']} images, which takes a while")
 
     planned = env.provenance(device, 1, env.command_line(), {}, deterministic=True)
-    after = evaluate(
-        network.looked,
-        network.dataset,
-        network.protocol,
-        given,
-        devices.describe(device, planned),
-        known=network.known,
-        keep_stale=False,
-        device=device,
-        watch=watch,
-        prepare=search,
-        show=False,
-    )
-    if store is not None and network.run_id and (network.known is None or after.evaluation != network.known.evaluation):
-        with store.held(after.evaluation.evaluation_id):
-            store.evaluations.write(after.evaluation.evaluation_id, after.evaluation, after.files)
+
+    def look(known: Known | None) -> Known:
+        return evaluate(
+            network.looked,
+            network.dataset,
+            network.protocol,
+            given,
+            devices.describe(device, planned),
+            known=known,
+            keep_stale=False,
+            device=device,
+            watch=watch,
+            prepare=search,
+            show=False,
+        )
+
+    after = _kept(store, network, look) if store is not None and network.run_id else look(network.known)
     found, by_image = found_by(after, given, network.protocol)
     reasons: dict[str, list[str]] = {}
     for m in found:
@@ -144,6 +148,22 @@ def measure(
         tell(f"{name}: left out or incomplete: {', '.join(of)}: {reason}")
     infos = {m.metric: m.info for m in found if m.info is not None}
     return Measured(network, [n for m in found for n in m.measurements], infos, by_image)
+
+
+def _kept(store: Store, network: Network, look: Callable[[Known | None], Known]) -> Known:
+    """Return what `look` finds of the network of a run, kept in the store; nobody else adds to it meanwhile."""
+    name = evaluation_id(network.looked.subject, network.protocol)
+    try:
+        with store.held(name):
+            # Read again: a run may have added to it since the network was loaded.
+            stored = store.known(name)
+            before = Known(*stored) if stored else None
+            after = look(before)
+            if before is None or after.evaluation != before.evaluation:
+                store.evaluations.write(name, after.evaluation, after.files)
+            return after
+    except Timeout:
+        raise UserError(f"{network.name}: another process evaluates it: wait for it, then try again") from None
 
 
 def options_of(metric: Any, options: Options) -> Any:

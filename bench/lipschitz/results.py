@@ -10,7 +10,7 @@ from torch import Tensor
 from lcrbench.bench import stats
 from lcrbench.bench.lipschitz.ball import Ball
 from lcrbench.bench.records import statistics
-from lcrbench.bench.records.record import Bound
+from lcrbench.bench.records.measurement import Bound
 
 FOUND_BY = ("nobody", *statistics.FINDERS)
 """The part of the search that found a point; the number in `Found` is the place in this list."""

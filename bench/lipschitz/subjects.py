@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 import os
@@ -10,16 +9,17 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lcrbench.bench import data
 from lcrbench.bench.data.arrays import Dataset
-from lcrbench.bench.evaluation.networks import restored
-from lcrbench.bench.evaluation.run import Known, Looked
-from lcrbench.bench.evaluation.takeover import take_over
+from lcrbench.bench.evaluation.known import Known
+from lcrbench.bench.evaluation.networks import external, restored
+from lcrbench.bench.evaluation.on_request import check_logits
+from lcrbench.bench.evaluation.run import Looked
+from lcrbench.bench.evaluation.takeover import own_data, present
 from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.spec import External, Protocol, RunSpec, Subject, TestSet
+from lcrbench.bench.records.spec import Protocol, TestSet
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 
@@ -48,43 +48,19 @@ def of_run(
     A run of an older schema is taken over first. Raises `UserError` if there is no such run, if it failed, or if the data
     are not those it was trained with.
     """
-    record = store.record(store.find(prefix))
+    run_id = store.find(prefix)
+    store.trained(run_id)  # refuses a failed run before its data are looked for
+    spec = present(store, run_id) if source is None else store.record(run_id).spec
+    record = store.record(spec.run_id if spec.run_id in store.ids() else run_id)
     training, weights = store.trained(record.run_id)
     looked = restored(training, weights, trust_plugins=trust_plugins, device=device)
-    spec = record.spec
     name = f"{spec.label} seed {spec.seed} ({record.run_id[:8]})"
     if source is not None:
         dataset = data.load(source, size=spec.data.size)
         return Network(name, record, looked, dataset, _clean(dataset, spec.data.size, spec.protocol.block))
-    dataset = own_data(spec)
-    wanted = spec.training.data
-    same = dataset.train_sha256 == wanted.sha256 or dataset.sha256 == wanted.both_sha256
-    if not same or spec.protocol.test.sha256 not in (dataset.whole_sha256, dataset.sha256):
-        raise UserError(
-            f"the images named '{spec.data.name}' are not those of run {record.run_id}: name them with --data"
-        )
-    if wanted.both_sha256:
-        named = wanted.model_copy(update={"sha256": dataset.train_sha256, "both_sha256": ""})
-        new = RunSpec(
-            training=spec.training.model_copy(update={"data": named}), protocol=spec.protocol, metrics=spec.metrics
-        )
-        take_over(store, new, dataset)
-        if new.run_id in store.ids():
-            return of_run(store, new.run_id, device=device, trust_plugins=trust_plugins)
-        return Network(name, record, looked, dataset, spec.protocol)
-    found = store.known(spec.evaluation_id)
-    return Network(name, record, looked, dataset, spec.protocol, Known(*found) if found else None, record.run_id)
-
-
-def own_data(spec: RunSpec) -> Dataset:
-    """Return the data set of a run; a subset is named whole[train=..., test=..., seed=0]."""
-    whole, bracket, _ = spec.data.name.partition("[")
-    dataset = data.load(whole, size=spec.data.size)
-    if bracket:
-        train = None if "train=all" in spec.data.name else spec.data.train
-        test = None if "test=all" in spec.data.name else spec.data.test
-        dataset = data.take(dataset, train, test, seed=0)
-    return dataset
+    found = store.known(record.spec.evaluation_id)
+    known = Known(*found) if found else None
+    return Network(name, record, looked, own_data(spec), spec.protocol, known, record.run_id)
 
 
 def _clean(dataset: Dataset, size: int, block: int = 100) -> Protocol:
@@ -107,25 +83,8 @@ def of_model(path: str, source: str, size: int, device: str = "cpu") -> Network:
     """
     made = _made(path).to(device)
     dataset = data.load(source, size=size)
-    images = torch.from_numpy(dataset.test.images[:2].copy()).permute(0, 3, 1, 2).float().to(device) / 255
-    try:
-        with torch.no_grad():
-            out = made(images)
-    except (Exception, SystemExit) as error:  # their code may raise anything
-        first = str(error).partition("\n")[0]
-        shape = tuple(images.shape)
-        raise UserError(f"--model {path} does not take images {shape}: {type(error).__name__}: {first}") from error
-    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(images) or out.shape[1] < 2:
-        what = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise UserError(f"--model {path} gives {what} for {len(images)} images, not logits ({len(images)}, classes)")
-    if (out >= 0).all() and (out.sum(1) - 1).abs().max() <= 1e-4:
-        raise UserError(f"--model {path} gives probabilities, and logits are needed: leave its softmax out")
-    digest = hashlib.sha256()
-    for key, tensor in sorted(made.state_dict().items()):
-        digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    module = path.partition(":")[0]
-    subject = Subject(external=External(name=path, weights_sha256=digest.hexdigest()))
-    looked = Looked(made, subject, digest.hexdigest(), (module,))
+    check_logits(made, dataset, f"--model {path}", device)
+    looked = external(made, path, path.partition(":")[0])
     return Network(path, None, looked, dataset, _clean(dataset, size))
 
 

@@ -23,7 +23,7 @@ from lcrbench.errors import UserError
 
 if TYPE_CHECKING:
     from lcrbench.bench.evaluation.subject import Subject
-    from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+    from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 
 
 class Need(StrEnum):

@@ -15,7 +15,7 @@ from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Cost, Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.spec import CLEAN, Cell
 from lcrbench.models import network as networks
 from lcrbench.testing import misspelt, own_names, raised

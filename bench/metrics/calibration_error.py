@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
 INFO = MetricInfo(

@@ -21,7 +21,7 @@ from lcrbench import corruptions
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo(
     unit="fraction", higher_is_better=False, bound="exact", summary=__doc__.partition("\n")[0] if __doc__ else ""

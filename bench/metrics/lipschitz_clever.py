@@ -18,7 +18,7 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import clever
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.metrics import Cost, Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
 INFO = MetricInfo.about(

@@ -17,7 +17,7 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.first_layer import distances
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 
 INFO = MetricInfo.about(__doc__, "pixel units", bound="lower")

@@ -19,7 +19,7 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.gradients import KINDS, is_true, jacobian_norms
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import binary_layers
 
 INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="estimate")

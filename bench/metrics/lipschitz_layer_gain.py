@@ -17,7 +17,7 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.fidelity import FEWER, local_gains
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.metrics import Cost, Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import path_layers
 
 INFO = MetricInfo.about(__doc__, "l2 to l2", bound="estimate")

@@ -26,7 +26,7 @@ from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.results import FINDERS, finders
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.statistics import mean_of_search
 
 INFO = MetricInfo.about(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.errors import UserError
 from lcrbench.models.spectral import product_bound
 

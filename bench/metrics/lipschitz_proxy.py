@@ -16,7 +16,7 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.fidelity import FEWER, PROXIES, retention
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.metrics import Cost, Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.models.binary import path_layers
 
 INFO = MetricInfo.about(__doc__, "1", bound="estimate")

@@ -18,7 +18,7 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import rays, search
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="lower")
 PHASE: Phase = "lipschitz"

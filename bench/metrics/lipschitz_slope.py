@@ -19,7 +19,7 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 
 INFO = MetricInfo.about(__doc__, "exponent", bound="estimate")
 PHASE: Phase = "lipschitz"

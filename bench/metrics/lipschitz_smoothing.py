@@ -23,7 +23,7 @@ from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.metrics import Cost, Need
-from lcrbench.bench.records.record import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.seeds import generator
 from lcrbench.errors import UserError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from lcrbench.bench.records import grid
 from lcrbench.bench.records.budget import move_keys
-from lcrbench.bench.records.spec import Grid
+from lcrbench.bench.records.grid import Grid
 from lcrbench.errors import UserError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lcrbench.bench.records.record import in_255
+from lcrbench.bench.records.measurement import in_255
 
 IMAGES = "lipschitz/images"
 """The indices of the images in the test set (n)."""

@@ -17,10 +17,9 @@ import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
 from lcrbench.bench.records.files import flush
 from lcrbench.errors import UserError
@@ -38,11 +37,11 @@ class Damaged(UserError):
 class Shelf(Generic[R]):
     """A folder of entries. Reading never writes; several processes may write entries at once, each under its lock.
 
-    `read(data, path)` makes a record of decoded JSON; it raises `ValueError`, `KeyError` or `TypeError` for what is no
+    `read(content, path)` makes a record of JSON; it raises `ValueError`, `KeyError` or `TypeError` for what is no
     record, and `UserError` for one that another version must read. `own_id(record)` is the id that a record says it has.
     """
 
-    def __init__(self, root: Path, read: Callable[[dict[str, Any], str], R], own_id: Callable[[R], str]) -> None:
+    def __init__(self, root: Path, read: Callable[[bytes, str], R], own_id: Callable[[R], str]) -> None:
         self.root = root
         self._parse, self._own_id = read, own_id
         self._known: dict[str, tuple[tuple[int, int], R]] = {}
@@ -56,8 +55,11 @@ class Shelf(Generic[R]):
 
     def folder(self, name: str) -> Path:
         """Return where an entry lies: in its place, or at `.old` if a write that replaces it is, or was killed, midway."""
-        final, old = self.root / name, self.root / f".{name}.old"
-        return old if old.exists() and not final.exists() else final
+        final = self.root / name
+        if final.exists():
+            return final
+        old = self.root / f".{name}.old"
+        return old if old.exists() else final
 
     def __contains__(self, name: str) -> bool:
         return (self.folder(name) / RECORD).is_file()
@@ -91,7 +93,7 @@ class Shelf(Generic[R]):
         if hashlib.sha256(content).hexdigest() != checksum:
             raise Damaged(f"{path} is damaged: {REDO}")
         try:
-            record = self._parse(from_json(content), str(path))
+            record = self._parse(content, str(path))
         except (ValidationError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, UserError):
                 raise
@@ -143,10 +145,3 @@ class Shelf(Generic[R]):
                     old.rename(final)
             raise UserError(f"cannot write {final}: {error.strerror or error}") from error
         return record
-
-    def set_aside(self, name: str, into: Path) -> None:
-        """Move an entry into the folder `into`, where nothing reads it."""
-        for path in (self.root / name, self.root / f".{name}.old"):
-            if path.exists():
-                into.mkdir(exist_ok=True)
-                path.rename(into / f"{name}.{len(list(into.iterdir()))}")

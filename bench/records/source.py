@@ -29,7 +29,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lcrbench.bench.records.record import Record, Source
+from lcrbench.bench.records.record import Record, Source, Training
 
 OUTSIDE = (
     "lcrbench.corruptions",
@@ -55,7 +55,7 @@ def closure(roots: Iterable[str]) -> Source:
     """
     roots = tuple(dict.fromkeys(roots))
     found: dict[str, str] = {}
-    waiting = [(root, root) for root in roots]
+    waiting = [(name, root) for root in roots for name in _with_parents(root)]
     while waiting:
         name, root = waiting.pop()
         if name in found or (name not in roots and not _counts(name, root)):
@@ -67,7 +67,8 @@ def closure(roots: Iterable[str]) -> Source:
             continue
         found[name] = _hash(path, os.stat(path).st_mtime_ns)
         found |= {f"{name}: {file.name}": _bytes_hash(file) for file in _data_files(name, path)}
-        waiting += [(imported, root) for imported in _imports(name, root, path, os.stat(path).st_mtime_ns)]
+        stamp = os.stat(path).st_mtime_ns
+        waiting += [(imported, root) for imported in _imports(name, root.partition(".")[0], path, stamp)]
     return Source(roots=roots, modules=dict(sorted(found.items())))
 
 
@@ -94,11 +95,31 @@ def why_stale(sources: Iterable[Source], unscoped: Iterable[str] = ()) -> str:
     return f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''} changed since" if names else ""
 
 
+def stale_training(training: Training) -> str:
+    """Return why a training's weights may not be those that the present code gives; "" if nothing changed."""
+    return why_stale(
+        [training.source] if training.source else (), () if training.source else (training.provenance.source,)
+    )
+
+
 @functools.lru_cache(maxsize=1)
 def equal_bits() -> frozenset[str]:
     """Return the hashes of whole versions from before scopes whose bits are the present ones (equal_bits.json)."""
     text = (files("lcrbench.bench.records") / "equal_bits.json").read_text(encoding="utf-8")
     return frozenset(json.loads(text)["versions"])
+
+
+def look_again() -> None:
+    """Forget which modules there are and what they import: in a session of hours a plug-in is edited between two calls."""
+    _closure.cache_clear()
+    _file.cache_clear()
+
+
+def is_installed(module: str) -> bool:
+    """Tell whether a module belongs to an installed package, or to Python."""
+    top = module.partition(".")[0]
+    path = _file(top)
+    return top in sys.stdlib_module_names or (path is not None and _installed(path))
 
 
 @functools.lru_cache(maxsize=256)
@@ -124,6 +145,7 @@ def _counts(name: str, root: str) -> bool:
     return path is not None and not _installed(path)
 
 
+@functools.lru_cache(maxsize=4096)
 def _installed(path: Path) -> bool:
     places = {sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib", "platstdlib")}
     return any(path.is_relative_to(place) for place in places if place)
@@ -152,23 +174,33 @@ def _file(name: str) -> Path | None:
     return None
 
 
-def _imports(name: str, root: str, path: Path, stamp: int) -> Iterator[str]:
-    """Yield the modules that a file imports, wherever it does: `from a import b` gives a, and a.b if it is a module."""
+@functools.lru_cache(maxsize=1024)
+def _imports(name: str, top: str, path: Path, stamp: int) -> tuple[str, ...]:
+    """Return the modules that a file imports, wherever it does: `from a import b` gives a, and a.b if it is a module."""
+    return tuple(dict.fromkeys(_imported(name, top, path, stamp)))
+
+
+def _imported(name: str, top: str, path: Path, stamp: int) -> Iterator[str]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(_tree(path, stamp)):
+    for node in _import_statements(path, stamp):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _with_parents(alias.name)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = node.module or ""
             if node.level:
                 above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
                 base = f"{above}.{base}".rstrip(".")
             yield from _with_parents(base)
-            if base.partition(".")[0] == "lcrbench" or _counts(base, root):
+            if base.partition(".")[0] == "lcrbench" or _counts(base, top):
                 for alias in node.names:
                     if _file(f"{base}.{alias.name}"):
                         yield f"{base}.{alias.name}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _import_statements(path: Path, stamp: int) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in ast.walk(_tree(path, stamp)) if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
 def _with_parents(name: str) -> Iterator[str]:
@@ -220,13 +252,19 @@ def _bytes_hash(path: Path) -> str:
 
 
 def _data_files(name: str, path: Path) -> list[Path]:
-    """Return the data files that belong to a module: those of a plug-in's package, or that begin with the module's name."""
-    whole = path.name == "__init__.py" and not name.startswith("lcrbench")
-    stem = path.stem
-    found = []
-    for file in path.parent.iterdir():
-        if file.suffix in (".py", ".pyc", ".so", ".pyi") or file.name.startswith(".") or not file.is_file():
-            continue
-        if whole or (stem != "__init__" and file.name.startswith((f"{stem}.", f"{stem}_"))):
-            found.append(file)
-    return sorted(found)
+    """Return the data files that belong to a module: those of a plug-in's package, or that begin with the module's name.
+
+    A package's are those in its folder and below. A folder without `__init__.py` is a package where its name is part of the
+    module's.
+    """
+    stem, ours = path.stem, name.partition(".")[0] == "lcrbench"
+    package = stem == "__init__" or ("." in name and not (path.parent / "__init__.py").exists())
+    if package and not ours:
+        return sorted(file for file in path.parent.rglob("*") if _is_data(file.relative_to(path.parent), file))
+    begins = (f"{stem}.", f"{stem}_")
+    return sorted(f for f in path.parent.iterdir() if _is_data(Path(f.name), f) and f.name.startswith(begins))
+
+
+def _is_data(inside: Path, file: Path) -> bool:
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
+    return not hidden and file.suffix not in (".py", ".pyc", ".so", ".pyi") and file.is_file()

@@ -1,4 +1,4 @@
-"""What is asked for: the grid that a user writes, and for each run what is trained, what it is shown, what is measured.
+"""What is asked for of each run: what is trained, what it is shown, and what is measured.
 
     TrainSpec     data, model, recipe, budget, seed      what the weights depend on
     Subject       a training of a store, or a network from outside
@@ -11,70 +11,14 @@ place to store. Options at their default are left out (`ids.py`).
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe
+from lcrbench.bench.records.grid import Evaluation, Options
 from lcrbench.bench.records.ids import content_id, stated
 from lcrbench.models import parse
-
-# One tuple type for both kinds of number: with two, 8.0 in a tuple would come back from JSON as 8, and the spec with another
-# hash.
-Option = bool | int | float | str | tuple[int | float, ...] | None
-Options = dict[str, Option]
-
-METRICS = (
-    "accuracy",
-    "corruption_error",
-    *(f"lipschitz_{name}" for name in ("modulus", "kappa", "relative_gain", "flip_radius", "slope")),
-    *(f"lipschitz_{name}" for name in ("norms", "product", "range", "agreement", "proxy", "layer_gain", "probes")),
-)
-"""What is measured where a spec names no metrics: Lipschitz figures by the quick search take at most half a minute."""
-
-
-# ------------------------------------------------------------------------------------------------------ what a user writes
-
-
-class Data(Frozen):
-    """Which images: a built-in name or a path, how large, and how many of them."""
-
-    source: str = "fashion-mnist-10k"
-    size: int = Field(32, ge=8, le=512)
-    train: int | None = Field(None, gt=0, description="class-balanced subset of this many training images")
-    test: int | None = Field(None, gt=0, description="class-balanced subset of this many test images")
-
-
-class Evaluation(Frozen):
-    """What a network is shown: which corruptions of the test images, at which severities."""
-
-    corruptions: tuple[str, ...] = Field(("gaussian_noise",), min_length=1)
-    severities: tuple[int, ...] = Field((1, 2, 3, 4, 5), min_length=1)
-    seed: int = Field(0, ge=0, description="seed of the corruptions' randomness, shared by all networks")
-    block: int = Field(
-        100, gt=0, description="images a forward pass: the network always runs on padded blocks of this size"
-    )
-
-    @field_validator("severities")
-    @classmethod
-    def _one_to_five(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(s not in range(1, 6) for s in value):
-            raise ValueError("severities are whole numbers from 1 to 5")
-        return tuple(sorted(set(value)))
-
-
-class Grid(Frozen):
-    """A comparison: methods x seeds under one budget and recipe, on one data set and one backbone."""
-
-    data: Data = Data()
-    backbone: str = "vgg_tiny"
-    methods: tuple[str, ...] = Field(("full_precision", "bnn", "irnet", "irnet+lcr"), min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
-    budget: Budget = Budget()
-    recipe: Recipe = Recipe()
-    evaluation: Evaluation = Evaluation()
-    metrics: dict[str, Options] = Field({name: {} for name in METRICS})
-
 
 # ------------------------------------------------------------------------------------------------- what weights depend on
 
@@ -145,11 +89,10 @@ class TrainSpec(Frozen):
 
 
 class External(Frozen):
-    """A network from outside: its name, the hash of its weights, and the hash of its code where there is one."""
+    """A network from outside: its name, and the hash of its weights."""
 
     name: str
     weights_sha256: str
-    code_sha256: str = ""
 
 
 class Subject(Frozen):

@@ -29,7 +29,7 @@ from lcrbench.bench.records import predictions, upgrade, view
 from lcrbench.bench.records.files import unpack
 from lcrbench.bench.records.lock import Lock
 from lcrbench.bench.records.predictions import Predictions
-from lcrbench.bench.records.record import Evaluation, Record, Training
+from lcrbench.bench.records.record import Asked, Evaluation, Record, Training
 from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
 from lcrbench.bench.records.spec import Cell
 from lcrbench.errors import UserError
@@ -67,6 +67,9 @@ class Store:
         )
         self.old = upgrade.OldRuns(self.root)
         self._place: dict[str, str] = {}
+        # Ids are hashes and records are joined of hundreds of parts: a report asks for each several times.
+        self._runs: dict[str, tuple[Evaluation, dict[str, Asked]]] = {}
+        self._joined: dict[str, tuple[Evaluation, Training | None, Record]] = {}
 
     # --------------------------------------------------------------------------------------------------------------- runs
 
@@ -77,24 +80,21 @@ class Store:
         """
         found: set[str] = set()
         taken_over: set[str] = set()
-        self._find_places()
-        for name in self.evaluations.ids():
-            try:
-                evaluation = self.evaluations.record(name)
-            except UserError:
+        for name, evaluation in self._find_places().items():
+            if evaluation is None:
                 found.add(name)
                 continue
-            found |= set(view.runs(evaluation))
+            found |= set(view.largest(evaluation, self._runs_of(evaluation)))
             taken_over |= set(evaluation.replaces)
         return sorted(found | (set(self.old.shelf.ids()) - taken_over))
 
     def find(self, prefix: str) -> str:
-        """Return the one run whose id, or whose training's id, starts with `prefix`.
+        """Return the one run whose id, or whose training's id, starts with `prefix`; one within a larger one too.
 
         Raises `UserError` if there is none, or more than one.
         """
         ids = self.ids()
-        matches = [i for i in ids if i.startswith(prefix)]
+        matches = [i for i in ids if i.startswith(prefix)] or [i for i in self._place if i.startswith(prefix)]
         if not matches and prefix:
             matches = [i for i in ids if self._training_of(i).startswith(prefix)]
         if len(matches) == 1 and prefix:
@@ -115,20 +115,30 @@ class Store:
         for again in (False, True):
             if run_id in self._place:
                 evaluation = self.evaluations.record(self._place[run_id])
-                if run_id == evaluation.evaluation_id or run_id in view.every_run(evaluation):
+                if run_id in (evaluation.evaluation_id, *evaluation.replaces, *self._runs_of(evaluation)):
                     return evaluation
             if again or run_id in self.old.shelf:
                 return None
             self._find_places()
         return None
 
-    def _find_places(self) -> None:
-        """Note which evaluation holds which run."""
+    def _find_places(self) -> dict[str, Evaluation | None]:
+        """Note which evaluation holds which run; return every evaluation, None for one that cannot be read."""
         self._place = {}
-        for name in self.evaluations.ids():
+        every: dict[str, Evaluation | None] = dict.fromkeys(self.evaluations.ids())
+        for name in every:
             self._place[name] = name
             with contextlib.suppress(UserError):
-                self._place |= dict.fromkeys(view.every_run(self.evaluations.record(name)), name)
+                every[name] = evaluation = self.evaluations.record(name)
+                self._place.update(dict.fromkeys([*self._runs_of(evaluation), *evaluation.replaces], name))
+        return every
+
+    def _runs_of(self, evaluation: Evaluation) -> dict[str, Asked]:
+        """Return every protocol that was asked for in an evaluation, by its run's id."""
+        known = self._runs.get(evaluation.evaluation_id)
+        if known is None or known[0] is not evaluation:
+            known = self._runs[evaluation.evaluation_id] = evaluation, view.every_run(evaluation)
+        return known[1]
 
     def record(self, run_id: str) -> Record:
         """Return a run as reports read it.
@@ -139,7 +149,11 @@ class Store:
         evaluation = self.evaluation_of(run_id)
         if evaluation is None:
             return self.old.record(run_id)
-        return view.joined(evaluation, self.training_of(evaluation), run_id)
+        training = self.training_of(evaluation)
+        known = self._joined.get(run_id)
+        if known is None or known[0] is not evaluation or known[1] is not training:
+            known = self._joined[run_id] = evaluation, training, view.joined(evaluation, training, run_id)
+        return known[2]
 
     def training_of(self, evaluation: Evaluation) -> Training | None:
         """Return the training that an evaluation is of; None if there is none (any more), or its weights are others."""
@@ -298,13 +312,11 @@ class Store:
         assert training is not None, "a finished run has a training"
         return training, self.training_file(training.train_id, WEIGHTS)
 
-    def set_aside(self, name: str) -> None:
-        """Move whatever has this id out of the way, into `.damaged`, where nothing reads it."""
+    def set_aside(self, path: Path) -> None:
+        """Move an entry of a shelf, a save or a teacher out of the way, into `.damaged`, where nothing reads it."""
         aside = self.root / ".damaged"
-        for shelf in (self.trainings, self.evaluations):
-            shelf.set_aside(name, aside)
-        for path in (self.root / name, self.root / f".{name}.old", self.unfinished(name), self.teacher(name)):
-            if path.exists():
+        for found in (path, path.with_name(f".{path.name}.old")):
+            if found.exists():
                 aside.mkdir(exist_ok=True)
                 number = len(list(aside.iterdir()))
-                path.rename(aside / f"{name}.{number}{'.checkpoint' if path.is_file() else ''}")
+                found.rename(aside / f"{path.name}.{number}{'.checkpoint' if found.is_file() else ''}")

@@ -11,41 +11,26 @@ import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from pydantic import ValidationError
+from pydantic_core import from_json
 
 from lcrbench.bench.records import predictions
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe, move_keys
 from lcrbench.bench.records.files import pack, unpack
+from lcrbench.bench.records.grid import Evaluation as Shown
+from lcrbench.bench.records.grid import Option, Options
+from lcrbench.bench.records.measurement import Measurement, Phase
 from lcrbench.bench.records.predictions import Predictions
-from lcrbench.bench.records.record import (
-    SCHEMA_VERSION,
-    Asked,
-    Batch,
-    Evaluation,
-    Measured,
-    Measurement,
-    Phase,
-    Record,
-    Training,
-)
+from lcrbench.bench.records.record import SCHEMA_VERSION, Asked, Batch, Evaluation, Measured, Record, Training
 from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
-from lcrbench.bench.records.spec import (
-    CLEAN,
-    Cell,
-    DataId,
-    MethodId,
-    Option,
-    Options,
-    Protocol,
-    RunSpec,
-    Subject,
-    evaluation_id,
-)
-from lcrbench.bench.records.spec import Evaluation as Shown
+from lcrbench.bench.records.spec import CLEAN, Cell, DataId, MethodId, Protocol, RunSpec, Subject, evaluation_id
 from lcrbench.errors import UserError
 from lcrbench.models import parse
+
+P = TypeVar("P", Training, Evaluation)
 
 OUTCOMES, BY_IMAGE, LOG, WEIGHTS, PACKED = (
     "outcomes.npz", "by_image.npz", "training.jsonl", "weights.safetensors", "packed.safetensors",
@@ -65,16 +50,26 @@ def _checked(data: dict[str, Any], where: str) -> int:
     return version
 
 
-def training(data: dict[str, Any], where: str) -> Training:
-    """Return the training in decoded JSON; raises `UserError` if a newer version wrote it."""
-    _checked(data, where)
-    return Training.model_validate(data)
+def training(content: bytes, where: str) -> Training:
+    """Return the training in JSON; raises `UserError` if a newer version wrote it."""
+    return _present(Training, content, where)
 
 
-def evaluation(data: dict[str, Any], where: str) -> Evaluation:
-    """Return the evaluation in decoded JSON; raises `UserError` if a newer version wrote it."""
-    _checked(data, where)
-    return Evaluation.model_validate(data)
+def evaluation(content: bytes, where: str) -> Evaluation:
+    """Return the evaluation in JSON; raises `UserError` if a newer version wrote it."""
+    return _present(Evaluation, content, where)
+
+
+def _present(kind: type[P], content: bytes, where: str) -> P:
+    """Return a record of the present schema."""
+    # Read at once: decoded first, and then made a record of, it would take half as long again.
+    try:
+        record = kind.model_validate_json(content)
+    except ValidationError:
+        _checked(from_json(content), where)
+        raise
+    _checked({"schema_version": record.schema_version}, where)
+    return record
 
 
 class OldRun(Frozen):
@@ -84,8 +79,9 @@ class OldRun(Frozen):
     files: dict[str, str]
 
 
-def old_run(data: dict[str, Any], where: str) -> OldRun:
+def old_run(content: bytes, where: str) -> OldRun:
     """Return a run of schema 1 to 3 in the present form; raises `UserError` if a newer version wrote it."""
+    data = from_json(content)
     version = _checked(data, where)
     if version == 1:
         # Version 2 added the source's hash, unknown before, and the unit of the budget.
@@ -185,9 +181,15 @@ class OldRuns:
         return unpack(shelf.read(name, BY_IMAGE, files[BY_IMAGE])) if BY_IMAGE in files else {}
 
     def verify(self, run_id: str) -> None:
-        """Read a run whole; raises `Damaged` that names the first file that is not what was written."""
+        """Read a run whole, with what was measured of it; raises `Damaged` that names the first file that is not whole."""
         for name in self.shelf.record(run_id).files:
             self.file(run_id, name)
+        for _, read in self.searches(run_id):
+            read()
+
+    def verify_searched(self, name: str) -> None:
+        """Read one record of what was measured of a run; raises `Damaged` likewise."""
+        self._by_image(self.searched, name)
 
 
 def _cell(key: str) -> Cell:
@@ -252,7 +254,7 @@ def split(
         cells=tuple(cells),
         asked=(Asked(protocol=protocol, metrics=record.spec.metrics, created=record.provenance.created),),
         batches=tuple(batches),
-        replaces=(record.run_id,) if record.run_id != spec.run_id else (),
+        replaces={record.run_id: spec.run_id} if record.run_id != spec.run_id else {},
     )
     return Split(made, dict(training_files), looked, kept, {**files, predictions.FILE: kept.pack()})
 

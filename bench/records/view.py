@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+
 from lcrbench.bench.records.ids import content_id
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.record import (
     Asked,
     Batch,
@@ -10,8 +14,6 @@ from lcrbench.bench.records.record import (
     Failure,
     Ledger,
     Measured,
-    MetricInfo,
-    Phase,
     Record,
     Seconds,
     Source,
@@ -31,23 +33,41 @@ def every_run(evaluation: Evaluation) -> dict[str, Asked]:
     return {run_id(evaluation, asked.protocol): asked for asked in evaluation.asked}
 
 
-def runs(evaluation: Evaluation) -> dict[str, Asked]:
-    """Return the runs of an evaluation without those that a larger one contains."""
-    every = every_run(evaluation)
-    return {
-        name: asked
-        for name, asked in every.items()
-        if asked.failure
-        or not any(
-            other is not asked and not other.failure and other.protocol.covers(asked.protocol)
-            for other in every.values()
-        )
-    }
+def largest(evaluation: Evaluation, every: dict[str, Asked]) -> dict[str, Asked]:
+    """Return the runs of an evaluation, of `every_run`, without those that a larger one contains, which is finished.
+
+    Of two that show the same, the later one stays.
+    """
+    finished = [name for name, one in every.items() if not one.failure and not _gone(evaluation, one)]
+    place = {name: k for k, name in enumerate(every)}
+
+    def hidden(name: str, one: Asked) -> bool:
+        for other in finished:
+            its = every[other].protocol
+            if (
+                other != name
+                and its.covers(one.protocol)
+                and (not one.protocol.covers(its) or place[other] > place[name])
+            ):
+                return True
+        return False
+
+    return {name: one for name, one in every.items() if one.failure or not hidden(name, one)}
+
+
+def _gone(evaluation: Evaluation, one: Asked) -> list[str]:
+    """Return the metrics that were asked for and have no numbers any more."""
+    shown = {m.metric for m in _shown(evaluation, one)}
+    return [name for name in one.metrics if name not in shown]
 
 
 def asked(evaluation: Evaluation, name: str) -> Asked:
-    """Return what a run asked for; an evaluation's own id stands for its last run."""
+    """Return what a run asked for; an evaluation's own id stands for its last run.
+
+    The id that a run had in an older schema stands for the run.
+    """
     every = every_run(evaluation)
+    name = evaluation.replaces.get(name, name)
     if name in every:
         return every[name]
     if name == evaluation.evaluation_id and every:
@@ -63,7 +83,11 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
     spec = RunSpec(training=evaluation.training, protocol=one.protocol, metrics=one.metrics)
     failure = one.failure
     if failure is None and training is None:
-        failure = Failure(reason="error", step=0, message="its training is no longer in the store: run it again")
+        failure = Failure(reason="error", step=0, message="its training is gone, or has other weights: run it again")
+    shown = _shown(evaluation, one)
+    if failure is None and (gone := _gone(evaluation, one)):
+        message = f"{', '.join(gone)} went with what another run made again: run it again"
+        failure = Failure(reason="error", step=0, message=message)
     if failure or training is None:
         last = evaluation.batches[-1].provenance if evaluation.batches else None
         provenance = one.provenance or (training.provenance if training else last)
@@ -73,8 +97,6 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
         return Record(
             run_id=run_id(evaluation, one.protocol), status="failed", spec=spec, failure=failure, provenance=provenance
         )
-
-    shown = _shown(evaluation, one)
     used = [b for b in evaluation.batches if any(m in shown for m in b.measured) or {*b.cells} & {*one.protocol.cells}]
     scopes = [training.source, *(evaluation.sources.get(key) for key in _source_keys(used, shown))]
     unscoped = [p.source for part, p in ((training.source, training.provenance),) if part is None]
@@ -88,7 +110,7 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
         model=training.model,
         ledger=_ledger(training.ledger, used),
         metrics=_infos(shown),
-        measurements=tuple(n for m in shown for n in m.measurements),
+        measurements=_numbers(shown),
         left_out={m.metric: m.left_out for m in shown if m.left_out},
         sources=tuple(_unique([s for s in scopes if s is not None])),
         unscoped=tuple(dict.fromkeys(unscoped)),
@@ -108,7 +130,7 @@ def of_batch(base: Record, evaluation: Evaluation, batch: Batch) -> Record:
         update={
             "spec": base.spec.model_copy(update={"metrics": {m.metric: m.options for m in batch.measured}}),
             "metrics": _infos(batch.measured),
-            "measurements": tuple(n for m in batch.measured for n in m.measurements),
+            "measurements": _numbers(batch.measured),
             "left_out": {m.metric: m.left_out for m in batch.measured if m.left_out},
             "sources": tuple(evaluation.sources[m.source] for m in batch.measured if m.source in evaluation.sources),
             "provenance": batch.provenance,
@@ -119,9 +141,10 @@ def of_batch(base: Record, evaluation: Evaluation, batch: Batch) -> Record:
 def _shown(evaluation: Evaluation, one: Asked) -> list[Measured]:
     """Return what a run shows of each metric: with the options asked for where it was, else what was measured last."""
     found: dict[str, Measured | None] = dict.fromkeys(one.metrics)
+    protocols = ("", one.protocol.protocol_id)
     for batch in evaluation.batches:
         for m in batch.measured:
-            if m.protocol not in ("", one.protocol.protocol_id) or m.images != one.protocol.test.count:
+            if m.protocol not in protocols or m.images != one.protocol.test.count:
                 continue
             if m.metric not in one.metrics or m.options == one.metrics[m.metric]:
                 found[m.metric] = m
@@ -137,7 +160,11 @@ def _unique(sources: list[Source]) -> list[Source]:
     return list({s.sha256 + ",".join(s.roots): s for s in sources}.values())
 
 
-def _infos(measured: tuple[Measured, ...] | list[Measured]) -> dict[str, MetricInfo]:
+def _numbers(measured: Iterable[Measured]) -> tuple[Measurement, ...]:
+    return tuple(chain.from_iterable(m.measurements for m in measured))
+
+
+def _infos(measured: Iterable[Measured]) -> dict[str, MetricInfo]:
     return {m.metric: m.info for m in measured if m.info is not None}
 
 

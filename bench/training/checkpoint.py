@@ -40,10 +40,10 @@ class Checkpoint:
         """Take SIGTERM as the request to save and stop."""
         signal.signal(signal.SIGTERM, lambda *_: self.asked.set())
 
-    def of(self, name: str) -> Checkpoint:
+    def of(self, name: str, made_by: str) -> Checkpoint:
         """Return the save of another training in the same process, which the same request stops."""
         other = copy.copy(self)
-        other.path, other.last = self.store.unfinished(name), time.monotonic()
+        other.path, other.made_by, other.last = self.store.unfinished(name), made_by, time.monotonic()
         return other
 
     def stopping(self) -> bool:

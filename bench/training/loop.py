@@ -131,7 +131,7 @@ def train(
     if recipe.selection == "best":
         network.load_state_dict(best.weights)
         on_progress(network, best.progress)
-        spent.selected = best.step
+        spent.selected, spent.progress = best.step, best.progress
     network.eval()
     return spent
 

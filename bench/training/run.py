@@ -18,8 +18,9 @@ from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.records import budget as budgets
 from lcrbench.bench.records import source
 from lcrbench.bench.records.budget import Budget, Recipe
-from lcrbench.bench.records.record import Ledger, Phase, Provenance, Seconds, Source, Stage, Training
-from lcrbench.bench.records.spec import Subject, TrainSpec
+from lcrbench.bench.records.measurement import Phase
+from lcrbench.bench.records.record import Ledger, Provenance, Seconds, Source, Stage, Training
+from lcrbench.bench.records.spec import MethodId, Subject, TrainSpec
 from lcrbench.bench.records.store import LOG, PACKED, WEIGHTS
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.training import parts, teacher
@@ -37,6 +38,17 @@ def scope(spec: TrainSpec) -> Source:
     named += [registry.module_name("method", parse.read(text)[0].name) for text in teachers]
     loop = ["lcrbench.bench.training.loop", *(["lcrbench.bench.training.teacher"] if teachers else [])]
     return source.closure((*loop, *modules_of(spec), *named))
+
+
+def made_by(code: Source, device: str, provenance: Provenance) -> str:
+    """Return what a save must have been made by: begun on one kind of device and ended on another, it repeats on neither."""
+    return code.sha256 + ("" if device == "cpu" else f" on {provenance.device_name}")
+
+
+def teacher_scope(text: str, spec: TrainSpec) -> Source:
+    """Return the code that a teacher's weights depend on, which is not its student's: so that students share it."""
+    plain = spec.model_copy(update={"method": MethodId(name=parse.read(text)[0].name)})
+    return source.closure((*scope(plain).roots, "lcrbench.bench.training.teacher"))
 
 
 def allot(
@@ -84,7 +96,7 @@ def trained(
     ).to(memory_format=torch.channels_last)
     initial = networks.weights_hash(network)
 
-    terms = {name: r.attach(network) for name, r in choice.regularizers.items()}
+    terms = networks.attach(choice, network)
     for term in terms.values():
         term.detach()
     allotted = allot(spec.budget, spec.recipe, len(dataset.train), choice, terms)
@@ -99,6 +111,7 @@ def trained(
             allotted[0],
             dataset,
             checkpoint,
+            made_by(teacher_scope(text, spec), device, provenance),
             device,
             # While another process trains it, nothing here saves itself and stops.
             lambda done, total, figures: (tell if total else go_on)("teacher", done, total, **figures),
@@ -162,6 +175,8 @@ def trained(
             augmentation_sha256=spent.augmentation.hexdigest(),
             initial_weights_sha256=initial,
             selection=spec.recipe.selection,
+            selected=spent.selected,
+            progress=spent.progress,
             seconds=seconds,
             clock=devices.clock_of(device) if spec.budget.unit == "seconds" else "",
         ),

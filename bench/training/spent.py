@@ -19,8 +19,8 @@ class Spent:
     `forward` and `backward` count single images by network: "student" for the network's own passes, "validation" for
     those over the validation images, and what terms declare. `compute` is all of them but validation by their
     multiply-accumulates, a backward pass as two forward ones, over those of a plain step for one image. `stages` holds
-    the steps of each stage; `cpu` and `wall` are seconds. `progress` in [0, 1) is that of the last step in its stage.
-    `selected` is the number of steps after which the reported weights were taken.
+    the steps of each stage; `cpu` and `wall` are seconds. `selected` is the number of steps after which the reported
+    weights were taken, and `progress` in [0, 1) how far the last of them was in its stage.
     """
 
     images: int = 0

@@ -59,13 +59,15 @@ def taught(
     budget: Budget,
     dataset: Dataset,
     checkpoint: Checkpoint,
+    made_by: str,
     device: str,
     watch: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None,
 ) -> tuple[nn.Module, Taught, Seconds]:
     """Return the trained teacher that `text` names, and what its training took; it is read from the store if it is there.
 
-    `watch(step, steps, figures)` is called during the training, with steps = 0 while another process does it. Raises
-    `Stopped` and `Diverged` as `train` does, and `Damaged` if the kept teacher is not as it was written.
+    `made_by` is the version of its code, and the device. `watch(step, steps, figures)` is called during the training, with
+    steps = 0 while another process does it. Raises `Stopped` and `Diverged` as `train` does, and `Damaged` if the kept
+    teacher is not as it was written.
     """
     choice = networks.choose(text)
     facts = {
@@ -75,7 +77,7 @@ def taught(
         "budget": budget.model_dump(mode="json"),
         "recipe": spec.recipe.model_dump(mode="json"),
         "seed": spec.seed,
-        "made_by": checkpoint.made_by,
+        "made_by": made_by,
     }
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -94,7 +96,7 @@ def taught(
             watch(0, 0, {})
             time.sleep(0.2)
             continue
-        own = checkpoint.of(name)
+        own = checkpoint.of(name, made_by)
         try:
             if path.exists():
                 continue

@@ -63,8 +63,8 @@ class Term(api.Term):
             return None
         assert self.teacher is not None, "attached without a teacher"
         with torch.no_grad():
-            guide = self.teacher(context.images).float()
-        self.value = F.cross_entropy(context.logits.float(), guide.softmax(1))
+            guide = _precise(self.teacher(context.images))
+        self.value = F.cross_entropy(_precise(context.logits), guide.softmax(1))
         self.agreement = (context.logits.detach().argmax(1) == guide.argmax(1)).float().mean()
         return self.options.weight * self.value
 
@@ -74,3 +74,8 @@ class Term(api.Term):
             return {}
         loss = float(self.value.detach())
         return {"weight": self.options.weight, "loss": loss, "agreement": float(self.agreement)}
+
+
+def _precise(x: Tensor) -> Tensor:
+    """Return a tensor in float32 at least: under autocast it comes in less."""
+    return x if x.dtype == torch.float64 else x.float()

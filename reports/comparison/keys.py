@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lcrbench.bench.records.record import Measurement
+from lcrbench.bench.records.measurement import Measurement
 from lcrbench.corruption_names import COMMON as COMMON
 from lcrbench.corruption_names import GROUPS as GROUPS
 

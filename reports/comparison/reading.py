@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from lcrbench.bench.records import source
-from lcrbench.bench.records.record import Ledger, Measurement, Provenance, Record
+from lcrbench.bench.records.measurement import Measurement
+from lcrbench.bench.records.record import Ledger, Provenance, Record
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports import identity
@@ -97,6 +98,12 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
             f"The runs were made by different versions of {different}, so a difference between methods may be one between "
             "versions: run the older ones again with --stale redo."
         )
+    if before := {text for r in ranked for run in r.runs for text in run.unscoped}:
+        known = (
+            "it gives the present bits" if before <= source.equal_bits() else "it is not known to give the present bits"
+        )
+        number = sum(bool(run.unscoped) for r in ranked for run in r.runs)
+        notes.append(f"{number} runs are from before scopes, whose code has one hash for all of it: {known}.")
     if mixed := mixture([run.provenance for r in ranked for run in r.runs]):
         notes.append(mixed)
     topologies = {t for row in ranked for r in row.runs if (t := identity.topology(r)) is not None}

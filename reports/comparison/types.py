@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.bench import stats
-from lcrbench.bench.records.record import Measurement, MetricInfo, Record
+from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.bench.records.record import Record
 from lcrbench.bench.stats import Interval
 from lcrbench.reports import identity
 from lcrbench.reports.comparison.keys import CLEAN, COMMON, COMMON_ERROR, GROUPS, OPEN, Key, is_lipschitz

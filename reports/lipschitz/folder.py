@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lcrbench.bench.records.record import Measurement, MetricInfo
+from lcrbench.bench.records.measurement import Measurement, MetricInfo
 from lcrbench.errors import UserError
 from lcrbench.reports import entries, writers
 from lcrbench.reports.comparison import Key, Setting

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lcrbench.bench.records.record import Measurement
+from lcrbench.bench.records.measurement import Measurement
 from lcrbench.reports.comparison import Key, Row, Setting, chosen, is_lipschitz
 from lcrbench.reports.lipschitz.search import FIGURES, Figure, Search
 from lcrbench.reports.lipschitz.verdicts import Verdict, judge

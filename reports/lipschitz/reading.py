@@ -10,7 +10,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lcrbench.bench.records.record import Measurement, Record
+from lcrbench.bench.records.measurement import Measurement
+from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports import identity

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import ROUND_CEILING, Decimal, localcontext
 
-from lcrbench.bench.records.record import in_255
+from lcrbench.bench.records.measurement import in_255
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.comparison import CLEAN, Key, Row, is_lipschitz
 from lcrbench.reports.context import Context

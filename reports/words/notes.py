@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from lcrbench.bench.records.record import MetricInfo
+from lcrbench.bench.records.measurement import MetricInfo
 from lcrbench.reports.comparison import Comparison, mixture
 from lcrbench.reports.words import plural
 

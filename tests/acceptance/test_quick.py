@@ -15,7 +15,8 @@ import pytest
 
 from lcrbench.bench import stats
 from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.store import Store
+from lcrbench.bench.records.spec import Cell
+from lcrbench.bench.records.store import WEIGHTS, Store
 
 FOLDER = os.environ.get("LCRBENCH_QUICK")
 pytestmark = pytest.mark.skipif(not FOLDER, reason="set LCRBENCH_QUICK to the folder of a finished quick run")
@@ -60,7 +61,7 @@ def test_severe_noise_hurts_more(store: Store, records: dict[str, Record]) -> No
     for label, record in records.items():
         right = store.outcomes(record.run_id)
         noises = ("gaussian_noise", "shot_noise", "impulse_noise")
-        difference = np.mean([right[f"{n}/5"].astype(float) - right[f"{n}/1"] for n in noises], axis=0)
+        difference = np.mean([right[Cell(n, 5)].astype(float) - right[Cell(n, 1)] for n in noises], axis=0)
         assert stats.mean(difference).high < 0, label
 
 
@@ -95,3 +96,28 @@ def test_the_report_has_its_parts(store: Store) -> None:
     assert "identical budgets" in page.lower()
     assert 'src="http' not in page
     assert "toprule" in (folder / "table.tex").read_text(encoding="utf-8")
+
+
+def test_bits_are_those_of_earlier_versions(store: Store, records: dict[str, Record]) -> None:
+    """Against a store that the version before scopes made, by the same torch on the same kind of processor.
+
+    What `records/equal_bits.json` says rests on this: a change of bits needs its reason in CHANGELOG, and empties that list.
+    """
+    before = Store(Path(__file__).parents[1] / "fixtures" / "store-schema-3")
+    compared = 0
+    for old in before.records():
+        new = records[old.spec.label]
+        if (old.provenance.versions, old.provenance.device_name) != (
+            new.provenance.versions,
+            new.provenance.device_name,
+        ):
+            continue
+        compared += 1
+        weights = store.training_file(new.spec.training.train_id, WEIGHTS)
+        assert weights == before.old.file(old.run_id, WEIGHTS), old.spec.label
+        ours, theirs = store.outcomes(new.run_id), before.outcomes(old.run_id)
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[cell], theirs[cell]) for cell in theirs), old.spec.label
+        assert new.measurements == old.measurements, old.spec.label
+    if not compared:
+        pytest.skip("other versions, or another processor, than those of the kept store")

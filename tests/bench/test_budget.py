@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +10,30 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lcrbench.bench import cli, runner, worker
-from lcrbench.bench.records import env, spec
+from lcrbench.bench import cli, worker
 from lcrbench.bench.records.budget import AMOUNT, Budget, Recipe, allot, move_keys, override
 from lcrbench.bench.records.budget import steps as steps_of
+from lcrbench.bench.records.grid import Data, make_grid
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.training.teacher import needed
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
+from tests.bench import helpers
+from tests.bench.helpers import bits, go
 
-TABLES: dict[str, Any] = {
-    "data": {"train": 200, "test": 50},
+TABLES: dict[str, Any] = helpers.TABLES | {
     "methods": ["irnet"],
     "budget": {"images": 1200, "unit": "compute"},
-    "recipe": {"batch": 50, "lr": 0.05},
-    "evaluation": {"corruptions": ["fog"], "severities": [1], "block": 25},
     "metrics": {"accuracy": {}},
 }
-
-
-@pytest.fixture(autouse=True)
-def signals():
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def job(root: Path, method: str, **change: Any) -> worker.Job:
     recipe = {k: v for k, v in change.items() if k in Recipe.model_fields}
     budget = override(TABLES["budget"], {k: v for k, v in change.items() if k not in recipe})
-    grid = spec.make_grid(TABLES | {"methods": [method], "budget": budget, "recipe": TABLES["recipe"] | recipe})
-    (planned,) = runner.plan(grid, worker.load_data(grid.data))
-    Store(root, create=True)
-    return worker.Job(planned, grid.data, root, "cpu", env.provenance("cpu", 1, "test", {}, deterministic=True))
+    recipe = TABLES["recipe"] | recipe
+    return helpers.job(root, TABLES | {"methods": [method], "budget": budget, "recipe": recipe})
 
 
 def run(root: Path, method: str, **change: Any) -> Record:
@@ -171,7 +161,7 @@ def test_a_stage_starts_with_a_fresh_optimizer_and_the_weights_before(monkeypatc
         choice.method.on_stage(network, k)
 
     network = networks.build(choice, "vgg_tiny", 10, 32, [0.3] * 3, [0.4] * 3, lambda n: torch.Generator())
-    data = worker.load_data(spec.Data(train=200, test=50))
+    data = worker.load_data(Data(train=200, test=50))
     spent = training.train(network, data.train, Budget(images=500), Recipe(batch=50), 0, stages=2, on_stage=on_stage)
     assert spent.stages == [5, 5]
     assert [(k, n) for k, n, _ in seen] == [(0, 1), (1, 2)]
@@ -216,19 +206,18 @@ def test_a_teacher_is_kept_shared_and_charged_to_each(tmp_path: Path, monkeypatc
     assert kept.read_bytes() == content
     # Alone in a store of its own, with a teacher trained anew: the same bits.
     alone = run(tmp_path / "alone", "bnn+distill", unit="images", images=300)
-    assert alone.timeless() == other.timeless()
-    assert alone.files == other.files
+    assert bits(tmp_path / "alone", alone) == bits(tmp_path, other)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"images": 400}, {"lr": 0.04}, {"augmentation": "none"}])
 def test_another_seed_or_budget_is_another_teacher(tmp_path: Path, change: dict[str, Any]) -> None:
     one = job(tmp_path, "irnet+distill", unit="images", images=300)
-    budget = one.spec.budget.model_copy(update={k: v for k, v in change.items() if k == "images"})
-    recipe = one.spec.recipe.model_copy(update={k: v for k, v in change.items() if k in Recipe.model_fields})
-    other = one.spec.model_copy(update={"budget": budget, "recipe": recipe, "seed": change.get("seed", 0)})
-    from dataclasses import replace
-
-    ids = [worker.run_one(replace(one, spec=s)).ledger.teachers[0].id for s in (one.spec, other)]
+    spec = one.spec
+    budget = spec.budget.model_copy(update={k: v for k, v in change.items() if k == "images"})
+    recipe = spec.recipe.model_copy(update={k: v for k, v in change.items() if k in Recipe.model_fields})
+    update = {"budget": budget, "recipe": recipe, "seed": change.get("seed", 0)}
+    other = spec.model_copy(update={"training": spec.training.model_copy(update=update)})
+    ids = [worker.run_one(replace(one, spec=s)).ledger.teachers[0].id for s in (spec, other)]
     assert ids[0] != ids[1]
     assert len(list((tmp_path / ".teachers").iterdir())) == 2
 
@@ -241,12 +230,8 @@ def test_a_damaged_teacher_is_named_never_used_and_set_aside_on_request(tmp_path
     kept.write_bytes(content)
     with pytest.raises(Damaged, match=f"{kept.name} is damaged.*--redo"):
         worker.run_one(job(tmp_path, "bnn+distill", unit="images", images=300))
-    grid = spec.make_grid(
-        TABLES
-        | {"methods": ["irnet+distill", "bnn+distill"], "budget": TABLES["budget"] | {"images": 300, "unit": "images"}}
-    )
-    ids = runner.run(grid, tmp_path, workers=2, device="cpu", command="", quiet=True, redo=True)
-    records = [Store(tmp_path).record(i) for i in ids]
+    both = {"methods": ["irnet+distill", "bnn+distill"], "budget": {"images": 300, "unit": "images"}}
+    records = go(tmp_path, TABLES | both, redo=True)
     assert [r.status for r in records] == ["finished"] * 2
     assert records[1].ledger.teachers == first.ledger.teachers
     assert len(list((tmp_path / ".damaged").iterdir())) == 1
@@ -254,11 +239,7 @@ def test_a_damaged_teacher_is_named_never_used_and_set_aside_on_request(tmp_path
 
 def test_two_processes_train_a_shared_teacher_once(tmp_path: Path) -> None:
     methods = ["irnet+distill", "bnn+distill", "irnet+lcr_fixed"]
-    grid = spec.make_grid(
-        TABLES | {"methods": methods, "budget": TABLES["budget"] | {"images": 2000, "unit": "images"}}
-    )
-    ids = runner.run(grid, tmp_path, workers=3, device="cpu", command="", quiet=True)
-    records = [Store(tmp_path).record(i) for i in ids]
+    records = go(tmp_path, TABLES | {"methods": methods, "budget": {"images": 2000, "unit": "images"}}, workers=3)
     assert [r.status for r in records] == ["finished"] * 3
     assert len({r.ledger.teachers for r in records}) == 1
     assert len({r.ledger.seconds["teacher"] for r in records}) == 1, "one training, charged to all"
@@ -326,7 +307,7 @@ def test_a_budget_has_the_amount_of_its_unit_and_no_other(unit: str, amount: str
         assert Budget(unit=unit, **{amount: 7}).model_dump(exclude_none=True) == {"unit": unit, amount: 7}
         return
     with pytest.raises(UserError, match=rf"budget.*{unit}.*{amount}|budget.*needs {AMOUNT[unit]}") as error:
-        spec.make_grid({"budget": {"unit": unit, amount: 7}})
+        make_grid({"budget": {"unit": unit, amount: 7}})
     assert "\n" not in str(error.value)
 
 
@@ -334,7 +315,7 @@ def test_fields_at_their_old_place_are_read_with_one_line() -> None:
     old = {"methods": ["bnn"], "budget": {"images": 500, "batch": 50, "lr": 0.1}, "recipe": {"decay": "all"}}
     tables, notes = move_keys(old)
     assert notes == ["[budget] batch, lr now belong to [recipe]: read from there"]
-    grid = spec.make_grid(tables)
+    grid = make_grid(tables)
     assert (grid.budget, grid.recipe) == (Budget(images=500), Recipe(batch=50, lr=0.1, decay="all"))
     assert move_keys(tables) == (tables, [])
     assert old["budget"] == {"images": 500, "batch": 50, "lr": 0.1}, "the given tables stay as they are"
@@ -342,7 +323,7 @@ def test_fields_at_their_old_place_are_read_with_one_line() -> None:
         move_keys({"budget": {"lr": 0.1}, "recipe": {"lr": 0.1}})
     # What every record of before holds.
     full = {"unit": "seconds", "images": 60_000, "seconds": 3.0, "batch": 100}
-    assert spec.make_grid(move_keys({"budget": full})[0]).budget == Budget(unit="seconds", seconds=3.0)
+    assert make_grid(move_keys({"budget": full})[0]).budget == Budget(unit="seconds", seconds=3.0)
 
 
 def test_the_command_says_that_fields_moved(tmp_path: Path) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
-from lcrbench.bench import cli
-from lcrbench.bench.records.store import Store
+from lcrbench.bench import cli, doctor, runner
+from lcrbench.bench.records.predictions import FILE
+from lcrbench.bench.records.record import Evaluation, Record, Training
+from lcrbench.bench.records.store import LOG, WEIGHTS, Store
+from tests.bench.helpers import SCHEMA_3, failed, put, record
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
@@ -31,7 +36,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *w
         ("run --severities 6", "from 1 to 5"),
         ("run --severities x", "whole numbers"),
         ("run --images -5", "greater than 0"),
-        ("run --images 10", "at least one batch"),
+        ("run --images 10", "give images = 100 or more"),
         ("run --lr nan", "finite"),
         ("run --set budget.imags=3", "did you mean 'budget.images'"),
         ("run --set budget", "FIELD=VALUE"),
@@ -76,13 +81,23 @@ def test_mistakes(capsys, monkeypatch, tmp_path: Path, words: str, says: str) ->
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["[budget\n", "\xff", "budget = 3", "methods = 'irnet'", "[budget]\nlr = 'x'"])
+@pytest.mark.parametrize("text", ["[budget\n", "\xff", "budget = 3", "methods = 'irnet'", "[recipe]\nlr = 'x'"])
 def test_bad_spec_files(capsys, monkeypatch, tmp_path: Path, text: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.toml").write_bytes(text.encode("latin-1"))
     code, _, err = call(capsys, monkeypatch, "run", "a.toml")
     assert code == 2
     assert err.count("\n") == 1
+
+
+def test_a_mistake_at_a_field_s_old_place_is_told_where_the_field_is_now(capsys, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.toml").write_text("[budget]\nlr = 'x'")
+    code, _, err = call(capsys, monkeypatch, "run", "a.toml")
+    assert code == 2
+    moved, mistake = err.splitlines()
+    assert moved == "lcrbench: [budget] lr now belongs to [recipe]: read from there"
+    assert mistake.startswith("lcrbench: recipe.lr: ")
 
 
 @pytest.mark.parametrize("kind", ["method", "regularizers", "backbone", "corruptions", "metric", "preset", "data"])
@@ -122,21 +137,42 @@ def test_show(capsys, monkeypatch) -> None:
     assert "T-shirt" in call(capsys, monkeypatch, "show", "data", "fashion-mnist-10k")[1]
 
 
-def test_ledger_and_schema(capsys, monkeypatch, tmp_path: Path) -> None:
-    from lcrbench.bench.records.record import Record
-    from tests.bench.test_store import record
+def test_schemas(capsys, monkeypatch) -> None:
+    for name, model in (("record", Record), ("training", Training), ("evaluation", Evaluation)):
+        schema = json.loads(call(capsys, monkeypatch, "show", "schema", name)[1])
+        assert set(model.model_fields) == set(schema["properties"])
+    code, _, err = call(capsys, monkeypatch, "show", "schema", "recrod")
+    assert code == 2
+    assert "did you mean 'record'" in err
 
+
+def test_runs_are_listed_and_shown(capsys, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    schema = json.loads(call(capsys, monkeypatch, "show", "schema", "record")[1])
-    assert set(Record.model_fields) == set(schema["properties"])
-    run_id = Store(tmp_path / "s", create=True).write(record(), {}).run_id
-    code, _, err = call(capsys, monkeypatch, "show", "run", run_id, "--ledger", "--store", "s")
+    store = Store("s", create=True)
+    good, bad = put(store, record()), put(store, failed(1))
+    lines = call(capsys, monkeypatch, "list", "runs", "--store", "s")[1].splitlines()
+    assert sorted(lines) == lines
+    told = dict(line.split(maxsplit=1) for line in lines)
+    assert told[good].startswith("finished  irnet seed 0 on d  (stale: made before scopes")
+    assert told[bad] == "failed    irnet seed 1 on d"
+    # By the beginning of its own id, or of its training's.
+    for prefix in (good[:6], record().spec.training.train_id[:6]):
+        shown = call(capsys, monkeypatch, "show", "run", prefix, "--store", "s")[1]
+        assert Record.model_validate_json(shown) == record()
+    assert "initial_weights_sha256" in call(capsys, monkeypatch, "show", "run", good, "--ledger", "--store", "s")[1]
+    code, _, err = call(capsys, monkeypatch, "show", "run", bad, "--ledger", "--store", "s")
     assert code == 2
     assert "no ledger" in err
-    assert "(stale" in call(capsys, monkeypatch, "list", "runs", "--store", "s")[1]
     code, _, err = call(capsys, monkeypatch, "lipschitz", "777b", "--store", "s")
     assert code == 2
-    assert f"no run '777b' in the store s, which has {run_id}; --store names another store" in err
+    there = ", ".join(sorted((good, bad)))
+    assert f"no run '777b' in the store s, which has {there}; --store names another store" in err
+    # What cannot be read is listed as such, and the others all the same.
+    path = tmp_path / "s" / "evaluations" / record().spec.evaluation_id / "record.json"
+    path.write_bytes(path.read_bytes()[:-9])
+    listed = call(capsys, monkeypatch, "list", "runs", "--store", "s")[1]
+    assert f"{path.parent.name}  damaged" in listed
+    assert bad in listed
 
 
 def test_doctor(capsys, monkeypatch, tmp_path: Path) -> None:
@@ -152,35 +188,55 @@ def test_doctor(capsys, monkeypatch, tmp_path: Path) -> None:
     assert "damaged" in out
 
 
-def test_doctor_reads_the_lipschitz_records(capsys, monkeypatch, tmp_path: Path) -> None:
-    from tests.bench.test_store import record
-
+@pytest.mark.parametrize(
+    "file",
+    [
+        *(f"trainings/{record().spec.training.train_id}/{name}" for name in ("record.json", LOG, WEIGHTS)),
+        *(f"evaluations/{record().spec.evaluation_id}/{name}" for name in ("record.json", FILE, "by_image-0.npz")),
+    ],
+)
+def test_doctor_finds_damage_in_every_file(capsys, monkeypatch, tmp_path: Path, file: str) -> None:
+    monkeypatch.setattr(doctor, "_corruptions", lambda: doctor.Check(True, "corruptions"))
     store = Store(tmp_path / "s", create=True)
-    store.write(record(), {})
-    extra = store.lipschitz(create=True)
-    assert extra is not None
-    path = extra.root / extra.write(record(), {}).run_id / "record.json"
-    code, out, _ = call(capsys, monkeypatch, "doctor", "--store", str(tmp_path / "s"))
-    assert "1 records of `lcrbench lipschitz`" in out
-    path.write_bytes(path.read_bytes()[:-9])
+    put(store, record(), by_image={"x": np.arange(3)})
+    path = tmp_path / "s" / file
+    path.write_bytes(path.read_bytes()[:-1])
     code, out, err = call(capsys, monkeypatch, "doctor", "--store", str(tmp_path / "s"))
-    assert code != 0
-    assert "delete its folder, and `lcrbench lipschitz` measures the run again" in out + err
+    assert code == 1
+    assert err.count("\n") == 1
+    assert f"BAD  {path} is damaged: `lcrbench run` with --redo sets it aside" in out
+
+
+def test_doctor_finds_damage_in_runs_of_an_older_schema_and_redo_sets_it_aside(
+    capsys, monkeypatch, tmp_path: Path
+) -> None:
+    """In what `lcrbench lipschitz` measured of them too, which lay in a folder of its own."""
+    monkeypatch.setattr(doctor, "_corruptions", lambda: doctor.Check(True, "corruptions"))
+    run_id = sorted(p.name for p in SCHEMA_3.iterdir())[0]
+    for place in (tmp_path / run_id, tmp_path / "lipschitz" / run_id):
+        shutil.copytree(SCHEMA_3 / run_id, place)
+    assert "1 of an older schema" in call(capsys, monkeypatch, "doctor", "--store", str(tmp_path))[1]
+    path = tmp_path / "lipschitz" / run_id / "by_image.npz"
+    path.write_bytes(path.read_bytes()[:-1])
+    code, out, _ = call(capsys, monkeypatch, "doctor", "--store", str(tmp_path))
+    assert code == 1
+    assert f"BAD  {path} is damaged" in out
+    runner._mend(Store(tmp_path), [], redo=True)
+    assert not path.parent.exists()
+    assert (tmp_path / run_id).exists()
+    code, out, _ = call(capsys, monkeypatch, "doctor", "--store", str(tmp_path))
+    assert code == 0
+    assert "1 damaged runs were set aside" in out
 
 
 def test_doctor_says_what_to_do_about_a_store(capsys, monkeypatch, tmp_path: Path) -> None:
     """A damaged save and teacher, a stale and a failed run, something set aside; then a store that is a file."""
-    from lcrbench.bench import doctor
-    from lcrbench.bench.records.record import Failure
-    from tests.bench.test_store import record
-
     # The rest is checked above, and takes its time.
     monkeypatch.setattr(doctor, "_corruptions", lambda: doctor.Check(True, "corruptions"))
     monkeypatch.chdir(tmp_path)
     store = Store("s", create=True)
-    failed = record(1).model_copy(update={"status": "failed", "failure": Failure(reason="error", step=0, message="m")})
-    store.write(record(), {})
-    store.write(failed, {})
+    put(store, record())
+    put(store, failed(1))
     for folder in (".unfinished", ".teachers", ".damaged"):
         (tmp_path / "s" / folder).mkdir()
         (tmp_path / "s" / folder / "0123456789abcdef").write_bytes(b"0" * 64 + b"\n{}\n")
@@ -190,7 +246,7 @@ def test_doctor_says_what_to_do_about_a_store(capsys, monkeypatch, tmp_path: Pat
     for said in (
         ".unfinished/0123456789abcdef is damaged: `lcrbench run` with --redo",
         ".teachers/0123456789abcdef is damaged: `lcrbench run` with --redo",
-        "1 finished, 1 failed, 2 stale; 1 unfinished",
+        "1 finished, 1 failed, 1 stale, 0 of an older schema; 1 unfinished",
         "`lcrbench show run ID` says why",
         "--stale redo",
         "1 damaged runs were set aside",

@@ -11,57 +11,35 @@ import pytest
 import torch
 
 from lcrbench import registry
-from lcrbench.bench import device, runner, worker
-from lcrbench.bench.records import env, spec
-from lcrbench.bench.records.record import Record
+from lcrbench.bench import device, worker
+from lcrbench.bench.executors import local
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import Stopped
 from lcrbench.errors import UserError
+from tests.bench import helpers
+from tests.bench.helpers import bits
 
 THERE = torch.cuda.is_available()
 on_cuda = pytest.mark.skipif(not THERE, reason="torch finds no CUDA device")
 
-TABLES: dict[str, Any] = {
-    "data": {"train": 200, "test": 50},
+TABLES: dict[str, Any] = helpers.TABLES | {
     "methods": ["full_precision", "irnet+lcr", "irnet+lcr_fixed:cache=true"],
-    "budget": {"images": 600},
-    "recipe": {"batch": 50, "lr": 0.05},
     "evaluation": {"corruptions": ["fog"], "severities": [1, 5], "block": 25},
-    "metrics": {"accuracy": {}, "corruption_error": {}},
 }
 
 
-@pytest.fixture(autouse=True)
-def signals():
-    """`run_one` listens to SIGTERM: give it back afterwards."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-def go(root: Path, workers: int, **change: Any) -> list[Record]:
-    grid = spec.make_grid(TABLES | change)
-    ids = runner.run(grid, root, workers=workers, device="cuda", command="test", quiet=True)
-    return [Store(root).record(i) for i in ids]
-
-
 def job(root: Path, method: str, **change: Any) -> worker.Job:
-    grid = spec.make_grid(TABLES | {"methods": [method]} | change)
-    (planned,) = runner.plan(grid, worker.load_data(grid.data))
-    Store(root, create=True)
-    provenance = env.provenance("cuda", 1, "test", {}, deterministic=True)
-    return worker.Job(planned, grid.data, root, "cuda", provenance, save_every=0.0)
+    return helpers.job(root, TABLES | {"methods": [method]} | change, device="cuda", save_every=0.0)
 
 
 @on_cuda
 def test_a_grid_runs_repeats_and_says_where(tmp_path: Path) -> None:
     """Two processes share the device, then one has it alone: the same bits."""
-    first, second = go(tmp_path / "a", 2), go(tmp_path / "b", 1)
+    first, second = (helpers.go(tmp_path / str(n), TABLES, device="cuda", workers=n) for n in (2, 1))
     for a, b in zip(first, second, strict=True):
         assert a.status == "finished", a.failure
-        assert a.timeless() == b.timeless()
-        assert a.files == b.files
+        assert bits(tmp_path / "2", a) == bits(tmp_path / "1", b)
         assert a.provenance.device == "cuda"
         assert a.provenance.device_name == torch.cuda.get_device_name()
         assert a.provenance.versions["cuda"] == torch.version.cuda
@@ -90,14 +68,13 @@ def test_a_resumed_training_ends_in_the_same_bits(
             worker.run_one(job(tmp_path / "parts", method, **change))
         todo.pop(0)
     record = worker.run_one(job(tmp_path / "parts", method, **change))
-    assert record.timeless() == whole.timeless()
-    assert record.files == whole.files
+    assert bits(tmp_path / "parts", record) == bits(tmp_path / "whole", whole)
 
 
 @on_cuda
 def test_a_killed_process_leaves_a_run_that_ends_in_the_same_bits(tmp_path: Path) -> None:
-    one = job(tmp_path / "killed", "irnet+lcr", budget=TABLES["budget"] | {"images": 5000})
-    context = runner._process_context()
+    one = job(tmp_path / "killed", "irnet+lcr", budget={"images": 5000})
+    context = local._process_context()
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=worker.work, args=(one, writer), daemon=True)
     process.start()
@@ -107,17 +84,29 @@ def test_a_killed_process_leaves_a_run_that_ends_in_the_same_bits(tmp_path: Path
             break
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert Store(tmp_path / "killed").unfinished(one.spec.run_id).exists()
+    assert Store(tmp_path / "killed").unfinished(one.spec.training.train_id).exists()
     resumed = worker.run_one(one)
-    whole = worker.run_one(job(tmp_path / "whole", "irnet+lcr", budget=TABLES["budget"] | {"images": 5000}))
-    assert resumed.files == whole.files
-    assert resumed.timeless() == whole.timeless()
+    whole = worker.run_one(job(tmp_path / "whole", "irnet+lcr", budget={"images": 5000}))
+    assert bits(tmp_path / "killed", resumed) == bits(tmp_path / "whole", whole)
+
+
+@on_cuda
+def test_more_cells_and_metrics_are_added_to_a_trained_network_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put back from the store, it gives the same bits as right after its training."""
+    more = {"evaluation": TABLES["evaluation"] | {"corruptions": ["fog", "contrast"]}}
+    worker.run_one(job(tmp_path / "parts", "irnet+lcr"))
+    whole = worker.run_one(job(tmp_path / "whole", "irnet+lcr", **more))
+    monkeypatch.setattr(worker, "trained", None)
+    parts = worker.run_one(job(tmp_path / "parts", "irnet+lcr", **more))
+    assert bits(tmp_path / "parts", parts)["training"] == bits(tmp_path / "whole", whole)["training"]
+    assert parts.measurements == whole.measurements
 
 
 @on_cuda
 def test_seconds_are_the_devices(tmp_path: Path) -> None:
-    budget = {"unit": "seconds", "seconds": 2.0, "batch": 50}
-    record = worker.run_one(job(tmp_path, "irnet", budget=budget))
+    record = worker.run_one(job(tmp_path, "irnet", budget={"unit": "seconds", "seconds": 2.0}))
     assert record.ledger is not None
     assert record.ledger.clock.startswith("device")
     assert record.ledger.steps > 1
@@ -128,8 +117,7 @@ def test_seconds_are_the_devices(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", registry.names("method"))
 def test_every_method_trains_and_is_audited_there(tmp_path: Path, method: str) -> None:
     """No operation of theirs lacks a deterministic form."""
-    short = {"budget": TABLES["budget"] | {"images": 100}, "backbone": "resnet20"}
-    record = worker.run_one(job(tmp_path, method, **short))
+    record = worker.run_one(job(tmp_path, method, budget={"images": 100}, backbone="resnet20"))
     assert record.status == "finished", record.failure
     assert record.model is not None
     assert record.model.audit is None or record.model.audit.passed
@@ -138,13 +126,13 @@ def test_every_method_trains_and_is_audited_there(tmp_path: Path, method: str) -
 @on_cuda
 @pytest.mark.parametrize("regularizer", registry.names("regularizer"))
 def test_every_regularizer_trains_there(tmp_path: Path, regularizer: str) -> None:
-    record = worker.run_one(job(tmp_path, f"irnet+{regularizer}", budget=TABLES["budget"] | {"images": 100}))
+    record = worker.run_one(job(tmp_path, f"irnet+{regularizer}", budget={"images": 100}))
     assert record.status == "finished", record.failure
 
 
 def test_processes_are_started_before_any_device_is() -> None:
     """A process cannot use a device that the one it was forked from has begun to use."""
-    context = runner._process_context()
+    context = local._process_context()
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_tell, args=(writer,))
     process.start()

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from lcrbench.bench import runner, worker
+from lcrbench.bench import cli, worker
 from lcrbench.bench.evaluation import inference as evaluate
-from lcrbench.bench.records import spec
+from lcrbench.bench.evaluation.networks import restored
+from lcrbench.bench.records.by_image import IMAGES, ImageKey
+from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.store import OUTCOMES, WEIGHTS, Store
+from lcrbench.bench.records.spec import CLEAN, Cell
+from lcrbench.bench.records.store import Store
+from lcrbench.errors import UserError
+from tests.bench.helpers import bits, go
 
 TABLES = {
     "data": {"train": 400, "test": 100},
     "methods": ["full_precision", "irnet", "irnet+lcr"],
-    "budget": {"images": 800, "batch": 50, "lr": 0.05},
+    "budget": {"images": 800},
+    "recipe": {"batch": 50, "lr": 0.05},
     "evaluation": {"corruptions": ["gaussian_noise", "fog", "gaussian_blur"], "severities": [1, 5], "block": 32},
     "metrics": {
         "accuracy": {},
@@ -32,16 +39,13 @@ TABLES = {
 }
 
 
-def go(root: Path, tables: dict, **kwargs) -> list[Record]:
-    grid = spec.make_grid(TABLES | tables)
-    ids = runner.run(grid, root, **{"workers": 2} | kwargs, device="cpu", command="test", quiet=True)
-    return [Store(root).record(i) for i in ids]
+COMMAND = [sys.executable, "-m", "lcrbench.bench.cli"]
 
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
     root = tmp_path_factory.mktemp("grid") / "store"
-    return root, go(root, {})
+    return root, go(root, TABLES)
 
 
 def test_every_run_is_whole(grid: tuple[Path, list[Record]]) -> None:
@@ -73,9 +77,9 @@ def test_measurements_agree_with_outcomes(grid: tuple[Path, list[Record]]) -> No
     for r in records:
         right = Store(root).outcomes(r.run_id)
         found = {(m.metric, m.corruption, m.severity): m.value for m in r.measurements if m.metric != "lipschitz_kappa"}
-        assert found["accuracy", "", 0] == right["clean"].mean()
-        assert found["accuracy", "fog", 5] == right["fog/5"].mean()
-        common = np.stack([right[f"{c}/{s}"] for c in ("gaussian_noise", "fog") for s in (1, 5)])
+        assert found["accuracy", "", 0] == right[CLEAN].mean()
+        assert found["accuracy", "fog", 5] == right[Cell("fog", 5)].mean()
+        common = np.stack([right[Cell(c, s)] for c in ("gaussian_noise", "fog") for s in (1, 5)])
         assert found["corruption_error", "common", 0] == pytest.approx(1 - common.mean())
         assert found["corruption_error", "extra", 0] == found["corruption_error", "gaussian_blur", 0]
         assert ("corruption_error", "blur", 0) not in found
@@ -86,11 +90,12 @@ def test_kappa_is_an_ordered_lower_bound_kept_by_image(grid: tuple[Path, list[Re
     for r in records:
         assert r.metrics["lipschitz_kappa"].bound == "lower"
         by = {(m.radius, m.statistic): m.value for m in r.measurements if m.metric == "lipschitz_kappa"}
-        kept = Store(root).by_image(r.run_id)
+        (search,) = Store(root).searches(r.run_id)
+        kept = search.by_image()
         effort = "2 random candidates and 2 x 2 steps an image and radius"
         for radius in (8, 128):
-            values = kept[f"lipschitz/{effort}/kappa/l2/{radius}"]
-            assert values.shape == kept["lipschitz/images"].shape == (10,)
+            values = kept[ImageKey.at(effort, "kappa", "l2", radius / 255).write()]
+            assert values.shape == kept[IMAGES].shape == (10,)
             assert by[radius / 255, "flipped"] == (values >= 1).mean()
             if (radius / 255, "q50") in by:
                 assert by[radius / 255, "q50"] == pytest.approx(np.median(values), rel=1e-6)
@@ -100,48 +105,38 @@ def test_kappa_is_an_ordered_lower_bound_kept_by_image(grid: tuple[Path, list[Re
 def test_the_stored_weights_give_the_stored_outcomes(grid: tuple[Path, list[Record]]) -> None:
     """Also with other neighbours, another order and by another caller, to the bit."""
     import torch
-    from safetensors.torch import load_file
-
-    from lcrbench.models import network as networks
 
     root, records = grid
     r = records[2]
     torch.set_num_threads(1)
-    data = worker.load_data(spec.Data(**TABLES["data"]))
-    net = networks.build(
-        networks.choose(worker.choice_text(r.spec)),
-        r.spec.backbone,
-        10,
-        32,
-        data.mean,
-        data.std,
-        lambda n: torch.Generator(),
-    ).to(memory_format=torch.channels_last)
-    net.load_state_dict(load_file(root / r.run_id / WEIGHTS))
+    data = worker.load_data(Data(**TABLES["data"]))
+    net = restored(*Store(root).trained(r.run_id)).network
     order = np.random.default_rng(1).permutation(100)
     right = evaluate.logits(net, data.test.images[order], r.spec.evaluation.block).argmax(1) == data.test.labels[order]
-    assert np.array_equal(right, Store(root).outcomes(r.run_id)["clean"][order])
+    assert np.array_equal(right, Store(root).outcomes(r.run_id)[CLEAN][order])
 
 
 def test_a_second_run_is_identical_apart_from_times(grid: tuple[Path, list[Record]], tmp_path: Path) -> None:
     """The second with another number of workers."""
-    for a, b in zip(grid[1], go(tmp_path / "s", {}, workers=1), strict=True):
-        assert a.timeless() == b.timeless()
-        assert a.files == b.files
-        assert (tmp_path / "s" / b.run_id / OUTCOMES).read_bytes() == (grid[0] / a.run_id / OUTCOMES).read_bytes()
+    for a, b in zip(grid[1], go(tmp_path / "s", TABLES, workers=1), strict=True):
+        assert bits(grid[0], a) == bits(tmp_path / "s", b)
 
 
 def test_finished_runs_are_skipped(grid: tuple[Path, list[Record]]) -> None:
-    root, records = grid
-    before = [(root / r.run_id / "record.json").stat().st_mtime_ns for r in records]
-    go(root, {})
-    assert [(root / r.run_id / "record.json").stat().st_mtime_ns for r in records] == before
+    def state() -> dict[Path, int]:
+        return {p: p.stat().st_mtime_ns for p in grid[0].glob("*/*/record.json")}
+
+    before = state()
+    assert len(before) == 6, "a training and an evaluation each"
+    assert go(grid[0], TABLES) == grid[1]
+    assert state() == before
+    assert not (grid[0] / ".cache").exists(), "corrupted images are kept for the time of a command"
 
 
 def test_a_diverging_run_fails_and_the_others_go_on(tmp_path: Path) -> None:
-    tables = {
+    tables = TABLES | {
         "methods": ["full_precision:nonlinearity=relu", "bnn"],
-        "budget": TABLES["budget"] | {"lr": 1e30, "warmup": 0.0},
+        "recipe": TABLES["recipe"] | {"lr": 1e30, "warmup": 0.0},
         "metrics": {"accuracy": {}},
     }
     records = go(tmp_path / "s", tables)
@@ -152,7 +147,8 @@ def test_a_diverging_run_fails_and_the_others_go_on(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "killer.py").write_text(
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "killer.py").write_text(
         "import os, signal\n"
         "from dataclasses import dataclass\n"
         "from lcrbench.models.methods import bnn\n"
@@ -161,13 +157,19 @@ def test_a_killed_run_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: 
         "    def on_progress(self, network, t):\n"
         "        if t > 0.4 and not os.path.exists('spare'): os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    (tmp_path / "pack").mkdir()
-    (tmp_path / "pack" / "__init__.py").write_text("")
-    (tmp_path / "killer.py").rename(tmp_path / "pack" / "killer.py")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    command = [sys.executable, "-c", "import sys; sys.argv[0]='lcrbench'; from lcrbench.bench.cli import main; main()"]
-    command += ["run", _spec(tmp_path), "--methods", "pack.killer bnn", "--store", "s", "--quiet", "--workers", "1"]
+    command = [
+        *COMMAND,
+        "run",
+        _spec(tmp_path),
+        "--methods",
+        "pack.killer bnn",
+        "--store",
+        "s",
+        "--quiet",
+        "--workers",
+        "1",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, done.stderr
     assert "1 of 2 runs failed" in done.stderr
@@ -190,10 +192,50 @@ def test_a_killed_run_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: 
     Store("s").verify(finished.run_id)
 
 
+DEADLY = """
+    'Kills its process, unless it is spared.'
+    import os, signal
+    from dataclasses import dataclass
+    from lcrbench.bench.metrics import Need
+    from lcrbench.bench.records.measurement import Measurement, MetricInfo
+    INFO, PHASE, NEEDS = MetricInfo.about(__doc__, "1", bound="exact"), "evaluation", frozenset({Need.OUTCOMES})
+    @dataclass(frozen=True)
+    class Options: "None."
+    def measure(subject, options):
+        if not os.path.exists("spare"): os.kill(os.getpid(), signal.SIGKILL)
+        yield Measurement(metric="pack.deadly", value=1.0, n=1)
+"""
+
+
+def test_a_run_killed_after_its_training_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "deadly.py").write_text(textwrap.dedent(DEADLY))
+    monkeypatch.chdir(tmp_path)
+    command = [*COMMAND, "run", _spec(tmp_path, '[metrics."pack.deadly"]'), "--methods", "bnn", "--workers", "1"]
+    done = subprocess.run([*command, "--store", "s"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    store = Store("s")
+    (record,) = store.records()
+    assert record.failure.reason == "killed"
+    (trained,) = Path("s", "trainings").iterdir()
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in trained.iterdir()}
+    assert not list(Path("s", ".unfinished").glob("*"))
+    planned = CliRunner().invoke(cli.app, [*command[len(COMMAND) :], "--store", "s", "--plan"])
+    assert "seed 0: trained; evaluate 2 of 2 cells; measure accuracy, corruption_error, pack.deadly" in planned.output
+    Path("spare").touch()
+    done = subprocess.run([*command, "--store", "s"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in trained.iterdir()} == before
+    found = store.record(record.run_id)
+    assert found.status == "finished"
+    assert {m.metric for m in found.measurements} == {"accuracy", "corruption_error", "pack.deadly"}
+    store.verify(record.run_id)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_of_all_saves_and_names_the_command_that_goes_on(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C, and a batch system's SIGTERM, go to every process of the command, the server of processes too."""
-    command = [sys.executable, "-m", "lcrbench.bench.cli", "run", _spec(tmp_path), "--store", "s", "--workers", "1"]
+    command = [*COMMAND, "run", _spec(tmp_path), "--store", "s", "--workers", "1"]
     command += ["--methods", "bnn", "--images", "20000", "--save-every", "0.5"]
     process = subprocess.Popen(
         [*command, "--fresh"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -218,14 +260,11 @@ def test_a_stop_of_all_saves_and_names_the_command_that_goes_on(tmp_path: Path, 
     assert not list((tmp_path / "s" / ".unfinished").glob("*"))
 
 
-def _spec(folder: Path) -> str:
-    evaluation = json.dumps({"corruptions": ["fog"], "severities": [1]})
-    lines = [
-        "[data]\ntrain = 400\ntest = 100\n[budget]\nimages = 800\nbatch = 50\n[metrics.accuracy]\n[metrics.corruption_error]"
-    ]
-    lines.append("[evaluation]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in json.loads(evaluation).items()))
+def _spec(folder: Path, more: str = "") -> str:
+    lines = ["[data]", "train = 400", "test = 100", "[budget]", "images = 800", "[recipe]", "batch = 50"]
+    lines += ["[evaluation]", 'corruptions = ["fog"]', "severities = [1]", "[metrics.accuracy]"]
     path = folder / "small.toml"
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join([*lines, "[metrics.corruption_error]", more]))
     return str(path)
 
 
@@ -245,10 +284,8 @@ def _spec(folder: Path) -> str:
     ],
 )
 def test_what_does_not_fit_is_refused_before_training(tmp_path: Path, tables: dict, says: str) -> None:
-    from lcrbench.errors import UserError
-
     with pytest.raises(UserError, match=says) as error:
-        go(tmp_path / "s", tables)
+        go(tmp_path / "s", TABLES | tables)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "s").exists()
 
@@ -260,18 +297,21 @@ PHOTOGRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10
     not PHOTOGRAPHS.is_dir(), reason="the colour photographs lie beside the repository only in development"
 )
 def test_colour_photographs_by_the_same_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lcrbench.bench.cli", "run", "quick", "--data", str(PHOTOGRAPHS), "--store", "s"]
-    command += [
+    command = [
+        *COMMAND,
+        "run",
+        "quick",
+        "--data",
+        str(PHOTOGRAPHS),
+        "--store",
+        "s",
         "--images",
         "2000",
         "--test",
         "200",
-        "--methods",
-        "full_precision irnet+lcr",
-        "--corruptions",
-        "noise fog",
     ]
-    done = subprocess.run([*command, "--severities", "1 5"], cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    command += ["--methods", "full_precision irnet+lcr", "--corruptions", "noise fog", "--severities", "1 5"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     page = tmp_path / done.stdout.strip().removeprefix("report: ")
     assert "cifar10-jpeg75" in page.read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from lcrbench.bench import metrics
 from lcrbench.bench.metrics import Cost, Need, not_applicable
 from lcrbench.bench.metrics._conformance import check
 from lcrbench.bench.records.by_image import IMAGES, PIXELS, ImageKey
-from lcrbench.bench.records.record import Measurement, MetricInfo
+from lcrbench.bench.records.measurement import Measurement, MetricInfo
 from lcrbench.errors import UserError
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lcrbench.bench.progress import Estimate, Event, Progress, bar
+from lcrbench.bench.progress import Estimate, Event, Progress, Work, bar
 from lcrbench.bench.records.budget import Budget
-from lcrbench.bench.records.spec import Evaluation, RunSpec
-from tests.bench.test_store import record, spec
+from lcrbench.bench.records.grid import Evaluation
+from lcrbench.bench.records.spec import RunSpec
+from tests.bench.helpers import record, spec
 
 
 class Clock:
@@ -19,16 +20,8 @@ class Clock:
 
 def grid(n: int) -> list[RunSpec]:
     """Runs of 1000 training images (3000) and of 2 x 5 cells and the clean ones on 100 test images (2200)."""
-    return [
-        spec(seed).model_copy(
-            update={
-                "budget": Budget(images=1000),
-                "evaluation": Evaluation(corruptions=("fog", "contrast")),
-                "data": spec().data.model_copy(update={"test": 100}),
-            }
-        )
-        for seed in range(n)
-    ]
+    shown = Evaluation(corruptions=("fog", "contrast"))
+    return [spec(seed, budget=Budget(images=1000), evaluation=shown, test=100) for seed in range(n)]
 
 
 def event(run: RunSpec, phase: str, done: int, total: int) -> Event:
@@ -38,7 +31,7 @@ def event(run: RunSpec, phase: str, done: int, total: int) -> Event:
 def test_it_is_right_from_the_first_event_of_a_steady_grid() -> None:
     """Two processes, four runs, 100 units a second each: 4 x 5200 units take 104 s."""
     clock, runs = Clock(), grid(4)
-    estimate = Estimate(runs, clock)
+    estimate = Estimate([Work(run) for run in runs], clock)
     assert estimate.left() is None
     for pair in (runs[:2], runs[2:]):
         began = clock.now
@@ -60,7 +53,7 @@ def test_it_is_right_from_the_first_event_of_a_steady_grid() -> None:
 def test_what_was_done_before_is_no_speed() -> None:
     """Resumed at 900 of 1000 images: 300 units and 2200 are left, and 100 units took a second."""
     clock, (run,) = Clock(), grid(1)
-    estimate = Estimate([run], clock)
+    estimate = Estimate([Work(run)], clock)
     estimate.update(event(run, "training", 90, 100))
     assert estimate.left() is None
     clock.now = 0.3
@@ -68,9 +61,23 @@ def test_what_was_done_before_is_no_speed() -> None:
     assert estimate.left() == pytest.approx((270 + 2200) / 100)
 
 
+def test_what_is_trained_and_evaluated_already_is_no_work() -> None:
+    """One run is trained and lacks 3 cells of 11 (600), one lacks all (5200)."""
+    clock, (trained, new) = Clock(), grid(2)
+    estimate = Estimate([Work(trained, training=False, cells=3), Work(new)], clock)
+    estimate.update(event(trained, "evaluation", 0, 3))
+    assert estimate.left() is None
+    clock.now = 2.0
+    estimate.update(event(trained, "evaluation", 1, 3))
+    assert estimate.left() == pytest.approx((400 + 5200) / 100)
+    clock.now = 6.0
+    estimate.finish(trained.run_id)
+    assert estimate.left() == pytest.approx(5200 / 100)
+
+
 def test_a_teacher_counts_where_it_is_trained() -> None:
     clock, (run,) = Clock(), grid(1)
-    estimate = Estimate([run], clock)
+    estimate = Estimate([Work(run)], clock)
     clock.now = 15.0
     estimate.update(event(run, "teacher", 0, 0))
     assert estimate.left() is None
@@ -85,8 +92,9 @@ def test_a_teacher_counts_where_it_is_trained() -> None:
 
 def test_a_finished_run_tells_the_time_gone_and_left(capsys: pytest.CaptureFixture[str]) -> None:
     clock, records = Clock(), [record(0), record(1)]
-    shown = Progress([r.spec for r in records], 0)
-    shown.estimate = Estimate([r.spec for r in records], clock)
+    work = [Work(r.spec) for r in records]
+    shown = Progress(work, 0)
+    shown.estimate = Estimate(work, clock)
     with shown:
         for clock.now, r in zip((65.0, 130.0), records, strict=True):
             shown.start(r.spec)

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from lcrbench import registry
-from lcrbench.bench import data, runner
-from lcrbench.bench.records import spec
+from lcrbench.bench import data, planning
 from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.records.grid import make_grid
 from lcrbench.bench.training import conformance, parts
 from lcrbench.bench.training.loop import train
 from lcrbench.bench.training.pace import Pace
@@ -96,7 +96,7 @@ def test_a_recipe_that_does_not_exist_or_fit_is_refused_before_anything_is_train
 ) -> None:
     tables = {"data": {"train": 200, "test": 50}, "methods": ["bnn"], "recipe": {"batch": 50} | change}
     with pytest.raises(UserError, match=said) as error:
-        runner.plan(spec.make_grid(tables), small)
+        planning.plan(make_grid(tables), small)
     assert "\n" not in str(error.value)
 
 
@@ -285,7 +285,7 @@ def test_a_selection_never_looks_at_test_images(small: data.Dataset) -> None:
         "budget": {"images": 200},
         "recipe": recipe.model_dump(),
     }
-    (planned,) = runner.plan(spec.make_grid(grid), small)
+    (planned,) = planning.plan(make_grid(grid), small)
     assert planned.recipe == recipe
     net = network_for(small)
     looked = []

@@ -4,81 +4,54 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lcrbench.bench.records import predictions
 from lcrbench.bench.records import store as stores
-from lcrbench.bench.records.budget import Budget, Recipe
-from lcrbench.bench.records.record import SCHEMA_VERSION, Failure, Ledger, Measurement, Provenance, Record
-from lcrbench.bench.records.spec import DataId, Evaluation, MethodId, RunSpec
-from lcrbench.bench.records.store import Store
+from lcrbench.bench.records.files import pack
+from lcrbench.bench.records.predictions import Predictions
+from lcrbench.bench.records.record import SCHEMA_VERSION, Training
+from lcrbench.bench.records.shelf import CHECKSUM, RECORD, Shelf
+from lcrbench.bench.records.spec import CLEAN, Cell, RunSpec
+from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.errors import UserError
+from tests.bench.helpers import SCHEMA_3, failed, put, record, right, spec
 
-
-def spec(seed: int = 0) -> RunSpec:
-    return RunSpec(
-        data=DataId(name="d", sha256="0" * 64, size=32, classes=("a", "b"), train=10, test=10),
-        backbone="vgg_tiny",
-        method=MethodId(name="irnet", options={"t_min": 0.001}),
-        label="irnet",
-        seed=seed,
-        budget=Budget(),
-        recipe=Recipe(),
-        evaluation=Evaluation(),
-        metrics={"accuracy": {}},
-    )
-
-
-def record(seed: int = 0) -> Record:
-    s = spec(seed)
-    return Record(
-        run_id=s.run_id,
-        status="finished",
-        spec=s,
-        measurements=(Measurement(metric="accuracy", value=0.5, low=0.2, high=0.8, n=10),),
-        provenance=Provenance(
-            lcrbench="0",
-            source="s",
-            commit=None,
-            dirty=None,
-            command="",
-            versions={},
-            device="cpu",
-            threads=1,
-            deterministic=True,
-            corruptions={},
-            created="2026-01-01",
-        ),
-    )
+SHELVES = ("trainings", "evaluations")
 
 
 def test_round_trip(tmp_path: Path) -> None:
     s = Store(tmp_path / "s", create=True)
-    right = {"clean": np.arange(10) % 3 == 0, "fog/1": np.arange(10) % 2 == 0}
-    written = s.write(record(), {stores.OUTCOMES: stores.pack_outcomes(right), stores.LOG: b'{"step":1}\n{"step":2}\n'})
-    assert s.ids() == [written.run_id]
-    assert s.record(written.run_id) == written
-    assert set(written.files) == {stores.OUTCOMES, stores.LOG}
-    assert s.log(written.run_id)["step"].tolist() == [1, 2]
-    for k, v in s.outcomes(written.run_id).items():
-        assert np.array_equal(v, right[k])
-    assert s.table().iloc[0][["method", "seed", "value"]].tolist() == ["irnet", 0, 0.5]
-    assert s.find(written.run_id[:5]) == written.run_id
+    by_image = {"lipschitz/images": np.arange(3)}
+    run_id = put(s, record(), by_image=by_image)
+    for reader in (s, Store(tmp_path / "s")):
+        assert reader.ids() == [run_id]
+        assert reader.record(run_id) == record()
+        assert reader.log(run_id)["step"].tolist() == [1, 2]
+        assert reader.outcomes(run_id).keys() == right().keys()
+        for cell, found in reader.outcomes(run_id).items():
+            assert np.array_equal(found, right()[cell]), cell
+        (search,) = reader.searches(run_id)
+        assert search.record.measurements == record().measurements
+        assert search.by_image().keys() == by_image.keys()
+        assert reader.table().iloc[0][["method", "seed", "value"]].tolist() == ["irnet", 0, 0.5]
+        assert reader.find(run_id[:5]) == reader.find(record().spec.training.train_id[:5]) == run_id
+        assert reader.trained(run_id)[1] == b"weights"
+        reader.verify(run_id)
 
 
 def test_the_same_content_gives_the_same_bytes() -> None:
-    right = {"clean": np.arange(100) % 3 == 0}
-    assert stores.pack_outcomes(right) == stores.pack_outcomes(right)
-
-
-def test_ids_hash_the_whole_spec() -> None:
-    assert spec().run_id == spec().run_id != spec(1).run_id
-    changed = spec().model_copy(update={"recipe": Recipe(lr=0.123)})
-    assert changed.run_id != spec().run_id
+    one = Predictions.none().widen(np.arange(100), np.arange(100) % 3, [CLEAN, Cell("fog", 1)])
+    assert one.pack() == one.pack()
+    assert pack({"a": np.arange(9)}) == pack({"a": np.arange(9)})
 
 
 number = st.one_of(
@@ -96,16 +69,65 @@ number = st.one_of(
 )
 @example({"l2": (8.0, 16.0), "linf": (), "steps": 5})
 @settings(max_examples=100, deadline=None)
-def test_a_spec_keeps_its_id_through_json(options: dict[str, object]) -> None:
-    """Whole numbers that are floats too, alone and in tuples: else a record would seem to be another run's."""
-    tables = spec().model_dump() | {"metrics": {"lipschitz_kappa": options}}
+def test_a_spec_keeps_its_id_through_json(options: dict[str, Any]) -> None:
+    """Whole numbers that are floats too, alone and in tuples: else a record would seem to be another run's.
+
+    Options of metrics are in no id, but decide by being equal whether a metric was measured already.
+    """
+    tables = spec().model_dump()
+    tables["training"]["method"]["options"] = tables["metrics"]["lipschitz_kappa"] = options
     made = RunSpec.model_validate(tables)
-    assert RunSpec.model_validate(json.loads(made.model_dump_json())).run_id == made.run_id
-    assert RunSpec.model_validate_json(made.model_dump_json()).run_id == made.run_id
+    for back in (
+        RunSpec.model_validate(json.loads(made.model_dump_json())),
+        RunSpec.model_validate_json(made.model_dump_json()),
+    ):
+        assert (back.run_id, back.training.train_id) == (made.run_id, made.training.train_id)
+        assert back.metrics == made.metrics
 
 
-def test_an_interrupted_write_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    s = Store(tmp_path, create=True)
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_predictions_keep_what_is_known_whatever_is_added(data: st.DataObject) -> None:
+    """Images and cells come in any order; what was predicted stays with its image, and only what is new is missing."""
+    labels = np.arange(20) % 7
+    cells = [CLEAN, Cell("fog", 1), Cell("fog", 2)]
+    kept, known = Predictions.none(), {}
+    for _ in range(data.draw(st.integers(1, 4))):
+        chosen = np.array(sorted(data.draw(st.sets(st.integers(0, 19), min_size=1))))
+        shown = data.draw(st.lists(st.sampled_from(cells), unique=True, min_size=1))
+        kept = kept.widen(chosen, labels[chosen], shown)
+        for cell in shown:
+            lacking = kept.missing(cell, chosen)
+            assert lacking.tolist() == [i for i in chosen if (cell, i) not in known]
+            predicted = data.draw(st.lists(st.integers(0, 6), min_size=len(lacking), max_size=len(lacking)))
+            kept.classes[kept.cells.index(cell), kept.at(lacking)] = predicted
+            known |= {(cell, i): p for i, p in zip(lacking.tolist(), predicted, strict=True)}
+        kept = Predictions.unpack(kept.pack(), kept.cells)
+    for (cell, i), predicted in known.items():
+        assert kept.right(cell, np.array([i])) == [predicted == labels[i]]
+    for cell in cells:
+        for i in set(range(20)) - {i for c, i in known if c == cell}:
+            with pytest.raises(KeyError):
+                kept.right(cell, np.array([i]))
+
+
+# ------------------------------------------------------------------------------------------------------ whole or not at all
+
+
+def training(seed: int = 0) -> Training:
+    """Return a synthetic training, as `put` writes it."""
+    from lcrbench.bench.records.upgrade import training_of
+
+    return training_of(record(seed), b"weights")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf[Training]:
+    return Store(tmp_path, create=True).trainings
+
+
+def test_an_interrupted_write_leaves_no_entry(shelf: Shelf[Training], monkeypatch: pytest.MonkeyPatch) -> None:
+    one = training()
 
     def fails(path: Path, content: str, **rest: object) -> None:
         path.write_bytes(content.encode()[:10])
@@ -114,28 +136,28 @@ def test_an_interrupted_write_leaves_no_run(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", fails)
         with pytest.raises(KeyboardInterrupt):
-            s.write(record(), {stores.WEIGHTS: b"weights"})
-    assert s.ids() == []
-    assert list(s.records()) == []
-    s.write(record(), {})
-    assert len(s.ids()) == 1
-    assert [p.name for p in tmp_path.iterdir()] == s.ids()
+            shelf.write(one.train_id, one, {stores.WEIGHTS: b"weights"})
+    assert shelf.ids() == []
+    assert one.train_id not in shelf
+    shelf.write(one.train_id, one, {})
+    assert shelf.ids() == [p.name for p in shelf.root.iterdir()] == [one.train_id]
 
 
-def test_a_rewrite_replaces(tmp_path: Path) -> None:
-    s = Store(tmp_path, create=True)
-    s.write(record(), {"x": b"1"})
-    failed = record().model_copy(update={"status": "failed", "failure": Failure(reason="error", step=0, message="m")})
-    s.write(failed, {})
-    assert s.record(failed.run_id).status == "failed"
-    assert not (tmp_path / failed.run_id / "x").exists()
+def test_a_rewrite_replaces(shelf: Shelf[Training]) -> None:
+    one = training()
+    shelf.write(one.train_id, one, {"x": b"1"})
+    changed = one.model_copy(update={"weights_sha256": "2"})
+    shelf.write(one.train_id, changed, {})
+    assert shelf.record(one.train_id) == changed
+    assert not (shelf.root / one.train_id / "x").exists()
 
 
-def test_a_write_killed_between_its_renames_leaves_the_run_that_it_replaces(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_write_killed_between_its_renames_leaves_the_entry_that_it_replaces(
+    shelf: Shelf[Training], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    s = Store(tmp_path, create=True)
-    first = s.write(record(), {"x": b"1"})
+    one = training()
+    name = one.train_id
+    first = shelf.write(name, one, {"x": b"1"})
     real = Path.rename
 
     def killed(path: Path, target: Path) -> Path:
@@ -147,113 +169,184 @@ def test_a_write_killed_between_its_renames_leaves_the_run_that_it_replaces(
         with monkeypatch.context() as patch:
             patch.setattr(Path, "rename", killed)
             with pytest.raises(KeyboardInterrupt):
-                s.write(record(), {"x": b"2"})
-        assert not (tmp_path / first.run_id).exists()
-        for reader in (s, Store(tmp_path)):
-            assert reader.ids() == [first.run_id]
-            assert reader.record(first.run_id) == first
-            assert reader.read(first.run_id, "x") == b"1"
-            reader.verify(first.run_id)
-    s.restore(first.run_id)
-    assert (tmp_path / first.run_id).is_dir()
-    s.restore(first.run_id)
-    s.write(record(), {"x": b"2"})
-    assert s.read(first.run_id, "x") == b"2"
-    assert [p.name for p in tmp_path.iterdir()] == [first.run_id]
+                shelf.write(name, one, {"x": b"2"})
+        assert not (shelf.root / name).exists()
+        for reader in (shelf, Store(shelf.root.parent).trainings):
+            assert reader.ids() == [name]
+            assert name in reader
+            assert reader.record(name) == first
+            assert reader.read(name, "x", first.files["x"]) == b"1"
+    shelf.restore(name)
+    assert (shelf.root / name).is_dir()
+    shelf.restore(name)
+    second = shelf.write(name, one, {"x": b"2"})
+    assert shelf.read(name, "x", second.files["x"]) == b"2"
+    assert [p.name for p in shelf.root.iterdir()] == [name]
 
 
-def test_a_record_in_another_run_s_place_is_damage(tmp_path: Path) -> None:
+def test_a_record_in_another_entry_s_place_is_damage(tmp_path: Path) -> None:
     s = Store(tmp_path, create=True)
-    run_id = s.write(record(), {}).run_id
-    (tmp_path / run_id).rename(tmp_path / spec(1).run_id)
-    with pytest.raises(stores.Damaged, match="another run"):
-        s.record(spec(1).run_id)
-    s.write(record().model_copy(update={"spec": spec(1)}), {})
-    with pytest.raises(stores.Damaged, match="another run"):
-        s.record(run_id)
+    put(s, record())
+    for shelf, name, other in (
+        (s.trainings, spec().training.train_id, spec(1).training.train_id),
+        (s.evaluations, spec().evaluation_id, spec(1).evaluation_id),
+    ):
+        (shelf.root / name).rename(shelf.root / other)
+        with pytest.raises(Damaged, match="another entry"):
+            shelf.record(other)
+        assert name not in shelf
 
 
+def test_predictions_of_other_cells_are_damage(tmp_path: Path) -> None:
+    """A file whose hash is right, and which the record does not describe."""
+    s = Store(tmp_path, create=True)
+    run_id = put(s, record())
+    looked = s.evaluations.record(spec().evaluation_id)
+    files = {predictions.FILE: s.evaluation_file(looked, predictions.FILE)}
+    s.evaluations.write(looked.evaluation_id, looked.model_copy(update={"cells": looked.cells[:-1]}), files)
+    with pytest.raises(Damaged, match="predictions"):
+        s.outcomes(run_id)
+
+
+def test_a_training_with_other_weights_is_not_the_one_that_was_evaluated(tmp_path: Path) -> None:
+    s = Store(tmp_path, create=True)
+    run_id = put(s, record())
+    other = training().model_copy(update={"weights_sha256": "9" * 64})
+    s.trainings.write(other.train_id, other, {stores.WEIGHTS: b"others"})
+    found = s.record(run_id)
+    assert found.status == "failed"
+    assert "run it again" in found.failure.message
+    assert found.measurements == ()
+
+
+def test_a_failed_run_says_why(tmp_path: Path) -> None:
+    s = Store(tmp_path, create=True)
+    run_id = put(s, failed())
+    assert s.ids() == [run_id]
+    assert s.record(run_id) == failed()
+    assert s.log(run_id).empty
+    assert s.table().empty
+
+
+# ------------------------------------------------------------------------------------------------------------------- damage
+
+
+def entry(root: Path, shelf: str) -> Path:
+    """Return the folder of the only entry of a shelf."""
+    (found,) = (root / shelf).iterdir()
+    return found
+
+
+@pytest.mark.parametrize("shelf", SHELVES)
 @pytest.mark.parametrize("cut", [0, 1, 100, -2])
-def test_damage_is_named(tmp_path: Path, cut: int) -> None:
+def test_damage_is_named(tmp_path: Path, shelf: str, cut: int) -> None:
     s = Store(tmp_path, create=True)
-    run_id = s.write(record(), {stores.OUTCOMES: b"no zip"}).run_id
-    path = tmp_path / run_id / stores.RECORD
+    run_id = put(s, record())
+    path = entry(tmp_path, shelf) / RECORD
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(stores.Damaged, match=stores.RECORD):
-        s.record(run_id)
-    s.set_aside(run_id)
-    assert s.ids() == []
-    s.write(record(), {})
-    s.record(run_id)
+    for reader in (s, Store(tmp_path)):
+        # An evaluation that cannot be read stands for its runs.
+        (there,) = reader.ids()
+        assert there == (path.parent.name if shelf == "evaluations" else run_id)
+        with pytest.raises(Damaged, match=rf"{shelf}/{path.parent.name}/{RECORD}"):
+            reader.record(there)
+    s.set_aside(path.parent)
+    assert s.ids() == ([] if shelf == "evaluations" else [run_id])
+    assert list((tmp_path / ".damaged").iterdir())
+    put(s, record())
+    s.verify(run_id)
 
 
-@pytest.mark.parametrize("name", [stores.RECORD, stores.CHECKSUM, stores.OUTCOMES, stores.LOG])
-def test_one_flipped_bit_is_found_and_named(tmp_path: Path, name: str) -> None:
-    s = Store(tmp_path, create=True)
-    run_id = s.write(record(), {stores.OUTCOMES: b"some bytes", stores.LOG: b'{"step": 1}'}).run_id
-    path = tmp_path / run_id / name
+FILES = [
+    *(("trainings", name) for name in (RECORD, CHECKSUM, stores.WEIGHTS, stores.LOG)),
+    *(("evaluations", name) for name in (RECORD, CHECKSUM, predictions.FILE, "by_image-0.npz")),
+]
+
+
+@pytest.mark.parametrize(("shelf", "name"), FILES)
+def test_one_flipped_bit_is_found_and_named(tmp_path: Path, shelf: str, name: str) -> None:
+    put(Store(tmp_path, create=True), record(), by_image={"x": np.arange(9)})
+    path = entry(tmp_path, shelf) / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(stores.Damaged, match="damaged") as error:
+    (run_id,) = Store(tmp_path).ids()
+    with pytest.raises(Damaged, match="damaged") as error:
         Store(tmp_path).verify(run_id)
-    assert (stores.RECORD if name == stores.CHECKSUM else name) in str(error.value)
+    assert str(path if name != CHECKSUM else path.with_name(RECORD)) in str(error.value)
     path.unlink()
-    with pytest.raises(stores.Damaged if name != stores.RECORD else UserError, match=name):
+    if name == RECORD:
+        # Without its record an entry is none.
+        assert Store(tmp_path).ids() == ([] if shelf == "evaluations" else [run_id])
+        return
+    with pytest.raises(Damaged, match=name):
         Store(tmp_path).verify(run_id)
 
 
-def rewrite(path: Path, content: dict) -> None:
+# ------------------------------------------------------------------------------------------------------------ other schemas
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
     path.write_text(json.dumps(content))
-    path.with_name(stores.CHECKSUM).write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+    path.with_name(CHECKSUM).write_text(hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def test_an_older_schema_is_upgraded(tmp_path: Path) -> None:
-    s = Store(tmp_path, create=True)
-    run_id = s.write(record(), {}).run_id
-    path = tmp_path / run_id / stores.RECORD
-    old = json.loads(path.read_text())
-    old["schema_version"] = 1
-    del old["provenance"]["source"], old["spec"]["budget"]["unit"], old["spec"]["budget"]["seconds"]
-    rewrite(path, old)
-    upgraded = s.record(run_id)
+@pytest.fixture
+def old(tmp_path: Path) -> tuple[Store, str, Path]:
+    """Return a store with one run of schema 3, its id, and where its record lies."""
+    run_id = sorted(p.name for p in SCHEMA_3.iterdir())[0]
+    shutil.copytree(SCHEMA_3 / run_id, tmp_path / run_id)
+    return Store(tmp_path), run_id, tmp_path / run_id / RECORD
+
+
+def test_a_run_of_schema_1_is_upgraded(old: tuple[Store, str, Path]) -> None:
+    store, run_id, path = old
+
+    def to_1(data: dict[str, Any]) -> None:
+        data["schema_version"] = 1
+        del data["provenance"]["source"], data["spec"]["budget"]["unit"], data["spec"]["budget"]["seconds"]
+        del data["ledger"]["unit"]
+
+    before = store.record(run_id)
+    rewrite(path, to_1)
+    upgraded = store.record(run_id)
     assert upgraded.schema_version == SCHEMA_VERSION
     assert upgraded.provenance.source == ""
-    assert upgraded.spec.budget.unit == "images"
+    assert upgraded.ledger.unit == upgraded.spec.budget.unit == "images"
+    assert upgraded.spec == before.spec
+    store.verify(run_id)
 
 
-def test_a_taught_run_of_schema_2_gets_its_class(tmp_path: Path) -> None:
-    s = Store(tmp_path, create=True)
-    ledger = Ledger(
-        images=1,
-        steps=1,
-        unit="images",
-        forward={"student": 1, "training full_precision as a teacher": 1},
-        backward={"student": 1},
-        evaluation_forward={},
-        data_order_sha256="",
-        augmentation_sha256="",
-        initial_weights_sha256="",
-        selection="last",
-        seconds={},
-    )
-    run_id = s.write(record().model_copy(update={"ledger": ledger}), {}).run_id
-    path = tmp_path / run_id / stores.RECORD
-    old = json.loads(path.read_text()) | {"schema_version": 2}
-    for name in ("budget_class", "stages", "teachers", "compute", "clock"):
-        del old["ledger"][name]
-    del old["provenance"]["device_name"], old["provenance"]["determinism"]
-    rewrite(path, old)
-    assert s.record(run_id).ledger.budget_class == "one training, taught by full_precision"
+def test_a_taught_run_of_schema_2_gets_its_class(old: tuple[Store, str, Path]) -> None:
+    store, run_id, path = old
+
+    def to_2(data: dict[str, Any]) -> None:
+        data["schema_version"] = 2
+        data["ledger"]["forward"]["training full_precision as a teacher"] = 1
+        for name in ("budget_class", "stages", "teachers", "compute", "clock"):
+            del data["ledger"][name]
+        del data["provenance"]["device_name"], data["provenance"]["determinism"]
+
+    rewrite(path, to_2)
+    assert store.record(run_id).ledger.budget_class == "one training, taught by full_precision"
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    s = Store(tmp_path, create=True)
-    run_id = s.write(record(), {}).run_id
-    path = tmp_path / run_id / stores.RECORD
-    rewrite(path, json.loads(path.read_text()) | {"schema_version": SCHEMA_VERSION + 1})
+def test_a_newer_schema_is_refused(tmp_path: Path, old: tuple[Store, str, Path]) -> None:
+    def newer(data: dict[str, Any]) -> None:
+        data["schema_version"] = SCHEMA_VERSION + 1
+
+    store, run_id, path = old
+    rewrite(path, newer)
     with pytest.raises(UserError, match="newer"):
-        s.record(run_id)
+        store.record(run_id)
+    for shelf in SHELVES:
+        root = tmp_path / f"with newer {shelf}"
+        there = put(Store(root, create=True), record())
+        rewrite(entry(root, shelf) / RECORD, newer)
+        with pytest.raises(UserError, match="newer"):
+            Store(root).record(Store(root).find(there) if shelf == "trainings" else spec().evaluation_id)
 
 
 def test_no_store(tmp_path: Path) -> None:

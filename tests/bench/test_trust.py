@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import getpass
 import os
 import re
-import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lcrbench.bench import data, runner, worker
-from lcrbench.bench.clock import Clocks
-from lcrbench.bench.evaluation import inference as evaluate
-from lcrbench.bench.records import env, spec
-from lcrbench.bench.records.store import Store
+from lcrbench.bench import data, worker
+from lcrbench.bench.evaluation import inference
+from lcrbench.bench.evaluation.networks import external
+from lcrbench.bench.evaluation.run import evaluate, protocol_of
+from lcrbench.bench.records import env, predictions
+from lcrbench.bench.records.grid import Evaluation
+from lcrbench.bench.records.record import Failure
+from lcrbench.bench.records.spec import CLEAN, MethodId
+from lcrbench.bench.records.store import LOG, WEIGHTS, Store
 from lcrbench.models import network as networks
+from tests.bench.helpers import job, put, record
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(p for folder in ("bench", "models", "corruptions", "reports") for p in (ROOT / folder).rglob("*.py"))
@@ -81,7 +86,8 @@ def test_the_search_finds(source: str) -> None:
 TABLES: dict[str, Any] = {
     "data": {"train": 100, "test": 30},
     "methods": ["irnet+distill"],
-    "budget": {"images": 200, "batch": 50},
+    "budget": {"images": 200},
+    "recipe": {"batch": 50},
     "evaluation": {"corruptions": ["fog"], "severities": [1], "block": 25},
     "metrics": {"accuracy": {}},
 }
@@ -89,29 +95,22 @@ TABLES: dict[str, Any] = {
 
 def test_no_file_of_a_store_tells_whose_machine_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the host, the user, their home, the source's place, the store's, nor the data's; in a failed run neither."""
-    before = signal.getsignal(signal.SIGTERM)
     store = tmp_path / "a-place-to-find" / "store"
     monkeypatch.setattr("sys.argv", ["lcrbench", "run", "quick", "--store", str(store), "--data", str(tmp_path / "d")])
-    grid = spec.make_grid(TABLES)
-    dataset = worker.load_data(grid.data)
-    kinds = {"fog": 1}
-    provenance = env.provenance("cpu", 1, env.command_line(), kinds, deterministic=True)
-    (planned,) = runner.plan(grid, dataset)
-    Store(store, create=True)
-    worker.run_one(worker.Job(planned, grid.data, store, "cpu", provenance))
-    other = planned.model_copy(update={"seed": 1})
-    broken = grid.data.model_copy(update={"source": str(tmp_path / "a-place-to-find" / "data")})
+    provenance = env.provenance("cpu", 1, env.command_line(), {"fog": 1}, deterministic=True)
+    one = dataclasses.replace(job(store, TABLES), provenance=provenance)
+    worker.run_one(one)
+    broken = one.source.model_copy(update={"source": str(tmp_path / "a-place-to-find" / "data")})
+    other = dataclasses.replace(job(store, TABLES | {"seeds": [1]}), source=broken, provenance=provenance)
 
     class Nobody:
         def send(self, event: object) -> None: ...
 
-    worker.work(worker.Job(other, broken, store, "cpu", provenance), Nobody())
-    signal.signal(signal.SIGTERM, before)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    assert Store(store).record(other.run_id).status == "failed"
+    worker.work(other, Nobody())
+    assert Store(store).record(other.spec.run_id).status == "failed"
     words = {socket.gethostname(), str(Path.home()), str(ROOT), "a-place-to-find", str(tmp_path), os.uname().nodename}
     files = [p for p in store.rglob("*") if p.is_file()]
-    assert {p.name for p in files} >= {"record.json", "outcomes.npz", "training.jsonl", "weights.safetensors"}
+    assert {p.name for p in files} >= {"record.json", predictions.FILE, LOG, WEIGHTS, "packed.safetensors"}
     for path in files:
         content = path.read_bytes()
         for word in words - {"/", "localhost"}:
@@ -120,10 +119,11 @@ def test_no_file_of_a_store_tells_whose_machine_it_was(tmp_path: Path, monkeypat
             assert not re.search(rb"\b%s\b" % re.escape(word.encode()), where), (
                 f"{path.relative_to(store)} tells {word}"
             )
-    text = (store / planned.run_id / "record.json").read_text()
-    if (user := getpass.getuser()) != "root":
-        assert user not in text
-    assert ".../store" in text
+    for path in (p for p in files if p.name == "record.json"):
+        text = path.read_text()
+        if (user := getpass.getuser()) != "root":
+            assert user not in text
+        assert ".../store" in text
 
 
 @pytest.mark.parametrize(
@@ -161,18 +161,31 @@ def test_outcomes_are_those_of_any_batch_and_order() -> None:
     import torch
 
     torch.set_num_threads(1)
-    grid = spec.make_grid(TABLES)
     dataset = data.take(data.load(), 100, 60, seed=0)
-    (planned,) = runner.plan(grid, worker.load_data(grid.data))
     network = networks.build(
         networks.choose("irnet"), "vgg_tiny", 10, 32, [0.3] * 3, [0.4] * 3, lambda n: torch.Generator().manual_seed(1)
     ).to(memory_format=torch.channels_last)
-    whole = evaluate.outcomes(network, dataset, planned, Clocks())
+    made = env.provenance("cpu", 1, "test", {}, deterministic=True)
+    shown = Evaluation(corruptions=("fog", "glass_blur"), severities=(5,), block=25)
+
+    def look(parts: list[data.Dataset]) -> predictions.Predictions:
+        """Show the network a growing number of images."""
+        known = None
+        for part in parts:
+            protocol = protocol_of(part, 32, shown)
+            known = evaluate(external(network, "mine"), part, protocol, {}, made, known=known)
+        return known.predictions
+
     images = dataset.test.images
-    together = evaluate.logits(network, images, 25)
-    single = np.concatenate([evaluate.logits(network, images[i : i + 1], 25) for i in range(len(images))])
+    together = inference.logits(network, images, 25)
+    single = np.concatenate([inference.logits(network, images[i : i + 1], 25) for i in range(len(images))])
     assert np.array_equal(together, single)
-    assert np.array_equal(whole["clean"], single.argmax(1) == dataset.test.labels)
+    whole = look([dataset])
+    assert np.array_equal(whole.right(CLEAN, dataset.test_indices), single.argmax(1) == dataset.test.labels)
+    # Nor does an image's corruption depend on the others, or the answer on what was shown before.
+    grown = look([data.take(data.load(), 100, n, seed=0) for n in (10, 30, 60)])
+    assert np.array_equal(grown.indices, whole.indices)
+    assert np.array_equal(grown.classes, whole.classes)
 
 
 # --- the report -------------------------------------------------------------------------------------------------------
@@ -193,24 +206,24 @@ HOSTILE = st.sampled_from(
 @given(st.lists(HOSTILE, min_size=4, max_size=4))
 def test_a_report_escapes_every_name(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     """Names of data, classes, methods, the command and a failure's message, each with a mark to be found by."""
-    from lcrbench.bench.records.record import Failure
     from lcrbench.reports import report
-    from tests.bench.test_store import record
 
     root = tmp_path_factory.mktemp("hostile")
     store = Store(root / "s", create=True)
     base = record()
     a, b, c, d = (f"{name} mark{i}" for i, name in enumerate(names))
-    hostile = base.spec.model_copy(
-        update={"label": a, "data": base.spec.data.model_copy(update={"name": b, "classes": (c, "y")})}
-    )
-    provenance = base.provenance.model_copy(update={"command": d, "device_name": c, "versions": {c: d}})
+    named = {"name": b, "classes": (c, "y")}
     for seed in range(2):
-        one = hostile.model_copy(update={"seed": seed})
-        update = {"spec": one, "run_id": one.run_id, "provenance": provenance}
-        if seed:
-            update |= {"status": "failed", "failure": Failure(reason="error", step=0, message=d)}
-        store.write(base.model_copy(update=update), {})
+        training, protocol = base.spec.training, base.spec.protocol
+        update = {"method": MethodId(name=a), "seed": seed, "data": training.data.model_copy(update=named)}
+        shown = {"test": protocol.test.model_copy(update=named)}
+        spec = base.spec.model_copy(
+            update={"training": training.model_copy(update=update), "protocol": protocol.model_copy(update=shown)}
+        )
+        failure = Failure(reason="error", step=0, message=d) if seed else None
+        one = record(of=spec).model_copy(update={"status": "failed" if seed else "finished", "failure": failure})
+        provenance = base.provenance.model_copy(update={"command": d, "device_name": c, "versions": {c: d}})
+        put(store, one.model_copy(update={"provenance": provenance}))
     text = report.write(store, root / "out").read_text(encoding="utf-8")
     assert "mark0" in text
     for name in (a, b, c, d):

@@ -25,9 +25,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lcrbench.bench import cli, runner, worker
-from lcrbench.bench.records import spec
+from lcrbench.bench.executors import local
+from lcrbench.bench.records.budget import Recipe
+from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.store import Store
-from tests.bench.test_store import record
+from tests.bench import helpers
 
 FULL = bool(os.environ.get("LCRBENCH_FAULTS"))
 MANY = settings(
@@ -41,7 +43,7 @@ seen = Counter[str]()
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a store that holds a run, and a cache apart from the user's; the present folder meanwhile."""
     folder = tmp_path_factory.mktemp("malformed")
-    Store(folder / "store", create=True).write(record(), {"x": b"1"})
+    helpers.put(Store(folder / "store", create=True), helpers.record())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.chdir(folder)
@@ -74,14 +76,14 @@ def call(place: Path, *words: str) -> tuple[int, str]:
         opened.append(args)
         return Store(*args, **kwargs)
 
-    def schedule(*_: Any) -> None:
+    def execute(*_: Any) -> None:
         sys.exit(0)
 
     command = ["lcrbench", "run", "quick", *words, "--device", "cpu", "--workers", "1", "--quiet"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [*command, "--store", str(place / "store")])
         patch.setattr(runner, "Store", open_store)
-        patch.setattr(runner, "_schedule", schedule)
+        patch.setattr(local, "execute", execute)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
             cli.main()
     code = int(stop.value.code or 0)
@@ -142,20 +144,35 @@ NAMED = {
 
 @pytest.fixture(scope="module")
 def data() -> Any:
-    return worker.load_data(spec.Data(train=200, test=50))
+    return worker.load_data(Data(train=200, test=50))
 
 
 @pytest.mark.usefixtures("mostly_refused")
 @MANY
 @given(field=st.sampled_from(FIELDS), value=WORDS)
 def test_specs(place: Path, data: Any, field: str, value: str) -> None:
-    real = worker.load_data
+    real = runner.load_data
     with pytest.MonkeyPatch.context() as patch:
         # The embedded images are read once, as long as it is they that are asked for.
-        patch.setattr(worker, "load_data", lambda c: data if c == spec.Data(train=200, test=50) else real(c))
+        patch.setattr(runner, "load_data", lambda c: data if c == Data(train=200, test=50) else real(c))
         code, said = call(place, "--train", "200", "--test", "50", "--set", f"{field}={value}")
     last = field.rpartition(".")[2]
     judge("specs", code, said, last, NAMED.get(field, last))
+
+
+@settings(MANY, max_examples=MANY.max_examples // 2)
+@given(field=st.sampled_from(sorted(Recipe.model_fields)), value=WORDS)
+def test_fields_at_their_old_place(place: Path, data: Any, field: str, value: str) -> None:
+    """Those of [recipe] given under [budget]: one line says where they are read from, and a mistake is told as there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "load_data", lambda c: data)
+        code, said = call(place, "--train", "200", "--test", "50", "--set", f"budget.{field}={value}")
+    moved, _, rest = said.partition("\n")
+    if moved == f"lcrbench: [budget] {field} now belongs to [recipe]: read from there":
+        said = rest
+    else:
+        assert f"[budget] {field} and [recipe] {field} are both given" in said, said
+    judge("specs", code, said, field, NAMED.get(f"recipe.{field}", field))
 
 
 # --- data -------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from lcrbench import registry
-from lcrbench.bench.records.record import Measurement
+from lcrbench.bench.records.measurement import Measurement
 
 from .nets import built, grey, subject
 

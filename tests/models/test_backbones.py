@@ -81,7 +81,7 @@ NUMBERS = {
 }
 
 
-@pytest.mark.parametrize("method", [m for m in registry.names("method") if m != "full_precision"] + [*NUMBERS][-3:])
+@pytest.mark.parametrize("method", NUMBERS)
 def test_memory_of_each_method_by_hand(method: str) -> None:
     binary = 9 * (16 * 32 + 32 * 32 + 32 * 64 + 64 * 64)
     real = 27 * 16 + 4 * (16 + 32 + 32 + 64 + 64 + 64) + 64 * 10 + 10

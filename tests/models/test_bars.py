@@ -82,8 +82,8 @@ def broken(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
         monkeypatch.setattr(function, "backward", staticmethod(backward))
 
 
-def test_every_method_has_a_bar() -> None:
-    assert {*PILOT, "full_precision"} == set(registry.files("method"))
+def test_the_bars_are_of_methods_and_tell_broken_estimators_apart() -> None:
+    assert set(PILOT) <= set(registry.files("method"))
     for whole, *others in PILOT.values():
         assert min(whole) - 3 > max(map(max, others)) + 8, "a bar tells the two apart"
 

@@ -1,4 +1,4 @@
-"""A small store of records with known answers, written through the real schema and `Store.write`.
+"""A small store of runs with known answers, written as a training and an evaluation each, as `lcrbench run` leaves them.
 
 Three methods x two seeds on 200 images, one run that diverged, and one method under half the budget. Every outcome
 follows from `right`: image i is right in a cell if a fixed shuffle of 0..N-1, one a seed, puts it below a count that is
@@ -7,6 +7,8 @@ written down here, so that any number of the report can be worked out apart from
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -14,21 +16,20 @@ from pathlib import Path
 import numpy as np
 
 from lcrbench.bench import stats
+from lcrbench.bench.records import source
 from lcrbench.bench.records.budget import Budget, Recipe
-from lcrbench.bench.records.record import (
-    Audit,
-    Failure,
-    Ledger,
-    Measurement,
-    MetricInfo,
-    ModelInfo,
-    Provenance,
-    Record,
-    Seconds,
-)
-from lcrbench.bench.records.spec import DataId, Evaluation, MethodId, RunSpec
-from lcrbench.bench.records.store import Store, pack, pack_outcomes
+from lcrbench.bench.records.grid import Evaluation as Shown
+from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.bench.records.record import Audit, Failure, Ledger, ModelInfo, Provenance, Record, Seconds, Source
+from lcrbench.bench.records.spec import CLEAN as CLEAN_CELL
+from lcrbench.bench.records.spec import Cell, DataId, MethodId, RunSpec
+from lcrbench.bench.records.store import Store
+from lcrbench.errors import UserError
+from lcrbench.models import parse
 from lcrbench.reports.comparison import COMMON
+
+from .writing import Files
+from .writing import write as write
 
 N = 200
 CORRUPTIONS = ("gaussian_noise", "shot_noise", "defocus_blur", "fog", "jpeg_compression", "gaussian_blur")
@@ -57,6 +58,14 @@ HOSTILE = (
     "=1+1",
 )
 CREATED = "2026-01-02T03:04:05Z"
+OTHER_CODE = Source(roots=("somebodys_code",), modules={"somebodys_code": "5" * 16})
+"""The code of a module that is not there: what depends on it is stale."""
+
+
+@functools.cache
+def present_code() -> Source:
+    """Return the code that is there, of which no number is stale."""
+    return source.closure(["lcrbench.models.methods.irnet"])
 
 
 def count(label: str, seed: int, corruption: str = "", severity: int = 0, spread: float = 1.0, shift: int = 0) -> int:
@@ -79,11 +88,10 @@ def right(
     return order < count(label, seed, corruption, severity, spread, shift) * n // N
 
 
-def measurements(outcomes: dict[str, np.ndarray], corruptions: tuple[str, ...], seed: int) -> list[Measurement]:
+def measurements(outcomes: dict[Cell, np.ndarray], corruptions: tuple[str, ...], seed: int) -> list[Measurement]:
     found = []
-    n = len(outcomes["clean"])
+    n = len(outcomes[CLEAN_CELL])
     for cell, bits in outcomes.items():
-        name, _, severity = cell.partition("/")
         i = stats.proportion(int(bits.sum()), n)
         found.append(
             Measurement(
@@ -93,8 +101,8 @@ def measurements(outcomes: dict[str, np.ndarray], corruptions: tuple[str, ...], 
                 high=i.high,
                 n=n,
                 interval=i.how,
-                corruption="" if cell == "clean" else name,
-                severity=int(severity or 0),
+                corruption=cell.corruption,
+                severity=cell.severity,
             )
         )
     sets = {c: (c,) for c in corruptions} | {
@@ -104,7 +112,7 @@ def measurements(outcomes: dict[str, np.ndarray], corruptions: tuple[str, ...], 
         members = tuple(c for c in corruptions if c in COMMON) if name == "common" else members
         if not members:
             continue
-        per_image = np.mean([~outcomes[f"{c}/{s}"] for c in members for s in SEVERITIES], axis=0)
+        per_image = np.mean([~outcomes[Cell(c, s)] for c in members for s in SEVERITIES], axis=0)
         i = stats.mean(per_image, "base images")
         found.append(
             Measurement(
@@ -203,36 +211,36 @@ def make(
     classes: int = 10,
     size: int = 32,
     constants: str = "cifar",
-    source: str = "5" * 64,
+    code: Source = OTHER_CODE,
     backbone: str = "vgg_tiny",
     topology: dict[str, object] | None = None,
     train: int = 10_000,
     audited: str = "passed",
     efforts: int = 1,
-) -> tuple[Record, dict[str, bytes]]:
-    name, _, regularizer = label.partition("+")
-    binary = name != "full_precision"
+) -> tuple[Record, Files]:
+    method = method_of(label)
+    regularizer = "+".join(method.regularizers)
+    binary = method.name != "full_precision"
     budget, recipe = Budget(images=images), Recipe()
-    spec = RunSpec(
-        data=DataId(
+    spec = RunSpec.flat(
+        DataId(
             name=data,
-            sha256="d" * 64,
+            sha256=hashlib.sha256(repr((data, size, classes, train, n)).encode()).hexdigest(),
             size=size,
             classes=tuple(f"class {i}" for i in range(classes)),
             train=train,
             test=n,
         ),
-        backbone=backbone,
-        method=MethodId(name=name, options={}, regularizers={regularizer: {"weight": 0.01}} if regularizer else {}),
-        label=label,
-        seed=seed,
+        backbone,
+        method,
+        seed,
         budget=budget,
         recipe=recipe,
-        evaluation=Evaluation(corruptions=corruptions),
+        evaluation=Shown(corruptions=corruptions),
         metrics={"accuracy": {}, "corruption_error": {}, "lipschitz_kappa": {}},
     )
     provenance = Provenance(
-        source=source,
+        source=code.sha256,
         lcrbench="0.1.0",
         commit="0123456789abcdef0123456789abcdef01234567",
         dirty=False,
@@ -261,14 +269,12 @@ def make(
             line |= {"lcr.loss": 0.4 * 0.9**k, "lcr.ratio.1": 2 - k * 0.05, "lcr.ratio.2": 0.6 + k * 0.02}
             line |= {"lcr.sigma_full.1": 3.0 - 0.01 * k, "bn_scale.1": 0.9}
         log.append(json.dumps(line))
-    files = {"training.jsonl": ("\n".join(log[: 3 if failure else None]) + "\n").encode()}
+    written = ("\n".join(log) + "\n").encode()
     if failure:
-        record = Record(
-            run_id=spec.run_id, status="failed", spec=spec, failure=failure, provenance=provenance, metrics={}
-        )
-        return record, files
-    outcomes = {"clean": right(label, seed, n=n, spread=spread, shift=shift)} | {
-        f"{c}/{s}": right(label, seed, c, s, n=n, spread=spread, shift=shift) for c in corruptions for s in SEVERITIES
+        record = Record(run_id=spec.run_id, status="failed", spec=spec, failure=failure, provenance=provenance)
+        return record, Files(b"", {}, {})
+    outcomes = {CLEAN_CELL: right(label, seed, n=n, spread=spread, shift=shift)} | {
+        Cell(c, s): right(label, seed, c, s, n=n, spread=spread, shift=shift) for c in corruptions for s in SEVERITIES
     }
     ledger = Ledger(
         images=images,
@@ -308,14 +314,32 @@ def make(
         ledger=ledger,
         metrics=METRICS,
         measurements=(*measurements(outcomes, corruptions, seed), *figures),
+        sources=(code,),
         provenance=provenance,
     )
-    return record, files | {"outcomes.npz": pack_outcomes(outcomes), "by_image.npz": pack(by_image)}
+    return record, Files(written, outcomes, by_image)
+
+
+def method_of(label: str) -> MethodId:
+    """Return the method that a label is; one that nobody could type is a name as it stands."""
+    try:
+        name, *regularizers = parse.read(label)
+    except UserError:
+        return MethodId(name=label)
+    return MethodId(
+        name=name.name, options=dict(name.options), regularizers={r.name: dict(r.options) for r in regularizers}
+    )
+
+
+def altered(record: Record, **training: object) -> Record:
+    """Return the record of a run whose training is specified otherwise in these fields."""
+    spec = record.spec.model_copy(update={"training": record.spec.training.model_copy(update=training)})
+    return record.model_copy(update={"spec": spec, "run_id": spec.run_id})
 
 
 def add(store: Store, label: str, seed: int, **options: object) -> Record:
     record, files = make(label, seed, **options)  # type: ignore[arg-type]
-    return store.write(record, files)
+    return write(store, record, files)
 
 
 def small_store(root: Path) -> Store:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lcrbench.bench import cli
-from lcrbench.bench.records import env
+from lcrbench.bench.records import source
 from lcrbench.bench.records.store import Store
 
 from . import make_store
@@ -35,7 +35,8 @@ def lcrbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[n
 def runs(name: str, seeds: int, **options: object) -> None:
     store = Store(Path(name), create=True)
     for seed in range(seeds):
-        make_store.add(store, "irnet", seed, **{"spread": 0.3, "created": LATER, "source": env.source_hash()} | options)
+        current = {"spread": 0.3, "created": LATER, "code": make_store.present_code()}
+        make_store.add(store, "irnet", seed, **current | options)
 
 
 @pytest.fixture
@@ -69,13 +70,33 @@ def test_exit_codes_tell_the_verdict(lcrbench, capsys: pytest.CaptureFixture[str
 @pytest.mark.usefixtures("reference")
 def test_stale_runs_are_refused(lcrbench, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     against = ("--against", "ref/robustness.json")
-    runs("older", 4, source="6" * 64)
+    runs("older", 4, code=make_store.OTHER_CODE)
     assert lcrbench("check", "older", *against) == 2
     assert "stale" in capsys.readouterr().out
     assert lcrbench("check", "older", *against, "--any-source") == 0
     assert lcrbench("check", "older", *against, "--any-source", "--commit", "f" * 40) == 2
     assert lcrbench("check", "before", *against) == 2
     assert "the reference's own" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("reference")
+def test_a_changed_module_makes_the_runs_that_depend_on_it_stale(  # type: ignore[no-untyped-def]
+    lcrbench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two methods in somebody's folder one imports a module that is changed after both were trained."""
+    helper = Path("gate_helper.py")
+    helper.write_text("GRADIENT = 1\n")
+    Path("gate_method.py").write_text("from gate_helper import GRADIENT\n")
+    Path("gate_other.py").write_text("GRADIENT = 1\n")
+    for name in ("gate_method", "gate_other"):
+        runs(name, 4, code=source.closure([name]))
+    helper.write_text("GRADIENT = 2  # the sign was wrong\n")
+    against = ("--against", "ref/robustness.json")
+    assert lcrbench("check", "gate_other", *against) == 0
+    capsys.readouterr()
+    assert lcrbench("check", "gate_method", *against) == 2
+    assert "was made by a different version of the code: gate_helper changed since" in capsys.readouterr().out
+    assert lcrbench("check", "gate_method", *against, "--any-source") == 0
 
 
 @pytest.mark.usefixtures("reference")
@@ -102,7 +123,8 @@ def test_a_mistake_is_one_line_and_code_2(lcrbench, capsys: pytest.CaptureFixtur
         assert said in error
     assert not Path("new.json").exists()
     Store(Path("same")).ids()
-    (Path("same") / Store(Path("same")).ids()[0] / "record.json").write_text("{")
+    for record in Path("same").glob("evaluations/*/record.json"):
+        record.write_text("{")
     assert lcrbench("check", "same", *against) == 2
     assert "is damaged" in capsys.readouterr().err
 

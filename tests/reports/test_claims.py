@@ -59,8 +59,7 @@ def collapsed(store: Store, regularizers: str, options: dict[str, object] | None
         record, files = make_store.make("irnet+spectral_norm", seed, shift=-140, **how)  # type: ignore[arg-type]
         names = {name: {} for name in regularizers.split("+")}
         method = record.spec.method.model_copy(update={"regularizers": names, "options": options or {}})
-        spec = record.spec.model_copy(update={"method": method, "label": f"irnet+{regularizers}"})
-        store.write(record.model_copy(update={"spec": spec, "run_id": spec.run_id}), files)
+        make_store.write(store, make_store.altered(record, method=method), files)
 
 
 @pytest.mark.parametrize("regularizers", ["spectral_norm", "spectral_penalty", "jacobian_penalty", "parseval"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import ModuleType
 
@@ -128,8 +128,8 @@ def test_a_module_that_is_neither_or_is_not_there_is_a_mistake(outside: Path, st
 
 
 def test_an_entry_point_is_found(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [EntryPoint("my_table", "outside.my_table", "lcrbench.table")]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "lcrbench.table" else [])
+    points = EntryPoints([EntryPoint("my_table", "outside.my_table", "lcrbench.table")])
+    monkeypatch.setattr(registry, "entry_points", points.select)
     found, problems = entries.found("table")
     assert [e.name for e in found if not e.own] == ["my_table"]
     assert not problems

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 
 from lcrbench.bench import stats
-from lcrbench.bench.records.record import Measurement
+from lcrbench.bench.records.grid import Option
+from lcrbench.bench.records.measurement import Measurement
+from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import claims, comparison, drawing, lipschitz, rendering, writers
 from lcrbench.reports.comparison import Key
@@ -129,7 +134,7 @@ def test_whole_radii_are_the_same_search_as_numbers_with_a_point(tmp_path: Path)
         record, files = make_store.make(label, 0)
         metrics = {name: {} for name in record.spec.metrics} | {"lipschitz_kappa": {"l2": radii}}
         spec = record.spec.model_copy(update={"metrics": metrics})
-        store.write(record.model_copy(update={"spec": spec, "run_id": spec.run_id}), files)
+        make_store.write(store, record.model_copy(update={"spec": spec}), files)
     setting = next(s for s in comparison.read(store).settings)
     found = lipschitz.read(setting, store)
     assert found is not None
@@ -299,7 +304,7 @@ def test_reasons_stand_below_the_table(tmp_path: Path) -> None:
     for label in ("full_precision", "irnet"):
         record, files = make_store.make(label, 0)
         reasons = {"lipschitz_proxy": "no layers", "lipschitz_probes": "no layers"} if label != "irnet" else {}
-        store.write(record.model_copy(update={"left_out": reasons}), files)
+        make_store.write(store, record.model_copy(update={"left_out": reasons}), files)
     found = lipschitz.read(comparison.read(store).settings[0], store)
     assert found is not None
     notes = figure_table(found).notes
@@ -409,16 +414,26 @@ def test_the_claim_is_judged_by_the_layers(tmp_path: Path) -> None:
     assert "n=9" in claim.measured
 
 
-def test_records_of_the_command_stand_in_for_the_runs_own(tmp_path: Path) -> None:
+def searched(
+    label: str, only: tuple[str, ...], factor: float, **options: Option
+) -> tuple[Record, dict[str, np.ndarray]]:
+    """Return a later search of a run: its metrics of these names with these options, each number times `factor`."""
+    record, files = make_store.make(label, 0)
+    kept = tuple(
+        m.model_copy(update={"value": factor * m.value}) for m in record.measurements if m.metric.startswith(only)
+    )
+    spec = record.spec.model_copy(update={"metrics": {m.metric: dict(options) for m in kept}})
+    return record.model_copy(update={"spec": spec, "measurements": kept}), files.by_image
+
+
+def test_a_later_search_stands_in_for_the_runs_own(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
-    extra = store.lipschitz(create=True)
-    assert extra is not None
     for label in ("full_precision", "bnn"):
-        record, files = make_store.make(label, 0)
-        store.write(record, files)
         longer, files = make_store.make(label, 0, efforts=2)
-        spec = longer.spec.model_copy(update={"metrics": {"lipschitz_kappa": {"steps": 60}}})
-        extra.write(longer.model_copy(update={"spec": spec, "run_id": spec.run_id}), files)
+        spec = longer.spec.model_copy(update={"metrics": {name: {"steps": 60} for name in lipschitz.SEARCHED}})
+        kept = tuple(m for m in longer.measurements if m.metric in lipschitz.SEARCHED)
+        later = longer.model_copy(update={"spec": spec, "measurements": kept})
+        make_store.write(store, *make_store.make(label, 0), (later, files.by_image))
     setting = comparison.read(store).settings[0]
     found = lipschitz.read(setting, store)
     assert found is not None
@@ -434,34 +449,17 @@ def test_records_of_the_command_stand_in_for_the_runs_own(tmp_path: Path) -> Non
         spread = np.median(np.random.default_rng(7).lognormal(0, 0.3, make_store.IMAGES))
         assert shown == pytest.approx({m: 3 * make_store.KAPPA[m][effort] * spread for m in ("full_precision", "bnn")})
     assert found.rows[0].per_seed(key) != setting.rows[0].per_seed(key)
-    # A run that was made again is another network: what was found of the first one is not shown for it.
-    record, files = make_store.make("bnn", 0)
-    assert record.ledger is not None
-    again = record.ledger.model_copy(update={"seconds": {}})
-    store.write(record.model_copy(update={"ledger": again}), files)
-    found = lipschitz.read(comparison.read(Store(tmp_path)).settings[0], Store(tmp_path))
-    assert found is not None
-    assert found.efforts == list(make_store.EFFORTS[:1])
 
 
-def apart(store: Store, label: str, only: tuple[str, ...], metrics: dict[str, object], **change: object) -> None:
-    """Write a record as the command does: of a run, with some of its metrics, each number ten times the run's own."""
-    record, files = make_store.make(label, 0, created=str(change.get("created", make_store.CREATED)))
-    spec = record.spec.model_copy(update={"metrics": metrics})
-    kept = tuple(m.model_copy(update={"value": 10 * m.value}) for m in record.measurements if m.metric.startswith(only))
-    update = {"spec": spec, "run_id": spec.run_id, "measurements": kept}
-    extra = store.lipschitz(create=True)
-    assert extra is not None
-    extra.write(record.model_copy(update=update), files)
-
-
-def test_what_one_record_lacks_comes_from_the_other(tmp_path: Path) -> None:
+def test_what_one_batch_lacks_comes_from_the_other(tmp_path: Path) -> None:
     """Layers measured apart leave the run's own search in place, and a search of fewer runs is not shown beside it."""
     store = Store(tmp_path, create=True)
+    later = {
+        "irnet": searched("irnet", ("lipschitz_norms", "lipschitz_clever"), 10),
+        "bnn": searched("bnn", ("lipschitz_kappa",), 10, steps=60),
+    }
     for label in METHODS:
-        make_store.add(store, label, 0)
-    apart(store, "irnet", ("lipschitz_norms", "lipschitz_clever"), {"lipschitz_norms": {}})
-    apart(store, "bnn", ("lipschitz_kappa",), {"lipschitz_kappa": {"steps": 60}})
+        make_store.write(store, *make_store.make(label, 0), *([later[label]] if label in later else []))
     found = lipschitz.read(comparison.read(store).settings[0], store)
     assert found is not None
     assert [r.label for r in found.rows] == list(METHODS)
@@ -475,23 +473,81 @@ def test_what_one_record_lacks_comes_from_the_other(tmp_path: Path) -> None:
     assert own["bnn"] == pytest.approx(own["irnet"] * 0.032 / 0.1), "both by the quick search"
     assert len(verdicts(found)) == 6
     proxy = rows["irnet"].per_seed(Key("lipschitz_proxy", "p1", layer="body.blocks.0.conv"))
-    assert proxy == [48.0], "the run's own, which the later record lacks"
+    assert proxy == [48.0], "the run's own, which the later batch lacks"
     runs = {r.label: r.runs[0] for r in found.rows}
     assert {m.value for m in runs["irnet"].measurements if m.metric == "lipschitz_norms"} == {
         10 * (2.0 + k) for k in range(make_store.LAYERS)
     }
 
 
-def test_of_two_records_the_later_counts(tmp_path: Path) -> None:
+def test_of_several_batches_the_last_one_counts(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
-    make_store.add(store, "irnet", 0)
+    norms, proxies, norms_again = (
+        searched("irnet", (name,), factor)
+        for name, factor in (("lipschitz_norms", 10), ("lipschitz_proxy", 10), ("lipschitz_norms", 100))
+    )
+    make_store.write(store, *make_store.make("irnet", 0), norms, proxies, norms_again)
     layer = Key("lipschitz_norms", "upper", layer="body.blocks.0.conv", norm="l2")
-    apart(store, "irnet", ("lipschitz_norms",), {"lipschitz_norms": {}}, created="2026-02-01T00:00:00Z")
-    apart(store, "irnet", ("lipschitz_proxy",), {"lipschitz_proxy": {}}, created="2026-03-01T00:00:00Z")
     found = lipschitz.read(comparison.read(store).settings[0], store)
     assert found is not None
-    assert found.rows[0].per_seed(layer) == [20.0]
+    assert found.rows[0].per_seed(layer) == [200.0]
     assert found.rows[0].per_seed(Key("lipschitz_proxy", "p1", layer="body.blocks.0.conv")) == [480.0]
+
+
+OLD = Path(__file__).parents[1] / "fixtures" / "store-schema-3"
+
+
+def searched_before(root: Path, run_id: str, **ledger: object) -> None:
+    """Write what `lcrbench lipschitz` wrote beside a run of schema 3: its search again, each number ten times the run's."""
+    record = json.loads((root / run_id / "record.json").read_text(encoding="utf-8"))
+    record["run_id"] = run_id[::-1]
+    record["spec"]["metrics"] = {
+        name: options | {"steps": 60}
+        for name, options in record["spec"]["metrics"].items()
+        if name in lipschitz.SEARCHED
+    }
+    record["measurements"] = [
+        m | {"value": 10 * m["value"]} for m in record["measurements"] if m["metric"] in lipschitz.SEARCHED
+    ]
+    record["files"] = {"by_image.npz": record["files"]["by_image.npz"]}
+    record["ledger"] |= ledger
+    folder = root / "lipschitz" / record["run_id"]
+    folder.mkdir(parents=True)
+    text = json.dumps(record)
+    (folder / "record.json").write_text(text, encoding="utf-8")
+    (folder / "record.sha256").write_text(hashlib.sha256(text.encode()).hexdigest(), encoding="utf-8")
+    shutil.copy(root / run_id / "by_image.npz", folder)
+
+
+def test_searches_beside_runs_of_an_older_schema_are_read(tmp_path: Path) -> None:
+    shutil.copytree(OLD, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    own = lipschitz.read(comparison.read(store).settings[0], store)
+    for run_id in store.ids():
+        searched_before(store.root, run_id)
+    found = lipschitz.read(comparison.read(store).settings[0], store)
+    assert found is not None
+    assert own is not None
+    assert not found.notes
+    assert [len(s) for s in found.searches.values()] == [1] * 4, "the figures by image of each run's search"
+    key = next(k for k in own.rows[0].values if k.metric == "lipschitz_kappa" and k.statistic == "q50")
+    norm = next(k for k in own.rows[0].values if k.metric == "lipschitz_norms")
+    for before, after in zip(own.rows, found.rows, strict=True):
+        assert after.per_seed(key) == [10 * v for v in before.per_seed(key)]
+        assert after.per_seed(norm) == before.per_seed(norm), "what the search did not measure is the run's own"
+
+
+def test_a_search_of_a_run_that_was_made_again_is_not_shown(tmp_path: Path) -> None:
+    """Its ledger tells: the network that was searched is another one."""
+    shutil.copytree(OLD, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    own = lipschitz.read(comparison.read(store).settings[0], store)
+    for run_id in store.ids():
+        searched_before(store.root, run_id, data_order_sha256="0" * 64)
+    found = lipschitz.read(comparison.read(store).settings[0], store)
+    assert found is not None
+    assert own is not None
+    assert [r.values for r in found.rows] == [r.values for r in own.rows]
 
 
 def test_a_method_without_the_search_shows_its_layers(tmp_path: Path) -> None:
@@ -499,8 +555,7 @@ def test_a_method_without_the_search_shows_its_layers(tmp_path: Path) -> None:
     make_store.add(store, "irnet", 0)
     record, files = make_store.make("bnn", 0)
     layers = tuple(m for m in record.measurements if m.metric not in lipschitz.SEARCHED)
-    del files["by_image.npz"]
-    store.write(record.model_copy(update={"measurements": layers}), files)
+    make_store.write(store, record.model_copy(update={"measurements": layers}), files._replace(by_image={}))
     found = lipschitz.read(comparison.read(store).settings[0], store)
     assert found is not None
     assert [r.label for r in found.rows] == ["bnn", "irnet"]
@@ -513,7 +568,7 @@ def test_a_damaged_file_costs_its_network_alone(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
     for label in METHODS:
         damaged = make_store.add(store, label, 0)
-    (tmp_path / damaged.run_id / "by_image.npz").write_bytes(b"no")
+    (store.evaluations.folder(damaged.spec.evaluation_id) / "by_image-0.npz").write_bytes(b"no")
     found = lipschitz.read(comparison.read(store).settings[0], store)
     assert found is not None
     assert "damaged" in " ".join(found.notes)
@@ -534,8 +589,7 @@ def test_nothing_measured_is_nothing_shown(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
     record, files = make_store.make("irnet", 0)
     plain = tuple(m for m in record.measurements if not m.metric.startswith("lipschitz_"))
-    del files["by_image.npz"]
-    store.write(record.model_copy(update={"measurements": plain}), files)
+    make_store.write(store, record.model_copy(update={"measurements": plain}), files._replace(by_image={}))
     assert lipschitz.read(comparison.read(store).settings[0], store) is None
 
 

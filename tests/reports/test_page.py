@@ -77,7 +77,7 @@ def test_figures_of_a_small_comparison_have_room(tmp_path: Path) -> None:
             m.model_copy(update=still) if m.statistic == "q50" and m.radius == 4 * make_store.PIXEL else m
             for m in record.measurements
         )
-        store.write(record.model_copy(update={"measurements": measured}), files)
+        make_store.write(store, record.model_copy(update={"measurements": measured}), files)
     setting = comparison.read(store).settings[0]
     context = Context(setting, lipschitz=lipschitz_part.read(setting, store))
     for module in (corruption_curves, heatmap, lipschitz):
@@ -181,17 +181,20 @@ def test_a_damaged_record_is_named_and_the_rest_reported(tmp_path: Path, undrawn
     store = Store(tmp_path / "store", create=True)
     make_store.add(store, "irnet", 0)
     record = make_store.add(store, "bnn", 0)
-    (store.root / record.run_id / "record.json").write_text("{", encoding="utf-8")
-    page = report.write(store, tmp_path / "report").read_text(encoding="utf-8")
-    assert f"{record.run_id}/record.json is damaged" in page
+    for shelf, name in (("evaluations", record.spec.evaluation_id), ("trainings", record.spec.training.train_id)):
+        (store.root / shelf / name / "record.json").write_text("{", encoding="utf-8")
+        page = report.write(Store(store.root), tmp_path / "report").read_text(encoding="utf-8")
+        assert f"{shelf}/{name}/record.json is damaged" in page
+        make_store.add(store, "bnn", 0)
 
 
 def test_damaged_outcomes_cost_only_the_differences_over_images(tmp_path: Path, undrawn: None) -> None:
     store = make_store.single_seed_store(tmp_path / "store")
     victim = next(r for r in store.records() if r.spec.label == "irnet")
-    (store.root / victim.run_id / "outcomes.npz").write_bytes(b"no zip")
+    name = victim.spec.evaluation_id
+    (store.evaluations.folder(name) / "predictions.npz").write_bytes(b"no zip")
     page = report.write(store, tmp_path / "report").read_text(encoding="utf-8")
-    assert f"{victim.run_id}/outcomes.npz is damaged" in page
+    assert f"{name}/predictions.npz is damaged" in page
     assert "bnn − full_precision" in page
 
 

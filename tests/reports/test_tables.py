@@ -268,7 +268,7 @@ def test_runs_of_several_machines_are_told_in_one_line(tmp_path: Path, undrawn: 
         for seed, change in enumerate(changes):
             record, files = make_store.make("irnet", seed)
             made = record.provenance.model_copy(update=change)
-            store.write(record.model_copy(update={"provenance": made}), files)
+            make_store.write(store, record.model_copy(update={"provenance": made}), files)
         return store
 
     cpu = {"device": "cpu", "versions": {"torch": "2.6.0", "machine": "Linux x86_64"}}

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from lcrbench.bench.records import env
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import gate
 
@@ -49,13 +48,12 @@ def test_each_step_is_one_action_or_one_command() -> None:
 
 @pytest.mark.parametrize(("shift", "failing"), [(0, None), (-8, "compare with the reference")])
 def test_the_steps_run(tmp_path: Path, shift: int, failing: str | None) -> None:
+    code = make_store.present_code()
     before, trained = Store(tmp_path / "before", create=True), Store(tmp_path / "trained", create=True)
     for seed in range(10):
-        make_store.add(before, "irnet", seed, spread=0.3, source=env.source_hash())
+        make_store.add(before, "irnet", seed, spread=0.3, code=code)
     for seed in range(5):
-        make_store.add(
-            trained, "irnet", seed, spread=0.3, shift=shift, source=env.source_hash(), created="2026-05-05T00:00:00Z"
-        )
+        make_store.add(trained, "irnet", seed, spread=0.3, shift=shift, code=code, created="2026-05-05T00:00:00Z")
     gate.update(tmp_path / "robustness.json", before, "the first one")
     bin_ = tmp_path / "bin"
     bin_.mkdir()

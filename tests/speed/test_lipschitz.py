@@ -21,7 +21,7 @@ from lcrbench import registry
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import clever
 from lcrbench.bench.lipschitz.options import Options, preset
-from lcrbench.bench.records.spec import METRICS
+from lcrbench.bench.records.grid import METRICS
 from lcrbench.models import network as networks
 from lcrbench.models import spectral
 

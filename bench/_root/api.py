@@ -1,0 +1,289 @@
+"""The public functions of `lcrbench`: what the command line does, from Python. Each imports what it needs when called."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lcrbench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from lcrbench.bench.data.arrays import Dataset
+    from lcrbench.bench.evaluation.known import Known
+    from lcrbench.bench.records.grid import Grid, Options
+    from lcrbench.bench.records.record import Evaluation, Measured
+    from lcrbench.bench.records.spec import Protocol
+    from lcrbench.bench.records.store import Store
+    from lcrbench.reports.gate import Verdict
+
+Names = str | Iterable[str]
+
+
+def load_data(
+    source: str | Path = "fashion-mnist-10k", *, size: int = 32, train: int | None = None, test: int | None = None
+) -> Dataset:
+    """Return a data set as images (N, size, size, 3) uint8 with labels (N,), for training and for testing.
+
+    `source` is a built-in name, a path, or a plug-in's source. `train` and `test` cut it down to class-balanced subsets.
+    Raises `UserError` if there is no such data or it is damaged.
+    """
+    from lcrbench.bench import data
+
+    dataset = data.load(source, size=size)
+    return data.take(dataset, train, test, seed=0) if train or test else dataset
+
+
+def build_model(
+    method: str,
+    backbone: str = "vgg_tiny",
+    *,
+    classes: int = 10,
+    size: int = 32,
+    mean: Sequence[float] = (0.5, 0.5, 0.5),
+    std: Sequence[float] = (0.25, 0.25, 0.25),
+    seed: int = 0,
+) -> nn.Module:
+    """Return an untrained network: images (N, 3, size, size) in [0, 1] to logits (N, classes).
+
+    `method` is as on the command line, `irnet+lcr:weight=0.5`. Images are normalized inside, by `mean` and `std` of each
+    channel. The initial weights are those of a run of this seed. Raises `UserError` for what does not exist or fit.
+    """
+    import torch
+
+    from lcrbench.bench.seeds import derive
+    from lcrbench.models import network
+
+    def generator(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(derive(seed, "initial weights", name))
+
+    return network.build(network.choose(method), backbone, classes, size, mean, std, generator)
+
+
+def load_model(store: str | Path | Store, run: str, *, trust_plugins: bool = False, device: str = "cpu") -> nn.Module:
+    """Return a trained network of a store, in evaluation mode: images (N, 3, H, W) in [0, 1] to logits (N, classes).
+
+    `run` is the id of a run or a training, or its beginning. Its weights are checked by hash, and its normalization is
+    inside. An import path that only the record names is not imported unless `trust_plugins`, because that runs its code.
+    Raises `UserError` if there is no such run or it failed, and `Damaged` if the weights are not what was written.
+    """
+    from lcrbench.bench.evaluation.networks import restored
+
+    opened = _store(store)
+    training, weights = opened.trained(opened.find(run))
+    return restored(training, weights, trust_plugins=trust_plugins, device=device).network
+
+
+def run(
+    grid: str | Path | Grid = "quick",
+    store: str | Path = "lcrbench-runs",
+    *,
+    workers: int | None = None,
+    device: str = "auto",
+    stale: Literal["refuse", "redo", "keep"] = "refuse",
+    fresh: bool = False,
+    quiet: bool = False,
+    **tables: Any,
+) -> list[str]:
+    """Do what a store lacks of a grid's runs; return the ids of all of them, in the grid's order.
+
+    `grid` is a preset, a .toml file, or a `Grid`. `tables` are put into its own: `methods=("bnn", "irnet")`,
+    `budget={"images": 10_000}`; `metrics={"accuracy": {}}` takes the place of all. A script that calls this needs the guard
+    `if __name__ == "__main__":`, because the runs are processes of their own. Raises `UserError` for what does not exist
+    or fit, and for stale runs with stale = "refuse".
+    """
+    from lcrbench.bench import device as devices
+    from lcrbench.bench import runner
+    from lcrbench.bench.records import grid as grids
+    from lcrbench.bench.records.budget import move_keys, override
+    from lcrbench.bench.records.grid import Grid
+
+    if isinstance(grid, Grid):
+        told = grid.model_dump(exclude_defaults=True)
+    else:
+        told, notes = move_keys(grids.read_grid(str(grid)))
+        for note in notes:
+            warnings.warn(f"{grid}: {note}", stacklevel=2)
+    for name, value in tables.items():
+        if name == "budget":
+            told[name] = override(told.get(name, {}), value)
+        else:
+            merged = isinstance(value, Mapping) and name != "metrics"
+            told[name] = {**told.get(name, {}), **value} if merged else value
+    wanted = grids.make_grid(told)
+    chosen = devices.choose(device)
+    return runner.run(
+        wanted,
+        Path(store),
+        workers=workers or devices.workers(chosen, wanted.budget.unit),
+        device=chosen,
+        command="lcrbench.run",
+        fresh=fresh,
+        stale=stale,
+        quiet=quiet,
+    )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `evaluate` and `lipschitz` found: what was asked for, and all that is known of the network by then."""
+
+    known: Known
+    protocol: Protocol
+    metrics: Mapping[str, Options]
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """Return the record: what was shown, what was measured, and where the numbers come from."""
+        return self.known.evaluation
+
+    def table(self) -> pd.DataFrame:
+        """Return the measurements, one row each: metric, statistic, corruption, severity, value, interval, n, ..."""
+        import pandas as pd
+
+        return pd.DataFrame([n.model_dump() for m in self._measured() for n in m.measurements])
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Return why a metric has no number, or not all, by its name."""
+        return {m.metric: m.left_out for m in self._measured() if m.left_out}
+
+    def _measured(self) -> list[Measured]:
+        from lcrbench.bench.evaluation.known import found_by
+
+        return found_by(self.known, self.metrics, self.protocol)[0]
+
+
+def evaluate(
+    model: nn.Module | str,
+    *,
+    data: str | Path | None = None,
+    corruptions: Names = "common",
+    severities: Sequence[int] = (1, 2, 3, 4, 5),
+    metrics: Mapping[str, Mapping[str, Any]] | Names = ("accuracy", "corruption_error", "calibration_error"),
+    store: str | Path | Store | None = None,
+    size: int = 32,
+    test: int | None = None,
+    seed: int = 0,
+    block: int = 100,
+    name: str = "",
+    device: str = "cpu",
+    stale: Literal["refuse", "redo", "keep"] = "refuse",
+    trust_plugins: bool = False,
+) -> Result:
+    """Show a network clean and corrupted test images, and measure it.
+
+    `model` is a module from images (N, 3, size, size) in [0, 1] to logits (N, classes), or, with `store`, the id of a run:
+    then nothing that the store holds is repeated, and what is found is kept there. `data` is the embedded set by default,
+    for a run its own. `corruptions` are names and groups, "" for none; `metrics` are names, or names with options; `test`
+    cuts the test images down. `stale` says what to do with what a different version of the code found of a run. Results of
+    an image never depend on the others. Raises `UserError` for what does not exist or fit, and for a model that does not
+    give logits.
+    """
+    from lcrbench.bench import planning
+    from lcrbench.bench.evaluation import on_request
+
+    shown = planning.shown_of(_words(corruptions), tuple(severities), seed, block)
+    options = {
+        metric: planning.metric_options(metric, dict(given))
+        for metric, given in (metrics if isinstance(metrics, Mapping) else {key: {} for key in _words(metrics)}).items()
+    }
+    if isinstance(model, str):
+        if store is None:
+            raise UserError(f"'{model}' is the id of a run: name its store with store=PATH")
+        source = None if data is None else str(data)
+        opened = _store(store)
+        found = on_request.of_run(
+            opened,
+            model,
+            shown,
+            options,
+            data=source,
+            test=test,
+            device=device,
+            stale=stale,
+            trust_plugins=trust_plugins,
+        )
+    else:
+        dataset = load_data(data or "fashion-mnist-10k", size=size, test=test)
+        found = on_request.of_module(model, dataset, size, shown, options, name=name, device=device)
+    return Result(*found, options)
+
+
+def lipschitz(
+    model: nn.Module | str,
+    *,
+    preset: Literal["quick", "default", "full"] = "quick",
+    images: int | None = None,
+    l2: Sequence[float] | None = None,
+    linf: Sequence[float] | None = None,
+    **how: Any,
+) -> Result:
+    """Measure how far a network's logits move within radii (in 1/255 pixel units), and what bounds that.
+
+    `model` and `how` are as in `evaluate` (`store`, `data`, `device`, ...); no corrupted images are shown. The search's
+    figures are lower bounds. Raises `UserError` as `evaluate` does.
+    """
+    from lcrbench import registry
+    from lcrbench.bench.lipschitz import measure, options
+
+    radii = {"l2": l2, "linf": linf}
+    given: dict[str, Any] = {norm: tuple(map(float, r)) for norm, r in radii.items() if r is not None}
+    if images is not None:
+        given["images"] = images
+    effort = dataclasses.replace(options.preset(preset), **given)
+    chosen = {
+        name: dataclasses.asdict(measure.options_of(registry.load("metric", name), effort))
+        for name in measure.metrics()
+    }
+    return evaluate(model, corruptions="", metrics=chosen, **how)
+
+
+def report(store: str | Path | Store, out: str | Path | None = None, *, compare: Sequence[str] | None = None) -> Path:
+    """Write the comparison report of a store, and return its page.
+
+    `out` is a folder, STORE/reports/all by default; `compare` restricts it to methods, the first being the reference.
+    Raises `UserError` if there is nothing to report, or the folder cannot be written.
+    """
+    from lcrbench.reports import report as reports
+
+    opened = _store(store)
+    return reports.write(opened, Path(out or opened.root / "reports" / "all"), compare=compare)
+
+
+def check(
+    candidate: str | Path | Store,
+    against: str | Path,
+    *,
+    methods: Sequence[str] | None = None,
+    endpoint: str = "corruption_accuracy",
+    margin: float = 1.0,
+    any_source: bool = False,
+) -> list[Verdict]:
+    """Compare a store's runs with a reference file: is robustness no worse, up to a margin in points?
+
+    Runs whose code is not the installed one cannot be compared unless `any_source`. Raises `UserError` for a reference that
+    cannot be read, and for an unknown method or endpoint.
+    """
+    from lcrbench.bench.records import source
+    from lcrbench.reports import gate
+
+    stale = None if any_source else source.stale
+    held = gate.load(Path(against))
+    return gate.check(_store(candidate), held, methods=methods, endpoint=endpoint, margin=margin, stale=stale)
+
+
+def _store(store: str | Path | Store) -> Store:
+    from lcrbench.bench.records.store import Store
+
+    return store if isinstance(store, Store) else Store(store)
+
+
+def _words(names: Names) -> list[str]:
+    return names.replace(",", " ").split() if isinstance(names, str) else list(names)

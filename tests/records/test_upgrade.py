@@ -1,0 +1,242 @@
+"""A store of schema 3, made by the version before trainings and evaluations were parted: read, reported and gone on with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lcrbench.bench import planning, runner
+from lcrbench.bench.evaluation import run as evaluation
+from lcrbench.bench.records import grid as grids
+from lcrbench.bench.records import source
+from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.spec import CLEAN, Cell
+from lcrbench.bench.records.store import WEIGHTS, Damaged, Store
+from lcrbench.bench.training import run as training
+from lcrbench.errors import UserError
+
+FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "store-schema-3"
+LABELS = {"full_precision", "bnn", "irnet", "irnet+lcr"}
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    shutil.copytree(FIXTURE, tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Count trainings and images through networks, in this process."""
+    counts = {"trainings": 0, "images": 0}
+    train, logits = training.train, evaluation.logits
+
+    def counting_train(*args: object, **how: object) -> object:
+        counts["trainings"] += 1
+        return train(*args, **how)  # type: ignore[arg-type]
+
+    def counting_logits(network: object, images: np.ndarray, *args: object) -> np.ndarray:
+        counts["images"] += len(images)
+        return logits(network, images, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "train", counting_train)
+    monkeypatch.setattr(evaluation, "logits", counting_logits)
+    return counts
+
+
+def raw(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((FIXTURE / name / "record.json").read_text())
+    return found
+
+
+def quick(**changes: object) -> grids.Grid:
+    return grids.make_grid(grids.read_grid("quick") | changes)
+
+
+def run(root: Path, wanted: grids.Grid, **how: object) -> list[Record]:
+    """Run a grid in this process; return its records."""
+    options = {"workers": 1, "device": "cpu", "command": "test", "quiet": True, "executor": "tests_in_process"}
+    ids = runner.run(wanted, root, **(options | how))  # type: ignore[arg-type]
+    store = Store(root)
+    return [store.record(i) for i in ids]
+
+
+@pytest.fixture(autouse=True)
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An executor that runs jobs in this process, where they can be counted."""
+    from types import SimpleNamespace
+
+    from lcrbench import registry
+    from lcrbench.bench import worker
+
+    def execute(jobs: list[worker.Job], workers: int, target: Store, progress: object) -> list[Record]:
+        return [worker.run_one(job) for job in jobs]
+
+    load = registry.load
+
+    def loading(kind: str, name: str) -> object:
+        return SimpleNamespace(execute=execute) if name == "tests_in_process" else load(kind, name)
+
+    monkeypatch.setattr(registry, "load", loading)
+    # Running a job sets the process up for one: that is put back.
+    monkeypatch.setattr("lcrbench.bench.device.prepare", lambda device: None)
+    monkeypatch.setattr("lcrbench.bench.training.checkpoint.Checkpoint.listen", lambda self: None)
+
+
+# ---------------------------------------------------------------------------------------------------------------- read
+
+
+def test_old_runs_are_read_with_their_numbers(old: Path) -> None:
+    store = Store(old)
+    assert len(store.ids()) == 4
+    assert {r.spec.label for r in store.records()} == LABELS
+    for record in store.records():
+        before = raw(record.run_id)
+        assert record.status == "finished"
+        assert [m.model_dump(mode="json") for m in record.measurements] == before["measurements"]
+        assert record.spec.recipe.lr == 0.1
+        assert record.spec.budget.images == 60_000
+        assert record.unscoped == (before["provenance"]["source"],)
+        assert source.stale(record) == ""
+        store.verify(record.run_id)
+        outcomes = store.outcomes(record.run_id)
+        assert len(outcomes) == 81
+        clean = next(m.value for m in record.measurements if m.metric == "accuracy" and not m.corruption)
+        assert outcomes[CLEAN].mean() == pytest.approx(clean)
+        assert len(store.log(record.run_id)) > 50
+
+
+def test_reading_changes_nothing(old: Path) -> None:
+    before = {p: p.read_bytes() for p in old.rglob("*") if p.is_file()}
+    store = Store(old)
+    store.table()
+    for run_id in store.ids():
+        store.searches(run_id)[0].by_image()
+    assert {p: p.read_bytes() for p in old.rglob("*") if p.is_file()} == before
+
+
+def test_a_flipped_bit_in_an_old_run_is_found(old: Path) -> None:
+    run_id = Store(old).ids()[0]
+    path = old / run_id / WEIGHTS
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(Damaged, match=WEIGHTS):
+        Store(old).verify(run_id)
+
+
+def test_a_version_that_is_not_known_is_stale(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "equal_bits", lambda: frozenset())
+    with pytest.raises(UserError, match=r"4 of 4 runs .* different version of the code .*before scopes"):
+        run(old, quick())
+
+
+# ------------------------------------------------------------------------------------------------------------ gone on
+
+
+def test_an_old_store_is_complete_without_a_training_or_a_pass(old: Path, counted: dict[str, int]) -> None:
+    records = run(old, quick())
+    assert counted == {"trainings": 0, "images": 0}
+    store = Store(old)
+    # Taken over: the old runs are no runs of their own any more, and stay where they are.
+    assert sorted(r.run_id for r in records) == store.ids()
+    assert len(list(old.glob("[0-9a-f]*/record.json"))) == 4
+    for record in records:
+        (before,) = [f for f in (raw(f.name) for f in FIXTURE.iterdir()) if f["spec"]["label"] == record.spec.label]
+        kept = {json.dumps(m.model_dump(mode="json"), sort_keys=True) for m in record.measurements}
+        assert kept == {json.dumps(m, sort_keys=True) for m in before["measurements"]}
+        weights = store.training_file(record.spec.training.train_id, WEIGHTS)
+        assert weights == (FIXTURE / before["run_id"] / WEIGHTS).read_bytes()
+        ours, theirs = store.outcomes(record.run_id), Store(FIXTURE).outcomes(before["run_id"])
+        assert all(np.array_equal(ours[cell], theirs[cell]) for cell in theirs)
+        mine, its = (
+            s.searches(i)[0].by_image() for s, i in ((store, record.run_id), (Store(FIXTURE), before["run_id"]))
+        )
+        assert mine.keys() == its.keys()
+
+
+def test_one_more_corruption_shows_that_one_alone(old: Path, counted: dict[str, int]) -> None:
+    methods = {"methods": ["bnn"]}
+    shown = grids.read_grid("quick")["evaluation"]
+    wider = {"evaluation": {**shown, "corruptions": [*shown["corruptions"], "spatter"]}}
+    metrics = {"metrics": {"accuracy": {}, "corruption_error": {}}}
+    (record,) = run(old, quick(**methods, **wider, **metrics))
+    assert counted == {"trainings": 0, "images": 5 * 2000}
+    outcomes = Store(old).outcomes(record.run_id)
+    assert len(outcomes) == 86
+    assert Cell("spatter", 5) in outcomes
+    before = next(r for r in Store(FIXTURE).records() if r.spec.label == "bnn")
+    assert np.array_equal(outcomes[Cell("fog", 3)], Store(FIXTURE).outcomes(before.run_id)[Cell("fog", 3)])
+
+
+def test_a_metric_that_needs_logits_makes_them_from_the_kept_weights(old: Path, counted: dict[str, int]) -> None:
+    metrics = {"metrics": {"accuracy": {}, "calibration_error": {"bins": 7}}}
+    (record,) = run(old, quick(methods=["bnn"], **metrics))
+    assert counted == {"trainings": 0, "images": 2000}
+    # The same weights by the same code: the accuracy that was kept as one bit an image comes out again.
+    store = Store(old)
+    found = store.evaluation_of(record.run_id)
+    assert found is not None
+    predicted = store.predictions(found)
+    clean = predicted.classes[predicted.cells.index(CLEAN)]
+    assert (clean >= 0).all()
+    before = next(r for r in Store(FIXTURE).records() if r.spec.label == "bnn")
+    if before.provenance.versions == record.provenance.versions:
+        assert np.array_equal(clean == predicted.labels, Store(FIXTURE).outcomes(before.run_id)[CLEAN])
+
+
+def test_the_plan_counts_old_runs_as_there(old: Path) -> None:
+    metrics = {"metrics": {"accuracy": {}, "lipschitz_norms": {}, "calibration_error": {"bins": 3}}}
+    run(old, quick(methods=["bnn"]))
+    jobs, dataset = runner.planned(quick(methods=["bnn", "irnet", "xnor_net"], **metrics), old)
+    taken, kept, new = (planning.lacking(Store(old), job, dataset) for job in jobs)
+    for found in (taken, kept):
+        assert not found.training
+        assert found.cells == []
+        assert found.metrics == ["calibration_error"]
+        assert "trained; all 81 cells evaluated; measure calibration_error" in found.text
+    assert new.training
+    assert len(new.cells) == 81
+
+
+def test_a_run_that_was_taken_over_goes_stale_like_any_other(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (record,) = run(old, quick(methods=["irnet"]))
+    assert record.unscoped == ()
+    assert "lcrbench.models.methods.irnet" in {m for s in record.sources for m in s.modules}
+    assert source.stale(record) == ""
+    present = source._hash
+
+    def changed(path: Path, stamp: int) -> str:
+        return "changed" if path.name == "irnet.py" else present(path, stamp)
+
+    monkeypatch.setattr(source, "_hash", changed)
+    source._closure.cache_clear()
+    assert "lcrbench.models.methods.irnet changed since" in source.stale(record)
+    with pytest.raises(UserError, match="irnet changed since"):
+        run(old, quick(methods=["irnet"]))
+    source._closure.cache_clear()
+
+
+def test_an_old_run_of_a_plug_in_is_not_known_to_be_as_it_was(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lcrbench import registry
+
+    outside = registry.is_outside
+    monkeypatch.setattr(registry, "is_outside", lambda kind, name: name == "bnn" or outside(kind, name))
+    with pytest.raises(UserError, match="before scopes"):
+        run(old, quick(methods=["bnn"]))
+
+
+def test_a_report_says_in_one_line_that_runs_are_from_before_scopes(old: Path) -> None:
+    from lcrbench.reports import comparison
+
+    (setting,) = comparison.read(Store(old)).settings
+    said = [note for note in setting.notes if "before scopes" in note]
+    assert said == ["4 runs are from before scopes, whose code has one hash for all of it: it gives the present bits."]
+    run(old, quick(methods=["bnn", "irnet"]))
+    (setting,) = comparison.read(Store(old)).settings
+    assert any(note.startswith("2 runs are from before scopes") for note in setting.notes)

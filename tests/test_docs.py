@@ -1,0 +1,98 @@
+"""What the documentation says works: doctests, the README's Python, and every command line that it names."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = {"bench/_root": "lcrbench"} | {f: f"lcrbench.{f}" for f in ("bench", "models", "corruptions", "reports")}
+
+
+def modules_with_examples() -> list[str]:
+    found = []
+    for folder, package in FOLDERS.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            inside = path.relative_to(ROOT / folder).with_suffix("").parts
+            if inside[0] == "_root" or ">>> " not in path.read_text(encoding="utf-8"):
+                continue
+            found.append(".".join([package, *(part for part in inside if part != "__init__")]))
+    return found
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_examples_in_docstrings(name: str) -> None:
+    done = doctest.testmod(importlib.import_module(name))
+    assert done.attempted
+    assert not done.failed
+
+
+def commands() -> list[tuple[str, str, bool]]:
+    """Return every command line of the documentation, with its page, and whether it stands whole in a code block."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        blocks = re.findall(r"```(?:sh|bash|yaml)\n(.*?)```", text, re.S)
+        lines = [(line.strip(), True) for block in blocks for line in block.splitlines()]
+        lines += [(line.strip(), True) for line in re.findall(r"^ {4}(.+)$", text, re.M)]
+        lines += [(line, False) for line in re.findall(r"`(lcrbench [a-z][^`\n]*)`", text)]
+        for line, whole in lines:
+            line = re.sub(r"^(- )?(run: )?(\$ )?(python3? -m )?", "", line)
+            line = re.split(r"\s#|\s{2,}(?=[a-zA-Z])", line)[0].strip()
+            if line.startswith("lcrbench ") and "..." not in line:
+                found.append((page.name, line, whole))
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize(("page", "line", "whole"), commands())
+def test_a_documented_command_exists_with_its_options(page: str, line: str, whole: bool) -> None:
+    """Its words are parsed as the command line parses them; what takes long is run by tests of its own.
+
+    Within a sentence a command may stand without its arguments: there its name counts.
+    """
+    from lcrbench.bench.cli import app
+
+    words = shlex.split(line)[1:]
+    context = click.Context(app, info_name="lcrbench")
+    command: click.Command | None = app
+    while isinstance(command, click.Group):
+        name, *words = words
+        command = command.get_command(context, name)
+        assert command is not None, f"{page}: there is no command '{name}'"
+        if not words and isinstance(command, click.Group):
+            return
+    assert command is not None
+    if whole:
+        command.make_context(name, words, parent=context)
+    else:
+        known = {option for parameter in command.params for option in parameter.opts}
+        for word in words:
+            assert not word.startswith("--") or word.partition("=")[0] in known, f"{page}: {name} has no {word}"
+
+
+def test_the_documentation_names_commands() -> None:
+    assert len(commands()) > 20
+
+
+def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the store of schema 3 that the tests keep, whose first run stands for the README's 3f2a."""
+    from lcrbench.bench.records.store import Store
+
+    fixture = ROOT / "tests" / "fixtures" / "store-schema-3"
+    run = next(r.run_id for r in Store(fixture).records() if r.spec.label == "bnn")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    assert len(blocks) >= 2
+    code = "\n".join(blocks).replace('"lcrbench-runs"', repr(str(fixture))).replace('"3f2a"', repr(run))
+    monkeypatch.chdir(tmp_path)
+    names = {"images": np.full((2, 32, 32, 3), 128, np.uint8)}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["noisy"].shape == (2, 32, 32, 3)
+    assert {"fog", "snow"} <= set(names["found"].table().corruption)
