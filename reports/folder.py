@@ -12,10 +12,9 @@ import pandas as pd
 from lcrbench.bench.records.files import replace_file
 from lcrbench.reports import writers
 from lcrbench.reports.page import Section
+from lcrbench.reports.stamp import MANIFEST
 from lcrbench.reports.table import Table
 
-# What a report has written, so that the next one into the same folder leaves nothing behind that it does not show.
-MANIFEST = "files.json"
 _OURS = re.compile(r"(setting-\d+/)?[a-z0-9_-]+\.(md|tex|csv|parquet|png|svg|pdf)")
 ABOUT = {
     "table.md": "the tables in Markdown",
@@ -70,8 +69,11 @@ def listing(sections: Sequence[Section], written: set[str]) -> list[tuple[str, s
     return [(name, what) for name, what in about.items() if name in written]
 
 
-def clear(out: Path, written: set[str]) -> None:
-    """Remove what an earlier report wrote here and this one did not, and nothing else; then list what there is now."""
+def clear(out: Path, written: set[str], stamp: str) -> None:
+    """Remove what an earlier report wrote here and this one did not, and nothing else; then list what there is now.
+
+    The list is what `stamp.stands` reads.
+    """
     manifest = out / MANIFEST
     try:
         earlier = json.loads(manifest.read_text(encoding="utf-8"))["files"]
@@ -87,4 +89,4 @@ def clear(out: Path, written: set[str]) -> None:
         path.unlink()
         if path.parent != out and not any(path.parent.iterdir()):
             path.parent.rmdir()
-    replace_file(manifest, (json.dumps({"files": sorted(written)}, indent=1) + "\n").encode())
+    replace_file(manifest, (json.dumps({"stamp": stamp, "files": sorted(written)}, indent=1) + "\n").encode())

@@ -20,10 +20,9 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from lcrbench.bench.records import predictions, upgrade, view
 from lcrbench.bench.records.files import unpack
@@ -33,6 +32,9 @@ from lcrbench.bench.records.record import Asked, Evaluation, Record, Training
 from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
 from lcrbench.bench.records.spec import Cell
 from lcrbench.errors import UserError
+
+if TYPE_CHECKING:  # takes half a second to import
+    import pandas as pd
 
 __all__ = ["LOG", "PACKED", "REDO", "SHOWN", "WEIGHTS", "Damaged", "Searched", "Store"]
 
@@ -170,6 +172,8 @@ class Store:
 
     def log(self, run_id: str) -> pd.DataFrame:
         """Return the log of a run's training, one row a logged step; empty if it has none."""
+        import pandas as pd
+
         evaluation = self.evaluation_of(run_id)
         if evaluation is None:
             content = self.old.file(run_id, LOG)
@@ -218,6 +222,8 @@ class Store:
 
     def table(self) -> pd.DataFrame:
         """Return the tidy table of all finished runs: one row a measurement, with the axes of its run."""
+        import pandas as pd
+
         rows: list[dict[str, Any]] = []
         for record in self.records():
             spec = record.spec

@@ -1,4 +1,7 @@
-"""Intervals with a closed form: of a proportion, a mean and a quantile."""
+"""Intervals with a closed form: of a proportion, a mean and a quantile.
+
+scipy.stats takes most of a second to import, so a function that needs it imports it: who only reads records does not.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 
 class Interval(NamedTuple):
@@ -29,6 +31,8 @@ def proportion(successes: int, n: int) -> Interval:
     >>> proportion(600, 1000).how
     'Wilson 95 %'
     """
+    from scipy import stats
+
     ci = stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
     return Interval(successes / n, float(ci.low), float(ci.high), n, "Wilson 95 %")
 
@@ -36,6 +40,8 @@ def proportion(successes: int, n: int) -> Interval:
 @cache
 def _t(df: int) -> float:
     """Return Student's two-sided quantile: a report asks for it thousands of times."""
+    from scipy import stats
+
     return float(stats.t.ppf((1 + LEVEL) / 2, df))
 
 
@@ -56,6 +62,8 @@ def quantile(values: ArrayLike, q: float) -> Interval:
     The interval is [x_(l), x_(u)] with l and u from the binomial distribution, so that it covers with at least 95 %;
     where the sample is too small for an end, that end is None. The quantile itself is numpy's linear interpolation.
     """
+    from scipy import stats
+
     x = np.sort(np.asarray(values, dtype=np.float64))
     n = x.size
     low = int(stats.binom.ppf((1 - LEVEL) / 2, n, q))

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from lcrbench.bench.seeds import generator
 from lcrbench.bench.stats.intervals import LEVEL, Interval
@@ -25,6 +24,8 @@ def bootstrap(columns: Sequence[ArrayLike], statistic: Callable[..., np.ndarray]
     An image's figures, such as those of two networks, are resampled together. `statistic` takes one array a figure and
     `axis`, as `scipy.stats.bootstrap` has it. There is no interval where a resample has no finite value.
     """
+    from scipy import stats
+
     data = [np.asarray(c, dtype=np.float64) for c in columns]
     n = len(data[0])
     value = float(statistic(*data, axis=-1))
@@ -130,6 +131,8 @@ def gap(a: Resampled, b: Resampled) -> Gap:
     standard deviation, if that is smaller, which a correction over many comparisons needs, and never below 1e-6: so far
     out no law is known. From fewer than `LEAST_IMAGES` images neither means much, and there is no normal tail.
     """
+    from scipy import stats
+
     value, gaps = a.value - b.value, a.draws - b.draws
     low, high = np.quantile(gaps, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     tail = int(min((gaps <= 0).sum(), (gaps >= 0).sum()))
@@ -147,6 +150,8 @@ def correlation(x: ArrayLike, y: ArrayLike) -> Interval:
 
     Raises `UserError` for fewer than 8 points: a correlation of so few says nothing.
     """
+    from scipy import stats
+
     a, b = (np.asarray(v, dtype=np.float64) for v in (x, y))
     n = len(a)
     if n < LEAST:

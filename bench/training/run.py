@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pandas as pd
 import safetensors.torch
 import torch
 
@@ -145,6 +144,8 @@ def trained(
 
     model = describe(network, choice, spec, dataset.test)
     weights = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()})
+    import pandas as pd  # a process that only plans does without
+
     log = pd.DataFrame(spent.log).to_json(orient="records", lines=True, double_precision=15)
     files = {LOG: log.encode(), WEIGHTS: weights}
     if model.binary_layers:

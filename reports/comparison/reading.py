@@ -15,6 +15,8 @@ from lcrbench.errors import UserError, unknown
 from lcrbench.reports import identity
 from lcrbench.reports.comparison.keys import COMMON, GROUPS, Key
 from lcrbench.reports.comparison.types import Comparison, Row, Setting
+from lcrbench.reports.stamp import ids as ids_of
+from lcrbench.reports.stamp import unfinished
 from lcrbench.reports.words import plain
 
 PLAIN = Ledger.model_fields["budget_class"].default
@@ -27,9 +29,8 @@ def read(store: Store, *, compare: Sequence[str] | None = None, runs: Sequence[s
     `compare` restricts to methods by label, in that order, the first being the reference; without it the reference is
     `full_precision` where it was run. `runs` restricts to run ids or unique prefixes of them.
     """
-    ids = store.ids() if not runs else list(dict.fromkeys(store.find(r) for r in runs))
     records, unreadable = [], []
-    for run_id in ids:
+    for run_id in ids_of(store, runs):
         try:
             records.append(store.record(run_id))
         except UserError as error:
@@ -43,7 +44,7 @@ def read(store: Store, *, compare: Sequence[str] | None = None, runs: Sequence[s
     if not records:
         problem = f": {unreadable[0]}" if unreadable else ""
         raise UserError(f"there is no run to report on in {store.root}{problem}")
-    return Comparison(settings_of(records, compare), tuple(unreadable), _unfinished(store))
+    return Comparison(settings_of(records, compare), tuple(unreadable), unfinished(store))
 
 
 def settings_of(records: Sequence[Record], compare: Sequence[str] | None = None) -> tuple[Setting, ...]:
@@ -53,12 +54,6 @@ def settings_of(records: Sequence[Record], compare: Sequence[str] | None = None)
         grouped[identity.setting(record)].append(record)
     ordered = sorted(grouped.values(), key=lambda g: (-len(g), identity.setting(g[0])))
     return tuple(_setting(i, group, compare) for i, group in enumerate(ordered))
-
-
-def _unfinished(store: Store) -> int:
-    """Count the trainings that were begun and are not finished: the saves of unfinished ones."""
-    saved = {f.name for f in (store.root / ".unfinished").glob("[!.]*") if f.suffix != ".new"}
-    return len(saved - set(store.trainings.ids()))
 
 
 def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -> Setting:
