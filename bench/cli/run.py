@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from lcrbench.bench.cli import Failed, Interrupted, store_option
 from lcrbench.errors import UserError
+
+if TYPE_CHECKING:
+    from lcrbench.bench.records.store import Store
 
 
 @click.command(epilog='Example: lcrbench run quick --seeds "0 1"')
@@ -115,8 +118,9 @@ def command(
         raise Interrupted(
             f"interrupted: what is finished or saved is kept in {store}; to go on: {again}{rest}"
         ) from None
-    _report(store, out or str(Path(store, "reports", registry.file("preset", preset).stem)), ids, quiet)
-    failed = [i for i in ids if Store(store).record(i).status == "failed"]
+    target = Store(store)
+    _report(target, out or str(Path(store, "reports", registry.file("preset", preset).stem)), ids, quiet)
+    failed = [i for i in ids if target.record(i).status == "failed"]
     if failed:
         raise Failed(f"{len(failed)} of {len(ids)} runs failed; the report says why")
 
@@ -191,9 +195,8 @@ def _keys(place: str) -> list[str]:
     return keys
 
 
-def _report(store: str, out: str, ids: list[str], quiet: bool) -> None:
-    from lcrbench.bench.records.store import Store
+def _report(store: Store, out: str, ids: list[str], quiet: bool) -> None:
     from lcrbench.reports import report as reports
 
-    page = reports.write(Store(store), Path(out), runs=ids)
+    page = reports.write(store, Path(out), runs=ids)
     click.echo(str(page) if quiet else f"report: {page}")
