@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
 from lcrbench.bench.records.record import Failure
 from lcrbench.bench.records.store import Store
-from lcrbench.reports import comparison, rendering, report, table
+from lcrbench.reports import comparison, drawing, rendering, report, table
 from lcrbench.reports import lipschitz as lipschitz_part
 from lcrbench.reports.context import Context
 from lcrbench.reports.figures import accuracy_operations, corruption_curves, heatmap, lipschitz
@@ -90,6 +91,21 @@ def test_figures_of_a_small_comparison_have_room(tmp_path: Path) -> None:
             for x, y in re.findall(r'class="hit[^"]*" cx="([-\d.]+)" cy="([-\d.]+)"', svg):
                 assert 0 < float(x) < width
                 assert 0 < float(y) < height
+
+
+def test_panels_of_the_page_have_places_in_hundredths_and_their_words_whole() -> None:
+    """Millionths of a pixel are a tenth of a large page; a number that is printed keeps every digit."""
+
+    def draw(ax, hits) -> None:  # type: ignore[no-untyped-def]
+        ax.plot([0, 1], [0, 1 / 3])
+        ax.set_xlabel("a median of 0.012345 [0.001234, 1.23456]")
+
+    picture = drawing.Picture("a", "A", "", [drawing.Panel(draw)], pd.DataFrame())
+    [svg] = rendering.inline(picture, "x")
+    assert "a median of 0.012345 [0.001234, 1.23456]" in svg
+    places = re.findall(r' (?:d|x|y|transform)="([^"]*)"', svg)
+    assert len(places) > 20
+    assert not re.search(r"\.\d{3}", " ".join(places))
 
 
 EVIL = make_store.HOSTILE[0]
