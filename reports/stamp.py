@@ -61,7 +61,7 @@ def unfinished(store: Store) -> int:
 def of(store: Store, run_ids: Sequence[str], arguments: Mapping[str, Any]) -> str:
     """Return the stamp of a report on these runs with these arguments; "" where a run cannot be read."""
     try:
-        entries = [list(_run(store, run_id)) for run_id in run_ids]
+        entries = [list(_files_of(folder)) for folder in _folders(store, run_ids)]
         outside = source.closure(_outside(arguments["also"])).modules
     except (OSError, UserError):
         return ""
@@ -88,20 +88,25 @@ def stands(out: Path, stamp: str) -> bool:
         return False
 
 
-def _run(store: Store, run_id: str) -> Iterator[list[Any]]:
-    """Yield what lies on the disk of a run."""
-    evaluation = store.evaluation_of(run_id)
-    if evaluation is None:
-        yield from _folder(store.old.shelf.folder(run_id))
-        for name in store.old.searched.ids():
-            yield from _folder(store.old.searched.folder(name))
-        return
-    yield from _folder(store.evaluations.folder(evaluation.evaluation_id))
-    if (training := evaluation.subject.training) in store.trainings:
-        yield from _folder(store.trainings.folder(training))
+def _folders(store: Store, run_ids: Sequence[str]) -> list[Path]:
+    """Return the folders of the runs' trainings and evaluations; of runs of an older schema theirs, and all searches'."""
+    found: dict[Path, None] = {}
+    older = False
+    for run_id in run_ids:
+        evaluation = store.evaluation_of(run_id)
+        if evaluation is None:
+            older = True
+            found[store.old.shelf.folder(run_id)] = None
+            continue
+        found[store.evaluations.folder(evaluation.evaluation_id)] = None
+        if (training := evaluation.subject.training) in store.trainings:
+            found[store.trainings.folder(training)] = None
+    searched = store.old.searched
+    return [*found, *(searched.folder(name) for name in searched.ids() if older)]
 
 
-def _folder(folder: Path) -> Iterator[list[Any]]:
+def _files_of(folder: Path) -> Iterator[list[Any]]:
+    """Yield what identifies each file in a folder without reading it; of the record its checksum too."""
     for file in sorted(folder.iterdir()):
         state = file.stat()
         checksum = file.read_text(encoding="utf-8", errors="replace") if file.name == CHECKSUM else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from lcrbench.reports import rendering, report, stamp
 
 from . import make_store
 from .test_entries import TABLE
+from .test_searches import OLD, searched_before
 
 
 @pytest.fixture
@@ -98,6 +100,18 @@ def test_a_change_of_the_store_is_drawn(
     drawn.clear()
     report.write(store, tmp_path / "report")
     assert not drawn, "and not once more"
+
+
+def test_a_search_beside_a_run_of_an_older_schema_is_drawn(tmp_path: Path, drawn: list[str]) -> None:
+    shutil.copytree(OLD, tmp_path / "store")
+    for often in (1, 0):
+        drawn.clear()
+        report.write(tmp_path / "store", tmp_path / "report")
+        assert bool(drawn) == bool(often)
+    for run_id in Store(tmp_path / "store").ids():
+        searched_before(tmp_path / "store", run_id)
+    report.write(tmp_path / "store", tmp_path / "report")
+    assert drawn
 
 
 @pytest.mark.parametrize("missing", ["index.html", "table.csv", "heatmap.svg", "files.json"])
