@@ -1,8 +1,9 @@
 """What records hold of Lipschitz searches: which networks move less, and which orders the search can tell.
 
-Everything is read from records: the batches of a run's evaluation, its own and those that `lcrbench lipschitz` added (of runs
-of an older schema, the records in the store's folder `lipschitz`). A search's figures are all of one search, that which covers most runs, of those the latest: figures of
-searches that look harder or less hard do not compare. Every other metric is the latest that is known of a run.
+Everything is read from records: the batches of a run's evaluation, its own and those that `lcrbench lipschitz` added; of
+runs of an older schema, the records in the store's folder `lipschitz`. A search's figures are all of one search, that which
+covers most runs, of those the latest: figures of searches that look harder or less hard do not compare. Every other metric
+is the latest that is known of a run.
 
 Networks are ranked by figures that have no scale: kappa, the gain over the size of the logits, and the smallest radius with
 a found flip; never by the change of the logits itself. An order of two methods counts only where all of these hold:
