@@ -103,8 +103,8 @@ def loaded(code: str) -> set[str]:
 
 
 def test_reports_load_no_torch() -> None:
-    modules = loaded("import lcrbench.reports.report, lcrbench.bench.records.store")
-    assert "lcrbench.reports.report" in modules
+    modules = loaded("import lcrbench.reports.report, lcrbench.reports.composition, lcrbench.bench.records.store")
+    assert "lcrbench.reports.composition" in modules
     assert "torch" not in modules
 
 
