@@ -22,7 +22,7 @@ from lcrbench.bench.records.store import LOG, WEIGHTS, Store
 from lcrbench.bench.records.upgrade import split
 
 TABLES: dict[str, Any] = {
-    "data": {"train": 200, "test": 50},
+    "data": {"size": 16, "train": 200, "test": 50},
     "methods": ["irnet+lcr"],
     "budget": {"images": 600},
     "recipe": {"batch": 50, "lr": 0.05},

@@ -307,8 +307,17 @@ def plan(store: Path, spec: Path, *words: str) -> list[str]:
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
     """Return the grid as a file."""
-    lines = ['methods = ["bnn", "irnet"]', "[data]", "train = 200", "test = 50", "[budget]", "images = 100", "[recipe]"]
-    lines += ["batch = 50", "lr = 0.05", "[evaluation]", 'corruptions = ["fog", "contrast"]', "severities = [1]"]
+    lines = ['methods = ["bnn", "irnet"]', "[data]", "size = 16", "train = 200", "test = 50"]
+    lines += [
+        "[budget]",
+        "images = 100",
+        "[recipe]",
+        "batch = 50",
+        "lr = 0.05",
+        "[evaluation]",
+        'corruptions = ["fog", "contrast"]',
+        "severities = [1]",
+    ]
     path = tmp_path / "grid.toml"
     path.write_text("\n".join([*lines, "block = 25", "[metrics.accuracy]", "[metrics.corruption_error]"]))
     return path
