@@ -65,9 +65,7 @@ class Ball:
 
     def length(self, d: Tensor) -> Tensor:
         """Return ||d||_p in float64 (N)."""
-        flat = d.double().flatten(1)
-        length: Tensor = flat.norm(dim=1) if self.norm == "l2" else flat.abs().amax(1)
-        return length
+        return length(self.norm, d.double())
 
     def settle(self, x: Tensor, d: Tensor) -> Tensor:
         """Return the points x + d as float32, certainly in the box, and certainly no further than eps from x.
@@ -85,6 +83,26 @@ class Ball:
             points = (x + d).clamp(0, 1)
             shrink *= 2
         raise UserError(f"the radius {self.eps} is below what float32 pixels can resolve")
+
+
+def length(norm: str, d: Tensor) -> Tensor:
+    """Return ||d||_p (N)."""
+    flat = d.flatten(1)
+    found: Tensor = flat.norm(dim=1) if norm == "l2" else flat.abs().amax(1)
+    return found
+
+
+def shortened(norm: str, d: Tensor, radius: Tensor) -> Tensor:
+    """Return d with ||d||_p of at most `radius` (N): scaled down in l2, clipped in linf."""
+    radius = radius.to(d.dtype).view(-1, 1, 1, 1)
+    if norm == "linf":
+        return d.clamp(-radius, radius)
+    return d * (radius / _length(d).clamp_min(1e-30)).clamp_max(1)
+
+
+def steepest(norm: str, gradient: Tensor) -> Tensor:
+    """Return the d of ||d||_p = 1 along which <gradient, d> grows most, without the box; 0 for a gradient of 0."""
+    return gradient.sign() if norm == "linf" else gradient / _length(gradient).clamp_min(1e-30)
 
 
 def _length(d: Tensor) -> Tensor:

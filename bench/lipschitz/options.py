@@ -1,29 +1,34 @@
-"""What a search is asked for: images, radii, and how hard to search; three presets of it."""
+"""What a search is asked for: images, radii, and how hard to search; three efforts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lcrbench.bench.lipschitz.ball import NORMS, Ball
 from lcrbench.errors import UserError, unknown
+
+
+EFFORTS = {"quick": 640, "default": 2560, "full": 10240}
+"""Passes an image, forward and backward counted, in all norms together: each effort four times the one before."""
+
+ROUNDS = (160, *EFFORTS.values())
+"""Passes an image at which rounds end."""
 
 
 @dataclass(frozen=True)
 class Options:
     """Which images and radii, and how hard to search.
 
-    `l2` and `linf`: radii in 1/255 pixel units. `images`: number of test images, evenly spaced over the classes. An image
-    and radius gets `restarts` rounds of `random` candidates and two chains of `steps` steps; `searches` repeats all of it
-    with other seeds, and the best of them counts.
+    `l2` and `linf`: radii in 1/255 pixel units. `images`: number of test images, evenly spaced over the classes. `effort`:
+    "quick", "default" or "full", a budget of passes (`EFFORTS`). Without `gradients` the search uses the logits alone, so
+    that networks with and without gradients can be compared.
     """
 
     l2: tuple[float, ...] = (2.0, 8.0, 128.0)
     linf: tuple[float, ...] = ()
     images: int = 100
-    random: int = 5
-    steps: int = 5
-    restarts: int = 1
-    searches: int = 1
+    effort: str = "quick"
+    gradients: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -40,8 +45,9 @@ class Options:
                     )
         if not (self.l2 or self.linf):
             raise UserError("name at least one radius")
-        least = {"images": 1, "random": 1, "restarts": 1, "searches": 1, "steps": 0, "seed": 0}
-        for name, value in least.items():
+        if self.effort not in EFFORTS:
+            raise unknown("effort", self.effort, EFFORTS)
+        for name, value in {"images": 1, "seed": 0}.items():
             if getattr(self, name) < value:
                 raise UserError(f"{name} is at least {value}, not {getattr(self, name)}")
 
@@ -49,46 +55,15 @@ class Options:
         """Return the balls in the order of the search: l2 first, each norm from the smallest radius."""
         return [Ball(norm, r / 255) for norm in NORMS for r in getattr(self, norm)]
 
-    def efforts(self) -> list[Options]:
-        """Return this effort, after the quick one on the same images and radii if this one looks harder.
+    def norms(self) -> list[str]:
+        """Return the norms that have a radius."""
+        return [norm for norm in NORMS if getattr(self, norm)]
 
-        An order of two networks counts only if both find it.
-        """
-        one = PRESETS["quick"]
-        quick = replace(self, random=one.random, steps=one.steps, restarts=one.restarts, searches=one.searches)
-        return [quick, self] if self.passes > quick.passes else [self]
+    def rounds(self) -> list[int]:
+        """Return the passes an image and norm at which rounds end, up to this effort's: norms have equal shares."""
+        return [r // len(self.norms()) for r in ROUNDS if r <= EFFORTS[self.effort]]
 
     @property
     def passes(self) -> int:
-        """Return about how many passes of single images through the network the search takes."""
-        chains = self.restarts * (self.random + 2 * (self.steps + bool(self.steps))) * self.searches
-        return self.images * len(self.balls()) * (chains + 2)
-
-    @property
-    def effort(self) -> str:
-        """Say how hard the search looks, in words for a table's note."""
-        rounds = self.restarts * self.searches
-        one = f"{self.random * rounds} random candidates and 2 x {self.steps * rounds} steps an image and radius"
-        return one + (f", {self.searches} searches" if self.searches > 1 else "")
-
-
-PRESETS = {
-    "quick": Options(),
-    "default": Options(l2=(2, 8, 32, 128), linf=(2, 8), images=500),
-    "full": Options(
-        l2=(1, 2, 4, 8, 16, 32, 64, 128, 255),
-        linf=(1, 2, 4, 8),
-        images=500,
-        random=10,
-        steps=10,
-        restarts=2,
-        searches=3,
-    ),
-}
-
-
-def preset(name: str) -> Options:
-    """Return the options of "quick", "default" or "full"."""
-    if name not in PRESETS:
-        raise unknown("Lipschitz preset", name, PRESETS)
-    return PRESETS[name]
+        """Return the passes of single images through the network that the search takes at most, in all."""
+        return self.images * EFFORTS[self.effort]

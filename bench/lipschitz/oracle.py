@@ -9,6 +9,7 @@ Points are tensors (N, 3, H, W) float32 in [0, 1], channels last in memory; logi
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.lipschitz.surrogates import Inputs, Surrogate
 from lcrbench.errors import UserError
 
 SAME = 1e-5
@@ -47,6 +49,7 @@ class Oracle:
         self.images = checked(images)
         self.indices = np.arange(len(images)) if indices is None else indices
         self.tick: Callable[[int], None] = lambda passes: None
+        self._seen: Inputs | None = None
         training = [name or "the network" for name, m in subject.network.named_modules() if m.training]
         if training:
             raise UserError(f"{training[0]} is in training mode: call .eval() before measuring")
@@ -84,29 +87,59 @@ class Oracle:
         self.tick(len(points))
         return self.subject.logits(images).astype(np.float64)
 
-    def pull(self, points: Tensor, weigh: Callable[[np.ndarray, slice], np.ndarray]) -> tuple[np.ndarray, Tensor]:
+    def pull(
+        self,
+        points: Tensor,
+        weigh: Callable[[np.ndarray, slice], np.ndarray],
+        rows: np.ndarray | None = None,
+        surrogate: Surrogate = None,
+    ) -> tuple[np.ndarray, Tensor]:
         """Return the logits of the gradient's own forward pass, and the gradient of sum_k u_k f_k at each point.
 
-        u = `weigh(logits, where)` (n, classes) for each block `where` of the points. Every pass has the block's full
-        size, so that a gradient, too, is independent of the other images.
+        u = `weigh(logits, where)` (n, classes) for each block `where` of the points. A `surrogate` window needs `rows`,
+        the number of each point's image. Every pass has the block's full size, so that a gradient, too, is independent of
+        the other images. Counts two passes a point: forward and backward.
         """
         values, gradients = [], []
         for start in range(0, len(points), self.block):
             where = slice(start, min(start + self.block, len(points)))
             n = where.stop - where.start
-            padded = torch.zeros(self.block, *points.shape[1:]).to(memory_format=torch.channels_last)
-            padded[:n] = points[where]
-            x = padded.to(self.device).requires_grad_()
-            with torch.enable_grad():
+            x = self._padded(points[where]).requires_grad_()
+            near = torch.from_numpy(np.arange(n) if rows is None else rows[where]).to(self.device)
+            through = self._inputs().through(surrogate, near) if surrogate is not None else nullcontext()
+            with torch.enable_grad(), through:
                 out = self.subject.network(x)
             found = out[:n].detach().double().cpu().numpy()
             values.append(found)
             u = torch.zeros_like(out)
             u[:n] = torch.from_numpy(weigh(found, where)).to(out)
             gradients.append(self._gradient(out, x, u)[:n])
-        self.subject.passes += len(points)
-        self.tick(len(points))
+        self.subject.passes += 2 * len(points)
+        self.tick(2 * len(points))
         return np.concatenate(values), torch.cat(gradients)
+
+    def _padded(self, points: Tensor) -> Tensor:
+        """Return a block of points on the device, filled up with black images."""
+        padded = torch.zeros(self.block, *points.shape[1:]).to(memory_format=torch.channels_last)
+        padded[: len(points)] = points
+        return padded.to(self.device)
+
+    def _inputs(self) -> Inputs:
+        """Return what the signs see at the images, found once."""
+        if self._seen is None:
+            self._seen = Inputs(self.subject.network)
+            x = self.points()
+            for start in range(0, len(x), self.block):
+                part = x[start : start + self.block]
+                with torch.no_grad(), self._seen.recording(len(part)):
+                    self.subject.network(self._padded(part))
+            self._seen.close()
+        return self._seen
+
+    @property
+    def windows(self) -> bool:
+        """Tell whether the network has signs of this suite, which windows are for."""
+        return bool(self._inputs().signs)
 
     def _gradient(self, out: Tensor, x: Tensor, u: Tensor) -> Tensor:
         if not out.requires_grad:

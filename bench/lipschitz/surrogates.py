@@ -1,0 +1,112 @@
+"""Surrogate slopes of the signs to search along: windows around the thresholds, as wide as the layer's input has moved.
+
+A sign's derivative is zero, so a search needs something in its place. Far from an image the training's pseudo-gradient
+will do. Near it, few signs can turn at all: those whose input z lies within reach of its threshold. A window puts
+
+    dS/dz = max(0, 1 - |z| / w)        w = clip(width * rms(z(y) - z(x)), 1e-3, 1), rms over the units of a layer and image
+
+for the signs of a layer at a point y near the image x: the width follows the movement of the layer's own input, so it
+falls with the radius, in each layer and image on its own. `deep` fixes w of all layers but the first, whose signs turn
+by jumps of the first. At the image itself, where nothing has moved, w = 0.3. Values stay those of the deployed network.
+
+Only networks of this suite's layers have windows; of others there is the gradient that they give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lcrbench.models.binary import binary_layers
+from lcrbench.models.estimators import sign
+from lcrbench.models.spectral import SIGNS
+
+NARROWEST, WIDEST, UNMOVED = 1e-3, 1.0, 0.3
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window's `width` in root mean squares of the movement, and the width `deep` of all layers but the first."""
+
+    width: float
+    deep: float | None = None
+
+
+Surrogate = Window | None
+"""A window, or None for the network's own pseudo-gradient."""
+
+
+class Inputs:
+    """What the signs of a network see at the images (N), layer by layer: what windows measure movement from."""
+
+    def __init__(self, network: nn.Module) -> None:
+        layers = binary_layers(network).values()
+        self.signs = [m for layer in layers for m in layer.sign.modules() if isinstance(m, SIGNS)]
+        self.seen: list[list[Tensor]] = [[] for _ in self.signs]
+
+    @contextmanager
+    def recording(self, rows: int) -> Iterator[None]:
+        """Record what a forward pass shows to the signs; of each block the first `rows` are images."""
+
+        def keep(k: int) -> Any:
+            return lambda module, given, output: self.seen[k].append(given[0][:rows].detach().clone())
+
+        with _hooked(self.signs, keep):
+            yield
+
+    def close(self) -> None:
+        """End the recording: one tensor a layer."""
+        self.seen = [[torch.cat(parts)] if parts else [] for parts in self.seen]
+
+    @contextmanager
+    def through(self, window: Surrogate, rows: Tensor) -> Iterator[None]:
+        """Differentiate through a window inside; `rows` (n) are the images' numbers of a block's first n points."""
+        if window is None or not self.signs:
+            yield
+            return
+
+        def replace(k: int) -> Any:
+            def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+                (z,) = given
+                moved = z.detach()[: len(rows)] - self.seen[k][0][rows]
+                width = torch.full((len(z),), UNMOVED, dtype=z.dtype, device=z.device)
+                if k and window.deep is not None:
+                    width[:] = window.deep
+                else:
+                    length = moved.flatten(1).square().mean(1).sqrt()
+                    scaled = (window.width * length).clamp(NARROWEST, WIDEST)
+                    width[: len(rows)] = torch.where(length > 0, scaled, width[: len(rows)])
+                out: Tensor = _Windowed.apply(z, width.view(-1, *[1] * (z.ndim - 1)))  # type: ignore[no-untyped-call]
+                return out
+
+            return hook
+
+        with _hooked(self.signs, replace):
+            yield
+
+
+class _Windowed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, width: Tensor) -> Tensor:
+        ctx.save_for_backward(z, width)
+        return sign(z)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        z, width = ctx.saved_tensors
+        return z.abs().div_(width).neg_().add_(1).clamp_min_(0).mul_(grad), None
+
+
+@contextmanager
+def _hooked(signs: list[nn.Module], make: Any) -> Iterator[None]:
+    handles = [m.register_forward_hook(make(k)) for k, m in enumerate(signs)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

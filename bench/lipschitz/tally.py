@@ -1,0 +1,80 @@
+"""What a search has found so far: the best points of each ball, and the nearest flips, over all points that were tried.
+
+Every point that is evaluated counts in every ball that holds it, for both figures, whoever looked for what.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lcrbench.bench.lipschitz.ball import Ball, length
+from lcrbench.bench.lipschitz.results import FOUND_BY, Found, Start, images_of, kappas_of, omega_of
+
+
+class Best:
+    """The largest value of a figure so far for each image (N), its point, and who found it."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.value = np.zeros(len(x))
+        self.points = x.clone()
+        self.by = np.zeros(len(x), dtype=np.int8)
+
+    def offer(self, rows: np.ndarray, value: np.ndarray, points: Tensor, by: str) -> None:
+        """Take what is better; an image may have several rows."""
+        order = np.argsort(value, kind="stable")  # of several, the best comes last
+        order = order[value[order] > self.value[rows[order]]]
+        self.value[rows[order]] = value[order]
+        self.by[rows[order]] = FOUND_BY.index(by)
+        # Assignments with repeated indices have no order in torch: one row an image.
+        last = {int(r): int(o) for r, o in zip(rows[order], order, strict=True)}
+        if last:
+            self.points[list(last)] = points[list(last.values())]
+
+
+class Tally:
+    """The best points in the balls of one norm, and the nearest flip of each image."""
+
+    def __init__(self, start: Start, balls: list[Ball]) -> None:
+        self.start = start
+        self.norm = balls[0].norm
+        self.balls = balls
+        self.omega = [Best(start.x) for _ in balls]
+        self.kappa = [Best(start.x) for _ in balls]
+        self.radius = np.full(len(start.x), np.inf)
+        self.flips = start.x.clone()
+
+    def of(self, rows: np.ndarray) -> Start:
+        """Return the start of some rows."""
+        return Start(self.start.indices[rows], self.start.logits[rows], self.start.x[torch.from_numpy(rows)])
+
+    def offer(self, rows: np.ndarray, points: Tensor, logits: np.ndarray, by: str) -> tuple[np.ndarray, np.ndarray]:
+        """Count evaluated points of images `rows`; return each one's kappa and distance from its image (n)."""
+        part = self.of(rows)
+        omega, kappa = omega_of(part, logits), kappas_of(part, logits).max(1)
+        distance = length(self.norm, points.double() - part.x.double()).numpy()
+        for ball, o, k in zip(self.balls, self.omega, self.kappa, strict=True):
+            inside = distance <= ball.eps
+            if inside.any():
+                within = torch.from_numpy(inside)
+                o.offer(rows[inside], omega[inside], points[within], by)
+                k.offer(rows[inside], kappa[inside], points[within], by)
+        for i in np.flatnonzero((kappa >= 1) & (distance < self.radius[rows])):
+            if distance[i] < self.radius[rows[i]]:
+                self.radius[rows[i]] = distance[i]
+                self.flips[rows[i]] = points[i]
+        return kappa, distance
+
+    def found(self, k: int) -> Found:
+        """Return what was found in the k-th ball, as it is now."""
+        o, p = self.omega[k], self.kappa[k]
+        return Found(
+            self.balls[k],
+            o.value.copy(),
+            p.value.copy(),
+            images_of(o.points),
+            images_of(p.points),
+            o.by.copy(),
+            p.by.copy(),
+        )
