@@ -41,7 +41,12 @@ if TYPE_CHECKING:
     "default.  [default: the preset's]",
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of all that is drawn.  [default: 0]")
-@click.option("--also", multiple=True, metavar="METRIC", help="Also measure a metric that is measured on request alone; a wrong name lists them.")
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="METRIC",
+    help="Also measure a metric that is measured on request alone; a wrong name lists them.",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option(
     "--out",

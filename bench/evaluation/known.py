@@ -28,9 +28,7 @@ class Known:
     files: dict[str, bytes] = field(default_factory=dict)
 
 
-def found_by(
-    known: Known, metrics: Mapping[str, Options], protocol: Protocol
-) -> tuple[list[Measured], ByImage]:
+def found_by(known: Known, metrics: Mapping[str, Options], protocol: Protocol) -> tuple[list[Measured], ByImage]:
     """Return what was measured by these metrics with these options, and the figures by image of the same batches."""
     found = {n: m for n, o in metrics.items() if (m := measured_of(known.evaluation, n, o, protocol)) is not None}
     by_image: ByImage = {}

@@ -76,7 +76,9 @@ def distances(network: nn.Module, points: Tensor) -> FirstLayer:
     weight = conv.weight * scale.view(-1, 1, 1, 1)
     x = points.double().to(weight.device)
     # A module from elsewhere may normalize nothing; if it does otherwise, the path is refused below.
-    mean, std = (network.mean, network.std) if isinstance(network, Network) else (torch.zeros(1).to(x), torch.ones(1).to(x))
+    mean, std = (
+        (network.mean, network.std) if isinstance(network, Network) else (torch.zeros(1).to(x), torch.ones(1).to(x))
+    )
     weight = weight / std
     bias = -norm.running_mean * scale
     if conv.bias is not None:
@@ -120,7 +122,8 @@ def _check_path(
         )
     if not torch.allclose(seen[norm], z):
         raise UserError(
-            "first-layer distances need a stem that takes the image itself, normalized as lcrbench's networks are or not at all"
+            "first-layer distances need a stem that takes the image itself, normalized as lcrbench's networks are, or not "
+            "at all"
         )
 
 

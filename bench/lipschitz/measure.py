@@ -25,6 +25,7 @@ from lcrbench.bench.records.spec import evaluation_id
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 
+
 class Measured(NamedTuple):
     """What was measured of a network, what each metric's numbers mean, and the figures of single images."""
 

@@ -124,7 +124,9 @@ def _subject() -> Subject:
     cells = [CLEAN, *(Cell(c, s) for c in CORRUPTIONS for s in SEVERITIES)]
     test = Split(images, np.arange(IMAGES) % CLASSES)
     outcomes = {cell: random.random(IMAGES) < 0.6 for cell in cells}
-    classes = {c: np.where(right, test.labels, (test.labels + 1) % CLASSES).astype(np.int16) for c, right in outcomes.items()}
+    classes = {
+        c: np.where(right, test.labels, (test.labels + 1) % CLASSES).astype(np.int16) for c, right in outcomes.items()
+    }
     network.eval()
     clean = logits(network, images, IMAGES)
     return Subject(network, test, IMAGES, outcomes, clean, classes=classes)

@@ -2,8 +2,8 @@
 
 Weng et al. 2018, arXiv 1801.10578, with the straight-through gradients of the estimators on a network of signs, where it is
 refuted by attacks: it stands here for comparison with the literature. See bench/lipschitz/clever.py. Statistics over
-images: q50 of the score; q50 of margin over the largest gradient seen (form "plain"), which needs no fit; the share of images
-with a "good" fit; and the share that is "capped" and so says nothing.
+images: q50 of the score; q50 of margin over the largest gradient seen (form "plain"), which needs no fit; the share of
+images with a "good" fit; and the share that is "capped" and so says nothing.
 """
 
 from __future__ import annotations

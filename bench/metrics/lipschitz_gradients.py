@@ -22,7 +22,9 @@ from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.measurement import Detail, Measurement, MetricInfo, Scale
 from lcrbench.models.binary import binary_layers
 
-INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="estimate", phase="lipschitz", scale=Scale.POSITIVE, title="gradient norm")
+INFO = MetricInfo.about(
+    __doc__, "logits per pixel unit", bound="estimate", phase="lipschitz", scale=Scale.POSITIVE, title="gradient norm"
+)
 NEEDS = frozenset({Need.FORWARD, Need.GRADIENT, Need.LAYERS})
 Options = Images
 CHECKED = 16

@@ -10,8 +10,8 @@ natural scale, rank by `lipschitz_kappa` instead.
 
 Statistics over images: mean, q50 and q95 with intervals, and the maximum without one; "found", by the form "random" (or
 warm, frank-wolfe, projected) the share of images whose largest change that part of the search found: the more by random
-candidates, the less the gradients are worth. Where several searches with other seeds were made, the mean with `search` = k is
-what the k-th found alone: how much the search's seed matters.
+candidates, the less the gradients are worth. Where several searches with other seeds were made, the mean with `search` = k
+is what the k-th found alone: how much the search's seed matters.
 """
 
 from __future__ import annotations
@@ -57,6 +57,4 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
         yield from finders("lipschitz_modulus", ball, found.omega_by)
         for k, omega in enumerate(spread if len(spread) > 1 else (), 1):
             alone = stats.Interval(omega / ball.eps, None, None, len(gain), "")
-            yield Measurement.of(
-                "lipschitz_modulus", alone, norm=ball.norm, radius=ball.eps, detail=Detail(search=k)
-            )
+            yield Measurement.of("lipschitz_modulus", alone, norm=ball.norm, radius=ball.eps, detail=Detail(search=k))

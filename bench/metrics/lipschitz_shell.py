@@ -20,7 +20,15 @@ from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 
-INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="lower", phase="lipschitz", scale=Scale.POSITIVE, title="shell gain", searched=True)
+INFO = MetricInfo.about(
+    __doc__,
+    "logits per pixel unit",
+    bound="lower",
+    phase="lipschitz",
+    scale=Scale.POSITIVE,
+    title="shell gain",
+    searched=True,
+)
 NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 

@@ -108,9 +108,7 @@ def _ledger(ledger: dict[str, Any]) -> None:
         ledger["backward"].pop(network, None)
         if found[1] not in known:
             steps = round(images * ledger["steps"] / ledger["images"])
-            teachers.append(
-                {"method": found[1], "id": "", "images": int(images), "steps": steps, "weights_sha256": ""}
-            )
+            teachers.append({"method": found[1], "id": "", "images": int(images), "steps": steps, "weights_sha256": ""})
 
 
 def _info(metric: str, info: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from lcrbench.errors import UserError, unknown
 Option = bool | int | float | str | tuple[int | float, ...] | None
 Options = dict[str, Option]
 
+
 class Data(Frozen):
     """Which images: a built-in name or a path, how large, and how many of them."""
 

@@ -45,7 +45,8 @@ class Ranking(Frozen):
     order: int = Field(description="place among the ranked metrics in reports; that of order 0 is the primary one")
     higher_is_better: bool = False
     distance: bool = Field(
-        False, description="one figure a norm, a distance searched up to the largest radius; larger ones are cut off there"
+        False,
+        description="one figure a norm, a distance searched up to the largest radius; larger ones are cut off there",
     )
     threshold: float | None = Field(None, description="a value that means something, drawn as a line")
 
@@ -59,13 +60,16 @@ class MetricInfo(Frozen):
         description="exact on the images named, or a lower or upper bound or an estimate of the quantity"
     )
     summary: str
-    phase: Phase = Field("evaluation", description="what its time is charged to, and which part of a report it stands in")
+    phase: Phase = Field(
+        "evaluation", description="what its time is charged to, and which part of a report it stands in"
+    )
     scale: Scale = Scale.REAL
     title: str = Field("", description="what reports call it; empty: its name")
     note: str = Field("", description="what reports say of its bound, where the kind of bound alone does not tell it")
     other: dict[str, Kind] = Field({}, description="the statistics of another kind than the metric's, by name")
     open: tuple[str, ...] = Field(
-        (), description="statistics that may be infinite, and are then not recorded: quantiles that lie beyond what was found"
+        (),
+        description="statistics that may be infinite, and are then not recorded: quantiles that lie beyond what was found",
     )
     searched: bool = Field(False, description="its numbers come from the search that all such metrics share")
     ranking: Ranking | None = Field(None, description="how networks are ranked by it; None: not at all")
@@ -120,8 +124,12 @@ class Detail(Frozen):
         "", description="which of several forms of the quantity: a derivative, a proxy, a part of the search"
     )
     stage: int = Field(0, ge=0, description="number of the stage that the number is about, from 1; 0: none")
-    inner_radius: float | None = Field(None, description="where a span of radii begins, in pixel units; it ends at `radius`")
-    search: int = Field(0, ge=0, description="what the k-th of several searches found alone, from 1; 0: the best of all")
+    inner_radius: float | None = Field(
+        None, description="where a span of radii begins, in pixel units; it ends at `radius`"
+    )
+    search: int = Field(
+        0, ge=0, description="what the k-th of several searches found alone, from 1; 0: the best of all"
+    )
     probe: Probe | None = None
 
     @property

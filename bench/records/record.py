@@ -63,8 +63,9 @@ class Ledger(Frozen):
 
     `forward` and `backward` count single images through each network in the student's training: "student" for its own
     passes, "validation" for those over validation images, and what the terms declare, such as a "teacher". What the
-    training of a teacher took is in `teachers`. `compute` is all of it by multiply-accumulates. The hashes cover the indices of every batch, the augmentation drawn for every image, and the latent
-    weights of convolutions and linear layers before the first step.
+    training of a teacher took is in `teachers`. `compute` is all of it by multiply-accumulates. The hashes cover the
+    indices of every batch, the augmentation drawn for every image, and the latent weights of convolutions and linear
+    layers before the first step.
     """
 
     images: int
@@ -220,7 +221,9 @@ class Batch(Frozen):
     cell_source: str = Field("", description="key of the evaluation's `sources`")
     measured: tuple[Measured, ...] = ()
     by_image: str = Field("", description="name of the file of figures for single images; empty without any")
-    figures: tuple[ImageFigure, ...] = Field((), description="the figures in that file; empty in one of before schema 5")
+    figures: tuple[ImageFigure, ...] = Field(
+        (), description="the figures in that file; empty in one of before schema 5"
+    )
     forward: dict[Phase, int] = Field({}, description="images through the network, by phase")
     seconds: dict[Phase, Seconds] = Field({})
     provenance: Provenance
@@ -271,6 +274,10 @@ class Record(Frozen):
     sources: tuple[Source, ...] = Field((), description="the code that its parts depend on")
     unscoped: tuple[str, ...] = Field((), description="hashes of the whole source, of parts from before scopes")
     provenance: Provenance
+
+    def lipschitz(self, metric: str) -> bool:
+        """Tell whether a metric stands in the Lipschitz part of a report."""
+        return metric in self.metrics and self.metrics[metric].lipschitz
 
     def timeless(self) -> Record:
         """Return the record without its times, which is what two runs of one spec must agree on."""

@@ -39,7 +39,7 @@ class Finder(StrEnum):
 
 
 class Function(StrEnum):
-    """Whose bound a product of norms is: that of the surrogate, with hardtanh in place of signs, or of the network itself."""
+    """Whose bound a product of norms is: the surrogate's, with hardtanh in place of signs, or the network's own."""
 
     SURROGATE = "surrogate"
     NETWORK = "network"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lcrbench.bench import stats
+from lcrbench.bench.records.by_image import Effort
 from lcrbench.bench.stats import Interval, Resampled
 from lcrbench.reports.comparison import Row
 from lcrbench.reports.lipschitz.search import Figure
@@ -67,10 +68,10 @@ def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
     have = [r for r in found.rows if values.get(r.index) and all(values[r.index])]
     images = {r.index: {s.images for s in found.searches[r.index]} for r in have}
     compared = []
-    resampled: dict[tuple[int, str], Resampled] = {}
+    resampled: dict[tuple[int, Effort], Resampled] = {}
     every = found.efforts
 
-    def medians(row: Row, effort: str) -> Resampled:
+    def medians(row: Row, effort: Effort) -> Resampled:
         if (row.index, effort) not in resampled:  # a method is in many pairs
             each = [seed[effort] for seed in values[row.index]]
             resampled[row.index, effort] = stats.resampled_medians(each, row.label)
