@@ -57,7 +57,7 @@ def write(compared: Comparison, folder: Path) -> list[str]:
 
 def _detail(detail: Detail | None) -> tuple[object, ...]:
     """Return the columns of a detail, empty where it says nothing."""
-    return tuple(value or "" for value in (detail or NO_DETAIL).model_dump(mode="json").values())
+    return tuple("" if v is None else v for v in (detail or NO_DETAIL).model_dump(mode="json").values())
 
 
 def _kind(info: MetricInfo, statistic: str) -> str:

@@ -110,7 +110,7 @@ def evaluate(
     wants_logits, wants_classes = Need.LOGITS in needs, Need.CLASSES in needs
     show = show or bool(needs & metrics_of.OF_CELLS)
 
-    forward: dict[Phase, int] = {}
+    forward: dict[str, int] = {}
     images_of = {
         cell: kept.missing(cell, indices, exact=wants_classes) if show else indices[:0] for cell in protocol.cells
     }

@@ -79,7 +79,7 @@ class Ledger(Frozen):
         None,
         description="in training steps of the plain network for one image; a backward pass counts as two forward ones",
     )
-    evaluation_forward: dict[Phase, int] = Field({}, description="images through the deployed network, by phase")
+    evaluation_forward: dict[str, int] = Field({}, description="images through the deployed network, by phase")
     data_order_sha256: str
     augmentation_sha256: str
     initial_weights_sha256: str
@@ -224,7 +224,7 @@ class Batch(Frozen):
     figures: tuple[ImageFigure, ...] = Field(
         (), description="the figures in that file; empty in one of before schema 5"
     )
-    forward: dict[Phase, int] = Field({}, description="images through the network, by phase")
+    forward: dict[str, int] = Field({}, description="images through the network, by phase")
     seconds: dict[Phase, Seconds] = Field({})
     provenance: Provenance
 

@@ -82,7 +82,7 @@ def _measurements(networks: Sequence[Network], path: Path) -> None:
             for m in network.measurements:
                 kind = network.infos[m.metric].kind(m.statistic)
                 flat = m.flat()
-                rows.writerow((network.name, *(flat[field] or None for field in what), kind.unit, kind.bound))
+                rows.writerow((network.name, *(flat[field] for field in what), kind.unit, kind.bound))
 
 
 def lines(found: Lipschitz) -> list[str]:

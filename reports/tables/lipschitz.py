@@ -10,7 +10,7 @@ from lcrbench.bench.records.statistics import Finder, Function, Statistic
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.comparison import CLEAN, Key, Row
 from lcrbench.reports.context import Context
-from lcrbench.reports.lipschitz import LAYERED, Figure, Lipschitz
+from lcrbench.reports.lipschitz import LAYERED, Figure, Lipschitz, searched
 from lcrbench.reports.table import Cell, Column, Table, TableRow
 from lcrbench.reports.words import norm_text, radius_text
 from lcrbench.reports.words.lipschitz import SCALE, WHY, cell_text, effort_note, others, span_text, summary
@@ -139,14 +139,10 @@ def _balls(found: Lipschitz, metric: str, *, distance: bool = False) -> list[tup
 
     A distance has no radius of its own: it is searched up to that of the other figures of the search.
     """
-    if distance:
-        searched = [f for f in found.figures if f.metric == metric] or found.figures
-        largest: dict[str, float] = {}
-        for figure in searched:
-            largest[figure.norm] = max(largest.get(figure.norm, 0.0), figure.radius_255 / 255)
-        return list(largest.items())
-    balls = {(k.norm, k.radius or 0.0) for k in found.keys(metric)}
-    return sorted(balls, key=lambda b: (b[0] != "l2", b[1]))
+    metrics = searched(found.infos, found.infos) if distance else [metric]
+    balls = {(k.norm, k.radius) for name in metrics for k in found.keys(name) if k.radius is not None}
+    ordered = sorted(balls, key=lambda b: (b[0] != "l2", b[1]))
+    return list(dict(ordered).items()) if distance else ordered
 
 
 def _product(form: Function) -> Key:

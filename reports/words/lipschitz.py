@@ -50,7 +50,7 @@ def figure_text(figure: Figure) -> str:
 
 
 OVER: dict[str, str] = {
-    Statistic.MEAN: "",
+    Statistic.MEAN: "mean",
     Statistic.Q5: "5 % quantile",
     Statistic.Q50: "median",
     Statistic.Q95: "95 % quantile",
