@@ -26,7 +26,6 @@ from lcrbench.bench.metrics import Need
 from lcrbench.bench.records import by_image, predictions, source
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Options
-from lcrbench.bench.records.measurement import Phase
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Measured, Provenance, Source
 from lcrbench.bench.records.spec import CLEAN, Cell, Protocol, TestSet, TrainSpec

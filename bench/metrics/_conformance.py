@@ -50,6 +50,8 @@ def _declared(module: Any) -> Iterator[str]:
         yield "INFO.summary is one line: begin the module's docstring with it"
     elif module.INFO.searched != (module.Options is SearchOptions):
         yield "INFO.searched and Options do not fit: a metric of the search takes lcrbench.bench.lipschitz.options.Options"
+    if "PHASE" in vars(module):
+        yield "PHASE is a field of INFO now: MetricInfo.about(..., phase=...)"
     if not isinstance(module.NEEDS, frozenset) or not all(isinstance(need, Need) for need in module.NEEDS):
         yield "NEEDS is a frozenset of lcrbench.bench.metrics.Need"
     if (stated := getattr(module, "COST", None)) is not None and not isinstance(stated, Cost):

@@ -6,9 +6,9 @@ over ||d||_p <= eps with x + d in [0, 1]^d; c is the predicted class, right or w
 are scaled or shifted, so networks may be compared by it. The search gives a lower bound: a value below 1 does not prove
 that the prediction holds. Statistics over images: q50, q95; "flipped", the share of images for which a flip was found
 (kappa >= 1); and "found", by the form "random" (or warm, frank-wolfe, projected) the share of images whose largest margin
-change that part of the search found: the more by random candidates, the less the gradients are worth. What was found for each
-image is kept beside the record, by each effort: a search that looks harder than the quick one is made after it, so that an order of
-two networks can be checked by both.
+change that part of the search found: the more by random candidates, the less the gradients are worth. What was found for
+each image is kept beside the record, by each effort: a search that looks harder than the quick one is made after it, so
+that an order of two networks can be checked by both.
 
 A trap: where margins are tiny, as in a network that has learned little, kappa is large. Read it beside the accuracy.
 """

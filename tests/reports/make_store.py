@@ -19,8 +19,8 @@ from lcrbench import registry
 from lcrbench.bench import stats
 from lcrbench.bench.records import source
 from lcrbench.bench.records.budget import Budget, Recipe
-from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.by_image import ByImage, Effort, ImageKey, Images, Kept
+from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.measurement import Detail, Measurement, Probe
 from lcrbench.bench.records.record import Audit, Failure, Ledger, ModelInfo, Provenance, Record, Seconds, Source
 from lcrbench.bench.records.spec import CLEAN as CLEAN_CELL
@@ -180,7 +180,9 @@ def lipschitz(label: str, seed: int, efforts: int) -> tuple[list[Measurement], B
         if signs:
             # sigma 1 follows the norm, p1 falls with it.
             for proxy, value in (("p1", 50 - norm), ("sigma_1", norm**2)):
-                found.append(Measurement(metric="lipschitz_proxy", value=value, n=16, layer=name, detail=Detail(form=proxy)))
+                found.append(
+                    Measurement(metric="lipschitz_proxy", value=value, n=16, layer=name, detail=Detail(form=proxy))
+                )
             found.append(Measurement(metric="lipschitz_layer_gain", value=norm / 2, n=16, layer=name, norm="l2"))
     if signs:
         for probe, proxy, ratio, passed in ((Probe.GAIN, "p1", 1.1, 0.0), (Probe.FLIP, "sigma_1", 1.0, 1.0)):

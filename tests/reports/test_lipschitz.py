@@ -291,7 +291,10 @@ def test_seeds_stay_together_where_one_lacks_a_cell() -> None:
 
 
 def test_a_surrogate_that_is_another_classifier_stands_in_brackets() -> None:
-    product, agreement = Key("lipschitz_product", "upper", norm="l2", detail=Detail(form="surrogate")), Key("lipschitz_agreement")
+    product, agreement = (
+        Key("lipschitz_product", "upper", norm="l2", detail=Detail(form="surrogate")),
+        Key("lipschitz_agreement"),
+    )
     assert cell(several([{product: 123.0, agreement: 0.95}]), "product bound").value == 123.0
     assert cell(several([{product: 123.0, agreement: 0.5}]), "product bound").text == "(123: agrees on 50%)"
 
@@ -440,7 +443,11 @@ def network(name: str, layers: tuple[str, ...], radii: tuple[int, ...] = (2, 8))
         measured.append(Measurement(metric="lipschitz_proxy", value=3.0 + k, detail=Detail(form="sigma_1"), **where))
     for low, high in itertools.pairwise(radii):
         slope = stats.Interval(0.5, 0.4, 0.7, 64, "bootstrap")
-        measured.append(Measurement.of("lipschitz_slope", slope, norm="l2", radius=high / 255, detail=Detail(inner_radius=low / 255)))
+        measured.append(
+            Measurement.of(
+                "lipschitz_slope", slope, norm="l2", radius=high / 255, detail=Detail(inner_radius=low / 255)
+            )
+        )
     return lipschitz.Alone(name, measured, {}, make_store.INFOS)
 
 
@@ -506,7 +513,9 @@ def test_an_axis_that_reaches_0_says_where_it_is_no_longer_logarithmic(low: floa
         )
         for r, v in ((2 / 255, 0.1), (8 / 255, 1.0))
     ]
-    picture = lipschitz_picture.figure(lipschitz_folder.alone(lipschitz.of_networks([lipschitz.Alone("a", kappa, {}, make_store.INFOS)])))
+    picture = lipschitz_picture.figure(
+        lipschitz_folder.alone(lipschitz.of_networks([lipschitz.Alone("a", kappa, {}, make_store.INFOS)]))
+    )
     assert picture is not None
     assert (drawing.ZERO in picture.caption) == (low == 0)
     assert axes(picture).get_yscale() == ("symlog" if low == 0 else "log")

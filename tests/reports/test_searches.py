@@ -31,9 +31,7 @@ def pairs(found: lipschitz.Lipschitz) -> list[lipschitz.Verdict]:
     return [v for v in found.verdicts if v.figure == found.primary]
 
 
-def searched(
-    label: str, only: tuple[str, ...], factor: float, **options: Option
-) -> tuple[Record, ByImage]:
+def searched(label: str, only: tuple[str, ...], factor: float, **options: Option) -> tuple[Record, ByImage]:
     """Return a later search of a run: its metrics of these names with these options, each number times `factor`."""
     record, files = make_store.make(label, 0)
     kept = tuple(
@@ -108,7 +106,9 @@ def test_of_several_batches_the_last_one_counts(tmp_path: Path) -> None:
     found = lipschitz.read(comparison.read(store).settings[0], store)
     assert found is not None
     assert found.rows[0].per_seed(layer) == [200.0]
-    assert found.rows[0].per_seed(Key("lipschitz_proxy", layer="body.blocks.0.conv", detail=Detail(form="p1"))) == [480.0]
+    assert found.rows[0].per_seed(Key("lipschitz_proxy", layer="body.blocks.0.conv", detail=Detail(form="p1"))) == [
+        480.0
+    ]
 
 
 OLD = Path(__file__).parents[1] / "fixtures" / "store-schema-3"
@@ -119,13 +119,9 @@ def searched_before(root: Path, run_id: str, **ledger: object) -> None:
     record = json.loads((root / run_id / "record.json").read_text(encoding="utf-8"))
     record["run_id"] = run_id[::-1]
     record["spec"]["metrics"] = {
-        name: options | {"steps": 60}
-        for name, options in record["spec"]["metrics"].items()
-        if name in SEARCHED
+        name: options | {"steps": 60} for name, options in record["spec"]["metrics"].items() if name in SEARCHED
     }
-    record["measurements"] = [
-        m | {"value": 10 * m["value"]} for m in record["measurements"] if m["metric"] in SEARCHED
-    ]
+    record["measurements"] = [m | {"value": 10 * m["value"]} for m in record["measurements"] if m["metric"] in SEARCHED]
     record["files"] = {"by_image.npz": record["files"]["by_image.npz"]}
     record["ledger"] |= ledger
     folder = root / "lipschitz" / record["run_id"]
