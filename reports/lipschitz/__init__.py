@@ -22,7 +22,7 @@ from lcrbench.reports.lipschitz.found import Alone, Lipschitz, drawn, of_network
 from lcrbench.reports.lipschitz.layers import LAYERED, layer_value, layers
 from lcrbench.reports.lipschitz.reading import read
 from lcrbench.reports.lipschitz.search import Figure, Search, searched, title_of
-from lcrbench.reports.lipschitz.verdicts import Verdict
+from lcrbench.reports.lipschitz.verdicts import Verdict, Why
 
 __all__ = [
     "LAYERED",
@@ -31,6 +31,7 @@ __all__ = [
     "Lipschitz",
     "Search",
     "Verdict",
+    "Why",
     "drawn",
     "layer_value",
     "layers",

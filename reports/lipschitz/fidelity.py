@@ -35,13 +35,13 @@ TRUTHS = {
 
 
 class Correlation(NamedTuple):
-    """A proxy against a truth: over which points, the correlation with its interval, or why there is none."""
+    """A proxy against a truth: over which points, how many they are, and the correlation; None if they are too few."""
 
     points: str
     proxy: str
     truth: str
+    n: int
     found: Interval | None
-    refused: str
 
 
 def over_layers(row: Row, proxy: str, truth: str) -> tuple[list[float], list[float]]:
@@ -124,6 +124,6 @@ def _truths(found: Lipschitz, stage: bool) -> dict[str, Callable[[Network], floa
 
 def _correlate(points: str, proxy: str, truth: str, x: Sequence[float], y: Sequence[float]) -> Correlation:
     try:
-        return Correlation(points, PROXIES[proxy], truth, stats.correlation(x, y), "")
+        return Correlation(points, PROXIES[proxy], truth, len(x), stats.correlation(x, y))
     except UserError:
-        return Correlation(points, PROXIES[proxy], truth, None, f"refused: {len(x)} of at least {stats.LEAST} points")
+        return Correlation(points, PROXIES[proxy], truth, len(x), None)

@@ -18,7 +18,7 @@ from lcrbench.reports.lipschitz import Lipschitz
 from lcrbench.reports.table import Table
 from lcrbench.reports.tables.lipschitz import constant
 from lcrbench.reports.words import norm_text
-from lcrbench.reports.words.lipschitz import WHY, effort_note, figure_text, others
+from lcrbench.reports.words.lipschitz import WHY, effort_note, figure_text, others, why_text
 
 
 class Network(NamedTuple):
@@ -123,6 +123,8 @@ def lines(found: Lipschitz) -> list[str]:
                 f"{abs(scale * v.gap.value):.3g}{unit} [{low:.3g}, {high:.3g}] in the median, n={v.gap.n}, p={v.p:.2g}"
             )
         else:
-            said.append(f"{figure_text(v.figure)}: {v.first.label} and {v.second.label} are not separated ({v.why})")
+            said.append(
+                f"{figure_text(v.figure)}: {v.first.label} and {v.second.label} are not separated ({why_text(v)})"
+            )
     apart = others(found)
     return [*said, *[apart] * bool(apart), effort_note(found), WHY]

@@ -6,7 +6,7 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.lipschitz import Lipschitz
 from lcrbench.reports.table import Cell, Column, Table, TableRow
 from lcrbench.reports.tables.lipschitz import cell_of
-from lcrbench.reports.words.lipschitz import effort_note, figure_text, others
+from lcrbench.reports.words.lipschitz import effort_note, figure_text, others, why_text
 
 SECTION, ORDER = "lipschitz", 20
 FORMATS, FOLDED = ("md", "csv"), True
@@ -28,7 +28,7 @@ def pairs(found: Lipschitz) -> Table:
     for v in found.verdicts:
         scale = 255 if v.figure.distance else 1
         worse = v.second if v.better is v.first else v.first
-        said = f"{v.better.label} is better than {worse.label}" if v.separated else f"not separated: {v.why}"
+        said = f"{v.better.label} is better than {worse.label}" if v.separated else f"not separated: {why_text(v)}"
         label = f"{v.first.label} − {v.second.label}: {figure_text(v.figure)}" + " (primary)" * (
             v.figure == found.primary
         )

@@ -9,6 +9,7 @@ from lcrbench.bench.records.statistics import Statistic
 from lcrbench.reports.comparison import Key
 from lcrbench.reports.lipschitz.found import Lipschitz
 from lcrbench.reports.lipschitz.search import Figure, title_of
+from lcrbench.reports.lipschitz.verdicts import Verdict, Why
 from lcrbench.reports.words import norm_text, part_text, radius_text
 
 WHY = (
@@ -47,6 +48,21 @@ def ball_text(figure: Figure) -> str:
 def figure_text(figure: Figure) -> str:
     """Return a ranked figure as a table names it."""
     return f"{figure.title}, {ball_text(figure)}"
+
+
+def why_text(verdict: Verdict) -> str:
+    """Say why two methods are not separated; empty if they are."""
+    least = stats.LEAST_IMAGES
+    reasons = {
+        None: "",
+        Why.EFFORTS_DISAGREE: "the quick and the longer search disagree on the order",
+        Why.NO_DIFFERENCE: "a search finds no difference",
+        Why.SINGLE_SEED: "one of them has a single seed, which says nothing about its method",
+        Why.FEW_IMAGES: f"{verdict.gap.n} images are too few for an order: {least} at least",
+        Why.HOLDS_0: "the interval of the difference holds 0",
+        Why.BY_CHANCE: f"p = {verdict.p:.2g} after Holm over {verdict.family} comparisons",
+    }
+    return reasons[verdict.why]
 
 
 OVER: dict[str, str] = {

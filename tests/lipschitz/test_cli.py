@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -278,3 +279,16 @@ def test_mistakes_are_one_line(words: list[str], message: str, tmp_path: Path) -
     with pytest.raises(UserError, match=message) as error:
         call(*words, "--out", str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_the_command_measures_what_says_that_it_is_of_its_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is called; one from outside too, that an installed package brings."""
+    mine = registry.load("metric", "lipschitz_agreement")
+    other = ModuleType("my_pkg.lipschitz_like")
+    vars(other).update(vars(registry.load("metric", "accuracy")))
+    load, names = registry.load, registry.names
+    found = {"wobble": mine, "lipschitz_like": other}
+    monkeypatch.setattr(registry, "names", lambda kind: [*names(kind), *found])
+    monkeypatch.setattr(registry, "load", lambda kind, name: found.get(name) or load(kind, name))
+    assert "wobble" in measure.metrics()
+    assert "lipschitz_like" not in measure.metrics()

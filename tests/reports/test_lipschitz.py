@@ -13,10 +13,11 @@ from matplotlib.figure import Figure as MplFigure
 
 from lcrbench.bench import stats
 from lcrbench.bench.records.by_image import ImageKey, Images, Kept
-from lcrbench.bench.records.measurement import Detail, Measurement
+from lcrbench.bench.records.measurement import Detail, Measurement, MetricInfo, Ranking, Scale
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import claims, comparison, drawing, lipschitz, rendering, writers
 from lcrbench.reports.comparison import Key
+from lcrbench.reports.context import Context
 from lcrbench.reports.figures import lipschitz as lipschitz_picture
 from lcrbench.reports.figures import lipschitz_fidelity as lipschitz_fidelity_picture
 from lcrbench.reports.figures import lipschitz_layers, lipschitz_quantiles, lipschitz_slope
@@ -26,7 +27,7 @@ from lcrbench.reports.significance import holm
 from lcrbench.reports.table import Cell, Table
 from lcrbench.reports.tables import lipschitz as lipschitz_table
 from lcrbench.reports.tables import lipschitz_separation
-from lcrbench.reports.words.lipschitz import effort_note, others, summary
+from lcrbench.reports.words.lipschitz import effort_note, others, summary, why_text
 
 from . import make_store
 
@@ -61,7 +62,7 @@ def test_what_the_search_can_tell_is_told(tmp_path: Path) -> None:
     assert told["full_precision", "bnn"].separated, "0.030 against 0.032 for every image, by the only effort"
     alike = told["irnet", "irnet+lcr"]
     assert not alike.separated
-    assert alike.why == "a search finds no difference"
+    assert alike.why is lipschitz.Why.NO_DIFFERENCE
     ranks = {r.label: found.rank(r, Figure("lipschitz_kappa", "l2", 16.0)) for r in found.rows}
     assert ranks == {"full_precision": "1", "bnn": "2", "irnet": "3–4", "irnet+lcr": "3–4"}
 
@@ -71,7 +72,7 @@ def test_an_order_that_a_longer_search_turns_is_not_separated(tmp_path: Path) ->
     told = verdicts(found)
     turned = told["full_precision", "bnn"]
     assert not turned.separated
-    assert turned.why == "the quick and the longer search disagree on the order"
+    assert turned.why is lipschitz.Why.EFFORTS_DISAGREE
     assert told["bnn", "irnet"].separated
     ranks = {r.label: found.rank(r, Figure("lipschitz_kappa", "l2", 16.0)) for r in found.rows}
     assert ranks == {"full_precision": "1–2", "bnn": "1–2", "irnet": "3–4", "irnet+lcr": "3–4"}
@@ -88,7 +89,7 @@ def test_seeds_are_the_unit_between_methods(tmp_path: Path) -> None:
     lonely.searches[1] = lonely.searches[1][:1]
     (v,) = verdicts(lonely).values()
     assert not v.separated
-    assert "single seed" in v.why
+    assert v.why is lipschitz.Why.SINGLE_SEED
 
 
 def test_many_pairs_are_corrected(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_many_pairs_are_corrected(tmp_path: Path) -> None:
     assert [v.p for v in told] == pytest.approx(holm(raw))
     saved = [v for v, p in zip(told, raw, strict=True) if p < 0.05 <= v.p]
     assert saved
-    assert all(not v.separated and "after Holm over 6 comparisons" in v.why for v in saved)
+    assert all((v.why, v.family) == (lipschitz.Why.BY_CHANCE, 6) for v in saved)
 
 
 @pytest.mark.parametrize(("n", "separated"), [(1, False), (5, False), (19, False), (20, True)])
@@ -120,7 +121,7 @@ def test_few_images_tell_no_order(tmp_path: Path, n: int, separated: bool) -> No
         networks.append(lipschitz.Alone(name, [], by_image, make_store.INFOS))
     (verdict,) = lipschitz.of_networks(networks).verdicts
     assert verdict.separated == separated
-    assert separated or verdict.why == f"{n} images are too few for an order: 20 at least"
+    assert separated or why_text(verdict) == f"{n} images are too few for an order: 20 at least"
 
 
 def test_whole_radii_are_the_same_search_as_numbers_with_a_point(tmp_path: Path) -> None:
@@ -389,7 +390,8 @@ def test_a_proxy_of_0_in_one_layer_has_no_mean() -> None:
 def test_correlations_over_layers_seeds_and_methods(tmp_path: Path) -> None:
     few = {c.points: c for c in fidelity.correlations(found_in(tmp_path, seeds=2))}
     assert few["layers of irnet"].found is not None
-    assert few["seeds of irnet, by layer"].refused == "refused: 2 of at least 8 points"
+    seeds = few["seeds of irnet, by layer"]
+    assert (seeds.found, seeds.n) == (None, 2)
     found = found_in(tmp_path / "b", seeds=8, methods=("bnn", "irnet"))
     by = {(c.points, c.proxy, c.truth): c for c in fidelity.correlations(found)}
     norm = "operator norm (upper bound)"
@@ -519,3 +521,61 @@ def test_an_axis_that_reaches_0_says_where_it_is_no_longer_logarithmic(low: floa
     assert picture is not None
     assert (drawing.ZERO in picture.caption) == (low == 0)
     assert axes(picture).get_yscale() == ("symlog" if low == 0 else "log")
+
+
+WOBBLE = MetricInfo.about(
+    "How far it wobbles.", "wobbles", bound="lower", phase="lipschitz", scale=Scale.POSITIVE, title="wobble"
+)
+
+
+def outside(root: Path, infos: dict[str, MetricInfo], kept: str = "") -> Lipschitz | None:
+    """Return what a report shows of two methods with a metric from outside, which may keep a figure of each image."""
+    store = Store(root, create=True)
+    for k, label in enumerate(("full_precision", "irnet")):
+        record, files = make_store.make(label, 0)
+        own = tuple(
+            Measurement(metric=name, value=1.0 + k, n=9, statistic="q50", norm="l2", radius=16 / 255) for name in infos
+        )
+        values = (2.0 + k + np.random.default_rng(0).random(make_store.IMAGES)).astype(np.float32)
+        images = next(iter(files.by_image.values())).images
+        if kept:
+            key = ImageKey.at(kept, make_store.EFFORTS[0], "l2", 16 / 255)
+            files = files._replace(by_image=files.by_image | {key: Kept(values, images)})
+        changed = {"measurements": (*record.measurements, *own), "metrics": record.metrics | infos}
+        make_store.write(store, record.model_copy(update=changed), files)
+    return lipschitz.read(comparison.read(store).settings[0], store)
+
+
+@pytest.mark.parametrize("name", ["my_pkg.wobble", "wobble"])
+def test_the_phase_decides_what_stands_in_the_lipschitz_part(tmp_path: Path, name: str) -> None:
+    """And no name: one that is called lipschitz_... and is of another phase stands elsewhere."""
+    other = WOBBLE.model_copy(update={"phase": "evaluation", "title": "elsewhere"})
+    found = outside(tmp_path, {name: WOBBLE, "lipschitz_else": other})
+    assert found is not None
+    labels = {r.label: [c.value for c in r.cells] for r in figure_table(found).rows}
+    assert labels["wobble, median, ℓ2, radius 16/255, wobbles (lower bound)"] == [1.0, 2.0]
+    assert not [label for label in labels if "else" in label]
+    assert {k.metric for networks in found.networks.values() for one in networks for k in one} >= {name}
+    [setting] = comparison.read(Store(tmp_path)).settings
+    text = writers.markdown(lipschitz_table.table(Context(setting, lipschitz=found)) or Table("", "", (), ()))
+    assert "wobble" in text
+
+
+def test_a_metric_from_outside_ranks_networks_if_it_says_so(tmp_path: Path) -> None:
+    more = WOBBLE.model_copy(update={"searched": True, "ranking": Ranking(order=9, higher_is_better=True)})
+    found = outside(tmp_path, {"my_pkg.wobble": more}, kept="my_pkg.wobble")
+    assert found is not None
+    figure = Figure("my_pkg.wobble", "l2", 16.0)
+    assert found.figures[-1] == figure
+    assert found.primary == Figure("lipschitz_kappa", "l2", 16.0), "kappa stays what counts first"
+    (verdict,) = [v for v in found.verdicts if v.figure == figure]
+    assert verdict.better.label == "irnet", "more is better"
+    rows = [r.label for r in figure_table(found).rows]
+    assert "wobble, median, ℓ2, radius 16/255" in rows
+    assert "rank by wobble" in rows
+    picture = lipschitz_quantiles.figure(lipschitz_folder.alone(found))
+    assert picture is not None
+    assert [p.title for p in picture.panels][-1] == "wobble, ℓ2 16/255"
+    ranked = lipschitz_picture.figure(lipschitz_folder.alone(found))
+    assert ranked is not None
+    assert "median wobble, wobbles" in set(ranked.data["figure"])
