@@ -31,17 +31,27 @@ if TYPE_CHECKING:
 @click.option(
     "--size", type=click.IntRange(1, 1024), default=32, show_default=True, help="(--model) Image size in pixels."
 )
-@click.option("--preset", default="default", show_default=True, help="How hard to search: quick, default or full.")
-@click.option("--l2", help='Radii in 1/255 pixel units: "2 8 128"; "" for none.  [default: the preset\'s]')
+@click.option(
+    "--effort",
+    default="default",
+    show_default=True,
+    help="How hard to search: quick (640 passes an image), default (2,560) or full (10,240), the same for every network.",
+)
+@click.option("--l2", help='Radii in 1/255 pixel units: "2 8 128"; "" for none.  [default: the effort\'s]')
 @click.option("--linf", help="Likewise for the linf norm.")
 @click.option(
     "--images",
     type=click.IntRange(1),
-    help="Number of test images; of what takes long for an image no more than 100 (proxy), 50 (smoothing), 20 (clever) "
-    "or 16 (gains, probes).  [default: the preset's]",
+    help="Number of test images; a metric that takes long for an image gets no more than its own option `images` has by "
+    "default.  [default: the effort's]",
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of all that is drawn.  [default: 0]")
-@click.option("--also", multiple=True, metavar="METRIC", help="Also measure clever or smoothing, which take long.")
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="METRIC",
+    help="Also measure a metric that is measured on request alone; a wrong name lists them.",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option(
     "--out",
@@ -56,7 +66,7 @@ def command(
     models: tuple[str, ...],
     source: str | None,
     size: int,
-    preset: str,
+    effort: str,
     l2: str | None,
     linf: str | None,
     images: int | None,
@@ -69,21 +79,21 @@ def command(
 ) -> None:
     """Measure RUNS (ids, or their beginnings), and write curves, tables by figure and by layer, and records.
 
-    What is found at each radius is stored at once: the same command goes on where an interrupted one stopped. A search that
-    looks harder than the quick one is made after it, and networks whose order only one of them finds are 'not separated'.
+    What a round of the search finds is stored at once: the same command, or one with a larger effort, goes on from there.
+    An order of networks counts if a quarter of the passes finds it too, and if more passes would hardly move the figures.
     What was measured of runs is kept with their evaluation in STORE, and the next report shows it. Figures and tables of an
     earlier comparison in the same folder are replaced.
     """
     from lcrbench.bench import device as devices
     from lcrbench.bench.cli._lipschitz_report import about
     from lcrbench.bench.lipschitz import measure
-    from lcrbench.bench.lipschitz.options import preset as effort
+    from lcrbench.bench.lipschitz.options import EFFORTS, of_effort
     from lcrbench.bench.progress import bar
     from lcrbench.bench.records.store import Store
     from lcrbench.reports import lipschitz as reports
     from lcrbench.reports.lipschitz import folder as written
 
-    options = _options(effort(preset), l2, linf, images, seed)
+    options = _options(of_effort(effort), l2, linf, images, seed)
     metrics = measure.metrics(also)
     if not runs and not models:
         raise UserError("name a run (see `lcrbench list runs`), or a model with --model MODULE:FUNCTION")
@@ -92,10 +102,9 @@ def command(
     networks = measure.networks(runs, models, store, source, size, device, trust_plugins=trust_plugins)
     target = Store(store) if runs else None
     folder = Path(out) if out else Path(store, "lipschitz") if runs else Path("lcrbench-lipschitz")
-    efforts = options.efforts()
-    what = f"searching {len(networks)} networks by {len(efforts)} efforts"
+    what = f"searching {len(networks)} networks, {EFFORTS[effort]:,} passes an image"
     measured = []
-    with bar(len(networks) * sum(how.passes for how in efforts), what, quiet, unit="passes") as shown:
+    with bar(len(networks) * options.passes, what, quiet, unit="passes") as shown:
         try:
             for network in networks:
                 one = measure.measure(
@@ -106,7 +115,12 @@ def command(
             shown.tell("what was found so far is kept: the same command goes on from there")
             raise
     labels = measure.labels(networks)
-    found = reports.of_networks([(labels[m.network.name], m.measurements, m.by_image) for m in measured])
+    found = reports.of_networks(
+        [
+            reports.Alone(labels[m.network.name], m.measurements, m.by_image, m.infos, signs=m.network.has_signs)
+            for m in measured
+        ]
+    )
     told = about(networks, labels, source, options)
     shown_as = [written.Network(m.network.name, m.measurements, m.infos) for m in measured]
     for line in [*written.lines(found), str(written.write(found, shown_as, told, folder))]:
@@ -114,7 +128,7 @@ def command(
 
 
 def _options(options: Options, l2: str | None, linf: str | None, images: int | None, seed: int | None) -> Options:
-    """Return the options of a preset with what was given on the command line."""
+    """Return the options of an effort with what was given on the command line."""
     changes: dict[str, Any] = {}
     for name, text in (("l2", l2), ("linf", linf)):
         if text is not None:

@@ -19,7 +19,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lcrbench.bench.lipschitz.ball import Ball
 from lcrbench.bench.lipschitz.descent import MOMENTUM, toward_flip

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lcrbench.bench.lipschitz.ball import NORMS, Ball
+from lcrbench.bench.records.by_image import Effort
 from lcrbench.errors import UserError, unknown
-
 
 EFFORTS = {"quick": 640, "default": 2560, "full": 10240}
 """Passes an image, forward and backward counted, in all norms together: each effort four times the one before."""
@@ -59,11 +59,28 @@ class Options:
         """Return the norms that have a radius."""
         return [norm for norm in NORMS if getattr(self, norm)]
 
-    def rounds(self) -> list[int]:
-        """Return the passes an image and norm at which rounds end, up to this effort's: norms have equal shares."""
-        return [r // len(self.norms()) for r in ROUNDS if r <= EFFORTS[self.effort]]
+    def looks(self) -> list[Effort]:
+        """Return the efforts at which rounds end, up to this one: the last is the whole budget, the one before a quarter.
+
+        An order of two networks counts only if both find it.
+        """
+        return [Effort(passes=r, gradients=self.gradients) for r in ROUNDS if r <= EFFORTS[self.effort]]
 
     @property
     def passes(self) -> int:
         """Return the passes of single images through the network that the search takes at most, in all."""
         return self.images * EFFORTS[self.effort]
+
+
+RADII: dict[str, dict[str, tuple[float, ...]]] = {
+    "quick": {},
+    "default": {"l2": (2, 8, 32, 128), "linf": (2, 8)},
+    "full": {"l2": (1, 2, 4, 8, 16, 32, 64, 128, 255), "linf": (1, 2, 4, 8)},
+}
+
+
+def of_effort(name: str) -> Options:
+    """Return what `lcrbench lipschitz` searches by an effort, "quick", "default" or "full": its radii and images too."""
+    if name not in EFFORTS:
+        raise unknown("effort", name, EFFORTS)
+    return Options(effort=name, images=100 if name == "quick" else 500, **RADII[name])

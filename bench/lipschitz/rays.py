@@ -1,4 +1,4 @@
-"""Figures along the rays from an image to the points that a search found: flip radii and gains in a shell."""
+"""Gains in a shell, along the rays from an image to the points that a search found."""
 
 from __future__ import annotations
 
@@ -9,37 +9,9 @@ from torch import Tensor
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.ball import Ball
 from lcrbench.bench.lipschitz.oracle import Oracle
-from lcrbench.bench.lipschitz.results import Modulus, Start, images_of, kappas_of, omega_of
+from lcrbench.bench.lipschitz.results import Modulus, Start, images_of, omega_of
 
 HALVINGS = 8
-
-
-def flip_radii(subject: Subject, result: Modulus, norm: str) -> np.ndarray:
-    """Return for each image the smallest ||y - x||_p at which a flip was found, infinite without one (n).
-
-    The flip in the smallest ball that has one is moved back towards x by bisection; every point is evaluated.
-    """
-    start, found = result.start, result.of(norm)
-    oracle = Oracle(subject, images_of(start.x))
-    radii = np.full(len(start.indices), np.inf)
-    away = torch.zeros_like(start.x)
-    for f in reversed(found):
-        where = torch.from_numpy(f.flipped)
-        away[where] = (oracle.points(f.kappa_points) - start.x)[where]
-    low, high = np.zeros(len(radii)), np.ones(len(radii))
-    has = away.flatten(1).abs().amax(1).numpy() > 0
-    if not has.any():
-        return radii
-    ball = found[-1].ball
-    for k in range(HALVINGS + 1):
-        t = (low + high) / 2 if k else high
-        points, length = _along(start, away, t, ball)
-        flip = (kappas_of(start, oracle.logits(points)).max(1) >= 1) & has
-        radii = np.where(flip, np.minimum(radii, length), radii)
-        low, high = np.where(flip, low, t), np.where(flip, t, high)
-        if k == 0:
-            low, high = np.zeros(len(radii)), np.ones(len(radii))
-    return radii
 
 
 def _along(start: Start, away: Tensor, t: np.ndarray, ball: Ball) -> tuple[Tensor, np.ndarray]:

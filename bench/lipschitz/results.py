@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
 from lcrbench.bench import stats
 from lcrbench.bench.lipschitz.ball import Ball
-from lcrbench.bench.records import statistics
-from lcrbench.bench.records.measurement import Bound
+from lcrbench.bench.records.by_image import Effort
+from lcrbench.bench.records.measurement import Detail, Kind, Measurement, Scale
+from lcrbench.bench.records.statistics import Finder, Statistic
 
-FOUND_BY = ("nobody", "descent", "walk", "climb", "random")
+FOUND_BY = ("nobody", *Finder)
 """The part of the search that found a point; the number in `Found` is the place in this list."""
 
-FINDERS: dict[str, tuple[str, Bound]] = {
-    statistics.found_by(part): ("fraction of images", "exact") for part in statistics.FINDERS
-}
-"""Unit and bound of the statistics that `finders` returns."""
+FOUND = Kind(unit="fraction of images", bound="exact", scale=Scale.SHARE)
+"""What the numbers are that `finders` yields."""
 
 
-def finders(by: np.ndarray) -> dict[str, stats.Interval]:
-    """Return for each part of the search the share of images whose largest figure it found, from a `Found`'s (n)."""
-    return {name: stats.proportion(int((by == k).sum()), len(by)) for k, name in enumerate(FINDERS, 1)}
+def finders(metric: str, ball: Ball, by: np.ndarray) -> Iterator[Measurement]:
+    """Yield for each part of the search the share of images whose largest figure it found, from a `Found`'s (n)."""
+    for k, part in enumerate(Finder, 1):
+        share = stats.proportion(int((by == k).sum()), len(by))
+        yield Measurement.of(
+            metric, share, statistic=Statistic.FOUND, norm=ball.norm, radius=ball.eps, detail=Detail(form=part)
+        )
 
 
 @dataclass(frozen=True)
@@ -73,31 +77,54 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Modulus:
-    """A whole measurement: the start, and what was found in each ball, in the order of `Options.balls`.
+class Mark:
+    """A point of a norm's convergence curve: passes an image, and in each ball flips, median kappa and mean omega.
 
-    `spread` has for each ball the mean omega that each single search found, to tell how much the search's seed matters.
+    Flips are a share of the images.
     """
 
-    start: Start
+    passes: int
+    flips: tuple[float, ...]
+    kappa: tuple[float, ...]
+    omega: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a search had found when a round ended: in each ball, in the order of `Options.balls`, and the nearest flips.
+
+    `radius` has by norm the distance of the nearest flip (n), in pixel units, infinite without one.
+    """
+
+    effort: Effort
     found: tuple[Found, ...]
-    spread: tuple[tuple[float, ...], ...]
+    radius: dict[str, np.ndarray]
 
     def of(self, norm: str) -> list[Found]:
         """Return what was found in the balls of one norm, by increasing radius."""
         return [f for f in self.found if f.ball.norm == norm]
 
 
-def best_of(found: list[Found]) -> Found:
-    """Return for each image the best of several searches in one ball."""
-    first, *others = found
-    parts = {f.name: getattr(first, f.name).copy() for f in fields(Found) if f.name != "ball"}
-    for other in others:
-        for figure in ("omega", "kappa"):
-            better = getattr(other, figure) > parts[figure]
-            for name in (figure, f"{figure}_points", f"{figure}_by"):
-                parts[name][better] = getattr(other, name)[better]
-    return Found(first.ball, **parts)
+@dataclass(frozen=True)
+class Modulus:
+    """A whole measurement: the start, what was found at a quarter and at the whole of the budget, and curves by norm.
+
+    `blind` tells that the network gives no gradient, so that the search used its logits alone.
+    """
+
+    start: Start
+    looks: tuple[Look, ...]
+    curves: dict[str, tuple[Mark, ...]]
+    blind: bool = False
+
+    @property
+    def found(self) -> tuple[Found, ...]:
+        """Return what the whole budget found in each ball."""
+        return self.looks[-1].found
+
+    def of(self, norm: str) -> list[Found]:
+        """Return what the whole budget found in the balls of one norm, by increasing radius."""
+        return self.looks[-1].of(norm)
 
 
 def omega_of(start: Start, logits: np.ndarray) -> np.ndarray:

@@ -28,8 +28,7 @@ Randomness depends on (seed, image's index in the data set, norm, part of the se
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,16 +36,17 @@ import torch
 from torch import Tensor
 
 from lcrbench.bench.evaluation.subject import Subject
-from lcrbench.bench.lipschitz.ball import Ball
+from lcrbench.bench.lipschitz.ball import Ball, length
 from lcrbench.bench.lipschitz.climb import climb, search_within
 from lcrbench.bench.lipschitz.descent import Chain, Run, descend, toward_flip
 from lcrbench.bench.lipschitz.options import Options
-from lcrbench.bench.lipschitz.oracle import Oracle, checked
+from lcrbench.bench.lipschitz.oracle import Oracle, checked, chosen
 from lcrbench.bench.lipschitz.probe import Probe
-from lcrbench.bench.lipschitz.results import Found, Start, kappas_of, omega_of
+from lcrbench.bench.lipschitz.results import Found, Look, Mark, Modulus, Start, kappas_of, omega_of
 from lcrbench.bench.lipschitz.surrogates import Surrogate, Window
 from lcrbench.bench.lipschitz.tally import Tally
-from lcrbench.bench.lipschitz.walk import bisected, walk
+from lcrbench.bench.lipschitz.walk import HALVINGS, bisected, walk
+from lcrbench.bench.records.by_image import Effort, ImageKey
 from lcrbench.bench.seeds import generator
 
 SURROGATES: tuple[Surrogate, ...] = (Window(4.0), Window(2.0, deep=0.5), Window(4.0, deep=0.5), None)
@@ -58,26 +58,45 @@ STEPS = 30
 """Steps of one descent at most."""
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A point of the convergence curve: passes an image, and in each ball the share of flips, median kappa, mean omega."""
+_remembered: list[tuple[Subject, Options, Modulus]] = []
 
-    passes: int
-    flips: tuple[float, ...]
-    kappa: tuple[float, ...]
-    omega: tuple[float, ...]
+
+def modulus(subject: Subject, options: Options) -> Modulus:
+    """Return the measurement of a subject; those of the last one are remembered: several metrics share one search."""
+    for known, how, result in _remembered:
+        if known is subject and how == options:
+            return result
+    oracle, start = begin(subject, options)
+    result = gathered(start, list(rounds(oracle, start, options)))
+    remember(subject, options, result)
+    return result
+
+
+def remember(subject: Subject, options: Options, result: Modulus) -> None:
+    """Let `modulus` return a result for a subject and options, instead of searching."""
+    _remembered[:] = [r for r in _remembered if r[0] is subject and r[1] != options] + [(subject, options, result)]
+
+
+def keep(subject: Subject, effort: Effort, options: Options, metric: str, ball: Ball, values: np.ndarray) -> None:
+    """Keep a metric's figure of each image (n) beside the record; networks are ranked by it if the metric says so."""
+    key = ImageKey.at(metric, effort, ball.norm, ball.eps)
+    subject.keep(key, values, chosen(subject.test.labels, options.images))
 
 
 @dataclass(frozen=True)
 class Round:
-    """What a search has found when a round ends: its passes an image in all, each ball's finds, the curve, its state."""
+    """The end of a round: what was found, the curves by norm, whether the network is blind, and what the next needs."""
 
-    passes: int
-    found: tuple[Found, ...]
-    radius: np.ndarray
-    """distance of the nearest flip (N), infinite without one"""
-    curve: tuple[Mark, ...]
+    look: Look
+    curves: dict[str, tuple[Mark, ...]]
+    blind: bool
     state: dict[str, np.ndarray]
+
+
+def gathered(start: Start, ended: list[Round]) -> Modulus:
+    """Return the measurement that a search's rounds make."""
+    last = ended[-1]
+    return Modulus(start, tuple(r.look for r in ended[-2:]), last.curves, last.blind)
 
 
 def begin(subject: Subject, options: Options) -> tuple[Oracle, Start]:
@@ -88,25 +107,49 @@ def begin(subject: Subject, options: Options) -> tuple[Oracle, Start]:
 
 
 def rounds(
-    oracle: Oracle, start: Start, options: Options, norm: str, saved: list[dict[str, np.ndarray]]
+    oracle: Oracle, start: Start, options: Options, saved: Sequence[dict[str, np.ndarray]] = ()
 ) -> Iterator[Round]:
-    """Yield what is found in the balls of a norm at the end of each round; `saved` are the states of rounds to go on from."""
-    balls = [b for b in options.balls() if b.norm == norm]
-    gradients = options.gradients and not blind(oracle, start)
-    probe = Probe(oracle, Tally(start, balls), options.seed)
-    pool: list[Chain] = []
+    """Yield each round's end; `saved` are the states of the first rounds, to go on from."""
+    norms = options.norms()
+    given = options.gradients and (bool(saved[0]["gradients"]) if saved else not blind(oracle, start))
+    probes = {n: Probe(oracle, Tally(start, [b for b in options.balls() if b.norm == n]), options.seed) for n in norms}
+    pools: dict[str, list[Chain]] = {n: [] for n in norms}
+    curves: dict[str, list[Mark]] = {n: [] for n in norms}
     ends = _ends(oracle, start, options.seed)
-    curve: list[Mark] = []
     spent = 0
-    for number, until in enumerate(options.rounds()):
-        if number < len(saved):
-            pool, curve = _restore(probe, saved[number])
-        else:
-            passes = until - spent
-            pool = _round(probe, pool, ends, number, passes, gradients, curve)
-        spent = until
-        found = tuple(_verified(oracle, probe.tally.found(k), start) for k in range(len(balls)))
-        yield Round(until, found, probe.tally.radius.copy(), tuple(curve), _state(probe, pool, curve))
+    for number, effort in enumerate(options.looks()):
+        assert effort.passes is not None
+        for norm, probe in probes.items():
+            if number < len(saved):
+                pools[norm], curves[norm] = _restore(probe, saved[number])
+                continue
+            if norm == "linf" and "l2" in probes:
+                _inherit(probe, probes["l2"].tally)
+            passes = (effort.passes - spent) // len(norms)
+            pools[norm] = _round(probe, pools[norm], ends, number, passes, given, curves[norm])
+        spent = effort.passes
+        yield Round(
+            Look(
+                effort.model_copy(update={"gradients": given}),
+                tuple(
+                    _verified(oracle, p.tally.found(k), start)
+                    for p in probes.values()
+                    for k in range(len(p.tally.balls))
+                ),
+                {norm: _verified_radius(oracle, p.tally) for norm, p in probes.items()},
+            ),
+            {norm: tuple(curve) for norm, curve in curves.items()},
+            options.gradients and not given,
+            {"gradients": np.array(given)}
+            | {k: v for norm, p in probes.items() for k, v in _state(p, pools[norm], curves[norm]).items()},
+        )
+
+
+def _inherit(probe: Probe, inner: Tally) -> None:
+    """Offer what was found in l2 balls to the linf balls, which hold them: a pass a point."""
+    rows = np.arange(len(inner.start.x))
+    for points in [inner.flips, *(best.points for best in [*inner.omega, *inner.kappa])]:
+        probe.tally.offer(rows, points, probe.logits(rows, points), "climb")
 
 
 def _round(
@@ -125,8 +168,9 @@ def _round(
     if number or not gradients:
         some = 2 if gradients else 4
         chains += [bisected(probe, ends[(k + some * number) % len(ends)]) for k in range(some)]
-        left -= some * 9
-    chains = walk(probe, chains, left, f"round {number}")
+        left -= some * (HALVINGS + 1)
+    chains = walk(probe, chains, left - HALVINGS - 1, f"round {number}")
+    bisected(probe, tally.flips)
     mark()
     for k in range(len(tally.balls)):
         for figure in ("omega", "kappa"):
@@ -192,7 +236,7 @@ def _marker(probe: Probe, curve: list[Mark]) -> Callable[[], None]:
 
 
 def _state(probe: Probe, pool: list[Chain], curve: list[Mark]) -> dict[str, np.ndarray]:
-    """Return the arrays from which the next round follows."""
+    """Return the arrays of a norm from which the next round follows."""
     tally = probe.tally
     state = {"passes": probe.passes.copy(), "radius": tally.radius.copy(), "flips": tally.flips.numpy().copy()}
     for figure in ("omega", "kappa"):
@@ -202,24 +246,40 @@ def _state(probe: Probe, pool: list[Chain], curve: list[Mark]) -> dict[str, np.n
     for k, chain in enumerate(pool):
         state |= {f"chain {k}": chain.radius.copy(), f"chain {k} points": chain.points.numpy().copy()}
     state["curve"] = np.array([(m.passes, *m.flips, *m.kappa, *m.omega) for m in curve])
-    return state
+    return {f"{tally.norm} {name}": array for name, array in state.items()}
 
 
 def _restore(probe: Probe, state: dict[str, np.ndarray]) -> tuple[list[Chain], list[Mark]]:
-    """Set tally and passes to a state, and return its chains and curve."""
+    """Set a norm's tally and passes to a state, and return its chains and curve."""
     tally, n = probe.tally, len(probe.tally.balls)
-    probe.passes = state["passes"].copy()
-    tally.radius, tally.flips = state["radius"].copy(), torch.from_numpy(state["flips"].copy())
+
+    def of(name: str) -> np.ndarray:
+        return state[f"{tally.norm} {name}"].copy()
+
+    probe.passes, tally.radius, tally.flips = of("passes"), of("radius"), torch.from_numpy(of("flips"))
     for figure in ("omega", "kappa"):
         for k, best in enumerate(getattr(tally, figure)):
-            best.value, best.by = state[f"{figure} {k}"].copy(), state[f"{figure} {k} by"].copy()
-            best.points = torch.from_numpy(state[f"{figure} {k} points"].copy())
+            best.value, best.by = of(f"{figure} {k}"), of(f"{figure} {k} by")
+            best.points = torch.from_numpy(of(f"{figure} {k} points"))
     pool = []
-    while (name := f"chain {len(pool)}") in state:
-        pool.append(Chain(torch.from_numpy(state[f"{name} points"].copy()), state[name].copy()))
-    parts = [tuple(map(float, row)) for row in state["curve"]]
-    curve = [Mark(int(r[0]), r[1 : 1 + n], r[1 + n : 1 + 2 * n], r[1 + 2 * n :]) for r in parts]
-    return pool, curve
+    while f"{tally.norm} chain {len(pool)}" in state:
+        name = f"chain {len(pool)}"
+        pool.append(Chain(torch.from_numpy(of(f"{name} points")), of(name)))
+    rows = [tuple(map(float, row)) for row in of("curve")]
+    return pool, [Mark(int(r[0]), r[1 : 1 + n], r[1 + n : 1 + 2 * n], r[1 + 2 * n :]) for r in rows]
+
+
+def _verified_radius(oracle: Oracle, tally: Tally) -> np.ndarray:
+    """Return the distance of the nearest flip that the deployed network confirms (n), infinite without one.
+
+    A gradient's own forward pass can round otherwise; then the flips of the balls, which are confirmed, count.
+    """
+    radius = np.full(len(tally.radius), np.inf)
+    for points in [tally.flips, *(best.points for best in tally.kappa)]:
+        flip = kappas_of(tally.start, oracle.logits(points)).max(1) >= 1
+        away = length(tally.norm, points.double() - tally.start.x.double()).numpy()
+        radius = np.where(flip, np.minimum(radius, away), radius)
+    return radius
 
 
 def _verified(oracle: Oracle, found: Found, start: Start) -> Found:

@@ -1,4 +1,4 @@
-"""Searches that are kept: each ball is stored when it is found, and a search that was interrupted goes on from there."""
+"""Searches that are kept: each round is stored when it ends, and an interrupted or larger search goes on from there."""
 
 from __future__ import annotations
 
@@ -15,22 +15,19 @@ import numpy as np
 
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
-from lcrbench.bench.lipschitz.ball import Ball
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle
-from lcrbench.bench.lipschitz.results import Found, Modulus, Start
+from lcrbench.bench.lipschitz.results import Modulus, Start
 from lcrbench.bench.records import source
 from lcrbench.errors import UserError
 
-ARRAYS = [f.name for f in dataclasses.fields(Found) if f.name != "ball"]
-
 
 def identity(oracle: Oracle, start: Start, options: Options) -> str:
-    """Return a hash of what a ball's result depends on besides the ball: network, images, effort, and the code of all.
+    """Return a hash of what a round's result depends on besides its number: network, images, radii, and the code of all.
 
     Weights alone do not tell networks apart: a module from elsewhere may compute something else with the same ones.
     """
-    effort = dataclasses.asdict(options) | {"l2": None, "linf": None}
+    effort = dataclasses.asdict(options) | {"effort": None}
     digest = hashlib.sha256(json.dumps(effort, sort_keys=True).encode())
     digest.update(str(oracle.block).encode() + start.indices.tobytes() + oracle.images.tobytes())
     network = oracle.subject.network
@@ -65,9 +62,8 @@ def modulus(
 ) -> Modulus:
     """Search a network as `search.modulus` does, which then returns the result without searching.
 
-    Balls that `folder` holds already are read, and each new one is stored as soon as it is found. A ball's result depends on
-    the smaller balls it starts from, so a stored one counts only if all before it are there. `tell` is given a line a ball,
-    `tick` the number of single images that passed through the network.
+    Rounds that `folder` holds already are read, also those of a smaller effort, and each new one is stored as soon as it
+    ends. `tell` is given a line a round, `tick` the number of single images that passed through the network.
     """
     oracle, start = search.begin(subject, options)
     place = folder / "search" / identity(oracle, start, options)
@@ -75,46 +71,47 @@ def modulus(
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from error
-    wanted = options.balls()
-    files, chain = [], ""
-    for ball in wanted:
-        chain = hashlib.sha256(f"{chain}{ball}".encode()).hexdigest()[:12]
-        files.append(place / f"{ball.norm}-{ball.eps * 255:g}-{chain}.npz")
+    efforts = options.looks()
+    files = [place / f"{effort.passes}.npz" for effort in efforts]
     known = []
-    for ball, file in zip(wanted, files, strict=True):
-        if (entry := _read(file, ball)) is None:
+    for file in files:
+        if (state := _read(file)) is None:
             break
-        known.append(entry)
-    tick(round(options.passes * len(known) / len(wanted)))
+        known.append(state)
+    if known:
+        tick(len(start.indices) * (efforts[len(known) - 1].passes or 0))
     oracle.tick = tick
-    found = []
-    for k, (entry, file) in enumerate(zip(search.balls(oracle, start, options, known), files, strict=True)):
+    ended = []
+    for k, (one, file) in enumerate(zip(search.rounds(oracle, start, options, known), files, strict=True)):
         if k >= len(known):
-            _store(file, *entry)
-        found.append(entry)
-        f, how = entry[0], "read" if k < len(known) else "found"
-        tell(
-            f"{k + 1} of {len(wanted)}, {f.ball.norm} {f.ball.eps * 255:g}/255 {how}: "
-            f"median kappa >= {np.median(f.kappa):.3g}, flips found {f.flipped.mean():.0%}"
+            _store(file, one.state)
+        ended.append(one)
+        found = ", ".join(
+            f"{f.ball.norm} {f.ball.eps * 255:g}/255 {np.median(f.kappa):.3g} and {f.flipped.mean():.0%}"
+            for f in one.look.found
         )
-    result = Modulus(start, tuple(f for f, _ in found), tuple(s for _, s in found))
+        how = "read" if k < len(known) else "searched"
+        tell(f"{efforts[k].passes} passes an image {how}: median kappa and flips found: {found}")
+    if ended[-1].blind:
+        tell("gives no gradient: only the decision-based part of the search was run, so it may be underestimated")
+    result = search.gathered(start, ended)
     search.remember(subject, options, result)
     return result
 
 
-def _store(file: Path, found: Found, spread: tuple[float, ...]) -> None:
+def _store(file: Path, state: dict[str, np.ndarray]) -> None:
     draft = file.with_name(f".{file.name}.{os.getpid()}.npz")
     try:
-        np.savez(draft, spread=np.array(spread), **{name: getattr(found, name) for name in ARRAYS})
+        np.savez(draft, allow_pickle=False, **state)
         draft.replace(file)
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise UserError(f"cannot write to {file.parent}: {error.strerror or error}") from error
 
 
-def _read(file: Path, ball: Ball) -> tuple[Found, tuple[float, ...]] | None:
+def _read(file: Path) -> dict[str, np.ndarray] | None:
     try:
         with np.load(file, allow_pickle=False) as stored:
-            return Found(ball, **{name: stored[name] for name in ARRAYS}), tuple(map(float, stored["spread"]))
+            return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None  # missing or cut short: found again
+        return None  # missing or cut short: searched again

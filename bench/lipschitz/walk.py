@@ -16,8 +16,6 @@ goes on, until one is left. Its pool is each image's own.
 
 from __future__ import annotations
 
-
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,6 +26,7 @@ from lcrbench.bench.lipschitz.descent import Chain
 from lcrbench.bench.lipschitz.probe import Probe
 
 KINDS = ("square", "noise", "pixels", "low", "entries")
+HALVINGS = 8
 GROW, SHRINK, LEAST, FIRST = 1.6, 0.88, 3e-3, 0.3
 CELLS = (4, 8, 16)
 
@@ -138,7 +137,9 @@ def _noise(kind: str, shape: torch.Size, draws: list[np.random.Generator]) -> Te
     """Return white or smooth noise of length 1 an image in l2, of entries around 1."""
     _, c, h, w = shape
     if kind == "noise":
-        e = torch.from_numpy(np.stack([g.standard_normal((h, w, c), dtype=np.float32) for g in draws])).permute(0, 3, 1, 2)
+        e = torch.from_numpy(np.stack([g.standard_normal((h, w, c), dtype=np.float32) for g in draws])).permute(
+            0, 3, 1, 2
+        )
     else:
         e = torch.empty(len(draws), c, h, w)
         plans = np.array([[g.integers(len(CELLS)), g.integers(2)] for g in draws])
@@ -146,13 +147,16 @@ def _noise(kind: str, shape: torch.Size, draws: list[np.random.Generator]) -> Te
             for grey in (0, 1):
                 which = np.flatnonzero((plans[:, 0] == k) & (plans[:, 1] == grey))
                 if len(which):
-                    cells = [draws[i].standard_normal((1 if grey else c, CELLS[k], CELLS[k]), dtype=np.float32) for i in which]
+                    cells = [
+                        draws[i].standard_normal((1 if grey else c, CELLS[k], CELLS[k]), dtype=np.float32)
+                        for i in which
+                    ]
                     smooth = F.interpolate(torch.from_numpy(np.stack(cells)), size=(h, w), mode="bilinear")
                     e[torch.from_numpy(which)] = smooth.expand(-1, c, -1, -1)
     return e
 
 
-def bisected(probe: Probe, ends: Tensor, halvings: int = 8) -> Chain:
+def bisected(probe: Probe, ends: Tensor, halvings: int = HALVINGS) -> Chain:
     """Return the flips nearest to the images on the lines to `ends` (N), by bisection: a pass a halving, and one first."""
     tally = probe.tally
     x, rows = tally.start.x, np.arange(len(tally.start.x))
@@ -169,9 +173,7 @@ def bisected(probe: Probe, ends: Tensor, halvings: int = 8) -> Chain:
     return chain
 
 
-def moved_within(
-    ball: Ball, d: Tensor, s: np.ndarray, draws: list[np.random.Generator], step: int
-) -> Tensor:
+def moved_within(ball: Ball, d: Tensor, s: np.ndarray, draws: list[np.random.Generator], step: int) -> Tensor:
     """Return changes of displacements d (n, 3, H, W) for a random search in a ball, which may leave it.
 
     In turn white noise and smooth noise of length s eps, and a square of random colour.

@@ -2,10 +2,8 @@
 
     r(x) = min { ||y - x||_p : y in [0, 1]^d was found with f_j(y) >= f_c(y) for a class j other than the predicted c }
 
-over the points that were tried on the ray from x to the flip of the smallest ball that has one, moved back towards x by
-bisection as far as the flip lasts (8 halvings, so that r is found to 1/256 of that flip's distance). Nothing is said about
-the images without a flip: they count as larger than every searched radius, and a quantile that falls among them is left
-out.
+over all points that the search of `lipschitz_kappa` tried, the last ones by bisection. Images without a flip count as
+farther than every distance, and a quantile that falls among them is left out.
 """
 
 from __future__ import annotations
@@ -14,26 +12,34 @@ from collections.abc import Iterator
 
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
-from lcrbench.bench.lipschitz import rays, search
+from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Ranking, Scale
 
-INFO = MetricInfo.about(__doc__, "pixel units", bound="upper", higher_is_better=True)
-PHASE: Phase = "lipschitz"
+INFO = MetricInfo.about(
+    __doc__,
+    "pixel units",
+    bound="upper",
+    higher_is_better=True,
+    phase="lipschitz",
+    scale=Scale.DISTANCE,
+    title="flip radius",
+    open=("q5", "q50"),
+    searched=True,
+    ranking=Ranking(order=2, higher_is_better=True, distance=True),
+)
 NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
+BY_DEFAULT = True
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the 5 % quantile and the median over images for each norm, as far as flips were found."""
-    for norm in ("l2", "linf"):
-        for how in options.efforts():
-            result = search.modulus(subject, how)
-            if result.of(norm):
-                radii = rays.flip_radii(subject, result, norm)
-                search.keep(subject, how, "flip_radius", result.of(norm)[-1].ball, radii)
-        if not result.of(norm):
-            continue
+    result = search.modulus(subject, options)
+    for norm, radii in result.looks[-1].radius.items():
+        for look in result.looks:
+            largest = look.of(norm)[-1].ball
+            search.keep(subject, look.effort, options, "lipschitz_flip_radius", largest, look.radius[norm])
         for statistic, q in (("q5", 0.05), ("q50", 0.5)):
             i = stats.open_quantile(radii, q)
             if i is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import safetensors.torch
@@ -59,12 +59,6 @@ def allot(
     return budgets.allot(
         budget, recipe, n_train, cost=relative_cost(terms.values()), teachers=len(teachers), stages=stages
     )
-
-
-def budget_class(stages: Sequence[str], teachers: Sequence[str]) -> str:
-    """Return what the budget of a run went to, in words: the class within which equal budgets are equal in kind."""
-    own = f"{len(stages)} stages ({', then '.join(stages)})" if stages else "one training"
-    return f"{own}, taught by {' and '.join(teachers)}" if teachers else own
 
 
 def trained(
@@ -137,8 +131,6 @@ def trained(
     )
     seconds["training"] = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
     for one in learned:
-        spent.forward[f"training {one.method} as a teacher"] = one.images
-        spent.backward[f"training {one.method} as a teacher"] = one.images
         if one.validation:
             spent.forward["validation"] = spent.forward.get("validation", 0) + one.validation
 
@@ -161,7 +153,6 @@ def trained(
             images=spent.images,
             steps=spent.steps,
             unit=spec.budget.unit,
-            budget_class=budget_class(stages, [one.method for one in learned]),
             stages=tuple(
                 Stage(name=name, images=n * spec.recipe.batch, steps=n)
                 for name, n in zip(stages, spent.stages, strict=True)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lcrbench.bench.lipschitz import fidelity, gradients, search
 from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.records.measurement import Part
 from lcrbench.errors import UserError
 from lcrbench.models.retention import retention_matrix
 from lcrbench.models.spectral import conv_bracket
@@ -186,8 +187,8 @@ def test_proxy_by_stage_is_that_of_the_stages_outputs() -> None:
     for stage in net.body.stages():
         stage.register_forward_hook(lambda m, i, o: outputs.append(o.double()))
     found = fidelity.retention(net, points)
-    torch.testing.assert_close(found["stage 2"], retention_matrix(outputs[0], outputs[1]))
-    assert [name for name in found if name.startswith("stage")] == ["stage 2", "stage 3"]
+    torch.testing.assert_close(found[Part(stage=2)], retention_matrix(outputs[0], outputs[1]))
+    assert [part for part in found if part.stage] == [Part(stage=2), Part(stage=3)]
     assert len(found) == 17 + 2
 
 
