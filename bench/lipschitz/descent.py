@@ -2,8 +2,8 @@
 
 From a radius r a point steps along the running sum of the gradients of f_j - f_c (j the class nearest to drawing level,
 or a given target for the first half of the steps), of unit length each, and is drawn back to length r from the image.
-Where it has flipped, r shrinks by a constant share; where it has not, r grows likewise, up to just below the nearest flip so far. The
-step falls from r to r / 20 along a cosine. (The radius rule is that of decoupled direction and norm, Rony et al. 2019,
+Where it has flipped, r shrinks by a constant share; where it has not, r grows likewise, up to just below the nearest flip
+so far. The step falls from r to r / 20 along a cosine. (The radius rule is that of decoupled direction and norm, Rony et al. 2019,
 arXiv 1811.09600.)
 """
 
@@ -94,7 +94,7 @@ def descend(probe: Probe, run: Run, steps: int, name: str) -> Chain:
 
 
 def toward_flip(start: Start, logits: np.ndarray, target: np.ndarray | None = None) -> np.ndarray:
-    """Return e_j - e_c (n, classes): j the target, else the class nearest to drawing level, at the image the least margin."""
+    """Return e_j - e_c (n, classes): j the target, else the class nearest to drawing level, at the image by margin."""
     n = np.arange(len(logits))
     c = start.logits.argmax(1)
     if target is None:

@@ -98,7 +98,7 @@ def _proposed(
     norm: str, kind: str, d: Tensor, radius: np.ndarray, s: np.ndarray, draws: list[np.random.Generator]
 ) -> Tensor:
     """Return the next displacement of each walk (n, 3, H, W)."""
-    n, c, h, w = d.shape
+    _, c, h, w = d.shape
     size = torch.from_numpy(s).float().view(-1, 1, 1, 1)
     r = torch.from_numpy(radius).float().view(-1, 1, 1, 1)
     if kind in ("noise", "low"):
@@ -178,7 +178,7 @@ def moved_within(ball: Ball, d: Tensor, s: np.ndarray, draws: list[np.random.Gen
 
     In turn white noise and smooth noise of length s eps, and a square of random colour.
     """
-    n, c, h, w = d.shape
+    _, c, h, w = d.shape
     size = torch.from_numpy(s).float().view(-1, 1, 1, 1) * ball.eps
     kind = ("noise", "low", "square")[step % 3]
     if kind == "square":
