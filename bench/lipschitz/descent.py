@@ -3,8 +3,8 @@
 From a radius r a point steps along the running sum of the gradients of f_j - f_c (j the class nearest to drawing level,
 or a given target for the first half of the steps), of unit length each, and is drawn back to length r from the image.
 Where it has flipped, r shrinks by a constant share; where it has not, r grows likewise, up to just below the nearest flip
-so far. The step falls from r to r / 20 along a cosine. (The radius rule is that of decoupled direction and norm, Rony et al. 2019,
-arXiv 1811.09600.)
+so far. The step falls from r to r / 20 along a cosine. (The radius rule is that of decoupled direction and norm, Rony et
+al. 2019, arXiv 1811.09600.)
 """
 
 from __future__ import annotations

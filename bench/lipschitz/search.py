@@ -11,9 +11,9 @@ kappa has none: it stays as it is under f -> a f + b 1, and kappa >= 1 exactly w
 another class draws level. Both are maxima, and what a search finds is a *lower bound* of them: a found kappa below 1
 proves nothing.
 
-The search of a norm spends a budget of passes an image, forward and backward counted, the same for every network. It goes
-in rounds, which end at fixed sums of passes (80, 320, 1,280, 5,120), so that a larger effort begins as a smaller one and
-each round's end can be compared with the next. A round parts its passes between
+A search spends a budget of passes an image, forward and backward counted, in equal shares for the norms. It goes
+in rounds, which end at fixed sums of passes (160, 640, 2,560, 10,240), so that a larger effort begins as a smaller one,
+and each round's end can be compared with the next. A round parts its passes between
 
     descent    to the nearest flip, along gradients through windows around the signs (`surrogates`), from several radii
     walk       along the boundary, from what descents found and from images of other classes; sees flips alone
@@ -131,11 +131,7 @@ def rounds(
         yield Round(
             Look(
                 effort.model_copy(update={"gradients": given}),
-                tuple(
-                    _verified(oracle, p.tally.found(k), start)
-                    for p in probes.values()
-                    for k in range(len(p.tally.balls))
-                ),
+                tuple(_verified(oracle, f, start) for p in probes.values() for f in p.tally.found()),
                 {norm: _verified_radius(oracle, p.tally) for norm, p in probes.items()},
             ),
             {norm: tuple(curve) for norm, curve in curves.items()},

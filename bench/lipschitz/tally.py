@@ -66,15 +66,9 @@ class Tally:
                 self.flips[rows[i]] = points[i]
         return kappa, distance
 
-    def found(self, k: int) -> Found:
-        """Return what was found in the k-th ball, as it is now."""
-        o, p = self.omega[k], self.kappa[k]
-        return Found(
-            self.balls[k],
-            o.value.copy(),
-            p.value.copy(),
-            images_of(o.points),
-            images_of(p.points),
-            o.by.copy(),
-            p.by.copy(),
-        )
+    def found(self) -> list[Found]:
+        """Return what was found in each ball, as it is now."""
+        return [
+            Found(b, o.value.copy(), k.value.copy(), images_of(o.points), images_of(k.points), o.by.copy(), k.by.copy())
+            for b, o, k in zip(self.balls, self.omega, self.kappa, strict=True)
+        ]
