@@ -1,7 +1,7 @@
 """Climbs inside one ball, for the largest change of the logits (omega) and of the margins (kappa).
 
-From the best point so far, d of the ball, the first half of the steps goes to the point of ball and box that is furthest
-along the running sum of the gradients (a Frank-Wolfe step: on a linear map these are power iterations and reach the
+From the best point so far, those of the other balls drawn to this radius included, the first half of the steps goes to
+the point of ball and box that is furthest along the running sum of the gradients (a Frank-Wolfe step: on a linear map these are power iterations and reach the
 operator norm); the second half, from the best point so far, takes steps of 0.5 eps that are drawn back into the ball.
 The gradients are those of <u, f>:
 
@@ -15,6 +15,7 @@ smooth noise and squares, taken if the figure grows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -34,8 +35,23 @@ PROJECTED = 0.5
 Figure = Literal["omega", "kappa"]
 
 
-def climb(probe: Probe, k: int, figure: Figure, surrogate: Surrogate, steps: int, name: str) -> None:
-    """Take `steps` gradient steps in the k-th ball, two passes each, and one at the end; the tally keeps what it finds."""
+def carry(probe: Probe, k: int, figure: Figure) -> None:
+    """Try in the k-th ball what is best in the others, drawn to its radius: a pass a ball."""
+    tally = probe.tally
+    ball, x = tally.balls[k], tally.start.x
+    rows = np.arange(len(x))
+    for other in getattr(tally, figure)[:k] + getattr(tally, figure)[k + 1 :]:
+        d = other.points - x
+        away = ball.length(d).clamp_min(1e-30).view(-1, 1, 1, 1)
+        points = ball.settle(x, (d.double() * (ball.eps / away)).float())
+        tally.offer(rows, points, probe.logits(rows, points), "climb")
+
+
+def climb(probe: Probe, k: int, figure: Figure, surrogates: Sequence[Surrogate], steps: int, name: str) -> None:
+    """Take `steps` gradient steps in the k-th ball, two passes each, and one at the end; the tally keeps what it finds.
+
+    The surrogates take turns.
+    """
     if steps < 1:
         return
     tally = probe.tally
@@ -49,7 +65,7 @@ def climb(probe: Probe, k: int, figure: Figure, surrogate: Surrogate, steps: int
         return toward_flip(part, logits) if figure == "kappa" else _for_omega(part, logits, probe.seed, step)
 
     for step in range(steps):
-        logits, gradient = probe.pull(rows, points, weigh, surrogate)
+        logits, gradient = probe.pull(rows, points, weigh, surrogates[step % len(surrogates)])
         tally.offer(rows, points, logits, "climb")
         dead = gradient.flatten(1).abs().amax(1) == 0
         if bool(dead.any()):

@@ -101,7 +101,8 @@ def toward_flip(start: Start, logits: np.ndarray, target: np.ndarray | None = No
         lead = start.logits.copy()
         lead[n, c] = -np.inf
         still = (logits == start.logits).all(1)
-        target = np.where(still, lead.argmax(1), kappas_of(start, logits).argmax(1))
+        # Rounded, so that rounding does not choose among classes that are equally near.
+        target = np.where(still, lead.argmax(1), kappas_of(start, logits).round(6).argmax(1))
     u = np.zeros_like(logits)
     u[n, target] = 1
     u[n, c] = -1

@@ -8,11 +8,11 @@ from lcrbench.bench.lipschitz.ball import NORMS, Ball
 from lcrbench.bench.records.by_image import Effort
 from lcrbench.errors import UserError, unknown
 
-EFFORTS = {"quick": 640, "default": 2560, "full": 10240}
-"""Passes an image, forward and backward counted, in all norms together: each effort four times the one before."""
+EFFORTS = {"trial": 160, "quick": 640, "default": 2560, "full": 10240}
+"""Passes an image, forward and backward counted, in all norms together: each effort four times the one before.
 
-ROUNDS = (160, *EFFORTS.values())
-"""Passes an image at which rounds end."""
+"trial" is the first round alone, to see that a network can be measured; no effort before it checks an order.
+"""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Options:
     """Which images and radii, and how hard to search.
 
     `l2` and `linf`: radii in 1/255 pixel units. `images`: number of test images, evenly spaced over the classes. `effort`:
-    "quick", "default" or "full", a budget of passes (`EFFORTS`). Without `gradients` the search uses the logits alone, so
+    a budget of passes, one of `EFFORTS`. Without `gradients` the search uses the logits alone, so
     that networks with and without gradients can be compared.
     """
 
@@ -64,7 +64,7 @@ class Options:
 
         An order of two networks counts only if both find it.
         """
-        return [Effort(passes=r, gradients=self.gradients) for r in ROUNDS if r <= EFFORTS[self.effort]]
+        return [Effort(passes=n, gradients=self.gradients) for n in EFFORTS.values() if n <= EFFORTS[self.effort]]
 
     @property
     def passes(self) -> int:
@@ -73,6 +73,7 @@ class Options:
 
 
 RADII: dict[str, dict[str, tuple[float, ...]]] = {
+    "trial": {},
     "quick": {},
     "default": {"l2": (2, 8, 32, 128), "linf": (2, 8)},
     "full": {"l2": (1, 2, 4, 8, 16, 32, 64, 128, 255), "linf": (1, 2, 4, 8)},
@@ -80,7 +81,7 @@ RADII: dict[str, dict[str, tuple[float, ...]]] = {
 
 
 def of_effort(name: str) -> Options:
-    """Return what `lcrbench lipschitz` searches by an effort, "quick", "default" or "full": its radii and images too."""
+    """Return what `lcrbench lipschitz` searches by an effort: its radii and images too."""
     if name not in EFFORTS:
         raise unknown("effort", name, EFFORTS)
-    return Options(effort=name, images=100 if name == "quick" else 500, **RADII[name])
+    return Options(effort=name, images=500 if name in ("default", "full") else 100, **RADII[name])

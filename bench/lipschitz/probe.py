@@ -22,6 +22,8 @@ class Probe:
         self.tally = tally
         self.seed = seed
         self.passes = np.zeros(len(tally.start.x), dtype=np.int64)
+        place = {int(index): k for k, index in enumerate(oracle.indices)}
+        self._place = np.array([place[int(index)] for index in tally.start.indices])
 
     def logits(self, rows: np.ndarray, points: Tensor) -> np.ndarray:
         """Return the deployed network's logits: one pass a point."""
@@ -37,7 +39,7 @@ class Probe:
     ) -> tuple[np.ndarray, Tensor]:
         """Return logits and gradients as `Oracle.pull`: two passes a point."""
         np.add.at(self.passes, rows, 2)
-        return self.oracle.pull(points, weigh, rows, surrogate)
+        return self.oracle.pull(points, weigh, self._place[rows], surrogate)
 
     def generator(self, row: int, *axes: str | int) -> np.random.Generator:
         """Return a generator that depends on the seed, the image's index in the data set, the norm and `axes` alone."""

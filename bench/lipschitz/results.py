@@ -149,5 +149,5 @@ def kappas_of(start: Start, logits: np.ndarray) -> np.ndarray:
 
 
 def images_of(points: Tensor) -> np.ndarray:
-    """Return points (n, 3, H, W) as images (n, H, W, 3), contiguous."""
-    return np.ascontiguousarray(points.permute(0, 2, 3, 1).numpy())
+    """Return points (n, 3, H, W) as images (n, H, W, 3), contiguous, a copy."""
+    return points.permute(0, 2, 3, 1).numpy().copy(order="C")

@@ -37,7 +37,7 @@ from torch import Tensor
 
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.ball import Ball, length
-from lcrbench.bench.lipschitz.climb import climb, search_within
+from lcrbench.bench.lipschitz.climb import carry, climb, search_within
 from lcrbench.bench.lipschitz.descent import Chain, Run, descend, toward_flip
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle, checked, chosen
@@ -50,7 +50,8 @@ from lcrbench.bench.records.by_image import Effort, ImageKey
 from lcrbench.bench.seeds import generator
 
 SURROGATES: tuple[Surrogate, ...] = (Window(4.0), Window(2.0, deep=0.5), Window(4.0, deep=0.5), None)
-SHARES = {"descent": 0.4, "walk": 0.4, "climb": 0.2}
+CLIMBED: tuple[Surrogate, ...] = (Window(4.0), None)
+SHARES = {"descent": 0.35, "walk": 0.35, "climb": 0.3}
 """Shares of a round's passes."""
 OTHERS = 32
 """Images of the data set that may serve as ends of walks."""
@@ -109,7 +110,7 @@ def begin(subject: Subject, options: Options) -> tuple[Oracle, Start]:
 def rounds(
     oracle: Oracle, start: Start, options: Options, saved: Sequence[dict[str, np.ndarray]] = ()
 ) -> Iterator[Round]:
-    """Yield each round's end; `saved` are the states of the first rounds, to go on from."""
+    """Yield each round's end; `saved` are states of the first rounds, to go on from."""
     norms = options.norms()
     given = options.gradients and (bool(saved[0]["gradients"]) if saved else not blind(oracle, start))
     probes = {n: Probe(oracle, Tally(start, [b for b in options.balls() if b.norm == n]), options.seed) for n in norms}
@@ -123,9 +124,9 @@ def rounds(
             if number < len(saved):
                 pools[norm], curves[norm] = _restore(probe, saved[number])
                 continue
-            if norm == "linf" and "l2" in probes:
-                _inherit(probe, probes["l2"].tally)
             passes = (effort.passes - spent) // len(norms)
+            if norm == "linf" and "l2" in probes:
+                passes -= _inherit(probe, probes["l2"].tally)
             pools[norm] = _round(probe, pools[norm], ends, number, passes, given, curves[norm])
         spent = effort.passes
         yield Round(
@@ -141,11 +142,13 @@ def rounds(
         )
 
 
-def _inherit(probe: Probe, inner: Tally) -> None:
-    """Offer what was found in l2 balls to the linf balls, which hold them: a pass a point."""
+def _inherit(probe: Probe, inner: Tally) -> int:
+    """Offer what was found in l2 balls to the linf balls, which hold them; return the passes of each image."""
     rows = np.arange(len(inner.start.x))
-    for points in [inner.flips, *(best.points for best in [*inner.omega, *inner.kappa])]:
+    known = [inner.flips, *(best.points for best in [*inner.omega, *inner.kappa])]
+    for points in known:
         probe.tally.offer(rows, points, probe.logits(rows, points), "climb")
+    return len(known)
 
 
 def _round(
@@ -168,12 +171,13 @@ def _round(
     chains = walk(probe, chains, left - HALVINGS - 1, f"round {number}")
     bisected(probe, tally.flips)
     mark()
+    others = len(tally.balls) - 1
+    budget = int(passes * share["climb"]) // (2 * len(tally.balls)) - others
+    steps = (3 * budget // 4 - 1) // 2 if gradients else 0
     for k in range(len(tally.balls)):
         for figure in ("omega", "kappa"):
-            budget = int(passes * share["climb"]) // (2 * len(tally.balls))
-            steps = (2 * budget // 3 - 1) // 2 if gradients else 0
-            window: Surrogate = None if number % 2 else Window(4.0)
-            climb(probe, k, figure, window, steps, f"round {number}")
+            carry(probe, k, figure)
+            climb(probe, k, figure, CLIMBED, steps, f"round {number}")
             search_within(probe, k, figure, budget - (2 * steps + 1 if steps else 0), f"round {number} at random")
     mark()
     return chains

@@ -9,7 +9,7 @@ for the signs of a layer at a point y near the image x: the width follows the mo
 falls with the radius, in each layer and image on its own. `deep` fixes w of all layers but the first, whose signs turn
 by jumps of the first. At the image itself, where nothing has moved, w = 0.3. Values stay those of the deployed network.
 
-Only networks of this suite's layers have windows; of others there is the gradient that they give.
+Only this suite's estimators have windows; of other networks there is the gradient that they give.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ class Inputs:
     """What the signs of a network see at the images (N), layer by layer: what windows measure movement from."""
 
     def __init__(self, network: nn.Module) -> None:
-        layers = binary_layers(network).values()
-        self.signs = [m for layer in layers for m in layer.sign.modules() if isinstance(m, SIGNS)]
+        # A binarizer's estimators see weights, not the image.
+        weights = {m for layer in binary_layers(network).values() for m in layer.binarizer.modules()}
+        self.signs = [m for m in network.modules() if isinstance(m, SIGNS) and m not in weights]
         self.seen: list[list[Tensor]] = [[] for _ in self.signs]
 
     @contextmanager

@@ -12,6 +12,9 @@ from torch import Tensor
 from lcrbench.bench.lipschitz.ball import Ball, length
 from lcrbench.bench.lipschitz.results import FOUND_BY, Found, Start, images_of, kappas_of, omega_of
 
+ROUNDING = 1e-6
+"""Relative gain of a figure that may be rounding, and is none."""
+
 
 class Best:
     """The largest value of a figure so far for each image (N), its point, and who found it."""
@@ -24,7 +27,7 @@ class Best:
     def offer(self, rows: np.ndarray, value: np.ndarray, points: Tensor, by: str) -> None:
         """Take what is better; an image may have several rows."""
         order = np.argsort(value, kind="stable")  # of several, the best comes last
-        order = order[value[order] > self.value[rows[order]]]
+        order = order[value[order] > self.value[rows[order]] * (1 + ROUNDING)]
         self.value[rows[order]] = value[order]
         self.by[rows[order]] = FOUND_BY.index(by)
         # Assignments with repeated indices have no order in torch: one row an image.

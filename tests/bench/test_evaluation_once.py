@@ -240,7 +240,7 @@ def test_every_command_evaluates_by_one_function(store: Path, tmp_path: Path, mo
     try:
         go(store, GRID | shown(severities=[1, 3]))
         assert len(calls) == 2
-        words = ["--l2", "8", "--images", "4", "--preset", "quick", "--quiet", "--out", str(tmp_path / "out")]
+        words = ["--l2", "8", "--images", "4", "--effort", "quick", "--quiet", "--out", str(tmp_path / "out")]
         looked = invoke("lipschitz", first, second, *words)
         assert len(looked) == len(set(map(str, looked))) == 2
         assert len(invoke("evaluate", first, "--corruptions", "contrast", "--severities", "2")) == 1
@@ -262,7 +262,7 @@ def test_what_a_search_measured_is_not_measured_again_by_a_run(
 ) -> None:
     """`lcrbench lipschitz` and `lcrbench run` share what is known of a network."""
     monkeypatch.setattr(measure, "metrics", lambda also: ["lipschitz_norms", "lipschitz_kappa"])
-    words = ["--l2", "8", "--images", "4", "--preset", "quick", "--quiet", "--out", str(tmp_path / "out")]
+    words = ["--l2", "8", "--images", "4", "--effort", "quick", "--quiet", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(cli.app, ["lipschitz", *Store(store).ids(), *words, "--store", str(store)])
     assert done.exit_code == 0, done.output
     assert sum(counts.passes)

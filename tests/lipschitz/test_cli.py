@@ -30,7 +30,7 @@ from lcrbench.reports import lipschitz as lipschitz_part
 
 from .nets import built
 
-SMALL = ["--preset", "quick", "--l2", "8 64", "--images", "10", "--data", "fashion-mnist-10k", "--size", "16"]
+SMALL = ["--effort", "quick", "--l2", "8 64", "--images", "10", "--data", "fashion-mnist-10k", "--size", "16"]
 
 
 def dull() -> nn.Module:
@@ -232,7 +232,7 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
     before = lipschitz_part.read(comparison.read(store).settings[0], store)
     assert before is not None
     assert before.efforts == [preset("quick").effort]
-    words = ["--store", str(tmp_path), "--preset", "full", "--l2", "8", "--linf", "", "--images", "20", "--quiet"]
+    words = ["--store", str(tmp_path), "--effort", "full", "--l2", "8", "--linf", "", "--images", "20", "--quiet"]
     done = call(*(r[:6] for r in runs), *words)
     assert "irnet: Lipschitz constant ∞" in done.output
     assert done.stderr == ""
@@ -261,7 +261,7 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
         (["--model", "somebodys:Path"], "returns PosixPath"),
         (["--model", "somebodys:probabilities", *SMALL], "logits are needed: leave its softmax out"),
         (["--model", "somebodys:nothing"], "nothing"),
-        (["--model", "somebodys:dull", "--preset", "qick"], "did you mean 'quick'"),
+        (["--model", "somebodys:dull", "--effort", "qick"], "did you mean 'quick'"),
         (["--model", "somebodys:dull", "--l2", "0"], "positive"),
         (["--model", "somebodys:dull", "--l2", "a"], "numbers"),
         (["--model", "somebodys:dull", "--device", "tpu"], "no device 'tpu'"),

@@ -96,7 +96,7 @@ def test_a_real_flip_of_signs_leaves_the_network_and_sigma_1() -> None:
     net = built("bnn", "vgg_tiny")
     points = torch.from_numpy(grey(4, 16, low=0, high=1)).permute(0, 3, 1, 2)
     logits, before = net(points), fidelity.retention(net, points)
-    options = Options(l2=(16,), images=2, random=2, steps=2)
+    options = Options(l2=(16,), images=2)
     omega = search.modulus(subject(net, grey(4, 16, low=0, high=1)), options).found[0].omega
     conv, norm, _ = net.body.blocks[0]
     following = net.body.blocks[1][0]

@@ -170,7 +170,7 @@ def test_linear_chain_folds_its_norm() -> None:
 def test_the_bound_is_above_what_is_found(backbone: str) -> None:
     """T7, on a network without signs, whose own bound it is."""
     net = built("full_precision:nonlinearity=hardtanh", backbone)
-    found = search.modulus(subject(net, grey(4, 16, low=0, high=1)), Options(l2=(1, 32), images=4, random=2, steps=4))
+    found = search.modulus(subject(net, grey(4, 16, low=0, high=1)), Options(l2=(1, 32), images=4))
     bound = spectral.product_bound(net, (3, 16, 16)).bound
     for f in found.found:
         assert (f.gain <= bound).all()
@@ -250,7 +250,7 @@ class TestRange:
     def test_the_search_stays_below_it(self) -> None:
         net = built("bnn", "vgg_tiny")
         images = grey(4, 16, low=0, high=1)
-        found = search.modulus(subject(net, images), Options(l2=(255, 2550), images=4, random=2, steps=4))
+        found = search.modulus(subject(net, images), Options(l2=(255, 2550), images=4))
         bound = spectral.range_bound(net, (3, 16, 16)).bound
         assert all((f.omega > 0).all() and (f.omega <= bound).all() for f in found.found)
 

@@ -419,7 +419,7 @@ def rows(n: int) -> table.Table:
     columns = (table.Column("gap"), table.Column("verdict"))
     told = table.Cell(text="not separated: `lcrbench lipschitz` <b>")
     lines = tuple(table.TableRow(f"pair {i}", (table.Cell(float(i)), told)) for i in range(n))
-    return table.Table("pairs", "Pairs", columns, lines, ("Run `lcrbench lipschitz RUN --preset full` of `<b>`.",))
+    return table.Table("pairs", "Pairs", columns, lines, ("Run `lcrbench lipschitz RUN --effort full` of `<b>`.",))
 
 
 @pytest.mark.parametrize(("n", "shown", "tall"), [(15, 15, False), (70, 70, False), (71, 71, True), (401, 400, True)])
@@ -434,7 +434,7 @@ def test_a_table_is_cut_only_where_it_is_very_long(n: int, shown: int, tall: boo
 
 
 def test_commands_are_code_and_nothing_else_becomes_markup() -> None:
-    assert view.prose(rows(1).notes[0]) == ("Run <code>lcrbench lipschitz RUN --preset full</code> of `&lt;b&gt;`.")
+    assert view.prose(rows(1).notes[0]) == ("Run <code>lcrbench lipschitz RUN --effort full</code> of `&lt;b&gt;`.")
 
 
 def test_reports_never_import_torch_and_give_the_same_bytes_again(store: Store, folder: Path, tmp_path: Path) -> None:
