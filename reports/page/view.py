@@ -101,6 +101,7 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
         "rows": [
             {
                 "label": r.label.replace("_", " ") if table.first == "Corruption" else r.label,
+                "href": r.href,
                 "note": r.note,
                 "failed": r.failed,
                 "group": r.group,
@@ -116,10 +117,12 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
 def _cell(cell: Cell, column: Column) -> dict[str, Any]:
     if cell.value is None:
         shown, words = cell.text or "–", " " in cell.text
-        return {"sort": cell.text, "shown": shown, "bounds": "", "n": "", "mark": "", "how": cell.how, "words": words}
+        plain = {"bounds": "", "n": "", "mark": "", "how": cell.how}
+        return {"sort": cell.text, "shown": shown, "href": cell.href, "words": words} | plain
     return {
         "sort": f"{cell.value:.10g}",
         "shown": number(cell.value, column),
+        "href": "",
         "bounds": bounds(cell, column),
         "n": f"{cell.n:,}" if cell.n else "",
         "mark": cell.mark,
