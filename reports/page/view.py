@@ -95,7 +95,15 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
         "heads": heads,
         "notes": table.notes,
         "columns": [
-            {"title": c.title, "unit": c.unit, "group": c.group, "note": c.note, "method": owner, "text": text}
+            {
+                "title": c.title,
+                "whole": (f"{c.head}, {c.title}" if c.head else c.title) + (f" ({c.unit})" if c.unit else ""),
+                "unit": c.unit,
+                "group": c.group,
+                "note": c.note,
+                "method": owner,
+                "text": text,
+            }
             for c, owner, text in zip(table.columns, owners, words, strict=True)
         ],
         "rows": [
