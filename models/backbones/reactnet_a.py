@@ -12,10 +12,10 @@ mobilenet/), after MobileNet (Howard et al. 2017, arXiv 1704.04861). A block fro
     blocks  32 -> 64;  -> 128 (s = 2);  128;  -> 256 (2);  256;  -> 512 (2);  512 five times;  -> 1024 (2);  1024    H/32
     head    global average pool, linear 1024 -> classes (real)
 
-There is no activation after the stem and no batch norm before the linear layer. Deviation: where a block doubles the
-channels, each of its two 1x1 convolutions has thresholds of its own, if the method has any; the code's share them. Option `stem`: "imagenet", as described;
+There is no activation after the stem and no batch norm before the linear layer. Option `stem`: "imagenet", as described;
 "cifar", with stride 1, for small images; "auto", by the size: ImageNet's from 128 px. Operations of one image at 224 px
-(binary multiply-accumulates count 1/64): 0.87e8, as its README says.
+(binary multiply-accumulates count 1/64): 0.87e8, as its README says. Deviation: where a block doubles the channels, each of
+its two 1x1 convolutions has thresholds of its own, if the method has any; the code's share them.
 """
 
 from __future__ import annotations
