@@ -38,7 +38,8 @@ class Block(nn.Module):
         super().__init__()
         self.conv = method.conv(in_channels, in_channels, 3, stride, 1)
         self.norm = nn.BatchNorm2d(in_channels)
-        self.shortcut = nn.AvgPool2d(2) if stride == 2 else nn.Identity()
+        # At an odd size the last window is cut off by the edge, so that the map is as large as the convolution's.
+        self.shortcut = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
         self.inner = method.activation(in_channels)
         self.points = nn.ModuleList(
             nn.Sequential(method.conv(in_channels, in_channels, 1, 1, 0), nn.BatchNorm2d(in_channels))
@@ -80,10 +81,8 @@ class MobileNet(Backbone):
 
 
 def build(method: Method, classes: int, size: int, *, stem: str = "auto") -> Backbone:
-    """Return the body of a network; raises `ValueError` for a size that the four halvings do not divide."""
+    """Return the body of a network for images of any size."""
     if stem not in ("auto", "cifar", "imagenet"):
         raise ValueError(f"stem is auto, cifar or imagenet, not '{stem}'")
     stride = 2 if stem == "imagenet" or (stem == "auto" and size >= 128) else 1
-    if size % (16 * stride):
-        raise ValueError(f"reactnet_a takes images whose size {16 * stride} divides, not {size}")
     return MobileNet(method, classes, stride)

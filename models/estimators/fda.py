@@ -7,8 +7,8 @@ in BiBench's code (htqin/BiBench@5a04a6d, bibench/models/layers/fda.py); the aut
           = 2 omega / pi  sin(2 (n + 1) omega x) / sin(omega x)
 
 n rises with the progress p of the training, from `n_start` to `n_end` in whole steps: n = n_start + floor(p (n_end -
-n_start)). The slope at 0 is 4 omega (n + 1) / pi, 1.3 at first and 2.4 at the end, where it falls below 0 as |x| passes 0.83. Deviation: n is set at each step rather
-than at each epoch.
+n_start)). The slope at 0 is 4 omega (n + 1) / pi, 1.3 at first and 2.4 at the end, where it falls below 0 as |x| passes
+0.83. Deviation: n is set at each step rather than at each epoch.
 """
 
 from __future__ import annotations

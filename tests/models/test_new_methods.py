@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcrbench import registry
+from lcrbench.errors import UserError
 from lcrbench.models import api
 from lcrbench.models import network as networks
 from lcrbench.models.activations import recorded
@@ -368,7 +369,10 @@ def test_reactnet_a_is_binary(method: str) -> None:
     assert len(found.layers) == 13 + 13 + 5
 
 
-def test_reactnet_a_refuses_a_size_that_its_maps_do_not_divide() -> None:
-    with pytest.raises(Exception, match="size 32 divides"):
-        networks.body(networks.choose("reactnet"), "reactnet_a:stem=imagenet", 10, 16)
-    assert make("full_precision", "reactnet_a:stem=imagenet", 32).body.stem[0].stride == (2, 2)
+@pytest.mark.parametrize("size", [7, 12, 32])
+def test_reactnet_a_takes_any_size(size: int) -> None:
+    small, large = (make("full_precision", f"reactnet_a:stem={stem}", size) for stem in ("auto", "imagenet"))
+    assert (small.body.stem[0].stride, large.body.stem[0].stride) == ((1, 1), (2, 2))
+    assert small(images(2, size)).shape == large(images(2, size)).shape == (2, 10)
+    with pytest.raises(UserError, match="stem is auto"):
+        networks.body(networks.choose("bnn"), "reactnet_a:stem=small", 10, 32)
