@@ -34,12 +34,12 @@ WIDTHS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 class Block(nn.Module):
     """A 3x3 convolution and one or two 1x1 convolutions side by side, each with its batch norm and shortcut."""
 
-    def __init__(self, method: Method, in_channels: int, out_channels: int, stride: int) -> None:
+    def __init__(self, method: Method, in_channels: int, out_channels: int, stride: int, size: int) -> None:
         super().__init__()
         self.conv = method.conv(in_channels, in_channels, 3, stride, 1)
         self.norm = nn.BatchNorm2d(in_channels)
-        # At an odd size the last window is cut off by the edge, so that the map is as large as the convolution's.
-        self.shortcut = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
+        # At an odd size the edge cuts the last windows off, so that the map is as large as the convolution's.
+        self.shortcut = nn.AvgPool2d(2, ceil_mode=bool(size % 2)) if stride == 2 else nn.Identity()
         self.inner = method.activation(in_channels)
         self.points = nn.ModuleList(
             nn.Sequential(method.conv(in_channels, in_channels, 1, 1, 0), nn.BatchNorm2d(in_channels))
@@ -58,14 +58,16 @@ class Block(nn.Module):
 class MobileNet(Backbone):
     """Normalized images (N, 3, H, W) to logits (N, classes)."""
 
-    def __init__(self, method: Method, classes: int, stride: int) -> None:
+    def __init__(self, method: Method, classes: int, size: int, stride: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, WIDTHS[0], 3, stride, 1, bias=False), nn.BatchNorm2d(WIDTHS[0]))
         pairs = [*pairwise(WIDTHS)]
         strides = [2 if to > of and of > WIDTHS[0] else 1 for of, to in pairs]
-        self.blocks = nn.Sequential(
-            *(Block(method, of, to, step) for (of, to), step in zip(pairs, strides, strict=True))
-        )
+        blocks, side = [], -(-size // stride)
+        for (of, to), step in zip(pairs, strides, strict=True):
+            blocks.append(Block(method, of, to, step, side))
+            side = -(-side // step)
+        self.blocks = nn.Sequential(*blocks)
         # A stage ends before each block that halves the map, and with the last one.
         self._ends = [k - 1 for k, step in enumerate(strides) if step == 2] + [len(pairs) - 1]
         self.head = nn.Sequential(GlobalPool(), nn.Flatten(), nn.Linear(WIDTHS[-1], classes))
@@ -85,4 +87,4 @@ def build(method: Method, classes: int, size: int, *, stem: str = "auto") -> Bac
     if stem not in ("auto", "cifar", "imagenet"):
         raise ValueError(f"stem is auto, cifar or imagenet, not '{stem}'")
     stride = 2 if stem == "imagenet" or (stem == "auto" and size >= 128) else 1
-    return MobileNet(method, classes, stride)
+    return MobileNet(method, classes, size, stride)

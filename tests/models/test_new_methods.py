@@ -239,6 +239,48 @@ def test_a_regularizer_that_wraps_the_binarizers_hides_none(method: str) -> None
         assert not (torch.equal(m.weight, weight) and torch.equal(m.weight.grad, grad)), name
 
 
+NEW = ("biper", "siman", "siman:nonlinearity=hardtanh", "ovsw", "fda", "recu+finetune", "irnet+finetune", "irnet+cmim")
+
+
+@pytest.mark.parametrize(
+    ("text", "backbone"),
+    [
+        pytest.param(m, b, marks=() if b == "resnet20" or (m, b) == ("biper", "reactnet_a") else pytest.mark.slow)
+        for b in registry.files("backbone")
+        for m in NEW
+    ],
+)
+def test_a_tiny_training_ends_in_a_binary_network(text: str, backbone: str) -> None:
+    """Three steps on every backbone, the last one in the last stage: finite, other weights, and the audit passes."""
+    choice = networks.choose(text)
+    size = 16 if backbone == "vgg_tiny" else 8
+    net = make(text, backbone, size).train()
+    teacher = make("full_precision", backbone, size, seed=4)
+    terms = []
+    for regularizer in choice.regularizers.values():
+        regularizer.start(net, teacher)
+        terms.append(regularizer.attach(net, teacher))
+    before = {k: m.weight.detach().clone() for k, m in binary_layers(net).items()}
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    for k, t in enumerate((0.1, 0.5, 0.9)):
+        choice.method.on_stage(net, min(k, max(0, len(choice.method.stages) - 1)))
+        choice.method.on_progress(net, t)
+        context = api.observe(net, terms, images(4, size), torch.arange(4))
+        loss = F.cross_entropy(context.logits, context.labels)
+        for term in terms:
+            loss = loss if (extra := term.loss(context)) is None else loss + extra
+        assert loss.isfinite()
+        optimizer.zero_grad()
+        loss.backward()
+        choice.method.on_gradient(net)
+        optimizer.step()
+    for name, m in binary_layers(net).items():
+        assert m.weight.isfinite().all(), name
+        assert not torch.equal(m.weight, before[name]), name
+    found = audit(net.eval(), images(2, size))
+    assert found.passed, found.faults
+
+
 # --- fine-tuning -----------------------------------------------------------------------------------------------------
 
 
