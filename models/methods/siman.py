@@ -14,11 +14,12 @@ code (lmbxmu/SiMaN@998669a).
                w' takes the place of w before each step of the optimizer, which so acts on w'
     schedule:  q = 15 (1 - p), p the progress in [0, 1)
 
-Blocks end in PReLU, one slope a channel from 1/4, as in the code's ResNet-20, VGG-Small and ImageNet networks, or in
-Hardtanh, as in its ResNet-18 for CIFAR (`nonlinearity`). Deviations: inference binarizes the weights as they are, where the
-code keeps the b of the last training pass, one step old; the code has no weight decay on binary weights, plain momentum and
-5e-4 on all else; q is set at each step rather than at each epoch; batch norms start at scale 1, not at 1e-8 as in its
-ImageNet networks; ResNet-20's stem ends in ReLU there.
+The paper writes b in {0, +1}; its code convolves with -1 and +1, as here. Blocks end in PReLU, one slope a channel from
+1/4, as in the code's ResNet-20, VGG-Small and ImageNet networks, or in Hardtanh, as in its ResNet-18 for CIFAR
+(`nonlinearity`). Deviations: inference binarizes the weights as they are, where the code keeps the b of the last training
+pass, one step old; the code has no weight decay on binary weights, plain momentum and 5e-4 on all else; q is set at each
+step rather than at each epoch; batch norms start at scale 1, not at 1e-8 as in its ImageNet networks; ResNet-20's stem ends
+in ReLU there.
 """
 
 from __future__ import annotations
