@@ -5,8 +5,10 @@ entry is loaded, so that a misspelt `on_progres` is an error; helpers of an entr
 
 A training step with regularizers is
 
+    method.on_progress(network, t)                                    schedules
     context = observe(network, terms, images, labels, measure)        the forward pass
     loss    = (1 - sum replaces) cross-entropy + sum term.loss(context)
+    method.on_gradient(network)                                       after the backward pass, before the optimizer's step
     figures = term.figures()                                          where the log shows this step
 
 and each term is made by `Regularizer.attach` before the first step, and detached after the last one.
@@ -60,6 +62,12 @@ class Method(ABC):
 
     def on_stage(self, network: nn.Module, stage: int) -> None:
         """Begin stage 0, 1, ...; a resumed training calls it again, so it sets only what is not in the network's state."""
+
+    def on_gradient(self, network: nn.Module) -> None:
+        """Change gradients or latent weights: called in each step between the backward pass and the optimizer's step.
+
+        What it keeps from one step to the next lies in the network's state. It makes no pass of the network.
+        """
 
 
 class Sign(nn.Module):
@@ -183,6 +191,13 @@ class Regularizer(ABC):
     weight: float
 
     teacher: ClassVar[str] = ""
+
+    def start(self, network: nn.Module, teacher: nn.Module) -> bool:
+        """Change the weights that a training begins with, by its teacher's; called once, before the first step.
+
+        Returns whether it did: then the run's budget class says that it started from the teacher.
+        """
+        return False
 
     def prepare(self, body: nn.Module) -> None:
         """Change the network itself, once when it is built; raises `ValueError` for one that it does not fit.

@@ -46,6 +46,7 @@ def train(
     on_progress: Callable[[nn.Module, float], None] = lambda network, t: None,
     stages: int = 1,
     on_stage: Callable[[nn.Module, int], None] = lambda network, k: None,
+    on_gradient: Callable[[nn.Module], None] = lambda network: None,
     regularizers: dict[str, Any] | None = None,
     device: str = "cpu",
     watch: Callable[[dict[str, float], float], None] = lambda row, progress: None,
@@ -58,7 +59,8 @@ def train(
     of the highest accuracy on them, and in the last stage only. Each of several `stages` has an equal part of the budget,
     a schedule of its own with warm-up, and a fresh optimizer; it begins with `on_stage(network, k)`, and goes on with the
     weights and the data stream of the one before. `on_progress(network, t)` is called before each step with the progress
-    t in [0, 1) within the stage. `watch` is called after each logged step with the log's new row and the progress in
+    t in [0, 1) within the stage, and `on_gradient(network)` in it, between the backward pass and the optimizer's step.
+    `watch` is called after each logged step with the log's new row and the progress in
     [0, 1]: step, images, lr, loss (all terms), cross_entropy and accuracy (both means over the training images seen since
     the row before), each regularizer's figures, and validation_accuracy where it was measured.
 
@@ -102,7 +104,7 @@ def train(
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
 
-            sums = _step(network, state.optimizer, terms.values(), images, labels, step, logged)
+            sums = _step(network, state.optimizer, terms.values(), images, labels, step, logged, on_gradient)
             spent.charge(stage, len(labels), terms.values())
             state.sums = {k: v + sums[k] for k, v in state.sums.items()}
             row: dict[str, float] = {}
@@ -144,6 +146,7 @@ def _step(
     labels: Tensor,
     step: int,
     measure: bool,
+    on_gradient: Callable[[nn.Module], None],
 ) -> dict[str, float]:
     """Make one step; return the sums over its images of what the log shows. Raises `Diverged`."""
     context = observe(network, terms, images, labels, measure)
@@ -160,6 +163,7 @@ def _step(
         raise Diverged(step, f"the loss was {value}")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
+    on_gradient(network)
     optimizer.step()
     # sign() can mask NaN in the loss, so check parameters and batch-norm buffers too.
     if measure and not all(t.isfinite().all() for t in network.state_dict().values()):

@@ -61,10 +61,22 @@ def allot(
     )
 
 
-def budget_class(stages: Sequence[str], teachers: Sequence[str]) -> str:
-    """Return what the budget of a run went to, in words: the class within which equal budgets are equal in kind."""
+def budget_class(stages: Sequence[str], teachers: Sequence[str], started: Sequence[str] = ()) -> str:
+    """Return what the budget of a run went to, in words: the class within which equal budgets are equal in kind.
+
+    `teachers` are those that it learned from in its steps, `started` those whose weights it began with.
+    """
     own = f"{len(stages)} stages ({', then '.join(stages)})" if stages else "one training"
+    own += f", started from {' and '.join(started)}" if started else ""
     return f"{own}, taught by {' and '.join(teachers)}" if teachers else own
+
+
+def _roles(choice: networks.Choice, starts: dict[str, bool]) -> tuple[list[str], list[str]]:
+    """Return the teachers that a run learned from, and those that it started from, each once."""
+    kept = {True: dict[str, None](), False: dict[str, None]()}
+    for name, started in starts.items():
+        kept[started][choice.regularizers[name].teacher] = None
+    return [*kept[False]], [*kept[True]]
 
 
 def trained(
@@ -93,7 +105,6 @@ def trained(
     network = networks.build(
         choice, spec.backbone, len(dataset.classes), spec.data.size, mean, std, weights_generator
     ).to(memory_format=torch.channels_last)
-    initial = networks.weights_hash(network)
 
     terms = networks.attach(choice, network)
     for term in terms.values():
@@ -119,6 +130,8 @@ def trained(
         compute += one.images * networks.cost(teachers[text], spec.data.size).macs / macs
         before = seconds.get("teacher", Seconds(cpu=0.0, wall=0.0))
         seconds["teacher"] = Seconds(cpu=before.cpu + took.cpu, wall=before.wall + took.wall)
+    starts = teacher.start(choice.regularizers, network, teachers)
+    initial = networks.weights_hash(network)
     spent = train(
         network,
         dataset.train,
@@ -128,6 +141,7 @@ def trained(
         on_progress=choice.method.on_progress,
         stages=max(1, len(stages)),
         on_stage=choice.method.on_stage,
+        on_gradient=choice.method.on_gradient,
         regularizers=teacher.guide(choice.regularizers, teachers),
         device=device,
         watch=lambda row, done: tell(
@@ -161,7 +175,7 @@ def trained(
             images=spent.images,
             steps=spent.steps,
             unit=spec.budget.unit,
-            budget_class=budget_class(stages, [one.method for one in learned]),
+            budget_class=budget_class(stages, *_roles(choice, starts)),
             stages=tuple(
                 Stage(name=name, images=n * spec.recipe.batch, steps=n)
                 for name, n in zip(stages, spent.stages, strict=True)

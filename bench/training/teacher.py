@@ -53,6 +53,11 @@ def guide(regularizers: dict[str, Any], teachers: dict[str, nn.Module]) -> dict[
     return {k: Guided(r, teachers[r.teacher]) if r.teacher else r for k, r in regularizers.items()}
 
 
+def start(regularizers: dict[str, Any], network: nn.Module, teachers: dict[str, nn.Module]) -> dict[str, bool]:
+    """Let each regularizer with a teacher change the weights that the training begins with; tell which did."""
+    return {k: r.start(network, teachers[r.teacher]) for k, r in regularizers.items() if r.teacher}
+
+
 def taught(
     text: str,
     spec: TrainSpec,
@@ -107,6 +112,7 @@ def taught(
                 spec.recipe,
                 derive(spec.seed, "teacher's training", text),
                 on_progress=choice.method.on_progress,
+                on_gradient=choice.method.on_gradient,
                 device=device,
                 watch=lambda row, done: watch(int(row["step"]), round(row["step"] / done), {"loss": row["loss"]}),
                 checkpoint=own,

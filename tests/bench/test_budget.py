@@ -54,7 +54,11 @@ def run(root: Path, method: str, **change: Any) -> Record:
         # Two passes of the student, forward and backward, and one of the teacher: 7/3, plus 1 for the teacher: 360.
         ("irnet+lcr_released", 350, {"student": 700, "teacher": 350, "training": 350}, 350 * 10 / 3),
         ("irnet+distill", 500, {"student": 500, "teacher": 500, "training": 500}, 500 * 7 / 3),
+        ("irnet+cmim", 500, {"student": 500, "teacher": 500, "training": 500}, 500 * 7 / 3),
+        # The real network that it starts from is trained for as many images, and asked nothing afterwards.
+        ("irnet+finetune", 600, {"student": 600, "training": 600}, 1200),
         ("reactnet:two_step=true", 1200, {"student": 1200}, 1200),
+        ("biper", 1200, {"student": 1200}, 1200),
         # Every step of so short a training is logged, and measuring asks the teacher.
         ("irnet+lcr_fixed:weight=0", 500, {"student": 500, "teacher": 500, "training": 500}, 500 * 7 / 3),
     ],
@@ -108,6 +112,19 @@ def test_under_equal_images_a_teacher_sees_as_many(tmp_path: Path) -> None:
     ledger = run(tmp_path, "irnet+distill", unit="images", images=300).ledger
     assert ledger.images == ledger.teachers[0].images == 300
     assert ledger.budget_class == "one training, taught by full_precision"
+
+
+def test_a_start_from_a_real_network_is_a_class_of_its_own(tmp_path: Path) -> None:
+    plain, begun, both, none = (
+        run(tmp_path, f"irnet{of}", unit="images", images=100).ledger
+        for of in ("", "+finetune", "+finetune+distill", "+finetune:weight=0.0")
+    )
+    assert begun.budget_class == "one training, started from full_precision"
+    assert both.budget_class == "one training, started from full_precision, taught by full_precision"
+    assert [t.weights_sha256 for t in begun.teachers] == [begun.initial_weights_sha256]
+    assert plain.initial_weights_sha256 == none.initial_weights_sha256 != begun.initial_weights_sha256
+    assert none.budget_class == "one training, taught by full_precision"
+    assert begun.data_order_sha256 == plain.data_order_sha256
 
 
 # --- stages ----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,9 @@ def images(n: int = 6, size: int = 16) -> torch.Tensor:
 def attach(name: str, net: nn.Module, **options: object):
     regularizer = registry.load("regularizer", name).Regularizer(**options)
     if regularizer.teacher:
-        return regularizer.attach(net, make(regularizer.teacher, seed=3))
+        teacher = make(regularizer.teacher, seed=3)
+        regularizer.start(net, teacher)
+        return regularizer.attach(net, teacher)
     return regularizer.attach(net)
 
 
