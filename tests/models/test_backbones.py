@@ -180,8 +180,13 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 
 
 def test_options_are_written_out() -> None:
-    assert networks.topology("resnet18:convs=2") == ("resnet18", {"stem": "auto", "shortcut": "real", "convs": 2})
-    assert networks.topology("vgg_tiny") == ("vgg_tiny", {})
+    ends = {"stem_activation": True, "head_norm": True}
+    assert networks.topology("resnet18:convs=2") == (
+        "resnet18",
+        {"stem": "auto", "shortcut": "real", "convs": 2} | ends,
+    )
+    assert networks.topology("vgg_tiny:head_norm=false") == ("vgg_tiny", ends | {"head_norm": False})
+    assert networks.topology("vgg_small") == ("vgg_small", {})
 
 
 @pytest.mark.parametrize("backbone", ["vgg_tiny", "resnet20", "resnet20:shortcut=real", "resnet20:shortcut=pool-pad"])
