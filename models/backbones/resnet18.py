@@ -8,8 +8,8 @@ He et al. 2016, arXiv 1512.03385, table 1. Options, all of which change what a p
 - `convs`: 1 or 2 convolutions a shortcut;
 - `stem_activation`: false for a stem without activation; `head_norm`: false for a head without batch norm (see _resnet.py).
 
-Real stem and linear head; the head is global average pooling, [batch norm] and a linear layer. Operations of one image (binary
-multiply-accumulates count 1/64): 1.640e8 at 224 px and 1.662e7 at 32 px with the real shortcut (10 classes there).
+Real stem and linear head; the head is global average pooling, [batch norm] and a linear layer. Operations of one image
+(binary multiply-accumulates count 1/64): 1.640e8 at 224 px and 1.662e7 at 32 px with the real shortcut (10 classes there).
 """
 
 from __future__ import annotations

@@ -86,16 +86,13 @@ def order(name: str) -> Iterator[str]:
             body = networks.body(choice, name, CLASSES, _size(name)).eval()
         except UserError:
             continue
-        parts = {k: m for k, m in body.named_modules() if isinstance(m, (BinaryConv2d, _Marked, nn.BatchNorm2d))}
-        path, used = path_layers(body), []
-        for part_name, part in parts.items():
-            if "shortcut" not in part_name.split("."):
-                part.register_forward_hook(lambda m, i, o, k=part_name: used.append(k))
-        with torch.no_grad():
+        kinds = (BinaryConv2d, _Marked, nn.BatchNorm2d)
+        parts = {k: m for k, m in body.named_modules() if isinstance(m, kinds) and "shortcut" not in k.split(".")}
+        with torch.no_grad(), recorded(body, parts) as found:
             body(images(2, _size(name)))
-        for k, following in pairwise(used):
+        for k, following in pairwise(found.outputs):
             wrong = nn.BatchNorm2d if method.order == "activation-norm" else _Marked
-            if k in path and isinstance(parts[following], wrong):
+            if isinstance(parts[k], BinaryConv2d) and isinstance(parts[following], wrong):
                 yield (
                     f"'{following}' follows '{k}' for a method whose order is '{method.order}': make blocks by "
                     "lcrbench.models.api.ordered"

@@ -66,8 +66,9 @@ def order(name: str) -> Iterator[str]:
 
 def decays(name: str) -> Iterator[str]:
     """What it declares to decay are parameters of the part that declares it."""
+    net = make(name)
     try:
-        networks.must_decay(make(name))
+        networks.must_decay(net)
     except AttributeError as error:
         yield f"'decays' names what is no parameter: {error}"
 
