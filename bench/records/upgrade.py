@@ -20,6 +20,7 @@ from pydantic_core import from_json
 from lcrbench.bench.records import predictions
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe, move_keys
 from lcrbench.bench.records.files import pack, unpack
+from lcrbench.bench.records.forms import as_made
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Option, Options
 from lcrbench.bench.records.measurement import Measurement, Phase
@@ -126,11 +127,12 @@ def _method(method: Mapping[str, Any], label: str) -> MethodId:
     def given(name: str, options: Mapping[str, Option]) -> Options:
         return {k: v for k, v in options.items() if k in named[name]} if name in named else dict(options)
 
-    return MethodId(
+    found = MethodId(
         name=method["name"],
         options=given(method["name"], method["options"]),
         regularizers={name: given(name, options) for name, options in method["regularizers"].items()},
     )
+    return as_made(found, method["options"])
 
 
 class OldRuns:

@@ -12,7 +12,9 @@ as in its code (z-hXu/ReCU).
     schedule:  tau = A e^p + B, from tau_min to tau_max for the progress p in [0, 1)
 
 Dividing x by its deviation changes no sign; it is done in training only, as in that code. Blocks end in Hardtanh.
-Deviations: alpha starts at 1/2 in each channel, the mean of that code's draw from U(0, 1); tau is set at each step.
+Deviations: alpha starts at 1/2 in each channel, the mean of that code's draw from U(0, 1); tau is set at each step. The code
+trains by SGD with plain momentum, not Nesterov's, and weight decay 5e-4 on all parameters, alpha and batch norms included.
+Its ResNet-18 for CIFAR has no activation behind the stem (`resnet18:stem_activation=false`), and the shortcut `pool-pad`.
 """
 
 from __future__ import annotations

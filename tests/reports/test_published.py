@@ -255,6 +255,28 @@ def test_nothing_else_has_a_number(changes: dict[str, object], official: None) -
     assert number("irnet", **changes) == []
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "label", "found"),
+    [
+        ("rbnn", {"rotations": 20}, "rbnn:gradient=straight", []),
+        ("rbnn", {"rotations": 20, "gradient": "released"}, "rbnn", [87.8]),
+        ("reste", {"o_end": 3.0}, "reste:block=shared", []),
+        ("reste", {"o_end": 3.0, "block": "released"}, "reste", [87.92]),
+    ],
+)
+def test_a_run_from_before_a_form_is_not_shown_as_that_form(
+    tmp_path: Path, official: None, method: str, options: dict[str, object], label: str, found: list[float]
+) -> None:
+    store = Store(tmp_path, create=True)
+    record, files = make_store.make(method, 0, **CIFAR)  # type: ignore[arg-type]
+    assert record.model is not None
+    model = record.model.model_copy(update={"options": {method: options}})
+    make_store.write(store, record.model_copy(update={"model": model}), files)
+    (row,) = comparison.read(store).settings[0].rows
+    assert row.label == label
+    assert [p.top1 for p in published.of(row.runs[0])] == found
+
+
 # -------------------------------------------------------------------------------------------------------- by which data
 
 
