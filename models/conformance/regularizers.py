@@ -69,8 +69,8 @@ def training(name: str) -> Iterator[str]:
     if not 0 <= term.replaces <= 1:
         yield f"its term replaces {term.replaces} of the cross-entropy, not a share in [0, 1]"
     for network, passes in term.passes.items():
-        if network not in ("student", "teacher") or len(passes) != 3 or min(passes) < 0:
-            yield f"its term's passes {{'{network}': {passes}}} are no (forward, backward, cost) of student or teacher"
+        if network not in ("student", "teacher") or len(passes) != 2 or min(passes) < 0:
+            yield f"its term's passes {{'{network}': {passes}}} are no (forward, backward) of student or teacher"
     for _ in range(2):
         _, added = step(net, sgd(net), [term], True)
         if not all(a.isfinite() for a in added):
@@ -126,7 +126,9 @@ def refusal(name: str) -> Iterator[str]:
 def _attach(name: str, net: nn.Module, weight: float | None = None) -> Term:
     cls = definition("regularizer", name)
     made = cls() if weight is None else cls(weight=weight)
-    term = made.attach(net, make(made.teacher, seed=3)) if made.teacher else made.attach(net)
+    # As in a training: with weight 0 no teacher is trained.
+    taught = made.teacher and made.weight > 0
+    term = made.attach(net, make(made.teacher, seed=3)) if taught else made.attach(net)
     if not isinstance(term, Term):
         raise TypeError(f"attach returns {type(term).__name__}, and no lcrbench.models.api.Term")
     return term

@@ -40,17 +40,19 @@ class Regularizer(api.Regularizer):
 class Term(api.Term):
     """The regularizer at work on one network."""
 
-    image_gradient = True
-
     def __init__(self, options: Regularizer) -> None:
         self.options = options
         self.value: Tensor | None = None
         self.generator = torch.Generator().manual_seed(options.seed)
 
+    def begin(self, measure: bool) -> None:
+        """Ask for the images' gradient where the step needs it: it costs the backward pass more."""
+        self.image_gradient = self.options.weight > 0 or measure
+
     @property
-    def passes(self) -> dict[str, tuple[float, float, float]]:
+    def passes(self) -> dict[str, tuple[float, float]]:
         """Return the pass back to the pixels, and the one through it: two backward passes more."""
-        return {"student": (0.0, 2.0, 1.0)} if self.options.weight > 0 else {}
+        return {"student": (0.0, 2.0)} if self.options.weight > 0 else {}
 
     def loss(self, context: api.Context) -> Tensor | None:
         """Return the weighted term; None with weight 0, after measuring if asked to."""
