@@ -159,7 +159,7 @@ def allot(
 
 
 def _most(cost: Callable[[int], Fraction], images: int, least: int) -> int:
-    """Return a number of steps of which images pay for n and not for n + 1; less than `least` if they do not pay for that."""
+    """Return n such that the images pay for n steps and not for n + 1; less than `least` if they do not pay for that."""
     low, high = least - 1, least
     while cost(high) <= images:
         low, high = high, 2 * high

@@ -54,9 +54,10 @@ class Ledger(Frozen):
     """What was really spent, and the hashes that prove that two runs were given the same.
 
     `forward` and `backward` count single images through a network in training: the student's own passes, and a
-    teacher's if there is one. `compute` is all that was computed, a teacher's own training included: counted operations of
-    convolutions and matrix products, over those of the plain network's step for one image. The hashes cover the indices of every batch, the augmentation drawn for every image, and the latent
-    weights of convolutions and linear layers before the first step.
+    teacher's if there is one. `compute` is all that was computed, a teacher's own training included: the operations of
+    convolutions and matrix products, over those of the plain network's step for one image. The hashes cover the indices
+    of every batch, the augmentation drawn for every image, and the latent weights of convolutions and linear layers
+    before the first step.
     """
 
     images: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -17,7 +16,7 @@ from lcrbench.bench.evaluation.networks import modules_of
 from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.records import budget as budgets
 from lcrbench.bench.records import source
-from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.measurement import Phase
 from lcrbench.bench.records.record import Ledger, Provenance, Seconds, Source, Stage, Training
 from lcrbench.bench.records.spec import MethodId, Subject, TrainSpec
@@ -66,9 +65,7 @@ def allot(spec: TrainSpec, choice: networks.Choice) -> tuple[Budget, Budget]:
         return sum((priced(text, spec).training(steps, selects) for text in (choice.label, *teachers)), Fraction(0))
 
     stages = max(1, len(choice.method.stages))
-    return budgets.allot(
-        spec.budget, spec.recipe, spec.data.images, cost=cost, teachers=len(teachers), stages=stages
-    )
+    return budgets.allot(spec.budget, spec.recipe, spec.data.images, cost=cost, teachers=len(teachers), stages=stages)
 
 
 def budget_class(stages: Sequence[str], teachers: Sequence[str]) -> str:

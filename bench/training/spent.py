@@ -19,9 +19,9 @@ class Spent:
 
     `forward` and `backward` count single images by network: "student" for the network's own passes, "validation" for
     those over the validation images, and what terms declare. `compute` is the price of all that was computed, validation
-    included, in images of the plain network's training (see charge.py). `stages` holds
-    the steps of each stage; `cpu` and `wall` are seconds. `selected` is the number of steps after which the reported
-    weights were taken, and `progress` in [0, 1) how far the last of them was in its stage.
+    included, in images of the plain network's training (see charge.py). `stages` holds the steps of each stage; `cpu` and
+    `wall` are seconds. `selected` is the number of steps after which the reported weights were taken, and `progress` in
+    [0, 1) how far the last of them was in its stage.
     """
 
     images: int = 0

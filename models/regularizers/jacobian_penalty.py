@@ -6,7 +6,8 @@ image x in [0, 1]^(3 H W) and v uniform on the unit sphere of R^C, one for each 
     loss = weight / 2 * C mean_images || d(v . f)/dx ||^2        an unbiased estimate of weight / 2 mean || J ||_F^2
 
 A sign has no derivative: what is penalized is the surrogate that training uses, its slopes held fixed in the second
-derivative. The directions come from a generator of their own, seeded by `seed`. The extra backward pass is charged.
+derivative. The directions come from a generator of their own, seeded by `seed`. Both passes more,
+back to the pixels and through that one, are charged: together they cost about as much as three forward ones.
 Deviation: pixels are taken before the normalization, in [0, 1].
 """
 

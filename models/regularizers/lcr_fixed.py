@@ -12,7 +12,8 @@ alone; a normalized iteration, whose value is a singular value; a ratio, which h
 same at every width; no division by the batch.
 
 With `cache`, the teacher's n - 1 numbers of an image are kept and used again when the very same pixels return, as they do
-without augmentation. The passes that fill it are charged, like all others.
+without augmentation. The passes that fill it are charged, like all others. With weight 0 there is no teacher, and nothing
+is measured.
 """
 
 from __future__ import annotations
