@@ -15,7 +15,7 @@ from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation import takeover
-from lcrbench.bench.records.budget import AMOUNT, Recipe
+from lcrbench.bench.records.budget import AMOUNT
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Grid, Option, Options
 from lcrbench.bench.records.source import stale_training
@@ -47,25 +47,24 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
     recipe = parts.settled(grid.recipe)
     held_out(dataset.train.labels, recipe.validation)
     backbone = network.backbone_text(grid.backbone)
+
+    def training(choice: network.Choice, seed: int) -> TrainSpec:
+        return TrainSpec(
+            data=data, backbone=backbone, method=method_id(choice), recipe=recipe, budget=grid.budget, seed=seed
+        )
+
     chosen: dict[str, network.Choice] = {}
     for text in grid.methods:
         choice = network.choose(text)
         if choice.label in chosen:
             raise UserError(f"the method '{choice.label}' is named twice")
         chosen[choice.label] = choice
-        _check_fit(text, choice, grid, recipe, dataset)
+        _check_fit(text, choice, training(choice, 0))
     if len(set(grid.seeds)) != len(grid.seeds):
         raise UserError(f"a seed is named twice: {', '.join(map(str, grid.seeds))}")
     return [
         RunSpec(
-            training=TrainSpec(
-                data=data,
-                backbone=backbone,
-                method=method_id(choice),
-                recipe=recipe,
-                budget=grid.budget,
-                seed=seed,
-            ),
+            training=training(choice, seed),
             protocol=protocol,
             metrics=metrics,
         )
@@ -84,18 +83,18 @@ def method_id(choice: network.Choice) -> MethodId:
     )
 
 
-def _check_fit(text: str, choice: network.Choice, grid: Grid, recipe: Recipe, dataset: Dataset) -> None:
+def _check_fit(text: str, choice: network.Choice, spec: TrainSpec) -> None:
     """Raise `UserError` if a method, its regularizers, the backbone and the budget do not fit one another."""
     # Shapes alone: no weights are made for a network that is thrown away.
     with torch.device("meta"):
-        made = network.body(choice, grid.backbone, len(dataset.classes), grid.data.size)
+        made = network.body(choice, spec.backbone, len(spec.data.classes), spec.data.size)
     terms = network.attach(choice, made)
     for term in terms.values():
         term.detach()
     try:
-        allot(grid.budget, recipe, len(dataset.train.labels), choice, terms)
+        allot(spec, choice)
     except ValueError as error:
-        raise UserError(f"budget.{AMOUNT[grid.budget.unit]}: '{text}' does not fit: {error}") from error
+        raise UserError(f"budget.{AMOUNT[spec.budget.unit]}: '{text}' does not fit: {error}") from error
 
 
 def outside(grid: Grid) -> list[tuple[str, str]]:

@@ -156,7 +156,7 @@ class Term:
     """A regularizer at work on one network. Attributes:
 
     - `watch`: names of the parts of the network whose inputs and outputs `loss` finds in its context;
-    - `image_gradient`: whether `context.images` is to require a gradient;
+    - `image_gradient`: whether `context.images` is to require a gradient; `begin` may set it anew for each step;
     - `replaces` in [0, 1]: the share of the cross-entropy that the term takes the place of.
     """
 
@@ -165,11 +165,11 @@ class Term:
     replaces: float = 0.0
 
     @property
-    def passes(self) -> dict[str, tuple[float, float, float]]:
-        """Return what the last step took beyond the student's own pass; before the first step, what a step takes at most.
+    def passes(self) -> dict[str, tuple[float, float]]:
+        """Return the passes that the last step took beyond the student's own; before the first step, those of a whole one.
 
-        By network ("student", "teacher"): forward and backward passes for each training image, and that network's
-        multiply-accumulates over the student's.
+        By network ("student", "teacher"): forward and backward passes for each training image. The ledger shows them; what
+        they cost is counted, and where a cache saves some, charged in proportion.
         """
         return {}
 
@@ -201,7 +201,7 @@ class Regularizer(ABC):
 
     Its fields are its options, each with a default; `weight` is one of them, and with weight 0 training is bit-identical
     to the method's alone. `teacher` is the method of a frozen network of the same topology that it needs, trained
-    beforehand under the same budget; "" for none.
+    beforehand under the same budget; "" for none. With weight 0 there is no teacher, and nothing that needs one is computed.
     """
 
     weight: float
@@ -248,10 +248,10 @@ def observe(
 ) -> Context:
     """Make the forward pass of a training step, and return what its terms are given."""
     terms = list(terms)
-    if any(term.image_gradient for term in terms):
-        images = images.detach().requires_grad_()
     for term in terms:
         term.begin(measure)
+    if any(term.image_gradient for term in terms):
+        images = images.detach().requires_grad_()
     names = [name for term in terms for name in term.watch]
     with recorded(network, names) as found:
         logits = network(images)

@@ -75,8 +75,8 @@ def command(
     its last save: give the same command again.
     """
     from lcrbench import registry
-    from lcrbench.bench import device as devices
-    from lcrbench.bench import planning, runner
+    from lcrbench.bench import finished
+    from lcrbench.bench.progress import Progress
     from lcrbench.bench.records import env, grid
     from lcrbench.bench.records.budget import move_keys
     from lcrbench.bench.records.store import Store
@@ -85,6 +85,16 @@ def command(
     for note in notes:
         click.echo(f"lcrbench: {note}", err=True)
     wanted = grid.make_grid(tables)
+    pages = out or str(Path(store, "reports", registry.file("preset", preset).stem))
+    plainly = device in ("auto", "cpu") and executor == "local"
+    if plainly and not (fresh or redo or only_plan) and (all_there := finished.runs(wanted, Path(store))):
+        with Progress([], len(all_there), quiet=quiet):
+            _report(Store(store), pages, all_there, quiet)
+        return
+    # Not before: they import torch.
+    from lcrbench.bench import device as devices
+    from lcrbench.bench import planning, runner
+
     registry.load("executor", executor)
     if only_plan:
         _conform([*planning.outside(wanted), *([("executor", executor)] * registry.is_outside("executor", executor))])
@@ -119,7 +129,7 @@ def command(
             f"interrupted: what is finished or saved is kept in {store}; to go on: {again}{rest}"
         ) from None
     target = Store(store)
-    _report(target, out or str(Path(store, "reports", registry.file("preset", preset).stem)), ids, quiet)
+    _report(target, pages, ids, quiet)
     failed = [i for i in ids if target.record(i).status == "failed"]
     if failed:
         raise Failed(f"{len(failed)} of {len(ids)} runs failed; the report says why")

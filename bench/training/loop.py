@@ -16,6 +16,7 @@ from lcrbench.bench.records.budget import steps as steps_of
 from lcrbench.bench.training import parts
 from lcrbench.bench.training.pace import Clock, Pace
 from lcrbench.bench.training.parts import learning_rate, make_optimizer
+from lcrbench.bench.training.prices import Prices, unpriced
 from lcrbench.bench.training.spent import Spent
 from lcrbench.bench.training.state import Checkpoint, State, pack, restore
 from lcrbench.bench.training.stream import batches, parted
@@ -51,6 +52,7 @@ def train(
     device: str = "cpu",
     watch: Callable[[dict[str, float], float], None] = lambda row, progress: None,
     checkpoint: Checkpoint | None = None,
+    prices: Prices | None = None,
 ) -> Spent:
     """Train `network` in place on `split` under `budget` and `recipe`, and leave it in evaluation mode.
 
@@ -64,12 +66,15 @@ def train(
     [0, 1]: step, images, lr, loss (all terms), cross_entropy and accuracy (both means over the training images seen since
     the row before), each regularizer's figures, and validation_accuracy where it was measured.
 
+    `prices` are those that the ledger's compute is charged by; without them a step costs its images.
+
     With a `checkpoint` it goes on from the last save, to the same bits as if it had never stopped (not under a budget
     in seconds). Raises `UserError` for a recipe that does not exist or fit, `ValueError` for a budget that pays for no
     batch, `Diverged` when the loss is not finite, or weights and statistics are not where a row is logged, and `Stopped`
     after saving when it was asked to stop.
     """
     named = parts.load(recipe)
+    prices = prices or unpriced(recipe.batch, stages)
     pace = Pace(steps_of(budget, recipe, len(split)), budget.seconds, stages)
     trained, held = parted(split, recipe.validation)
     terms = {name: r.attach(network) for name, r in (regularizers or {}).items()}
@@ -105,13 +110,13 @@ def train(
                 group["lr"] = rate
 
             sums = _step(network, state.optimizer, terms.values(), images, labels, step, logged, on_gradient)
-            spent.charge(stage, len(labels), terms.values())
+            spent.charge(stage, len(labels), terms.values(), prices, logged)
             state.sums = {k: v + sums[k] for k, v in state.sums.items()}
             row: dict[str, float] = {}
             if mark > best.mark:
                 best.mark = mark
                 row["validation_accuracy"] = best.measure(network, held, device, step + 1, progress)
-                spent.validate(len(held))
+                spent.validate(len(held), prices)
             if logged:
                 spent.log.append(_row(state, rate, stages) | row)
                 watch(spent.log[-1], (step + 1) / pace.steps if pace.steps else max(elapsed, 1e-9))
@@ -123,7 +128,7 @@ def train(
                     raise Stopped
         if recipe.selection == "best" and best.measured < spent.steps:
             best.measure(network, held, device, spent.steps, spent.progress)
-            spent.validate(len(held))
+            spent.validate(len(held), prices)
         if checkpoint and spent.steps > first:
             checkpoint.save(*pack(state))
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from fractions import Fraction
 
 import safetensors.torch
 import torch
@@ -16,16 +16,16 @@ from lcrbench.bench.evaluation.networks import modules_of
 from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.records import budget as budgets
 from lcrbench.bench.records import source
-from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.measurement import Phase
 from lcrbench.bench.records.record import Ledger, Provenance, Seconds, Source, Stage, Training
 from lcrbench.bench.records.spec import MethodId, Subject, TrainSpec
 from lcrbench.bench.records.store import LOG, PACKED, WEIGHTS
 from lcrbench.bench.seeds import derive
-from lcrbench.bench.training import parts, teacher
+from lcrbench.bench.training import charge, parts, teacher
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import train
-from lcrbench.bench.training.spent import relative_cost
+from lcrbench.bench.training.prices import Prices
 from lcrbench.models import network as networks
 from lcrbench.models import packed, parse
 
@@ -33,9 +33,10 @@ from lcrbench.models import packed, parse
 def scope(spec: TrainSpec) -> Source:
     """Return the code that a training's weights depend on: the loop, and what the spec names."""
     named = [type(part).__module__ for part in vars(parts.load(spec.recipe)).values()]
-    teachers = teacher.needed(networks.choose(spec.method.text).regularizers.values())
+    teachers = networks.teachers(networks.choose(spec.method.text))
     named += [registry.module_name("method", parse.read(text)[0].name) for text in teachers]
     loop = ["lcrbench.bench.training.loop", *(["lcrbench.bench.training.teacher"] if teachers else [])]
+    loop += ["lcrbench.bench.training.charge"] if spec.budget.unit == "compute" else []
     return source.closure((*loop, *modules_of(spec), *named))
 
 
@@ -50,15 +51,21 @@ def teacher_scope(text: str, spec: TrainSpec) -> Source:
     return source.closure((*scope(plain).roots, "lcrbench.bench.training.teacher"))
 
 
-def allot(
-    budget: Budget, recipe: Recipe, n_train: int, choice: networks.Choice, terms: dict[str, Any]
-) -> tuple[Budget, Budget]:
+def priced(label: str, spec: TrainSpec) -> Prices:
+    """Return the prices of a training with a spec's data and recipe."""
+    data, recipe = spec.data, spec.recipe
+    return charge.prices(label, spec.backbone, len(data.classes), data.size, recipe.batch, recipe.validation)
+
+
+def allot(spec: TrainSpec, choice: networks.Choice) -> tuple[Budget, Budget]:
     """Return what each teacher's training may spend, and the network's own; raises `ValueError` if it is too little."""
-    teachers = teacher.needed(choice.regularizers.values())
+    teachers, selects = networks.teachers(choice), spec.recipe.selection == "best"
+
+    def cost(steps: int) -> Fraction:
+        return sum((priced(text, spec).training(steps, selects) for text in (choice.label, *teachers)), Fraction(0))
+
     stages = max(1, len(choice.method.stages))
-    return budgets.allot(
-        budget, recipe, n_train, cost=relative_cost(terms.values()), teachers=len(teachers), stages=stages
-    )
+    return budgets.allot(spec.budget, spec.recipe, spec.data.images, cost=cost, teachers=len(teachers), stages=stages)
 
 
 def budget_class(stages: Sequence[str], teachers: Sequence[str], started: Sequence[str] = ()) -> str:
@@ -106,15 +113,10 @@ def trained(
         choice, spec.backbone, len(dataset.classes), spec.data.size, mean, std, weights_generator
     ).to(memory_format=torch.channels_last)
 
-    terms = networks.attach(choice, network)
-    for term in terms.values():
-        term.detach()
-    allotted = allot(spec.budget, spec.recipe, len(dataset.train), choice, terms)
-    stages = choice.method.stages
-    macs = networks.cost(network, spec.data.size).macs
+    allotted, stages = allot(spec, choice), choice.method.stages
     seconds: dict[Phase, Seconds] = {"data": data_seconds} if data_seconds else {}
     teachers, learned, compute = {}, [], 0.0
-    for text in teacher.needed(choice.regularizers.values()):
+    for text in networks.teachers(choice):
         teachers[text], one, took = teacher.taught(
             text,
             spec,
@@ -127,7 +129,9 @@ def trained(
             lambda done, total, figures: (tell if total else go_on)("teacher", done, total, **figures),
         )
         learned.append(one)
-        compute += one.images * networks.cost(teachers[text], spec.data.size).macs / macs
+        prices = priced(text, spec)
+        compute += one.steps * prices.step(0, False, 0.0)
+        compute += one.validation / max(1, spec.recipe.validation) * prices.validated()
         before = seconds.get("teacher", Seconds(cpu=0.0, wall=0.0))
         seconds["teacher"] = Seconds(cpu=before.cpu + took.cpu, wall=before.wall + took.wall)
     starts = teacher.start(choice.regularizers, network, teachers)
@@ -148,6 +152,7 @@ def trained(
             "training", int(row["step"]), round(row["step"] / done), loss=row["loss"], accuracy=row["accuracy"]
         ),
         checkpoint=checkpoint,
+        prices=priced(choice.label, spec),
     )
     seconds["training"] = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
     for one in learned:

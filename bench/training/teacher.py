@@ -13,7 +13,7 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,14 +43,9 @@ class Guided:
         return self.regularizer.attach(network, copy.deepcopy(self.teacher))
 
 
-def needed(regularizers: Iterable[Any]) -> list[str]:
-    """Return the methods of the teachers that regularizers need, each once."""
-    return list(dict.fromkeys(r.teacher for r in regularizers if r.teacher))
-
-
 def guide(regularizers: dict[str, Any], teachers: dict[str, nn.Module]) -> dict[str, Any]:
     """Return the regularizers, each that needs a teacher with its own."""
-    return {k: Guided(r, teachers[r.teacher]) if r.teacher else r for k, r in regularizers.items()}
+    return {k: Guided(r, teachers[r.teacher]) if r.teacher in teachers else r for k, r in regularizers.items()}
 
 
 def start(regularizers: dict[str, Any], network: nn.Module, teachers: dict[str, nn.Module]) -> dict[str, bool]:
