@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from lcrbench.models.activations import Activations, recorded
@@ -199,15 +200,28 @@ class Regularizer(ABC):
 
 
 def observe(
-    network: nn.Module, terms: Iterable[Term], images: Tensor, labels: Tensor, measure: bool = False
+    network: nn.Module,
+    terms: Iterable[Term],
+    images: Tensor,
+    labels: Tensor,
+    measure: bool = False,
+    cast: torch.dtype | None = None,
 ) -> Context:
-    """Make the forward pass of a training step, and return what its terms are given."""
+    """Make the forward pass of a training step, and return what its terms are given.
+
+    With `cast` convolutions and products are computed in that type (autocast), and what terms are given is float32.
+    """
     terms = list(terms)
     if any(term.image_gradient for term in terms):
         images = images.detach().requires_grad_()
     for term in terms:
         term.begin(measure)
     names = [name for term in terms for name in term.watch]
-    with recorded(network, names) as found:
+    if cast is None:
+        with recorded(network, names) as found:
+            logits = network(images)
+        return Context(found.inputs, found.outputs, images=images, labels=labels, logits=logits, measure=measure)
+    with recorded(network, names) as found, torch.autocast(images.device.type, cast):
         logits = network(images)
-    return Context(found.inputs, found.outputs, images=images, labels=labels, logits=logits, measure=measure)
+    inputs, outputs = ({name: x.float() for name, x in each.items()} for each in (found.inputs, found.outputs))
+    return Context(inputs, outputs, images=images, labels=labels, logits=logits.float(), measure=measure)
