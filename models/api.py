@@ -18,9 +18,9 @@ and each term is made by `Regularizer.attach` before the first step, and detache
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,14 @@ class Method(ABC):
     @abstractmethod
     def activation(self, channels: int) -> nn.Module:
         """Return the nonlinearity at the end of each block, (N, C, H, W) to the same shape."""
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return the recipe of the method's paper for a backbone's name: fields of a recipe with their values; or none.
+
+        `lcrbench run --recipe paper` trains the method by it. What it leaves out stands at the default. The docstring names
+        the source. The amount of training is the budget's, and no part of it.
+        """
+        return {}
 
     def on_progress(self, network: nn.Module, t: float) -> None:
         """Follow a schedule: called before each step with the progress t in [0, 1) within the stage."""

@@ -35,9 +35,9 @@ class Optimizer(ABC):
         """Return an optimizer over two groups of parameters, each {"params": [...], "weight_decay": float}.
 
         The first group decays as the recipe says, the second not at all. With `flips` a third one follows if the network
-        has binary layers: their weights, with "flips": True; neither of the others holds these. `recipe.lr` and `recipe.momentum` are given; the
-        loop sets "lr" of each group before each step. The optimizer keeps its state in `state_dict()`, so that a training
-        resumes to the same bits, and draws no random numbers.
+        has binary layers: their weights, with "flips": True; neither of the others holds these. `recipe.lr` and
+        `recipe.momentum` are given; the loop sets "lr" of each group before each step. The optimizer keeps its state in
+        `state_dict()`, so that a training resumes to the same bits, and draws no random numbers.
         """
 
 

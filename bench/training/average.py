@@ -4,7 +4,7 @@ After step n of a stage, from n = 1, with decay d and the weights w_n,
 
     a_n = a_{n-1} + (1 - d) / (1 - d^n) (w_n - a_{n-1})  =  sum_i d^(n-i) w_i / sum_i d^(n-i),        i = 1 .. n
 
-so the average begins at the first step's weights and forgets none of its weight to an initial value (the correction of Adam).
+so the average begins at the first step's weights, and initial weights have no share in it (the correction of Adam).
 A stage begins an average of its own. What is averaged: every parameter, and the running mean and variance of batch norm,
 because the statistics of the averaged network are closer to these averages than to the last step's. Every other buffer
 (counters, rotations, vectors of an iteration) stays the network's own. Binary layers deploy the sign of the average.

@@ -49,12 +49,12 @@ def train(
     The loss is the cross-entropy, to smoothed labels if the recipe says so, plus the regularizers' terms (a term may take a
     share of the cross-entropy's place). The recipe's validation images are held out of `split`; with `selection = "best"`
     the network ends with the weights of the highest accuracy on them, and in the last stage only. With `ema` the weights
-    that are looked at, selected and left are averaged ones (see average.py). Each of several `stages` has an equal part of the budget,
-    a schedule of its own with warm-up, and a fresh optimizer; it begins with `on_stage(network, k)`, and goes on with the
-    weights and the data stream of the one before. `on_progress(network, t)` is called before each step with the progress
-    t in [0, 1) within the stage. `watch` is called after each logged step with the log's new row and the progress in
-    [0, 1]: step, images, lr, loss (all terms), cross_entropy and accuracy (both means over the training images seen since
-    the row before), each regularizer's figures, and validation_accuracy where it was measured.
+    that are looked at, selected and left are averaged ones (average.py). Each of several `stages` has an equal part of the
+    budget, a schedule of its own with warm-up, and a fresh optimizer; it begins with `on_stage(network, k)`, and goes on
+    with the weights and the data stream of the one before. `on_progress(network, t)` is called before each step with the
+    progress t in [0, 1) within the stage. `watch` is called after each logged step with the log's new row and the progress
+    in [0, 1]: step, images, lr, loss (all terms), cross_entropy and accuracy (both means over the training images seen
+    since the row before), each regularizer's figures, and validation_accuracy where it was measured.
 
     With a `checkpoint` it goes on from the last save, to the same bits as if it had never stopped (not under a budget
     in seconds). Raises `UserError` for a recipe that does not exist or fit, `ValueError` for a budget that pays for no

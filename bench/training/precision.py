@@ -1,10 +1,10 @@
 """Training in bfloat16: convolutions and matrix products are computed in it, and what must not be rounded in float32.
 
-Under `precision = "bf16"` the loop runs the forward pass under torch's autocast, whose backward pass then has the same types.
+Under `precision = "bf16"` the loop runs the forward pass under torch's autocast; the backward pass then has the same types.
 Weights, their gradients and the optimizer are float32. Autocast would hand batch norm and the sign bfloat16 inputs: hooks
-widen what enters norms and binary layers, so that both compute in float32. Binary layers binarize weights outside of autocast;
-signs are exact in bfloat16, and sums of them are rounded to 8 bits where they leave the convolution. Logits, and what terms
-watch, are widened before a loss is computed (`models.api.observe`).
+widen what enters norms and binary layers, so that both compute in float32. Binary layers binarize weights outside of
+autocast; signs are exact in bfloat16, and sums of them are rounded to 8 bits where they leave the convolution. Logits, and
+what terms watch, are widened before a loss is computed (`models.api.observe`).
 
 It pays where the processor multiplies bfloat16 (AVX-512 BF16, AMX, or a GPU). Without these it runs, and is slow.
 """

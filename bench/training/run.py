@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -18,14 +18,14 @@ from lcrbench.bench.records import budget as budgets
 from lcrbench.bench.records import source
 from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.measurement import Phase
-from lcrbench.bench.records.record import Ledger, Provenance, Seconds, Source, Stage, Training
+from lcrbench.bench.records.record import Ledger, Provenance, Seconds, Source, Stage, Taught, Training
 from lcrbench.bench.records.spec import MethodId, Subject, TrainSpec
 from lcrbench.bench.records.store import LOG, PACKED, WEIGHTS
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.training import parts, teacher
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import train
-from lcrbench.bench.training.spent import relative_cost
+from lcrbench.bench.training.spent import Spent, relative_cost
 from lcrbench.models import network as networks
 from lcrbench.models import packed, parse
 
@@ -61,13 +61,36 @@ def allot(
     )
 
 
-def budget_class(stages: Sequence[str], teachers: Sequence[str]) -> str:
-    """Return what the budget of a run went to, in words: the class within which equal budgets are equal in kind."""
+def budget_class(stages: Sequence[str], teachers: Sequence[str], spec: TrainSpec) -> str:
+    """Return what the budget of a run went to, in words: the class within which equal budgets are equal in kind.
+
+    A recipe of a method's own and a search for it are classes too.
+    """
     own = f"{len(stages)} stages ({', then '.join(stages)})" if stages else "one training"
-    return f"{own}, taught by {' and '.join(teachers)}" if teachers else own
+    words = [own, *([f"taught by {' and '.join(teachers)}"] if teachers else [])]
+    words += ["by the recipe of its paper"] if spec.recipe_of == "paper" else []
+    words += [f"tuned by {spec.tuning.trials} trials"] if spec.tuning else []
+    return ", ".join(words)
 
 
-def trained(
+class Fitted(NamedTuple):
+    """A trained network, and what its training took: the network's own, and its teachers'."""
+
+    network: networks.Network
+    choice: networks.Choice
+    spent: Spent
+    teachers: list[Taught]
+    compute: float
+    initial: str
+    seconds: dict[Phase, Seconds]
+
+    @property
+    def images(self) -> int:
+        """Return the training images that were seen, by teachers too."""
+        return self.spent.images + sum(one.images for one in self.teachers)
+
+
+def fit(
     spec: TrainSpec,
     dataset: Dataset,
     checkpoint: Checkpoint,
@@ -75,15 +98,10 @@ def trained(
     code: Source,
     *,
     device: str = "cpu",
-    data_seconds: Seconds | None = None,
     tell: Callable[..., None] = lambda *a, **k: None,
     go_on: Callable[..., None] = lambda *a, **k: None,
-) -> tuple[Looked, Training, dict[str, bytes]]:
-    """Train the network of a spec; return it, its record, and the files to keep beside that.
-
-    `tell(phase, done, total, **figures)` is told how far it is; `go_on` likewise, and may raise to stop. Raises `Diverged`
-    and `Stopped` as the loop does.
-    """
+) -> Fitted:
+    """Train the network of a spec and the teachers that it lacks; arguments and errors are those of `trained`."""
     choice = networks.choose(spec.method.text)
 
     def weights_generator(name: str) -> torch.Generator:
@@ -101,7 +119,7 @@ def trained(
     allotted = allot(spec.budget, spec.recipe, len(dataset.train), choice, terms)
     stages = choice.method.stages
     macs = networks.cost(network, spec.data.size).macs
-    seconds: dict[Phase, Seconds] = {"data": data_seconds} if data_seconds else {}
+    seconds: dict[Phase, Seconds] = {}
     teachers, learned, compute = {}, [], 0.0
     for text in teacher.needed(choice.regularizers.values()):
         teachers[text], one, took = teacher.taught(
@@ -141,8 +159,31 @@ def trained(
         spent.backward[f"training {one.method} as a teacher"] = one.images
         if one.validation:
             spent.forward["validation"] = spent.forward.get("validation", 0) + one.validation
+    return Fitted(network, choice, spent, learned, compute + spent.compute, initial, seconds)
 
-    model = describe(network, choice, spec, dataset.test)
+
+def trained(
+    spec: TrainSpec,
+    dataset: Dataset,
+    checkpoint: Checkpoint,
+    provenance: Provenance,
+    code: Source,
+    *,
+    device: str = "cpu",
+    data_seconds: Seconds | None = None,
+    tell: Callable[..., None] = lambda *a, **k: None,
+    go_on: Callable[..., None] = lambda *a, **k: None,
+) -> tuple[Looked, Training, dict[str, bytes]]:
+    """Train the network of a spec; return it, its record, and the files to keep beside that.
+
+    `tell(phase, done, total, **figures)` is told how far it is; `go_on` likewise, and may raise to stop. Raises `Diverged`
+    and `Stopped` as the loop does.
+    """
+    made = fit(spec, dataset, checkpoint, provenance, code, device=device, tell=tell, go_on=go_on)
+    network, spent, stages = made.network, made.spent, made.choice.method.stages
+    seconds: dict[Phase, Seconds] = {**({"data": data_seconds} if data_seconds else {}), **made.seconds}
+
+    model = describe(network, made.choice, spec, dataset.test)
     weights = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()})
     import pandas as pd  # a process that only plans does without
 
@@ -161,20 +202,21 @@ def trained(
             images=spent.images,
             steps=spent.steps,
             unit=spec.budget.unit,
-            budget_class=budget_class(stages, [one.method for one in learned]),
+            budget_class=budget_class(stages, [one.method for one in made.teachers], spec),
             stages=tuple(
                 Stage(name=name, images=n * spec.recipe.batch, steps=n)
                 for name, n in zip(stages, spent.stages, strict=True)
             )
             if stages
             else (),
-            teachers=tuple(learned),
-            compute=round(spent.compute + compute, 6),
+            teachers=tuple(made.teachers),
+            tuning=spec.tuning,
+            compute=round(made.compute, 6),
             forward=spent.forward,
             backward=spent.backward,
             data_order_sha256=spent.data_order.hexdigest(),
             augmentation_sha256=spent.augmentation.hexdigest(),
-            initial_weights_sha256=initial,
+            initial_weights_sha256=made.initial,
             selection=spec.recipe.selection,
             selected=spent.selected,
             progress=spent.progress,

@@ -24,8 +24,9 @@ an epoch; batch norms start at scale 1, not 1e-8; a filter whose weights are all
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -115,6 +116,19 @@ class Method(api.Method):
                 f"needs 0 < t_min <= t_max and rotations >= 0, not t_min={self.t_min}, t_max={self.t_max}, "
                 f"rotations={self.rotations}"
             )
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return the released code's on CIFAR-10 (lmbxmu/RBNN): 1,000 epochs, 5 of them warm-up."""
+        return {
+            "optimizer": "sgd:nesterov=false",
+            "batch": 256,
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "decay": "all",
+            "schedule": "cosine",
+            "warmup": 0.005,
+        }
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with rotated weights."""

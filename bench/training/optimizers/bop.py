@@ -10,12 +10,12 @@ All other parameters are trained by `inner`, with the recipe's rate, momentum an
 signs of the latent weights that every method starts from; they do not decay.
 
 gamma is a rate: with `follow` it is multiplied by the recipe's schedule, gamma_t = gamma lr_t / lr, as the paper lets it
-decay. Defaults are the paper's of section 5.2 on CIFAR-10 (gamma 1e-4, threshold 1e-8, inner Adam at 0.01); its code uses 1e-3
-and 1e-6 for shorter trainings.
+decay. Defaults are the paper's of section 5.2 on CIFAR-10, as in its code (gamma 1e-4, a tenth of it every 100 epochs,
+threshold 1e-8, inner Adam at 0.01, batch 50); for shorter trainings that code has 1e-3 and 1e-6.
 
-Only a method that uses a binary weight as it is can be trained so: it must map w in {-1, +1} to the weight w itself, and pass
-the gradient of the binary weight on unchanged. Where a method standardizes weights, scales them by what is differentiated, or
-has an estimator of another slope than 1 at |w| = 1, m would be another quantity: planning refuses it.
+Only a method that uses a binary weight as it is can be trained so: it must map w in {-1, +1} to the weight w itself, and
+pass the gradient of the binary weight on unchanged. Where a method standardizes weights, scales them by what is
+differentiated, or has an estimator of another slope than 1 at |w| = 1, m would be another quantity: planning refuses it.
 """
 
 from __future__ import annotations
