@@ -107,6 +107,10 @@ def points(methods: Sequence[str], values: Values, trials: int | None, seed: int
     methods whose spaces do not hold `trials` points (None: that are not of equal size).
     """
     chosen = [networks.choose(text) for text in methods]
+    if f"{RECIPE}validation" in values:
+        raise UserError("recipe.validation is the images that all trials are compared on: give --validation NUMBER")
+    if len({choice.label for choice in chosen}) < len(chosen):
+        raise UserError(f"a method is named twice: {', '.join(choice.label for choice in chosen)}")
     used: set[str] = set()
     spaces: dict[str, list[Point]] = {}
     for choice in chosen:

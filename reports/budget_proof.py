@@ -27,8 +27,8 @@ class Proof:
 def budget_proof(setting: Setting) -> Proof:
     """Compare the ledgers of a setting's finished rows field by field, and each hash seed by seed.
 
-    "Identical" needs every field equal; a missing ledger, or no seed in common, is not equality. Where a method has a recipe of
-    its own the sentence says so, and the budgets are never called identical.
+    "Identical" needs every field equal; a missing ledger, or no seed in common, is not equality. Where a method has a
+    recipe of its own the sentence says so, and the budgets are never called identical.
     """
     shown = [r for r in setting.rows if r.runs]
     labels = tuple(r.label for r in shown)
