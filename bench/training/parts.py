@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lcrbench import registry
 from lcrbench.bench.records.budget import Recipe
@@ -72,7 +72,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return optimizer.make(groups, recipe)
 
 
-def ids_of(parameters: Iterable[nn.Parameter]) -> set[int]:
+def ids_of(parameters: Iterable[Tensor]) -> set[int]:
     """Return the identities of parameters."""
     return {id(p) for p in parameters}
 

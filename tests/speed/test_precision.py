@@ -2,8 +2,8 @@
 
     tox run -e speed -- tests/speed/test_precision.py -s
 
-One thread, channels last, 32 px, batch 128 for ResNet-20 and 32 or 64 for ResNet-18, CPU time of the process, the median of the
-rounds' ratios with the quartiles. It asks for a processor that multiplies bfloat16, and is skipped on another.
+One thread, channels last, 32 px, batch 128 for ResNet-20 and 32 for ResNet-18, CPU time of the process, the median
+of the rounds' ratios with the quartiles. It asks for a processor that multiplies bfloat16, and is skipped on another.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def stepper(method: str, backbone: str, batch: int, precision: Any, ends: ExitSt
         ("irnet", "resnet20", 128, 1.2),
         ("full_precision", "resnet18", 32, 1.5),
         ("bnn", "resnet18", 32, 1.5),
-        ("irnet", "resnet18", 64, 1.5),
+        # The binarization of 11 million weights stays in float32; its share of the step falls with the batch.
+        ("irnet", "resnet18", 32, 1.35),
     ],
 )
 def test_bfloat16_is_faster(benchmark, method: str, backbone: str, batch: int, least: float) -> None:
@@ -85,8 +86,8 @@ def test_bfloat16_is_faster(benchmark, method: str, backbone: str, batch: int, l
         torch.set_num_threads(threads)
     low, middle, high = statistics.quantiles(found, n=4)
     print(
-        f"\n{method} {backbone}, batch {batch}: {middle:.2f} x the throughput of float32 (quartiles {low:.2f} to {high:.2f}, "
-        f"{ROUNDS} rounds; float32 {1e6 * statistics.median(seconds) / batch:,.0f} us an image)",
+        f"\n{method} {backbone}, batch {batch}: {middle:.2f} x the throughput of float32 (quartiles {low:.2f} to "
+        f"{high:.2f}, {ROUNDS} rounds; float32 {1e6 * statistics.median(seconds) / batch:,.0f} us an image)",
         end="",
     )
     benchmark.extra_info["throughput"] = middle
