@@ -2,7 +2,7 @@
 
     tox run -e speed -- tests/speed/test_precision.py -s
 
-One thread, channels last, 32 px, batch 128 for ResNet-20 and 32 for ResNet-18, CPU time of the process, the median
+One thread, channels last, 32 px, batch 128 for ResNet-20 and 32 or 64 for ResNet-18, CPU time of the process, the median
 of the rounds' ratios with the quartiles. It asks for a processor that multiplies bfloat16, and is skipped on another.
 """
 
@@ -61,8 +61,8 @@ def stepper(method: str, backbone: str, batch: int, precision: Any, ends: ExitSt
         ("irnet", "resnet20", 128, 1.2),
         ("full_precision", "resnet18", 32, 1.5),
         ("bnn", "resnet18", 32, 1.5),
-        # The binarization of 11 million weights stays in float32; its share of the step falls with the batch.
-        ("irnet", "resnet18", 32, 1.35),
+        # Binarization of 11 million weights stays in float32; its share of the step falls with the batch (1.46 at 32).
+        ("irnet", "resnet18", 64, 1.5),
     ],
 )
 def test_bfloat16_is_faster(benchmark, method: str, backbone: str, batch: int, least: float) -> None:
