@@ -144,7 +144,9 @@ def _mend(target: Store, jobs: Sequence[Job], redo: bool) -> None:
                     raise
                 _set_aside(target, shelf.root / name, check)
     if redo:
-        for path in sorted([*target.unfinished("").glob("*"), *target.teacher("").glob("*")]):
+        for path in sorted(
+            [*target.unfinished("").glob("*"), *target.teacher("").glob("*"), *target.trial("").glob("*")]
+        ):
             # A draft is a live process's, or nobody's: nothing reads it.
             if path.suffix != ".new":
                 _set_aside(target, path, partial(unseal, path))

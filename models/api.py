@@ -20,10 +20,11 @@ and each term is made by `Regularizer.attach` before the first step, and detache
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from lcrbench.models.activations import Activations, recorded
@@ -67,6 +68,14 @@ class Method(ABC):
     @abstractmethod
     def activation(self, channels: int) -> nn.Module:
         """Return the nonlinearity of each block, at the place that `order` says, (N, C, H, W) to the same shape."""
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return the recipe of the method's paper for a backbone's name: fields of a recipe with their values; or none.
+
+        `lcrbench run --recipe paper` trains the method by it. What it leaves out stands at the default. The docstring names
+        the source. The amount of training is the budget's, and no part of it.
+        """
+        return {}
 
     def on_progress(self, network: nn.Module, t: float) -> None:
         """Follow a schedule: called before each step with the progress t in [0, 1) within the stage."""
@@ -244,15 +253,28 @@ def ordered(
 
 
 def observe(
-    network: nn.Module, terms: Iterable[Term], images: Tensor, labels: Tensor, measure: bool = False
+    network: nn.Module,
+    terms: Iterable[Term],
+    images: Tensor,
+    labels: Tensor,
+    measure: bool = False,
+    cast: torch.dtype | None = None,
 ) -> Context:
-    """Make the forward pass of a training step, and return what its terms are given."""
+    """Make the forward pass of a training step, and return what its terms are given.
+
+    With `cast` convolutions and products are computed in that type (autocast), and what terms are given is float32.
+    """
     terms = list(terms)
     for term in terms:
         term.begin(measure)
     if any(term.image_gradient for term in terms):
         images = images.detach().requires_grad_()
     names = [name for term in terms for name in term.watch]
-    with recorded(network, names) as found:
+    if cast is None:
+        with recorded(network, names) as found:
+            logits = network(images)
+        return Context(found.inputs, found.outputs, images=images, labels=labels, logits=logits, measure=measure)
+    with recorded(network, names) as found, torch.autocast(images.device.type, cast):
         logits = network(images)
-    return Context(found.inputs, found.outputs, images=images, labels=labels, logits=logits, measure=measure)
+    inputs, outputs = ({name: x.float() for name, x in each.items()} for each in (found.inputs, found.outputs))
+    return Context(inputs, outputs, images=images, labels=labels, logits=logits.float(), measure=measure)

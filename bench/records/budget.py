@@ -85,9 +85,10 @@ class Recipe(Frozen):
     lr: float = Field(0.05, gt=0, description="peak learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; the decay rate of Adam's first moment")
     weight_decay: float = Field(1e-4, ge=0, description="applied as `decay` says")
-    decay: Literal["weights", "all"] = Field(
+    decay: Literal["weights", "real_weights", "all"] = Field(
         "weights",
-        description="what decays: weights of convolutions and linear layers, and no scale, threshold, bias or norm; or all",
+        description="what decays. weights: those of convolutions and linear layers, latent ones of binary layers included, "
+        "and no scale, threshold, bias or norm; real_weights: these without the latent ones; all: every parameter",
     )
     schedule: str = Field("cosine", min_length=1, description="cosine: from the peak to 0, after the warm-up")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the training over which the rate rises linearly")
@@ -95,6 +96,23 @@ class Recipe(Frozen):
         "crop-flip",
         min_length=1,
         description="crop-flip: zero-pad 4, random crop, horizontal flip with probability 1/2; or none",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share e of each label that is spread over all classes: (1 - e) one-hot + e / classes",
+    )
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay d of the exponential moving average of the weights, which then is what is evaluated; 0: none",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="bf16: convolutions and products of the forward and backward pass in bfloat16; weights, binarization, "
+        "norms and loss in float32, and every evaluation",
     )
     selection: Literal["last", "best"] = Field(
         "last",

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from lcrbench.bench.records.budget import Frozen, Unit
-from lcrbench.bench.records.grid import Options
+from lcrbench.bench.records.grid import Options, Tuning
 from lcrbench.bench.records.ids import canonical
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.spec import Cell, Protocol, RunSpec, Subject, TrainSpec
@@ -69,6 +69,10 @@ class Ledger(Frozen):
     )
     stages: tuple[Stage, ...] = Field((), description="empty for a training in one stage")
     teachers: tuple[Taught, ...] = ()
+    tuning: Tuning | None = Field(
+        None,
+        description="trainings before this one, by which options and recipe were chosen; in none of the other counts",
+    )
     forward: dict[str, float]
     backward: dict[str, float]
     compute: float | None = Field(

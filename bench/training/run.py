@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 import safetensors.torch
 import torch
@@ -18,7 +19,7 @@ from lcrbench.bench.records import budget as budgets
 from lcrbench.bench.records import source
 from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.measurement import Phase
-from lcrbench.bench.records.record import Ledger, Provenance, Seconds, Source, Stage, Training
+from lcrbench.bench.records.record import Ledger, Provenance, Seconds, Source, Stage, Taught, Training
 from lcrbench.bench.records.spec import MethodId, Subject, TrainSpec
 from lcrbench.bench.records.store import LOG, PACKED, WEIGHTS
 from lcrbench.bench.seeds import derive
@@ -26,6 +27,7 @@ from lcrbench.bench.training import charge, parts, teacher
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import train
 from lcrbench.bench.training.prices import Prices
+from lcrbench.bench.training.spent import Spent
 from lcrbench.models import network as networks
 from lcrbench.models import packed, parse
 
@@ -68,14 +70,18 @@ def allot(spec: TrainSpec, choice: networks.Choice) -> tuple[Budget, Budget]:
     return budgets.allot(spec.budget, spec.recipe, spec.data.images, cost=cost, teachers=len(teachers), stages=stages)
 
 
-def budget_class(stages: Sequence[str], teachers: Sequence[str], started: Sequence[str] = ()) -> str:
+def budget_class(stages: Sequence[str], teachers: Sequence[str], started: Sequence[str], spec: TrainSpec) -> str:
     """Return what the budget of a run went to, in words: the class within which equal budgets are equal in kind.
 
-    `teachers` are those that it learned from in its steps, `started` those whose weights it began with.
+    `teachers` are those that it learned from in its steps, `started` those whose weights it began with. A recipe of a
+    method's own and a search for it are classes too.
     """
     own = f"{len(stages)} stages ({', then '.join(stages)})" if stages else "one training"
-    own += f", started from {' and '.join(started)}" if started else ""
-    return f"{own}, taught by {' and '.join(teachers)}" if teachers else own
+    words = [own, *([f"started from {' and '.join(started)}"] if started else [])]
+    words += [f"taught by {' and '.join(teachers)}"] if teachers else []
+    words += ["by the recipe of its paper"] if spec.recipe_of == "paper" else []
+    words += [f"tuned by {spec.tuning.trials} trials"] if spec.tuning else []
+    return ", ".join(words)
 
 
 def _roles(choice: networks.Choice, starts: dict[str, bool]) -> tuple[list[str], list[str]]:
@@ -86,7 +92,26 @@ def _roles(choice: networks.Choice, starts: dict[str, bool]) -> tuple[list[str],
     return [*kept[False]], [*kept[True]]
 
 
-def trained(
+class Fitted(NamedTuple):
+    """A trained network, and what its training took: the network's own, and its teachers'."""
+
+    network: networks.Network
+    choice: networks.Choice
+    spent: Spent
+    teachers: list[Taught]
+    compute: float
+    initial: str
+    seconds: dict[Phase, Seconds]
+    roles: tuple[list[str], list[str]]
+    """those teachers that it learned from in its steps, and those whose weights it began with"""
+
+    @property
+    def images(self) -> int:
+        """Return the training images that were seen, by teachers too."""
+        return self.spent.images + sum(one.images for one in self.teachers)
+
+
+def fit(
     spec: TrainSpec,
     dataset: Dataset,
     checkpoint: Checkpoint,
@@ -94,15 +119,10 @@ def trained(
     code: Source,
     *,
     device: str = "cpu",
-    data_seconds: Seconds | None = None,
     tell: Callable[..., None] = lambda *a, **k: None,
     go_on: Callable[..., None] = lambda *a, **k: None,
-) -> tuple[Looked, Training, dict[str, bytes]]:
-    """Train the network of a spec; return it, its record, and the files to keep beside that.
-
-    `tell(phase, done, total, **figures)` is told how far it is; `go_on` likewise, and may raise to stop. Raises `Diverged`
-    and `Stopped` as the loop does.
-    """
+) -> Fitted:
+    """Train the network of a spec and the teachers that it lacks; arguments and errors are those of `trained`."""
     choice = networks.choose(spec.method.text)
 
     def weights_generator(name: str) -> torch.Generator:
@@ -114,7 +134,7 @@ def trained(
     ).to(memory_format=torch.channels_last)
 
     allotted, stages = allot(spec, choice), choice.method.stages
-    seconds: dict[Phase, Seconds] = {"data": data_seconds} if data_seconds else {}
+    seconds: dict[Phase, Seconds] = {}
     teachers, learned, compute = {}, [], 0.0
     for text in networks.teachers(choice):
         teachers[text], one, took = teacher.taught(
@@ -160,8 +180,32 @@ def trained(
         spent.backward[f"training {one.method} as a teacher"] = one.images
         if one.validation:
             spent.forward["validation"] = spent.forward.get("validation", 0) + one.validation
+    compute += spent.compute
+    return Fitted(network, choice, spent, learned, compute, initial, seconds, _roles(choice, starts))
 
-    model = describe(network, choice, spec, dataset.test)
+
+def trained(
+    spec: TrainSpec,
+    dataset: Dataset,
+    checkpoint: Checkpoint,
+    provenance: Provenance,
+    code: Source,
+    *,
+    device: str = "cpu",
+    data_seconds: Seconds | None = None,
+    tell: Callable[..., None] = lambda *a, **k: None,
+    go_on: Callable[..., None] = lambda *a, **k: None,
+) -> tuple[Looked, Training, dict[str, bytes]]:
+    """Train the network of a spec; return it, its record, and the files to keep beside that.
+
+    `tell(phase, done, total, **figures)` is told how far it is; `go_on` likewise, and may raise to stop. Raises `Diverged`
+    and `Stopped` as the loop does.
+    """
+    made = fit(spec, dataset, checkpoint, provenance, code, device=device, tell=tell, go_on=go_on)
+    network, spent, stages = made.network, made.spent, made.choice.method.stages
+    seconds: dict[Phase, Seconds] = {**({"data": data_seconds} if data_seconds else {}), **made.seconds}
+
+    model = describe(network, made.choice, spec, dataset.test)
     weights = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()})
     import pandas as pd  # a process that only plans does without
 
@@ -180,20 +224,21 @@ def trained(
             images=spent.images,
             steps=spent.steps,
             unit=spec.budget.unit,
-            budget_class=budget_class(stages, *_roles(choice, starts)),
+            budget_class=budget_class(stages, *made.roles, spec),
             stages=tuple(
                 Stage(name=name, images=n * spec.recipe.batch, steps=n)
                 for name, n in zip(stages, spent.stages, strict=True)
             )
             if stages
             else (),
-            teachers=tuple(learned),
-            compute=round(spent.compute + compute, 6),
+            teachers=tuple(made.teachers),
+            tuning=spec.tuning,
+            compute=round(made.compute, 6),
             forward=spent.forward,
             backward=spent.backward,
             data_order_sha256=spent.data_order.hexdigest(),
             augmentation_sha256=spent.augmentation.hexdigest(),
-            initial_weights_sha256=initial,
+            initial_weights_sha256=made.initial,
             selection=spec.recipe.selection,
             selected=spent.selected,
             progress=spent.progress,

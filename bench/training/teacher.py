@@ -23,6 +23,7 @@ from torch import nn
 
 from lcrbench.bench.data import Dataset
 from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.ids import stated
 from lcrbench.bench.records.record import Seconds, Taught
 from lcrbench.bench.records.spec import TrainSpec
 from lcrbench.bench.seeds import derive
@@ -74,8 +75,8 @@ def taught(
         "data": spec.data.facts,
         "backbone": spec.backbone,
         "method": {"name": choice.name, **asdict(choice.method)},
-        "budget": budget.model_dump(mode="json"),
-        "recipe": spec.recipe.model_dump(mode="json"),
+        "budget": stated(budget),
+        "recipe": stated(spec.recipe),
         "seed": spec.seed,
         "made_by": made_by,
     }
