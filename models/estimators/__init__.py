@@ -29,7 +29,7 @@ def sign(x: Tensor, *, out: Tensor | None = None) -> Tensor:
     Not differentiable: use an estimator to train through it.
     """
     x = x.detach()
-    return torch.ge(x, 0, out=torch.empty_like(x) if out is None else out).mul_(2).sub_(1)
+    return torch.threshold_(torch.ge(x, 0, out=torch.empty_like(x) if out is None else out), 0.5, -1.0)
 
 
 class Surrogate(torch.autograd.Function):
