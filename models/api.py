@@ -20,11 +20,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from lcrbench.models.activations import Activations, recorded
+
+Order = Literal["norm-activation", "activation-norm"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,15 @@ class Method(ABC):
         """Return the names of the training's stages; none for a training in one."""
         return ()
 
+    @property
+    def order(self) -> Order:
+        """Return the order of a block's parts, which belongs to the method; `ordered` puts them in it.
+
+        "norm-activation"    conv -> [pool] -> batch norm [-> + shortcut] -> activation
+        "activation-norm"    conv -> activation -> batch norm [-> pool] [-> + shortcut]
+        """
+        return "norm-activation"
+
     @abstractmethod
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return the convolution inside the blocks, (N, C_in, H, W) to (N, C_out, H', W'); a binary one is `BinaryConv2d`.
@@ -53,7 +64,7 @@ class Method(ABC):
 
     @abstractmethod
     def activation(self, channels: int) -> nn.Module:
-        """Return the nonlinearity at the end of each block, (N, C, H, W) to the same shape."""
+        """Return the nonlinearity of each block, at the place that `order` says, (N, C, H, W) to the same shape."""
 
     def on_progress(self, network: nn.Module, t: float) -> None:
         """Follow a schedule: called before each step with the progress t in [0, 1) within the stage."""
@@ -65,8 +76,11 @@ class Method(ABC):
 class Sign(nn.Module):
     """Maps a real input to -1 and +1, in the input's shape; thresholds and normalizations of the input live inside it.
 
-    Unless it is an `Estimator` itself, its part `estimator` is the one that it is trained through.
+    Unless it is an `Estimator` itself, its part `estimator` is the one that it is trained through. `decays` names those of
+    its own parameters that must decay for the method to work: they get the recipe's weight decay whatever its policy is.
     """
+
+    decays: tuple[str, ...] = ()
 
     def levels(self) -> tuple[Tensor | float, Tensor | float] | None:
         """Return (a, c) if a sign s stands for the value a s + c; None for s itself."""
@@ -86,10 +100,12 @@ class Estimator(Sign):
 class Binarizer(nn.Module):
     """Maps a latent weight (C_out, C_in, k, k) to signs of the same shape and a scale (C_out), (1), or None for 1.
 
-    Its part `estimator` is what the weight is trained through. `power_of_two` says that each scale is one.
+    Its part `estimator` is what the weight is trained through; `decays` is as in `Sign`. `power_of_two` says that each scale
+    is one.
     """
 
     estimator: Estimator
+    decays: tuple[str, ...] = ()
     power_of_two: ClassVar[bool] = False
 
     def start(self, weight: Tensor) -> None:
@@ -105,7 +121,8 @@ class Backbone(nn.Module):
 
     Its last part, from the last block's output to the logits, is called `head`; a binary convolution beside the main path
     lies in a part called `shortcut`. Real convolutions and products lie in parts called `stem`, `shortcut` or `head`, or
-    else the audit does not call the network binary; the first convolution may be called anything.
+    else the audit does not call the network binary; the first convolution may be called anything. What follows a
+    convolution stands in the method's `order`.
     """
 
     head: nn.Module
@@ -197,6 +214,20 @@ class Regularizer(ABC):
 
         Without a teacher, where it needs one, the term is made to find out whether it fits, and takes no step.
         """
+
+
+def ordered(
+    method: Method, conv: nn.Module, channels: int, *, pool: nn.Module | None = None, activation: bool = True
+) -> list[nn.Module]:
+    """Return a convolution of `channels` outputs and what follows it, in the method's order and without a shortcut.
+
+    With `activation` false the activation is left out, as behind some stems.
+    """
+    norm, pools = nn.BatchNorm2d(channels), [pool] if pool is not None else []
+    ends = [method.activation(channels)] if activation else []
+    if method.order == "activation-norm":
+        return [conv, *ends, norm, *pools]
+    return [conv, *pools, norm, *ends]
 
 
 def observe(

@@ -6,6 +6,7 @@ backward pass: most of a binary network's training step beyond its convolutions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,3 +65,13 @@ def by_channel(values: Tensor) -> Tensor:
 def sum_by_channel(x: Tensor) -> Tensor:
     """Return the sums (C) of (N, C, H, W), added up in the order of autograd's gradient of a broadcast."""
     return x.sum((0, 2, 3), keepdim=True).flatten()
+
+
+def centred(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (N, C, H, W) less each image's mean, and the unbiased standard deviations (N, 1, 1, 1).
+
+    In two passes, each of which takes a small part of the time of `torch.std_mean`.
+    """
+    distance = x - x.mean(dim=(1, 2, 3), keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(distance, dim=(1, 2, 3), keepdim=True)
+    return distance, norm / math.sqrt(x[0].numel() - 1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lcrbench import registry
 from lcrbench.errors import UserError
 from lcrbench.models import parse
-from lcrbench.models.api import Backbone, Method, Regularizer, Term
+from lcrbench.models.api import Backbone, Binarizer, Method, Regularizer, Sign, Term
 from lcrbench.models.binary import BinaryConv2d, binary_layers, weight_offset
 from lcrbench.models.definitions import definition
 from lcrbench.models.packed import export
@@ -201,6 +201,12 @@ def latent_weights(network: nn.Module) -> dict[str, nn.Parameter]:
             assert isinstance(module.weight, nn.Parameter)
             found[f"{name}.weight"] = module.weight
     return found
+
+
+def must_decay(network: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that the parts of a method declare in `decays`, in the order of their definition."""
+    parts = [m for m in network.modules() if isinstance(m, (Sign, Binarizer))]
+    return [m.get_parameter(name) for m in parts for name in m.decays]
 
 
 def weights_hash(network: nn.Module) -> str:

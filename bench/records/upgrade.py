@@ -39,6 +39,8 @@ LIPSCHITZ = "lipschitz"
 TRAINING_PHASES: tuple[Phase, ...] = ("data", "training", "teacher")
 OF_CELLS = ("accuracy", "corruption_error")
 """Metrics of schema 3 that depend on which cells were shown."""
+OLD_FORMS: dict[str, Options] = {"rbnn": {"gradient": "straight"}, "reste": {"block": "shared"}}
+"""Options that say today what the name of a method alone meant until schema 3."""
 
 
 def _checked(data: dict[str, Any], where: str) -> int:
@@ -128,7 +130,7 @@ def _method(method: Mapping[str, Any], label: str) -> MethodId:
 
     return MethodId(
         name=method["name"],
-        options=given(method["name"], method["options"]),
+        options=given(method["name"], method["options"]) | OLD_FORMS.get(method["name"], {}),
         regularizers={name: given(name, options) for name, options in method["regularizers"].items()},
     )
 

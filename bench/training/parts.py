@@ -15,7 +15,7 @@ from lcrbench.bench.training import api
 from lcrbench.errors import UserError
 from lcrbench.models import parse
 from lcrbench.models.definitions import checked
-from lcrbench.models.network import latent_weights
+from lcrbench.models.network import latent_weights, must_decay
 
 KINDS: dict[str, tuple[str, type[Any]]] = {
     "optimizer": ("optimizer", api.Optimizer),
@@ -53,8 +53,13 @@ def settled(recipe: Recipe) -> Recipe:
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer: latent weights decay, or all parameters, as the recipe's `decay` says."""
+    """Return the recipe's optimizer: latent weights decay, or all parameters, as the recipe's `decay` says.
+
+    What the method declares in `decays` decays in either case.
+    """
     decayed = list(latent_weights(network).values() if recipe.decay == "weights" else network.parameters())
+    ids = {id(p) for p in decayed}
+    decayed += [p for p in must_decay(network) if id(p) not in ids]
     ids = {id(p) for p in decayed}
     rest = [p for p in network.parameters() if id(p) not in ids]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]

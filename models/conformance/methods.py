@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from lcrbench import registry
 from lcrbench.models import network as networks
+from lcrbench.models.api import Order
 from lcrbench.models.audit import audit
 from lcrbench.models.binary import BinaryConv2d, binary_layers
 from lcrbench.models.conformance._small import (
@@ -54,6 +56,21 @@ def shapes(name: str) -> Iterator[str]:
             yield f"conv{given} maps (2, {given[0]}, 8, 8) to {found}, not {expected}"
     if (found := tuple(method.activation(4)(_real(2, 4)).shape)) != (2, 4, 8, 8):
         yield f"activation(4) maps (2, 4, 8, 8) to {found}"
+
+
+def order(name: str) -> Iterator[str]:
+    """The order of its blocks is one that backbones have."""
+    if (found := networks.choose(name).method.order) not in get_args(Order):
+        yield f"its order is {found!r}, and none of {', '.join(get_args(Order))}"
+
+
+def decays(name: str) -> Iterator[str]:
+    """What it declares to decay are parameters of the part that declares it."""
+    net = make(name)
+    try:
+        networks.must_decay(net)
+    except AttributeError as error:
+        yield f"'decays' names what is no parameter: {error}"
 
 
 def bits(name: str) -> Iterator[str]:
@@ -145,4 +162,4 @@ def _real(n: int, channels: int) -> Tensor:
     return torch.randn(n, channels, 8, 8, generator=torch.Generator().manual_seed(2))
 
 
-CHECKS = (contract, options, shapes, bits, precision, modes, batches, gradients, resume)
+CHECKS = (contract, options, shapes, order, decays, bits, precision, modes, batches, gradients, resume)

@@ -1,13 +1,17 @@
 """BNN: signs of weights and activations, no scale, clipped straight-through gradients.
 
-Hubara, Courbariaux, Soudry, El-Yaniv, Bengio 2016, "Binarized Neural Networks", arXiv 1602.02830.
+Hubara, Courbariaux, Soudry, El-Yaniv, Bengio 2016, "Binarized Neural Networks", arXiv 1602.02830; its PyTorch code is
+itayhubara/BinaryNet.pytorch.
 
     forward:   y = conv(sign(x), sign(w))                  x (N, C_in, H, W), w (C_out, C_in, k, k); scale 1
     gradient:  dS/dx = 1 if |x| <= 1 else 0;   dS/dw = 1 if |w| <= 1 else 0
 
 Blocks end in Hardtanh. Deviations: the paper clips the latent weights to [-1, 1] after each step, where here the mask on
 |w| <= 1 stops their growth; the first convolution and the last linear layer stay real, as in every method here, so that
-methods differ in the blocks alone; trained under the comparison's optimizer instead of the paper's Adam.
+methods differ in the blocks alone. The code passes gradients through both signs unmasked: the Hardtanh before an input's
+sign masks it, and latent weights are clipped in two of its three training scripts, not in that for CIFAR. It binarizes first
+and last layers too; its ResNet adds the shortcut before the block's last batch norm, and has a binary one where the map
+shrinks. It trains by Adam, from 5e-3 in steps, without weight decay.
 """
 
 from __future__ import annotations

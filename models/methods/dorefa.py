@@ -7,8 +7,9 @@ Zhou, Wu, Ni, Zhou, Wen, Zou 2016, "DoReFa-Net", arXiv 1606.06160, with 1-bit we
                y = E conv(q(x), sign(w))                   x (N, C_in, H, W), w (C_out, C_in, k, k)
     gradient:  dq/dx = 1 if 0 <= x <= 1 else 0;   d(E sign(w))/dw = 1
 
-Blocks end in Hardtanh. Deviations: x = 1/2 gives 1 (rounding to even would give 0). Benchmarks that use -1 and +1 for this
-method's activations measure another one.
+Blocks end in Hardtanh. Deviations: x = 1/2 gives 1 (rounding to even would give 0). The form is that of larq's quantizers
+(larq/larq); the authors' own code, which is not for PyTorch, was not compared, its recipe included. Benchmarks that use -1
+and +1 for this method's activations measure another one.
 """
 
 from __future__ import annotations

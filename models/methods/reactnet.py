@@ -13,8 +13,10 @@ The paper's distributional loss is the regularizer `distill`: `reactnet:two_step
 their own, which each record names.
 
 Deviations: latent weights start as for every method; the stages divide the run's budget between them, where the paper gives
-each one a whole budget; the harness's optimizer and weight decay for both, where the paper has Adam, and 1e-5 and 0; the
-teacher has the student's topology, where the paper's is a ResNet-34.
+each one a whole budget; the harness's optimizer and weight decay for both, where the code has Adam with a linear schedule,
+weight decay 1e-5 in the first stage and 0 in the second, on convolutions alone; the teacher has the student's topology,
+where the paper's is a ResNet-34. The code's ResNet-18 has no RPReLU behind the stem (`stem_activation=false`), no batch norm
+in the head (`head_norm=false`) and the shortcut `pool-real`. It has no recipe for CIFAR.
 """
 
 from __future__ import annotations

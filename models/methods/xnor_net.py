@@ -12,8 +12,9 @@ Rastegari, Ordonez, Redmon, Farhadi 2016, "XNOR-Net", arXiv 1603.05279, in the f
 
 Blocks end in Hardtanh. Deviations: that code also multiplies g_w by (1 - 1/C_in) C_in k^2, a constant step size that Adam
 cancels and SGD would not; it writes the centred, clipped w~ back into w, where here w itself is kept; its block normalizes
-before the sign and ends in ReLU, which topologies that put a sign straight after the block cannot have. The map K of input
-magnitudes is left out, as in that code.
+before the sign and ends in ReLU, which topologies that put a sign straight after the block cannot have; its binary
+convolutions have a bias, and its batch norms a scale of at least 0.01; it trains by Adam, 0.01 in steps, with weight decay
+1e-5. The map K of input magnitudes is left out, as in that code, which computes it and does not use it.
 """
 
 from __future__ import annotations

@@ -8,6 +8,13 @@ from collections.abc import Sequence
 CODE = re.compile(r"`([\w./=, -]+)`")
 """A command in a sentence of ours: plain words and signs between backticks, so that nothing in it is markup anywhere."""
 
+LCR_FORMS = {
+    "lcr": "LCR (latent variant)",
+    "lcr_released": "LCR as released",
+    "lcr_fixed": "LCR as released, repaired",
+}
+"""Our forms of the LCR paper's loss as reports call them, each judged apart from the others."""
+
 
 def short_name(data: str) -> str:
     """Return a data set's name without the options that made a subset of it.

@@ -6,7 +6,7 @@ from collections import Counter
 
 from lcrbench.bench.records.measurement import MetricInfo
 from lcrbench.reports.comparison import Comparison, mixture
-from lcrbench.reports.words import plural
+from lcrbench.reports.words import LCR_FORMS, plural
 
 
 def environment(compared: Comparison) -> list[tuple[str, str]]:
@@ -94,6 +94,12 @@ def methods_notes(compared: Comparison) -> list[dict[str, str]]:
             "A run under another budget is shown, and neither ranked nor tested.",
         ),
     ]
+    used = {name for s in compared.settings for row in s.rows for name in row.regularizers}
+    if forms := [f"+{name}: {words}" for name, words in LCR_FORMS.items() if name in used]:
+        text = (
+            "; ".join(forms) + ". The latent variant is this project's reading of the paper's figure, with no teacher."
+        )
+        notes.append(("Forms of LCR", text if "lcr" in used else "; ".join(forms) + "."))
     if mixed := mixture([r.provenance for r in compared.runs]):
         notes.append(("Devices and versions", mixed))
     seen = {name: info for s in compared.settings for name, info in s.metrics.items()}

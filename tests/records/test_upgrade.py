@@ -13,12 +13,13 @@ import pytest
 from lcrbench.bench import planning, runner
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.records import grid as grids
-from lcrbench.bench.records import source
+from lcrbench.bench.records import source, upgrade
 from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.spec import CLEAN, Cell
+from lcrbench.bench.records.spec import CLEAN, Cell, MethodId
 from lcrbench.bench.records.store import WEIGHTS, Damaged, Store
 from lcrbench.bench.training import run as training
 from lcrbench.errors import UserError
+from lcrbench.models import network as networks
 
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "store-schema-3"
 LABELS = {"full_precision", "bnn", "irnet", "irnet+lcr"}
@@ -109,6 +110,30 @@ def test_old_runs_are_read_with_their_numbers(old: Path) -> None:
         clean = next(m.value for m in record.measurements if m.metric == "accuracy" and not m.corruption)
         assert outcomes[CLEAN].mean() == pytest.approx(clean)
         assert len(store.log(record.run_id)) > 50
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "label"),
+    [
+        ("rbnn", {}, "rbnn:gradient=straight"),
+        ("rbnn", {"rotations": 5}, "rbnn:rotations=5,gradient=straight"),
+        ("reste", {}, "reste:block=shared"),
+        ("irnet", {}, "irnet"),
+    ],
+)
+def test_an_old_run_keeps_the_form_that_its_methods_name_stood_for(
+    method: str, options: dict[str, Any], label: str
+) -> None:
+    """What a name alone means today is another method: its number would stand under the wrong name."""
+    data = raw(next(p.name for p in FIXTURE.iterdir() if (p / "record.json").exists()))
+    text = method + (":rotations=5" if options else "")
+    data["spec"] |= {"method": {"name": method, "options": options, "regularizers": {}}, "label": text}
+    spec = upgrade.old_run(json.dumps(data).encode(), "here").record.spec
+    assert spec.label == label
+    assert networks.choose(label).label == label
+    assert (spec.training.train_id == spec.training.model_copy(update={"method": MethodId(name=method)}).train_id) == (
+        label == method
+    )
 
 
 def test_reading_changes_nothing(old: Path) -> None:

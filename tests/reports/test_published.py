@@ -73,6 +73,9 @@ def test_nothing_else_has_a_number(changes: dict[str, object]) -> None:
 
 def test_other_methods_have_none() -> None:
     assert number("irnet+lcr") == []
+    assert number("rbnn:gradient=straight") == []
+    assert number("reste") == [87.92]
+    assert number("reste:block=shared") == []
     assert number("irnet:t_min=0.01") == []
 
 
