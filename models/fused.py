@@ -52,8 +52,10 @@ class _Function(torch.autograd.Function):
 def _by_autograd(
     plain: Callable[..., Tensor], inputs: Sequence[Tensor], needed: Sequence[bool], grad: Tensor
 ) -> list[Tensor | None]:
-    wanted = [x for x, need in zip(inputs, needed, strict=True) if need]
-    found = iter(torch.autograd.grad(plain(*inputs), wanted, grad, create_graph=True))
+    # Views, so that an input that was made from another one is a separate variable here.
+    own = [x.view_as(x) for x in inputs]
+    wanted = [x for x, need in zip(own, needed, strict=True) if need]
+    found = iter(torch.autograd.grad(plain(*own), wanted, grad, create_graph=True))
     return [next(found) if need else None for need in needed]
 
 

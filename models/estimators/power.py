@@ -18,16 +18,13 @@ from lcrbench.models import api
 from lcrbench.models.estimators import Surrogate, times
 
 
-def gradient(grad: Tensor, z: Tensor, o: float, *, out: Tensor | None = None) -> Tensor:
-    """Return grad dS/dz, in `out` if it is given."""
+def gradient(grad: Tensor, z: Tensor, o: float) -> Tensor:
+    """Return grad dS/dz."""
     with torch.no_grad():
-        size = torch.abs(z, out=out)
+        size = z.abs()
         slope = torch.le(size, 0.1, out=torch.empty_like(size)).mul_(0.1 ** (1 / o) / 0.1)
-        if o > 1:
-            power = size.clamp_min(0.1).pow_((1 - o) / o).div_(o)
-        else:
-            power = torch.ones_like(size)
-        # Those within the ends, which are open; the one above is the next number after 1.5.
+        power = size.clamp_min(0.1).pow_((1 - o) / o).div_(o)
+        # What lies within the ends, which are open: the upper one is the next number after 1.5.
         end = 1.5 + torch.finfo(size.dtype).eps
         slope.add_(torch.ops.aten.hardtanh_backward.grad_input(power, size, 0.1, end, grad_input=power))
     return times(slope, grad)

@@ -19,10 +19,10 @@ from lcrbench.models import api
 from lcrbench.models.estimators import Surrogate, times
 
 
-def gradient(grad: Tensor, z: Tensor, t: float, k: float, *, out: Tensor | None = None) -> Tensor:
-    """Return grad dS/dz, in `out` if it is given."""
+def gradient(grad: Tensor, z: Tensor, t: float, k: float) -> Tensor:
+    """Return grad dS/dz."""
     with torch.no_grad():
-        slope = torch.abs(z, out=out).mul_(-(t**2)).add_(math.sqrt(2) * t).clamp_min_(0).mul_(k)
+        slope = z.abs().mul_(-(t**2)).add_(math.sqrt(2) * t).clamp_min_(0).mul_(k)
     return times(slope, grad)
 
 
