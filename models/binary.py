@@ -59,7 +59,8 @@ class BinaryConv2d(nn.Conv2d):
             bits, scale = bits * scale.view(-1, 1, 1, 1), None
         signs = self.sign(x)
         a, c = input_levels(self) or (None, None)
-        if isinstance(a, Tensor) and scale is not None and offset is not None:
+        learnt = scale is not None and scale.requires_grad and not isinstance(a, float)
+        if learnt and not torch.is_autocast_enabled(x.device.type):
             return Fused(self._affine, self._affine, self._of_affine)(signs, bits, scale, offset, a, c)
         return self._affine(signs, bits, scale, offset, a, c)
 
@@ -78,18 +79,32 @@ class BinaryConv2d(nn.Conv2d):
         return _times(y, a).add_(c * self._inner(torch.ones_like(signs[:1]), bits, scale, offset))
 
     def _of_affine(
-        self, grad: Tensor, signs: Tensor, bits: Tensor, scale: Tensor, offset: Tensor, a: Tensor, c: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Return the gradients as of one convolution of what signs and bits stand for: four convolutions in one."""
-        inputs = (signs * a).add_(c)
-        weight = bits * scale.view(-1, 1, 1, 1) + offset.view(-1, 1, 1, 1)
+        self,
+        grad: Tensor,
+        signs: Tensor,
+        bits: Tensor,
+        scale: Tensor,
+        offset: Tensor | None,
+        a: Tensor | None,
+        c: Tensor | None,
+    ) -> tuple[Tensor | None, ...]:
+        """Return the gradients as of one convolution of what signs and bits stand for, which the forward pass is equal to.
+
+        No activation is multiplied by a scale, and no sum over activations gives the gradient of one.
+        """
+        inputs = signs if a is None or c is None else (signs * a).add_(c)
+        weight = bits * scale.view(-1, 1, 1, 1)
+        weight = weight if offset is None else weight + offset.view(-1, 1, 1, 1)
         of_inputs, of_weight, _ = torch.ops.aten.convolution_backward(
             grad, inputs, weight, None, self.stride, self.padding, (1, 1), False, (0, 0), 1, (True, True, False)
         )
         of_scale = (of_weight * bits).sum((1, 2, 3)).sum_to_size(scale.shape)
-        of_offset = of_weight.sum((1, 2, 3))
+        of_offset = None if offset is None else of_weight.sum((1, 2, 3))
+        of_bits = of_weight * scale.view(-1, 1, 1, 1)
+        if a is None or c is None:
+            return of_inputs, of_bits, of_scale, of_offset, None, None
         of_a, of_c = torch.mul(of_inputs, signs, out=inputs).sum(), of_inputs.sum()
-        return of_inputs.mul_(a), of_weight * scale.view(-1, 1, 1, 1), of_scale, of_offset, of_a, of_c
+        return of_inputs.mul_(a), of_bits, of_scale, of_offset, of_a, of_c
 
     def binarize(self) -> tuple[Tensor, Tensor | None]:
         """Return the signs (C_out, C_in, k, k) and the scale (C_out), (1) or None, in the weight's own precision."""
@@ -117,9 +132,9 @@ class BinaryConv2d(nn.Conv2d):
 
 
 def _times(y: Tensor, factor: Tensor | float) -> Tensor:
-    """Return y times a factor, in y's place where no gradient needs y."""
+    """Return y times a factor, in y's place where no gradient needs y and its precision is enough."""
     needed = isinstance(factor, Tensor) and factor.requires_grad and torch.is_grad_enabled()
-    return y * factor if needed else y.mul_(factor)
+    return y * factor if needed or torch.result_type(y, factor) != y.dtype else y.mul_(factor)
 
 
 def weight_offset(layer: BinaryConv2d) -> Tensor | None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Fused:
-    """A differentiable function of tensors: `Fused(plain, value, gradients)(*inputs)`.
+    """A differentiable function of tensors: `Fused(plain, value, gradients)(*inputs)`; an input may be None.
 
     `plain(*inputs)` is the formula in operations that autograd differentiates; `value(*inputs)` equals it, and may work in
     place on what it makes itself; `gradients(grad, *inputs)` returns one gradient for each input, of the inputs' shapes. A
@@ -26,9 +26,9 @@ class Fused:
 
     plain: Callable[..., Tensor]
     value: Callable[..., Tensor]
-    gradients: Callable[..., tuple[Tensor, ...]]
+    gradients: Callable[..., tuple[Tensor | None, ...]]
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
+    def __call__(self, *inputs: Tensor | None) -> Tensor:
         """Return the value."""
         out: Tensor = _Function.apply(self, *inputs)
         return out
@@ -36,7 +36,7 @@ class Fused:
 
 class _Function(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, function: Fused, *inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, function: Fused, *inputs: Tensor | None) -> Tensor:
         ctx.function = function
         ctx.save_for_backward(*inputs)
         return function.value(*inputs)
@@ -50,11 +50,11 @@ class _Function(torch.autograd.Function):
 
 
 def _by_autograd(
-    plain: Callable[..., Tensor], inputs: Sequence[Tensor], needed: Sequence[bool], grad: Tensor
+    plain: Callable[..., Tensor], inputs: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
 ) -> list[Tensor | None]:
     # Views, so that an input that was made from another one is a separate variable here.
-    own = [x.view_as(x) for x in inputs]
-    wanted = [x for x, need in zip(own, needed, strict=True) if need]
+    own = [None if x is None else x.view_as(x) for x in inputs]
+    wanted = [x for x, need in zip(own, needed, strict=True) if x is not None and need]
     found = iter(torch.autograd.grad(plain(*own), wanted, grad, create_graph=True))
     return [next(found) if need else None for need in needed]
 

@@ -8,8 +8,8 @@ and differs in what it puts in the place of the derivative. Its file holds a cla
 Shapes are arbitrary; the output has the input's shape and dtype. A slope counts as a constant when a gradient is itself
 differentiated (Jacobian penalties).
 
-Ours also hold a function `gradient(grad, z, ...)`, grad dS/dz, which `Surrogate` and fused functions call. None keeps or makes
-a mask: on a processor, operations on booleans take several times as long as those on floating-point numbers.
+Ours also hold a function `gradient(grad, z, ...)`, grad dS/dz, which `Surrogate` and fused functions call. None makes a
+mask: on a processor, operations on booleans take several times as long as those on floating-point numbers.
 """
 
 from __future__ import annotations

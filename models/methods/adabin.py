@@ -100,7 +100,7 @@ class Maxout(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Return (N, C, H, W)."""
-        return Fused(_maxout, _maxout_in_place, _of_maxout)(y, self.positive, self.negative)
+        return Fused(_maxout, _maxout_in_place, _of_maxout)(y.to(self.positive.dtype), self.positive, self.negative)
 
 
 def _maxout(y: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

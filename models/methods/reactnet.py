@@ -79,7 +79,9 @@ class RPReLU(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Return (N, C, H, W)."""
-        return Fused(_rprelu, _rprelu_in_place, _of_rprelu)(y, self.before, self.slope, self.after)
+        return Fused(_rprelu, _rprelu_in_place, _of_rprelu)(
+            y.to(self.before.dtype), self.before, self.slope, self.after
+        )
 
 
 def _rprelu(y: Tensor, before: Tensor, slope: Tensor, after: Tensor) -> Tensor:
