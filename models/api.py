@@ -117,11 +117,13 @@ class Estimator(Sign):
 class Binarizer(nn.Module):
     """Maps a latent weight (C_out, C_in, k, k) to signs of the same shape and a scale (C_out), (1), or None for 1.
 
-    Its part `estimator` is what the weight is trained through; `decays` is as in `Sign`.
+    Its part `estimator` is what the weight is trained through; `decays` is as in `Sign`. `power_of_two` says that each scale
+    is one.
     """
 
     estimator: Estimator
     decays: tuple[str, ...] = ()
+    power_of_two: ClassVar[bool] = False
 
     def start(self, weight: Tensor) -> None:
         """Set constants that depend on the initial latent weight; called once, with it."""

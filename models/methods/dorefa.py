@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import clip, identity, without_scale
+from lcrbench.models.estimators import clip, identity, sign, without_scale
+from lcrbench.models.fused import Fused
 
 
 class Binarizer(api.Binarizer):
@@ -46,11 +47,24 @@ class UnitSign(api.Sign):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs."""
+        return Fused(self._plain, _unit_sign, _of_unit_sign)(x) if self.training else self._plain(x)
+
+    def _plain(self, x: Tensor) -> Tensor:
         return self.estimator(2 * x - 1)  # type: ignore[no-any-return]
 
     def levels(self) -> tuple[float, float]:
         """Return the scale and offset of the values that the signs stand for."""
         return 0.5, 0.5
+
+
+def _unit_sign(x: Tensor) -> Tensor:
+    z = (2 * x).sub_(1)
+    return sign(z, out=z)
+
+
+def _of_unit_sign(grad: Tensor, x: Tensor) -> tuple[Tensor]:
+    z = (2 * x).sub_(1)
+    return (clip.gradient(grad, z, out=z).mul_(2),)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ from lcrbench.models.estimators import ede, set_progress
 class Binarizer(api.Binarizer):
     """w to (sign(w^), 2^s)."""
 
+    power_of_two = True
+
     def __init__(self, t_min: float, t_max: float) -> None:
         super().__init__()
         self.estimator = ede.Estimator(t_min, t_max)

@@ -31,7 +31,8 @@ from torch.nn import functional as F
 
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
-from lcrbench.models.estimators import polynomial
+from lcrbench.models.estimators import polynomial, sign
+from lcrbench.models.fused import Fused, by_channel, sum_by_channel
 from lcrbench.models.methods.bi_real import Binarizer
 
 
@@ -45,7 +46,27 @@ class RSign(api.Sign):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of (N, C, H, W), compared in the threshold's own precision."""
-        return self.estimator(x.to(self.shift.dtype) + self.shift.view(1, -1, 1, 1))  # type: ignore[no-any-return]
+        if self.training:
+            return Fused(self._plain, _shifted_sign, _of_shifted_sign)(x, self.shift)
+        return self._plain(x, self.shift)
+
+    def _plain(self, x: Tensor, shift: Tensor) -> Tensor:
+        return self.estimator(_shifted(x, shift))  # type: ignore[no-any-return]
+
+
+def _shifted(x: Tensor, shift: Tensor) -> Tensor:
+    return x.to(shift.dtype) + by_channel(shift)
+
+
+def _shifted_sign(x: Tensor, shift: Tensor) -> Tensor:
+    z = _shifted(x, shift)
+    return sign(z, out=z)
+
+
+def _of_shifted_sign(grad: Tensor, x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    z = _shifted(x, shift)
+    of_z = polynomial.gradient(grad, z, out=z)
+    return of_z, sum_by_channel(of_z)
 
 
 class RPReLU(nn.Module):
@@ -59,8 +80,26 @@ class RPReLU(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Return (N, C, H, W)."""
-        shape = (1, -1, 1, 1)
-        return F.prelu(y - self.before.view(shape), self.slope) + self.after.view(shape)
+        return Fused(_rprelu, _rprelu_in_place, _of_rprelu)(
+            y.to(self.before.dtype), self.before, self.slope, self.after
+        )
+
+
+def _rprelu(y: Tensor, before: Tensor, slope: Tensor, after: Tensor) -> Tensor:
+    return F.prelu(y - by_channel(before), slope) + by_channel(after)
+
+
+def _rprelu_in_place(y: Tensor, before: Tensor, slope: Tensor, after: Tensor) -> Tensor:
+    return F.prelu(y - by_channel(before), slope).add_(by_channel(after))
+
+
+def _of_rprelu(grad: Tensor, y: Tensor, before: Tensor, slope: Tensor, after: Tensor) -> tuple[Tensor, ...]:
+    z = y - by_channel(before)
+    positive = torch.ops.aten.threshold_backward(grad, z, 0)
+    negative = grad - positive
+    of_slope = sum_by_channel(z.mul_(negative))
+    of_y = positive.add_(negative.mul_(by_channel(slope)))
+    return of_y, -sum_by_channel(of_y), of_slope, sum_by_channel(grad)
 
 
 @dataclass(frozen=True)

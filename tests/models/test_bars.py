@@ -39,7 +39,7 @@ PILOT = {
 FULL_PRECISION = (74.4, 73.5, 74.6)
 # Of the quick preset (32 px, batch 100) with a third of its images.
 QUICK_BAR, QUICK_BROKEN = 0.65, 0.62
-FUNCTIONS = [registry.load("estimator", name)._Function for name in registry.files("estimator")]
+ESTIMATORS = [registry.load("estimator", name) for name in registry.files("estimator")]
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +73,12 @@ def accuracy(dataset: data.Dataset, method: str, images: int, batch: int, seed: 
 
 def broken(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
     """Multiply every pseudo-gradient by `factor`."""
-    for function in FUNCTIONS:
-        original = function.backward
+    for estimator in ESTIMATORS:
 
-        def backward(ctx: Any, grad: torch.Tensor, original: Any = original) -> Any:
-            found = original(ctx, grad)
-            return (found[0] * factor, *found[1:]) if isinstance(found, tuple) else found * factor
+        def gradient(*arguments: Any, original: Any = estimator.gradient, **options: Any) -> torch.Tensor:
+            return original(*arguments, **options) * factor
 
-        monkeypatch.setattr(function, "backward", staticmethod(backward))
+        monkeypatch.setattr(estimator, "gradient", gradient)
 
 
 def test_the_bars_are_of_methods_and_tell_broken_estimators_apart() -> None:
