@@ -176,6 +176,6 @@ def _ledger(training: Ledger, batches: list[Batch]) -> Ledger:
         for phase, taken in batch.seconds.items():
             before = seconds.get(phase, Seconds(cpu=0.0, wall=0.0))
             seconds[phase] = Seconds(cpu=round(before.cpu + taken.cpu, 3), wall=round(before.wall + taken.wall, 3))
-        for phase, count in batch.forward.items():
-            forward[phase] = forward.get(phase, 0) + count
+        for name, count in batch.forward.items():
+            forward[name] = forward.get(name, 0) + count
     return training.model_copy(update={"seconds": seconds, "evaluation_forward": forward})
