@@ -64,7 +64,7 @@ def test_equal_compute_charges_every_network(
 ) -> None:
     ledger = run(tmp_path, method).ledger
     assert ledger is not None
-    counted = {k.partition(" ")[0]: v for k, v in ledger.forward.items()}
+    counted = {**ledger.forward, "training": ledger.taught_images}
     assert (ledger.images, ledger.steps) == (images, images // 50)
     assert {k: v for k, v in counted.items() if v} == {k: v for k, v in forward.items() if v}
     assert ledger.compute == pytest.approx(compute)
