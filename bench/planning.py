@@ -15,6 +15,7 @@ from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation import takeover
+from lcrbench.bench.metrics import by_default
 from lcrbench.bench.records.budget import AMOUNT
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Grid, Option, Options
@@ -44,7 +45,7 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
     )
     shown = grid.evaluation.model_copy(update={"corruptions": expand(grid.evaluation.corruptions)})
     protocol = evaluation.protocol_of(dataset, grid.data.size, shown)
-    metrics = {name: metric_options(name, given) for name, given in grid.metrics.items()}
+    metrics = {name: metric_options(name, given) for name, given in metrics_of(grid).items()}
     backbone = network.backbone_text(grid.backbone)
 
     def training(choice: network.Choice, seed: int) -> TrainSpec:
@@ -122,7 +123,7 @@ def outside(grid: Grid) -> list[tuple[str, str]]:
     for field, (kind, _) in parts.KINDS.items():
         texts = [getattr(grid.recipe, field), *(str(t.recipe[field]) for t in grid.tuned.values() if field in t.recipe)]
         named += [(kind, part.name) for text in texts for part in parse.read(text, f"recipe.{field}")]
-    named += [("metric", name) for name in grid.metrics]
+    named += [("metric", name) for name in grid.metrics or ()]
     named += [("corruption", name.partition(":")[0]) for name in grid.evaluation.corruptions]
     return [(kind, name) for kind, name in dict.fromkeys(named) if registry.is_outside(kind, name)]
 
@@ -203,6 +204,13 @@ def expand(named: Sequence[str]) -> tuple[str, ...]:
 def shown_of(corruption_names: Sequence[str], severities: Sequence[int], seed: int, block: int) -> Shown:
     """Return what is shown, groups of corruptions replaced by their members."""
     return Shown(corruptions=expand(corruption_names), severities=tuple(severities), seed=seed, block=block)
+
+
+def metrics_of(grid: Grid) -> dict[str, Options]:
+    """Return the metrics that a grid names with the options given, or those of ours that are measured by default."""
+    if grid.metrics is not None:
+        return grid.metrics
+    return {name: {} for name in registry.files("metric") if by_default(registry.load("metric", name))}
 
 
 def metric_options(name: str, given: Options) -> Options:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -18,31 +18,51 @@ from lcrbench.errors import UserError, unknown
 from lcrbench.versions import installed
 
 
+class Contract(NamedTuple):
+    """What a corruption's module may define, with what stands for what it leaves out."""
+
+    apply: Callable[..., Any] | None = None
+    into: Callable[..., None] | None = None
+    constants: Sequence[Mapping[str, Any]] | None = None
+    variants: tuple[str, ...] = ()
+    group: str = "other"
+    libraries: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, module: ModuleType) -> Contract:
+        """Return what a module defines."""
+        given = vars(module)
+        parts = {field: field if field in ("apply", "into") else field.upper() for field in cls._fields}
+        return cls(**{field: given[part] for field, part in parts.items() if part in given})
+
+
 class Entry(NamedTuple):
     """A corruption: its name as it was given, its module, and the part of the name after the colon."""
 
     name: str
     module: ModuleType
     variant: str
+    contract: Contract
 
     @property
     def threads(self) -> bool:
         """Tell whether several threads may run it at once."""
-        return hasattr(self.module, "into")
+        return self.contract.into is not None
 
     def row(self, severity: int) -> dict[str, Any]:
         """Return the constants that the module states for a severity; empty if it states none."""
-        rows = getattr(self.module, "CONSTANTS", None)
+        rows = self.contract.constants
         return dict(rows[severity - 1]) if rows else {}
 
     def run(self, images: NDArray[np.uint8], out: NDArray[np.uint8], draws: Draws, severity: int) -> None:
         """Fill `out` with the corrupted images (n, H, W, C). Raises `UserError` if the function returns no such image."""
         also = {"variant": self.variant} if self.variant else {}
-        if hasattr(self.module, "into"):
-            self.module.into(images, out, draws, **self.row(severity), **also)
+        if self.contract.into is not None:
+            self.contract.into(images, out, draws, **self.row(severity), **also)
             return
+        assert self.contract.apply is not None, "one of the two is defined"
         for k, image in enumerate(images):
-            result = self.module.apply(image.copy(), severity, draws.generator(k), **also)
+            result = self.contract.apply(image.copy(), severity, draws.generator(k), **also)
             if not isinstance(result, np.ndarray) or result.dtype != np.uint8 or result.shape != image.shape:
                 found = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
                 raise UserError(f"corruption '{self.name}' returned {found}: it must return uint8 {image.shape}")
@@ -63,7 +83,8 @@ def find(name: str) -> Entry:
     `lcrbench.corruptions.functions`.
     """
     if is_ours(name):
-        return Entry(name, importlib.import_module(f"lcrbench.corruptions.functions.{name}"), "")
+        ours = importlib.import_module(f"lcrbench.corruptions.functions.{name}")
+        return Entry(name, ours, "", Contract.of(ours))
     head, colon, variant = name.partition(":")
     if is_ours(head):
         raise UserError(f"corruption '{head}' has no variants: name it without ':{variant}'")
@@ -71,19 +92,22 @@ def find(name: str) -> Entry:
     if head not in known and "." not in head:
         raise unknown("corruption", name, [*names("all"), *known, *SETS])
     module = registry.load("corruption", head)
-    variants: tuple[str, ...] = getattr(module, "VARIANTS", ())
+    contract = Contract.of(module)
+    variants = contract.variants
     if colon and variant not in variants:
         raise unknown(f"corruption of {head}", variant, variants)
     if variants and not colon:
         raise UserError(f"'{head}' stands for {len(variants)} corruptions: name one, such as {head}:{variants[0]}")
-    if hasattr(module, "apply") == hasattr(module, "into"):
+    if (contract.apply is None) == (contract.into is None):
         raise UserError(f"corruption '{head}' must define either apply(image, severity, random) or into(...)")
-    rows = getattr(module, "CONSTANTS", None)
+    rows = contract.constants
     if rows is not None and len(rows) != len(SEVERITIES):
         raise UserError(f"corruption '{head}' has {len(rows)} CONSTANTS: it must have 5, one a severity")
-    if (group := getattr(module, "GROUP", "other")) in SETS:
-        raise UserError(f"corruption '{head}' has the GROUP '{group}', which is that of the paper's: choose another")
-    return Entry(name, module, variant)
+    if contract.group in SETS:
+        raise UserError(
+            f"corruption '{head}' has the GROUP '{contract.group}', which is that of the paper's: choose another"
+        )
+    return Entry(name, module, variant, contract)
 
 
 def others() -> list[str]:
@@ -114,7 +138,7 @@ def _variants(word: str) -> tuple[str, ...]:
     """Return the variants of a module that is named without one."""
     if is_ours(word) or ":" in word or (word not in others() and "." not in word):
         return ()
-    return tuple(getattr(registry.load("corruption", word), "VARIANTS", ()))
+    return tuple(Contract.of(registry.load("corruption", word)).variants)
 
 
 def groups() -> list[str]:
@@ -124,14 +148,14 @@ def groups() -> list[str]:
 
 def group_of(name: str) -> str:
     """Return the group of a corruption; "other" if its module states none. Raises `UserError` if there is none."""
-    return GROUP[name] if is_ours(name) else str(getattr(find(name).module, "GROUP", "other"))
+    return GROUP[name] if is_ours(name) else str(find(name).contract.group)
 
 
 def origin(name: str) -> dict[str, Any]:
     """Return what a record must say of a corruption from outside: its module, and the versions that its bits depend on."""
-    module = find(name).module
-    libraries = ("numpy", *getattr(module, "LIBRARIES", ()))
+    entry = find(name)
+    libraries = ("numpy", *entry.contract.libraries)
     return {
-        "module": module.__name__,
+        "module": entry.module.__name__,
         "versions": {library: version for library in libraries if (version := installed(library))},
     }

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from lcrbench.reports import identity
 from lcrbench.reports.comparison import Row, Setting
-from lcrbench.reports.words import listed, plain
+from lcrbench.reports.words import class_text, listed, plain
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,12 @@ def _spent(row: Row) -> dict[str, Spent]:
         if ledger:
             values["steps"] = ledger.steps
             values["images"] = ledger.images
-            values["budget class"] = ledger.budget_class
-            values["forward passes"] = {n: ledger.forward.get(n, 0) for n in networks if ledger.forward.get(n)}
-            values["backward passes"] = {n: ledger.backward.get(n, 0) for n in networks if ledger.backward.get(n)}
+            values["budget class"] = class_text(ledger.budget_class)
+            taught = {f"training {t.method} as a teacher": float(t.images) for t in ledger.teachers}
+            values["forward passes"] = {n: ledger.forward.get(n, 0) for n in networks if ledger.forward.get(n)} | taught
+            values["backward passes"] = {
+                n: ledger.backward.get(n, 0) for n in networks if ledger.backward.get(n)
+            } | taught
             values["data order"] = _Hash(ledger.data_order_sha256)
             values["augmentation drawn"] = _Hash(ledger.augmentation_sha256)
             values["initial weights"] = _Hash(ledger.initial_weights_sha256)

@@ -24,7 +24,9 @@ def cost(row: Row, of: Callable[[Record], float | None]) -> Cell:
 def passes(record: Record) -> float | None:
     """Return the images that went through any network in training, forward and backward passes counted alike."""
     ledger = record.ledger
-    return None if ledger is None else sum(ledger.forward.values()) + sum(ledger.backward.values())
+    if ledger is None:
+        return None
+    return sum(ledger.forward.values()) + sum(ledger.backward.values()) + 2 * ledger.taught_images
 
 
 def training_cpu(record: Record) -> float | None:

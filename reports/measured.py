@@ -11,11 +11,11 @@ import importlib.util
 import io
 from pathlib import Path
 
-from lcrbench.bench.records.measurement import MetricInfo
+from lcrbench.bench.records.measurement import NO_DETAIL, Detail, MetricInfo
 from lcrbench.reports.comparison import Comparison
 
 RUN = ("run_id", "setting", "data", "backbone", "method", "seed", "budget_images")
-CELL = ("metric", "statistic", "corruption", "severity", "layer", "norm", "radius")
+CELL = ("metric", "statistic", "corruption", "severity", "layer", "norm", "radius", *Detail.model_fields)
 NUMBER = ("value", "low", "high", "n", "interval")
 KIND = ("unit", "bound")
 NAME = "measurements"
@@ -40,8 +40,8 @@ def write(compared: Comparison, folder: Path) -> list[str]:
                             kinds[name] = info, {s: _kind(info, s) for s in ("", *info.other)}
                     lines = []
                     for m in run.measurements:
-                        what = (m.metric, m.statistic, m.corruption, m.severity, m.layer, m.norm, m.radius)
-                        cell = cells.get(what) or cells.setdefault(what, _line(what))
+                        what = (m.metric, m.statistic, m.corruption, m.severity, m.layer, m.norm, m.radius, m.detail)
+                        cell = cells.get(what) or cells.setdefault(what, _line((*what[:-1], *_detail(m.detail))))
                         how = words.get(m.interval) or words.setdefault(m.interval, _line((m.interval, "")))
                         low = "" if m.low is None else repr(m.low)
                         high = "" if m.high is None else repr(m.high)
@@ -53,6 +53,11 @@ def write(compared: Comparison, folder: Path) -> list[str]:
         return [path.name]
     _parquet(path, folder / f"{NAME}.parquet")
     return [path.name, f"{NAME}.parquet"]
+
+
+def _detail(detail: Detail | None) -> tuple[object, ...]:
+    """Return the columns of a detail, empty where it says nothing."""
+    return tuple("" if v is None else v for v in (detail or NO_DETAIL).model_dump(mode="json").values())
 
 
 def _kind(info: MetricInfo, statistic: str) -> str:
@@ -73,8 +78,8 @@ def _parquet(source: Path, target: Path) -> None:
     from pyarrow import csv as reader
     from pyarrow import parquet
 
-    whole = dict.fromkeys(("setting", "seed", "budget_images", "severity", "n"), pa.int64())
-    real = dict.fromkeys(("radius", "value", "low", "high"), pa.float64())
+    whole = dict.fromkeys(("setting", "seed", "budget_images", "severity", "n", "stage", "search"), pa.int64())
+    real = dict.fromkeys(("radius", "inner_radius", "value", "low", "high"), pa.float64())
     text = dict.fromkeys({*RUN, *CELL, *NUMBER, *KIND} - {*whole, *real}, pa.string())
     table = reader.read_csv(
         source,

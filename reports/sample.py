@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from lcrbench.bench import stats
+from lcrbench.bench.records.by_image import ByImage, Effort, ImageKey, Images, Kept
 from lcrbench.bench.records.grid import Evaluation
-from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.bench.records.measurement import Kind, Measurement, MetricInfo, Ranking, Scale
 from lcrbench.bench.records.record import Audit, Failure, Ledger, ModelInfo, Provenance, Record, Seconds
 from lcrbench.bench.records.spec import CLEAN, Cell, DataId, MethodId, RunSpec
 from lcrbench.bench.records.store import Searched
@@ -56,10 +57,15 @@ class _Memory:
         """Return what was measured of a run's network, with the figures by image, as a store does."""
         return [Searched(self.records[run_id], partial(self._by_image, run_id))]
 
-    def _by_image(self, run_id: str) -> dict[str, np.ndarray]:
+    def _by_image(self, run_id: str) -> ByImage:
         draw = np.random.default_rng(int(run_id, 16))
-        kappa = {k: draw.lognormal(0, 0.3, 64) * k / 8 for k in RADII}
-        return {"lipschitz/images": np.arange(64)} | {f"lipschitz/quick/kappa/l2/{k}": v for k, v in kappa.items()}
+        images = Images(np.arange(64), b"")
+        return {
+            ImageKey.at("lipschitz_kappa", Effort(random=5, steps=5), "l2", k / 255): Kept(
+                (draw.lognormal(0, 0.3, 64) * k / 8).astype(np.float32), images
+            )
+            for k in RADII
+        }
 
     def log(self, run_id: str) -> pd.DataFrame:
         """Return a run's training log, as a store does."""
@@ -74,10 +80,26 @@ def _context(records: list[Record]) -> Context:
 
 
 INFOS = {
-    "accuracy": MetricInfo(unit="fraction", higher_is_better=True, bound="exact", summary="share of images right"),
-    "corruption_error": MetricInfo(unit="fraction", higher_is_better=False, bound="exact", summary="mean error"),
+    "accuracy": MetricInfo.about(
+        "Share of images right.", "fraction", bound="exact", higher_is_better=True, scale=Scale.SHARE
+    ),
+    "corruption_error": MetricInfo.about(
+        "Mean error.", "fraction", bound="exact", higher_is_better=False, scale=Scale.SHARE
+    ),
 }
-SEARCHED = MetricInfo(unit="margins", higher_is_better=False, bound="lower", summary="margin change")
+SEARCHED = MetricInfo.about(
+    "Margin change.",
+    "margins",
+    bound="lower",
+    higher_is_better=False,
+    phase="lipschitz",
+    scale=Scale.POSITIVE,
+    title="kappa",
+    other={"flipped": Kind(unit="fraction of images", bound="lower", scale=Scale.SHARE, title="flip found")},
+    open=("q50",),
+    searched=True,
+    ranking=Ranking(order=0, threshold=1.0),
+)
 
 
 def _record(label: str, seed: int, *, failed: bool = False) -> Record:

@@ -147,7 +147,7 @@ class Result:
         """Return the measurements, one row each: metric, statistic, corruption, severity, value, interval, n, ..."""
         import pandas as pd
 
-        return pd.DataFrame([n.model_dump() for m in self._measured() for n in m.measurements])
+        return pd.DataFrame([n.flat() for m in self._measured() for n in m.measurements])
 
     @property
     def left_out(self) -> dict[str, str]:

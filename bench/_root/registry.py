@@ -44,7 +44,7 @@ NEEDS = {
     "regularizer": ("Regularizer",),
     "backbone": ("build",),
     "estimator": ("Estimator",),
-    "metric": ("INFO", "PHASE", "NEEDS", "Options", "measure"),
+    "metric": ("INFO", "NEEDS", "Options", "measure"),
     "source": ("load",),
     "executor": ("execute",),
 }

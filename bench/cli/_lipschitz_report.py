@@ -10,13 +10,15 @@ from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.subjects import Network
 from lcrbench.bench.records import env
 from lcrbench.reports.comparison import CLEAN, Key
+from lcrbench.reports.words.lipschitz import effort_text
 from lcrbench.reports.writers import escape_markdown
 
 
 def about(found: Sequence[Network], labels: dict[str, str], source: str | None, options: Options) -> list[str]:
     """Return what the written tables are about, as Markdown: the command, the time, the search, and each network."""
     lines = [
-        f"`{env.command_line()}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Search: {options.effort}, seed {options.seed}.",
+        f"`{env.command_line()}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Search: {effort_text(options.effort)}, "
+        f"seed {options.seed}.",
         "",
         "| Network | Column | Data | Images | Clean accuracy |",
         "|:--|:--|:--|--:|--:|",

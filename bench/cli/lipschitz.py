@@ -37,11 +37,16 @@ if TYPE_CHECKING:
 @click.option(
     "--images",
     type=click.IntRange(1),
-    help="Number of test images; of what takes long for an image no more than 100 (proxy), 50 (smoothing), 20 (clever) "
-    "or 16 (gains, probes).  [default: the preset's]",
+    help="Number of test images; a metric that takes long for an image gets no more than its own option `images` has by "
+    "default.  [default: the preset's]",
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of all that is drawn.  [default: 0]")
-@click.option("--also", multiple=True, metavar="METRIC", help="Also measure clever or smoothing, which take long.")
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="METRIC",
+    help="Also measure a metric that is measured on request alone; a wrong name lists them.",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option(
     "--out",
@@ -106,7 +111,12 @@ def command(
             shown.tell("what was found so far is kept: the same command goes on from there")
             raise
     labels = measure.labels(networks)
-    found = reports.of_networks([(labels[m.network.name], m.measurements, m.by_image) for m in measured])
+    found = reports.of_networks(
+        [
+            reports.Alone(labels[m.network.name], m.measurements, m.by_image, m.infos, signs=m.network.has_signs)
+            for m in measured
+        ]
+    )
     told = about(networks, labels, source, options)
     shown_as = [written.Network(m.network.name, m.measurements, m.infos) for m in measured]
     for line in [*written.lines(found), str(written.write(found, shown_as, told, folder))]:

@@ -93,6 +93,7 @@ def _show_data(name: str) -> None:
 
 def _show_run(store: str, prefix: str, ledger: bool) -> None:
     from lcrbench.bench.records.store import Store
+    from lcrbench.reports.words import class_text
 
     found = Store(store)
     record = found.record(found.find(prefix))
@@ -109,6 +110,7 @@ def _show_run(store: str, prefix: str, ledger: bool) -> None:
             rows |= {f"{key[:-1]} {i}": ", ".join(f"{k} {v}" for k, v in one.items()) for i, one in enumerate(value, 1)}
         else:
             rows |= {f"{key} {k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    rows["budget class"] = class_text(record.ledger.budget_class)
     rows |= {f"budget {k}": v for k, v in record.spec.budget.model_dump(exclude_none=True).items()}
     rows |= {f"recipe {k}": v for k, v in record.spec.recipe.model_dump().items()}
     for key, value in rows.items():

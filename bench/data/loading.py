@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from lcrbench import registry
@@ -56,7 +55,7 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset
     try:
         entry, place = find(str(source))
         module = registry.load("source", entry)
-        fingerprint, key = _fingerprint(module, place), (entry, os.path.abspath(place), size)
+        fingerprint, key = _fingerprint(_contract(entry).files, place), (entry, os.path.abspath(place), size)
         if _kept and fingerprint is not None and (_kept.key, _kept.fingerprint) == (key, fingerprint):
             return _kept.dataset
         # Let go first, so that two data sets are never held at once.
@@ -96,13 +95,25 @@ def find(source: str) -> tuple[str, str]:
     raise UserError(f"{unknown('data set', source, names())} (or the path of a folder or archive)")
 
 
+class _Contract(NamedTuple):
+    """What a source's module defines besides `load`, with what stands for what it leaves out."""
+
+    names: tuple[str, ...] = ()
+    order: int = 50
+    detect: Callable[[Path], object] | None = None
+    files: Callable[[str], Iterable[Path]] | None = None
+
+
+def _contract(entry: str) -> _Contract:
+    """Return what a source's module defines; raises `UserError` as `registry.load` does."""
+    given = vars(registry.load("source", entry))
+    parts = {"names": "NAMES", "order": "ORDER", "detect": "detect", "files": "files"}
+    return _Contract(**{field: given[part] for field, part in parts.items() if part in given})
+
+
 def _named() -> list[tuple[str, str]]:
     """Return the built-in names, each with the entry that loads it."""
-    return [
-        (entry, name)
-        for entry in registry.files("source")
-        for name in getattr(registry.load("source", entry), "NAMES", ())
-    ]
+    return [(entry, name) for entry in registry.files("source") for name in _contract(entry).names]
 
 
 def _installed() -> list[str]:
@@ -112,14 +123,14 @@ def _installed() -> list[str]:
 
 def _default(entry: str) -> str:
     """Return the place of a source that was named without one: its first name, or nothing."""
-    return next(iter(getattr(registry.load("source", entry), "NAMES", ())), "")
+    return next(iter(_contract(entry).names), "")
 
 
 def _detect(path: Path) -> str:
     """Return the entry of the source that reads what lies at a path. Raises `UserError` if none does."""
-    modules = [(entry, registry.load("source", entry)) for entry in registry.names("source")]
-    for entry, module in sorted(modules, key=lambda pair: (getattr(pair[1], "ORDER", 50), pair[0])):
-        if hasattr(module, "detect") and _ask(module.detect, entry, path):
+    sources = {entry: _contract(entry) for entry in registry.names("source")}
+    for entry in sorted(sources, key=lambda entry: (sources[entry].order, entry)):
+        if (detect := sources[entry].detect) and _ask(detect, entry, path):
             return entry
     if not path.is_dir():
         raise UserError(f"{not_an_archive(path)}: {EXPECTED}")
@@ -169,10 +180,10 @@ def checked(dataset: object, entry: str, size: int) -> Dataset:
     return dataset
 
 
-def _fingerprint(module: ModuleType, place: str) -> tuple[tuple[object, ...], ...] | None:
+def _fingerprint(files: Callable[[str], Iterable[Path]] | None, place: str) -> tuple[tuple[object, ...], ...] | None:
     """Return the files that a data set is read from, with sizes and times; None if they are unknown or still changing."""
-    if hasattr(module, "files"):
-        roots: Iterable[Path] = module.files(place)
+    if files is not None:
+        roots: Iterable[Path] = files(place)
     elif place and os.path.exists(place):
         roots = [Path(place)]
     else:

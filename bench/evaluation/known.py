@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lcrbench import registry
+from lcrbench.bench.metrics import Need
 from lcrbench.bench.records import predictions, source
-from lcrbench.bench.records.files import unpack
+from lcrbench.bench.records.by_image import ByImage
 from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Evaluation, Measured
 from lcrbench.bench.records.spec import CLEAN, Cell, Protocol, Subject, TrainSpec, evaluation_id
+from lcrbench.bench.records.store import figures_of
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,13 @@ class Known:
     files: dict[str, bytes] = field(default_factory=dict)
 
 
-def found_by(
-    known: Known, metrics: Mapping[str, Options], protocol: Protocol
-) -> tuple[list[Measured], dict[str, np.ndarray]]:
+def found_by(known: Known, metrics: Mapping[str, Options], protocol: Protocol) -> tuple[list[Measured], ByImage]:
     """Return what was measured by these metrics with these options, and the figures by image of the same batches."""
     found = {n: m for n, o in metrics.items() if (m := measured_of(known.evaluation, n, o, protocol)) is not None}
-    by_image: dict[str, np.ndarray] = {}
+    by_image: ByImage = {}
     for batch in known.evaluation.batches:
         if batch.by_image and any(m in batch.measured for m in found.values()):
-            by_image |= unpack(known.files[batch.by_image])
+            by_image |= figures_of(batch, known.files[batch.by_image])
     return [*found.values()], by_image
 
 
@@ -45,8 +46,9 @@ def missing(
         return protocol.cells, list(metrics)
     if indices is None:
         indices = np.arange(protocol.test.images)
-    cells = [cell for cell in protocol.cells if len(known.predictions.missing(cell, indices))]
-    return cells, [n for n, o in metrics.items() if measured_of(known.evaluation, n, o, protocol) is None]
+    lacking = [n for n, o in metrics.items() if measured_of(known.evaluation, n, o, protocol) is None]
+    exact = any(Need.CLASSES in registry.load("metric", name).NEEDS for name in lacking)
+    return [c for c in protocol.cells if len(known.predictions.missing(c, indices, exact=exact))], lacking
 
 
 def answered(evaluation: Evaluation, protocol: Protocol, metrics: Mapping[str, Options]) -> bool:

@@ -17,13 +17,13 @@ from lcrbench.bench.records.record import Training
 from lcrbench.bench.records.shelf import REDO, Damaged
 from lcrbench.bench.records.spec import External, MethodId, Subject, TrainSpec
 from lcrbench.errors import UserError
-from lcrbench.models import estimators
+from lcrbench.models import estimators, parse
 from lcrbench.models import network as networks
 
 
 def modules_of(spec: TrainSpec) -> tuple[str, ...]:
     """Return the modules in which a network's forward pass is written: composition, method, regularizers, backbone."""
-    parts = [("backbone", spec.backbone.partition(":")[0]), ("method", spec.method.name)]
+    parts = [("backbone", spec.backbone_name), ("method", spec.method.name)]
     parts += [("regularizer", name) for name in spec.method.regularizers]
     return ("lcrbench.models.network", *(registry.module_name(kind, name) for kind, name in parts))
 
@@ -75,7 +75,7 @@ def external(module: nn.Module, name: str, code: str = "") -> Looked:
 
 def check_trust(backbone: str, method: MethodId) -> None:
     """Raise `UserError` for an import path that is only read from a record: to load it would run somebody's code."""
-    names = {"method": [method.name], "regularizer": [*method.regularizers], "backbone": [backbone.partition(":")[0]]}
+    names = {"method": [method.name], "regularizer": [*method.regularizers], "backbone": [parse.read(backbone)[0].name]}
     for kind, found in names.items():
         installed = {e.name for e in entry_points(group=f"lcrbench.{kind}")}
         for name in found:

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -23,8 +23,7 @@ from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.known import Known, empty, measured_of, with_asked, without_stale
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records import predictions, source
-from lcrbench.bench.records.files import pack
+from lcrbench.bench.records import by_image, predictions, source
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.predictions import Predictions
@@ -106,11 +105,14 @@ def evaluate(
         name: options for name, options in metrics.items() if measured_of(evaluation, name, options, protocol) is None
     }
     modules = {name: registry.load("metric", name) for name in todo}
-    wants_logits = any(Need.LOGITS in module.NEEDS for module in modules.values())
-    show = show or any(Need.OUTCOMES in module.NEEDS for module in modules.values())
+    needs = frozenset().union(*(module.NEEDS for module in modules.values()))
+    wants_logits, wants_classes = Need.LOGITS in needs, Need.CLASSES in needs
+    show = show or bool(needs & metrics_of.OF_CELLS)
 
     forward: dict[str, int] = {}
-    images_of = {cell: kept.missing(cell, indices) if show else indices[:0] for cell in protocol.cells}
+    images_of = {
+        cell: kept.missing(cell, indices, exact=wants_classes) if show else indices[:0] for cell in protocol.cells
+    }
     if wants_logits:
         images_of[CLEAN] = np.union1d(images_of[CLEAN], _without_logits(kept, indices))
     shown = [cell for cell in protocol.cells if len(images_of[cell])]
@@ -139,6 +141,7 @@ def evaluate(
         {c: kept.right(c, indices) for c in protocol.cells if not len(kept.missing(c, indices))},
         None if kept.logits is None else kept.logits[kept.at(indices)],
         device,
+        classes={c: kept.given(c, indices) for c in protocol.cells} if wants_classes else {},
     )
     sources: dict[str, Source] = {}
 
@@ -156,16 +159,16 @@ def evaluate(
         module = modules[name]
         watch(name, 0, 1)
         earlier, reason = subject.passes, metrics_of.not_applicable(module.NEEDS, looked.gives)
-        with clocks.phase(module.PHASE):
+        with clocks.phase(phase := module.INFO.phase):
             numbers, left_out = ((), reason) if reason else metrics_of.measure(module, name, subject, options)
         if passes := subject.passes - earlier:
-            forward[module.PHASE] = forward.get(module.PHASE, 0) + passes
+            forward[phase] = forward.get(phase, 0) + passes
         measured.append(
             Measured(
                 metric=name,
                 options=options,
                 images=len(indices),
-                protocol=protocol.protocol_id if Need.OUTCOMES in module.NEEDS else "",
+                protocol=protocol.protocol_id if module.NEEDS & metrics_of.OF_CELLS else "",
                 info=module.INFO,
                 measurements=numbers,
                 left_out=left_out,
@@ -176,16 +179,18 @@ def evaluate(
     files = dict(known.files)
     batches = list(evaluation.batches)
     if shown or measured:
-        name = ""
+        name, figures = "", tuple[by_image.ImageFigure, ...]()
         if subject.by_image:
-            name = f"by_image-{_next(files)}.npz"
-            files[name] = pack(subject.by_image)
+            names = (f"by_image-{k}.npz" for k in itertools.count())
+            name = next(free for free in names if free not in files)
+            figures, files[name] = by_image.pack(subject.by_image)
         batches.append(
             Batch(
                 cells=tuple(shown),
                 cell_source=cell_source,
                 measured=tuple(measured),
                 by_image=name,
+                figures=figures,
                 forward=forward,
                 seconds=clocks.seconds(),
                 provenance=provenance.model_copy(update={"source": sources[cell_source or measured[0].source].sha256}),
@@ -236,11 +241,6 @@ def _named(sources: Mapping[str, Source], batches: Iterable[Batch]) -> dict[str,
     """Return the sources that batches name."""
     named = {key for batch in batches for key in (batch.cell_source, *(m.source for m in batch.measured))}
     return {key: scope for key, scope in sources.items() if key in named}
-
-
-def _next(files: Mapping[str, Any]) -> int:
-    numbers = [int(n[len("by_image-") : -len(".npz")]) for n in files if n.startswith("by_image-")]
-    return max(numbers, default=-1) + 1
 
 
 def _plug_ins(shown: Iterable[Cell]) -> list[str]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.evaluation.inference import logits
+from lcrbench.bench.records.by_image import ByImage, ImageKey, Images, Kept
 from lcrbench.bench.records.spec import Cell
 
 
@@ -16,9 +17,9 @@ from lcrbench.bench.records.spec import Cell
 class Subject:
     """A network under measurement.
 
-    `outcomes` has a boolean array (N,) for each cell that was shown, and `clean_logits` (N, classes), float32, if a metric
-    needs them. A metric puts figures of single images into `by_image`, arrays by name, and the reason why it has nothing to
-    say about this network, or not all, into `left_out`: both are kept with what it measured.
+    `outcomes` has a boolean array (N,) for each cell that was shown; `classes` the predicted classes (N,), int16, and
+    `clean_logits` (N, classes), float32, if a metric needs them. A metric gives figures of single images to `keep`, and the
+    reason why it has nothing to say about this network, or not all, to `leave_out`: both are kept with what it measured.
     """
 
     network: nn.Module
@@ -28,8 +29,15 @@ class Subject:
     clean_logits: np.ndarray | None = None
     device: str = "cpu"
     passes: int = 0
-    by_image: dict[str, np.ndarray] = field(default_factory=dict)
+    by_image: ByImage = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    classes: dict[Cell, np.ndarray] = field(default_factory=dict)
+
+    def keep(self, key: ImageKey, values: np.ndarray, indices: np.ndarray) -> None:
+        """Keep a figure of single images (n), as float32, with the images' indices (n) and a hash of what they show."""
+        known = [kept.images for kept in self.by_image.values() if np.array_equal(kept.images.indices, indices)]
+        images = known[0] if known else Images.of(self.test.images, indices)
+        self.by_image[key] = Kept(values.astype(np.float32), images)
 
     def leave_out(self, metric: str, reason: str) -> None:
         """Note why a metric has nothing to say, or not all; reasons of its parts stand side by side."""

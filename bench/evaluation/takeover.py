@@ -54,7 +54,7 @@ def _scoped(made: upgrade.Split) -> upgrade.Split:
     """
     spec = made.training.spec
     named = [("method", spec.method.name), *(("regularizer", name) for name in spec.method.regularizers)]
-    named.append(("backbone", spec.backbone.partition(":")[0]))
+    named.append(("backbone", spec.backbone_name))
     if spec.budget.unit == "compute" or any(registry.is_outside(kind, name) for kind, name in named):
         unknown = made.training.provenance.model_copy(update={"source": ""})
         return made._replace(training=made.training.model_copy(update={"provenance": unknown}))

@@ -39,12 +39,14 @@ import torch
 from torch import Tensor, nn
 
 from lcrbench.bench.lipschitz.gradients import derivative
+from lcrbench.bench.records.measurement import Part, Probe
 from lcrbench.bench.seeds import generator
 from lcrbench.errors import UserError
 from lcrbench.models import api
 from lcrbench.models.backbones._resnet import Pad, ResNet
 from lcrbench.models.backbones._vgg import Vgg
 from lcrbench.models.binary import BinaryConv2d, path_layers
+from lcrbench.models.network import Network
 from lcrbench.models.retention import retention_matrix
 from lcrbench.models.spectral import product_bound
 
@@ -66,30 +68,29 @@ def sigma_1(matrices: Tensor) -> Tensor:
 
 
 PROXIES: dict[str, Callable[[Tensor], Tensor]] = {"p1": p1, "sigma_1": sigma_1}
-PROBES = ("batch-norm gain", "channel sign flip")
 FEWER = "the network has no two binary layers in a row, which the retention proxy is about"
 
 
 @contextmanager
-def _features(network: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Yield a dictionary that a forward pass inside fills: each binary layer's input, and "stage k" for a stage's output.
+def _features(network: nn.Module) -> Iterator[dict[Part, Tensor]]:
+    """Yield a dictionary that a forward pass inside fills: by layer each binary layer's input, by stage its output.
 
     Raises `UserError` for a network with fewer than two binary layers in a row.
     """
     layers = path_layers(network)
     if len(layers) < 2:
         raise UserError(FEWER)
-    kept: dict[str, Tensor] = {}
+    kept: dict[Part, Tensor] = {}
     handles: list[Any] = []
 
-    def keep_input(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda module, inputs: kept.__setitem__(name, inputs[0])
+    def keep_input(part: Part) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda module, inputs: kept.__setitem__(part, inputs[0])
 
-    def keep_output(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        return lambda module, inputs, output: kept.__setitem__(name, output)
+    def keep_output(part: Part) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda module, inputs, output: kept.__setitem__(part, output)
 
-    handles += [layer.register_forward_pre_hook(keep_input(name)) for name, layer in layers.items()]
-    handles += [stage.register_forward_hook(keep_output(f"stage {k}")) for k, stage in enumerate(_stages(network), 1)]
+    handles += [layer.register_forward_pre_hook(keep_input(Part(name))) for name, layer in layers.items()]
+    handles += [stage.register_forward_hook(keep_output(Part(stage=k))) for k, stage in enumerate(_stages(network), 1)]
     try:
         yield kept
     finally:
@@ -97,35 +98,41 @@ def _features(network: nn.Module) -> Iterator[dict[str, Tensor]]:
             handle.remove()
 
 
+def _body(network: nn.Module) -> nn.Module:
+    """Return the topology inside a network of ours; a module from elsewhere is its own."""
+    return network.body if isinstance(network, Network) else network
+
+
 def _stages(network: nn.Module) -> list[nn.Module]:
-    stages = getattr(getattr(network, "body", network), "stages", None)
-    return list(stages()) if stages is not None else []
+    body = _body(network)
+    return body.stages() if isinstance(body, api.Backbone) else []
 
 
-def _pairs(network: nn.Module) -> dict[str, tuple[str, str]]:
-    """Return the names of the features of each map: a binary layer's to the next one, and a stage's from the one before."""
-    stages = [f"stage {k}" for k in range(1, len(_stages(network)) + 1)]
-    return {a: (a, b) for a, b in pairwise(path_layers(network))} | {b: (a, b) for a, b in pairwise(stages)}
+def _pairs(network: nn.Module) -> dict[Part, tuple[Part, Part]]:
+    """Return where the features of each map are: a binary layer's to the next one, and a stage's from the one before."""
+    stages = [Part(stage=k) for k in range(1, len(_stages(network)) + 1)]
+    layers = [Part(name) for name in path_layers(network)]
+    return {a: (a, b) for a, b in pairwise(layers)} | {b: (a, b) for a, b in pairwise(stages)}
 
 
 @torch.no_grad()
-def retention(network: nn.Module, points: Tensor) -> dict[str, Tensor]:
-    """Return the retention matrices (N, C_in, C_out), float64, by the name of the layer or stage, for points (N, 3, H, W).
+def retention(network: nn.Module, points: Tensor) -> dict[Part, Tensor]:
+    """Return the retention matrices (N, C_in, C_out), float64, by layer and stage, for points (N, 3, H, W).
 
     A layer's is from its input to that of the next binary layer, a stage's from the output of the stage before to its own.
     """
     with _features(network) as kept:
         network(points)
-    return {name: retention_matrix(kept[a].double(), kept[b].double()) for name, (a, b) in _pairs(network).items()}
+    return {part: retention_matrix(kept[a].double(), kept[b].double()) for part, (a, b) in _pairs(network).items()}
 
 
-def local_gains(network: nn.Module, points: Tensor, iterations: int = ITERATIONS) -> dict[str, np.ndarray]:
-    """Return the gain (N) of the surrogate between the same features, by name, as far as the power iteration got."""
+def local_gains(network: nn.Module, points: Tensor, iterations: int = ITERATIONS) -> dict[Part, np.ndarray]:
+    """Return the gain (N) of the surrogate between the same features, as far as the power iteration got."""
     found = {}
     draw = torch.Generator().manual_seed(0)
     with derivative(network, "surrogate"), torch.enable_grad(), _features(network) as kept:
         network(points.detach().requires_grad_())
-        for name, (a, b) in _pairs(network).items():
+        for part, (a, b) in _pairs(network).items():
             into, out = kept[a], kept[b]
             # J^T u is linear in u, so its derivative along u is J.
             u = torch.zeros_like(out).requires_grad_()
@@ -136,7 +143,7 @@ def local_gains(network: nn.Module, points: Tensor, iterations: int = ITERATIONS
                 (pushed,) = torch.autograd.grad(pulled, u, v, retain_graph=True)
                 gain = _lengths(pushed)
                 (v,) = torch.autograd.grad(out, into, pushed, retain_graph=True)
-            found[name] = gain.detach().flatten().double().cpu().numpy()
+            found[part] = gain.detach().flatten().double().cpu().numpy()
     return found
 
 
@@ -156,12 +163,12 @@ class PartBound:
 
 @torch.no_grad()
 def part_bounds(network: nn.Module, shape: tuple[int, ...]) -> list[PartBound]:
-    """Return the bound of each block between stem and head, and of which stage it is part (from 1); empty without blocks.
+    """Return the bound of each block between stem and head, and of which stage it is part (from 1).
 
+    Blocks lie in a Sequential called `blocks`; empty for a topology without one.
     The bound of a stage is the product of its blocks' bounds. `shape` is that of an image, (3, H, W).
     """
-    body = getattr(network, "body", network)
-    blocks = getattr(body, "blocks", None)
+    blocks = dict(_body(network).named_children()).get("blocks")
     if not isinstance(blocks, nn.Sequential):
         return []
     shapes: dict[nn.Module, tuple[int, ...]] = {}
@@ -205,7 +212,7 @@ def turned(network: nn.Module) -> nn.Module | None:
     the caller checks. None for a network that is not one of models/backbones.
     """
     network = copy.deepcopy(network)
-    body: Any = getattr(network, "body", network)
+    body: Any = _body(network)
     if not isinstance(body, (ResNet, Vgg)):
         return None
     draw = generator(0, "sign flip")
@@ -272,17 +279,17 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probed:
     """What a change of the network does to a proxy: the ratio after to before, and the verdict."""
 
-    name: str
+    name: Probe
     proxy: str
     ratio: float
     passed: bool
 
 
 @torch.no_grad()
-def probes(network: nn.Module, points: Tensor, gain: float = 4.0) -> list[Probe]:
+def probes(network: nn.Module, points: Tensor, gain: float = 4.0) -> list[Probed]:
     """Return both probes for both proxies, each as the layer that moved least (gain) or most (sign flip).
 
     The sign flip is not among them where the turned network's logits are not those of the network.
@@ -298,7 +305,7 @@ def probes(network: nn.Module, points: Tensor, gain: float = 4.0) -> list[Probe]
     for name, proxy in PROXIES.items():
         ratios = [float(proxy(after[k]).mean() / proxy(before[k]).mean()) for k in before]
         least = min(ratios)
-        found.append(Probe("batch-norm gain", name, least, least >= gain / 2))
+        found.append(Probed(Probe.GAIN, name, least, least >= gain / 2))
     other = turned(network)
     if other is None or not _same(network(points), other(points)):
         return found
@@ -306,5 +313,5 @@ def probes(network: nn.Module, points: Tensor, gain: float = 4.0) -> list[Probe]
     for name, proxy in PROXIES.items():
         ratios = [float(proxy(after[k]).mean() / proxy(before[k]).mean()) for k in before]
         worst = max(ratios, key=lambda r: abs(np.log(r)))
-        found.append(Probe("channel sign flip", name, worst, abs(worst - 1) <= 0.01))
+        found.append(Probed(Probe.FLIP, name, worst, abs(worst - 1) <= 0.01))
     return found

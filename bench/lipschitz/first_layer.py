@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from lcrbench.errors import UserError
 from lcrbench.models.binary import BinaryConv2d, binary_layers
+from lcrbench.models.network import Network
 from lcrbench.models.spectral import norm_scale
 
 LARGEST = 1e6
@@ -82,10 +83,12 @@ def distances(network: nn.Module, points: Tensor) -> FirstLayer:
     ones = torch.ones(conv.out_channels, dtype=torch.float64)
     scale = (ones if norm is None else norm_scale(norm)).to(conv.weight.device)
     weight = conv.weight * scale.view(-1, 1, 1, 1)
-    # A module from elsewhere may normalize nothing.
-    mean, std = (getattr(network, k, torch.full((1, 1, 1, 1), d)).to(weight) for k, d in (("mean", 0.0), ("std", 1.0)))
-    weight = weight / std
     x = points.double().to(weight.device)
+    # A module from elsewhere may normalize nothing; if it does otherwise, the path is refused below.
+    mean, std = (
+        (network.mean, network.std) if isinstance(network, Network) else (torch.zeros(1).to(x), torch.ones(1).to(x))
+    )
+    weight = weight / std
     bias = 0 * scale if norm is None else -norm.running_mean * scale
     if conv.bias is not None:
         bias = bias + conv.bias * scale
@@ -126,7 +129,8 @@ def _check_path(
         raise UserError("first-layer distances need a stem that feeds the first binary layer, and nothing else")
     if not torch.allclose(seen[affine], z):
         raise UserError(
-            "first-layer distances need a stem that takes the image itself, normalized by `mean` and `std` alone"
+            "first-layer distances need a stem that takes the image itself, normalized as lcrbench's networks are, or not "
+            "at all"
         )
 
 

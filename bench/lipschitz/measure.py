@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from filelock import Timeout
 
 from lcrbench import registry
@@ -20,12 +19,11 @@ from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.subjects import Network
 from lcrbench.bench.metrics import Cost, cost
 from lcrbench.bench.records import env
+from lcrbench.bench.records.by_image import ByImage
 from lcrbench.bench.records.measurement import Measurement, MetricInfo
 from lcrbench.bench.records.spec import evaluation_id
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
-
-PHASE = "lipschitz"
 
 
 class Measured(NamedTuple):
@@ -34,7 +32,7 @@ class Measured(NamedTuple):
     network: Network
     measurements: list[Measurement]
     infos: dict[str, MetricInfo]
-    by_image: dict[str, np.ndarray]
+    by_image: ByImage
 
 
 def networks(
@@ -68,7 +66,7 @@ def metrics(also: Sequence[str] = ()) -> list[str]:
     Raises `UserError` for a name that is no metric on request.
     """
     loaded = {name: registry.load("metric", name) for name in registry.names("metric")}
-    loaded = {name: metric for name, metric in loaded.items() if metric.PHASE == PHASE}
+    loaded = {name: metric for name, metric in loaded.items() if metric.INFO.lipschitz}
     on_request = {_short(name): name for name, metric in loaded.items() if cost(metric) is Cost.ON_REQUEST}
     for name in also:
         if _short(name) not in on_request:
@@ -80,7 +78,7 @@ def metrics(also: Sequence[str] = ()) -> list[str]:
 
 def searched(metric: Any) -> bool:
     """Return whether a metric's numbers come from the search that all such metrics share."""
-    return metric.Options is Options
+    return bool(metric.INFO.searched)
 
 
 def _short(name: str) -> str:
@@ -119,7 +117,8 @@ def measure(
 
     def watch(phase: str, done: int, total: int) -> None:
         if phase in modules and cost(modules[phase]) is Cost.ON_REQUEST:
-            tell(f"{name}: {phase} of {given[phase]['images']} images, which takes a while")
+            images = f" of {given[phase]['images']} images" if "images" in given[phase] else ""
+            tell(f"{name}: {phase}{images}, which takes a while")
 
     planned = env.provenance(device, 1, env.command_line(), {}, deterministic=True)
 
@@ -174,10 +173,11 @@ def options_of(metric: Any, options: Options) -> Any:
     if searched(metric):
         return options
     own = metric.Options()
+    known = dataclasses.asdict(own)
     given = {"seed": options.seed, "images": options.images}
     if cost(metric) is not Cost.EACH_IMAGE_IS_CHEAP:
-        given["images"] = min(options.images, getattr(own, "images", 0))
-    return dataclasses.replace(own, **{k: v for k, v in given.items() if hasattr(own, k)})
+        given["images"] = min(options.images, known.get("images", options.images))
+    return dataclasses.replace(own, **{k: v for k, v in given.items() if k in known})
 
 
 def labels(found: Sequence[Network]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lcrbench.bench.lipschitz.ball import NORMS, Ball
+from lcrbench.bench.records.by_image import Effort
 from lcrbench.errors import UserError, unknown
 
 
@@ -65,11 +66,10 @@ class Options:
         return self.images * len(self.balls()) * (chains + 2)
 
     @property
-    def effort(self) -> str:
-        """Say how hard the search looks, in words for a table's note."""
+    def effort(self) -> Effort:
+        """Return how hard the search looks."""
         rounds = self.restarts * self.searches
-        one = f"{self.random * rounds} random candidates and 2 x {self.steps * rounds} steps an image and radius"
-        return one + (f", {self.searches} searches" if self.searches > 1 else "")
+        return Effort(random=self.random * rounds, steps=self.steps * rounds, searches=self.searches)
 
 
 PRESETS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -9,21 +10,23 @@ from torch import Tensor
 
 from lcrbench.bench import stats
 from lcrbench.bench.lipschitz.ball import Ball
-from lcrbench.bench.records import statistics
-from lcrbench.bench.records.measurement import Bound
+from lcrbench.bench.records.measurement import Detail, Kind, Measurement, Scale
+from lcrbench.bench.records.statistics import Finder, Statistic
 
-FOUND_BY = ("nobody", *statistics.FINDERS)
+FOUND_BY = ("nobody", *Finder)
 """The part of the search that found a point; the number in `Found` is the place in this list."""
 
-FINDERS: dict[str, tuple[str, Bound]] = {
-    statistics.found_by(part): ("fraction of images", "exact") for part in statistics.FINDERS
-}
-"""Unit and bound of the statistics that `finders` returns."""
+FOUND = Kind(unit="fraction of images", bound="exact", scale=Scale.SHARE)
+"""What the numbers are that `finders` yields."""
 
 
-def finders(by: np.ndarray) -> dict[str, stats.Interval]:
-    """Return for each part of the search the share of images whose largest figure it found, from a `Found`'s (n)."""
-    return {name: stats.proportion(int((by == k).sum()), len(by)) for k, name in enumerate(FINDERS, 1)}
+def finders(metric: str, ball: Ball, by: np.ndarray) -> Iterator[Measurement]:
+    """Yield for each part of the search the share of images whose largest figure it found, from a `Found`'s (n)."""
+    for k, part in enumerate(Finder, 1):
+        share = stats.proportion(int((by == k).sum()), len(by))
+        yield Measurement.of(
+            metric, share, statistic=Statistic.FOUND, norm=ball.norm, radius=ball.eps, detail=Detail(form=part)
+        )
 
 
 @dataclass(frozen=True)

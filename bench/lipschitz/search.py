@@ -33,7 +33,6 @@ Randomness depends on (seed, image's index in the data set, radius, candidate) a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -44,7 +43,7 @@ from lcrbench.bench.lipschitz.climb import climb
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle, chosen
 from lcrbench.bench.lipschitz.results import Found, Modulus, Start, best_of
-from lcrbench.bench.records.by_image import IMAGES, PIXELS, ImageKey
+from lcrbench.bench.records.by_image import ImageKey
 
 _remembered: list[tuple[Subject, Options, Modulus]] = []
 
@@ -66,16 +65,10 @@ def remember(subject: Subject, options: Options, result: Modulus) -> None:
     _remembered[:] = [r for r in _remembered if r[0] is subject and r[1] != options] + [(subject, options, result)]
 
 
-def keep(subject: Subject, options: Options, figure: str, ball: Ball, values: np.ndarray) -> None:
-    """Leave a figure of each image (n) for the run's by_image file, with the indices and a hash of these images."""
-    indices = chosen(subject.test.labels, options.images)
-    if not np.array_equal(subject.by_image.get(IMAGES, ()), indices):
-        images = np.ascontiguousarray(subject.test.images[indices])
-        digest = hashlib.sha256(f"{images.shape} {images.dtype}".encode() + images.tobytes()).digest()
-        subject.by_image[IMAGES] = indices
-        subject.by_image[PIXELS] = np.frombuffer(digest, dtype=np.uint8)
-    key = ImageKey.at(options.effort, figure, ball.norm, ball.eps)
-    subject.by_image[key.write()] = values.astype(np.float32)
+def keep(subject: Subject, options: Options, metric: str, ball: Ball, values: np.ndarray) -> None:
+    """Keep a metric's figure of each image (n) beside the record; networks are ranked by it if the metric says so."""
+    key = ImageKey.at(metric, options.effort, ball.norm, ball.eps)
+    subject.keep(key, values, chosen(subject.test.labels, options.images))
 
 
 def begin(subject: Subject, options: Options) -> tuple[Oracle, Start]:

@@ -22,6 +22,7 @@ from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.spec import Protocol, TestSet
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
+from lcrbench.models.binary import binary_layers
 
 
 class Network(NamedTuple):
@@ -38,6 +39,11 @@ class Network(NamedTuple):
     protocol: Protocol
     known: Known | None = None
     run_id: str = ""
+
+    @property
+    def has_signs(self) -> bool:
+        """Tell whether the network has binary layers: it jumps, and no Lipschitz constant is finite."""
+        return bool(binary_layers(self.looked.network))
 
 
 def of_run(

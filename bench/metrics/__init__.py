@@ -2,12 +2,13 @@
 
 A metric's module defines
 
-- `INFO`, a `MetricInfo`: unit, direction, and whether its numbers are exact, bounds or estimates;
-- `PHASE`, the phase of the ledger that its time is charged to;
+- `INFO`, a `MetricInfo`: unit, direction and scale, whether its numbers are exact, bounds or estimates, and its phase: what
+  its time is charged to, and which part of a report it stands in;
 - `NEEDS`, a frozenset of `Need`: what it takes from the subject that it measures;
 - `Options`, a frozen dataclass whose fields all have defaults: what a spec may set; every option is written into the spec;
 - `measure(subject, options) -> Iterator[Measurement]`, each called as the metric's file, finite, of n >= 1 units;
-- optionally `COST`, a `Cost`: how many images `lcrbench lipschitz` gives it.
+- optionally `COST`, a `Cost`: how many images `lcrbench lipschitz` gives it; and `BY_DEFAULT = True` if it is one of ours
+  that are measured where a spec names no metrics.
 
 Where `measure` can give no number, it calls `subject.leave_out(name, reason)` instead, and the record keeps the reason. A
 metric that was asked for by an import path, or by an entry point of another name, has that name in the record.
@@ -23,17 +24,22 @@ from lcrbench.errors import UserError
 
 if TYPE_CHECKING:
     from lcrbench.bench.evaluation.subject import Subject
-    from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+    from lcrbench.bench.records.measurement import Measurement, MetricInfo
 
 
 class Need(StrEnum):
     """What a metric takes from the subject that it measures. The value names what is missing where it is not given."""
 
     OUTCOMES = "right or wrong of each test image in each cell"
+    CLASSES = "predicted class of each test image in each cell"
     LOGITS = "logits of the clean test images"
     FORWARD = "logits of any image"
     GRADIENT = "a gradient of the logits with respect to the image"
     LAYERS = "layers as torch modules with names"
+
+
+OF_CELLS = frozenset({Need.OUTCOMES, Need.CLASSES})
+"""What depends on which cells are shown."""
 
 
 class Cost(StrEnum):
@@ -48,10 +54,9 @@ class Cost(StrEnum):
 
 
 class Metric(Protocol):
-    """The module of a metric, as a type."""
+    """The module of a metric, as a type; it may state `COST` and `BY_DEFAULT` too."""
 
     INFO: MetricInfo
-    PHASE: Phase
     NEEDS: frozenset[Need]
 
     class Options:
@@ -94,3 +99,8 @@ def measure(metric: Any, name: str, subject: Subject, options: Any) -> tuple[tup
 def cost(metric: Any) -> Cost:
     """Return the cost that a metric's module states, the least if it states none."""
     return Cost(getattr(metric, "COST", Cost.EACH_IMAGE_IS_CHEAP))
+
+
+def by_default(metric: Any) -> bool:
+    """Return whether a metric is measured where a spec names none: of ours that state `BY_DEFAULT = True`."""
+    return bool(getattr(metric, "BY_DEFAULT", False))

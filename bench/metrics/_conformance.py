@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +14,15 @@ import torch
 from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.lipschitz.options import Options as SearchOptions
 from lcrbench.bench.metrics import Cost, Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo
 from lcrbench.bench.records.spec import CLEAN, Cell
 from lcrbench.models import network as networks
 from lcrbench.testing import misspelt, own_names, raised
 
-PARTS = ("INFO", "PHASE", "NEEDS", "Options", "measure")
+PARTS = ("INFO", "NEEDS", "Options", "measure")
+MAY = ("COST", "BY_DEFAULT")
 IMAGES, SIZE, CLASSES = 12, 16, 4
 CORRUPTIONS, SEVERITIES = ("gaussian_noise", "fog"), (1, 3)
 
@@ -34,7 +36,7 @@ def check(module: ModuleType, name: str = "") -> list[str]:
     missing = [f"{part} is missing" for part in PARTS if not hasattr(module, part)]
     if missing:
         return missing
-    found = [*misspelt((*PARTS, "COST"), own_names(module)), *_declared(module)]
+    found = [*misspelt((*PARTS, *MAY), own_names(module)), *_declared(module)]
     return found or [*_measured(module)]
 
 
@@ -46,12 +48,16 @@ def _declared(module: Any) -> Iterator[str]:
         yield "INFO has no unit"
     elif not module.INFO.summary or "\n" in module.INFO.summary:
         yield "INFO.summary is one line: begin the module's docstring with it"
-    if module.PHASE not in get_args(Phase):
-        yield f"PHASE is one of {', '.join(get_args(Phase))}, not {module.PHASE!r}"
+    elif module.INFO.searched != (module.Options is SearchOptions):
+        yield "INFO.searched and Options do not fit: a metric of the search takes lcrbench.bench.lipschitz.options.Options"
+    if "PHASE" in vars(module):
+        yield "PHASE is a field of INFO now: MetricInfo.about(..., phase=...)"
     if not isinstance(module.NEEDS, frozenset) or not all(isinstance(need, Need) for need in module.NEEDS):
         yield "NEEDS is a frozenset of lcrbench.bench.metrics.Need"
     if (stated := getattr(module, "COST", None)) is not None and not isinstance(stated, Cost):
         yield f"COST is a lcrbench.bench.metrics.Cost, not {stated!r}"
+    if (stated := getattr(module, "BY_DEFAULT", False)) not in (True, False):
+        yield f"BY_DEFAULT is True or False, not {stated!r}"
     options = module.Options
     if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
         yield "Options is a dataclass"
@@ -118,7 +124,11 @@ def _subject() -> Subject:
     )
     images = random.integers(0, 256, (IMAGES, SIZE, SIZE, 3), dtype=np.uint8)
     cells = [CLEAN, *(Cell(c, s) for c in CORRUPTIONS for s in SEVERITIES)]
+    test = Split(images, np.arange(IMAGES) % CLASSES)
     outcomes = {cell: random.random(IMAGES) < 0.6 for cell in cells}
+    classes = {
+        c: np.where(right, test.labels, (test.labels + 1) % CLASSES).astype(np.int16) for c, right in outcomes.items()
+    }
     network.eval()
     clean = logits(network, images, IMAGES)
-    return Subject(network, Split(images, np.arange(IMAGES) % CLASSES), IMAGES, outcomes, clean)
+    return Subject(network, test, IMAGES, outcomes, clean, classes=classes)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 
-INFO = MetricInfo(unit="fraction", higher_is_better=True, bound="exact", summary=__doc__ or "")
-PHASE: Phase = "evaluation"
+INFO = MetricInfo(unit="fraction", higher_is_better=True, bound="exact", summary=__doc__ or "", scale=Scale.SHARE)
 NEEDS = frozenset({Need.OUTCOMES})
+BY_DEFAULT = True
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 from lcrbench.errors import UserError
 
 INFO = MetricInfo(
     unit="fraction",
     higher_is_better=False,
     bound="estimate",
+    scale=Scale.SHARE,
     summary=__doc__.partition("\n")[0] if __doc__ else "",
 )
-PHASE: Phase = "evaluation"
 NEEDS = frozenset({Need.LOGITS})
 
 

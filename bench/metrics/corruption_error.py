@@ -21,13 +21,11 @@ from lcrbench import corruptions
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 
-INFO = MetricInfo(
-    unit="fraction", higher_is_better=False, bound="exact", summary=__doc__.partition("\n")[0] if __doc__ else ""
-)
-PHASE: Phase = "evaluation"
+INFO = MetricInfo.about(__doc__, "fraction", bound="exact", higher_is_better=False, scale=Scale.SHARE)
 NEEDS = frozenset({Need.OUTCOMES})
+BY_DEFAULT = True
 SETS = ("common", "noise", "blur", "weather", "digital", "extra")
 
 

@@ -12,12 +12,12 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.gradients import surrogate_agreement
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 from lcrbench.models.binary import binary_layers
 
-INFO = MetricInfo.about(__doc__, "fraction", bound="exact")
-PHASE: Phase = "lipschitz"
+INFO = MetricInfo.about(__doc__, "fraction", bound="exact", phase="lipschitz", scale=Scale.SHARE)
 NEEDS = frozenset({Need.FORWARD, Need.LAYERS})
+BY_DEFAULT = True
 Options = Images
 
 

@@ -2,8 +2,8 @@
 
 Weng et al. 2018, arXiv 1801.10578, with the straight-through gradients of the estimators on a network of signs, where it is
 refuted by attacks: it stands here for comparison with the literature. See bench/lipschitz/clever.py. Statistics over
-images: q50 of the score; q50 of margin over the largest gradient seen ("plain"), which needs no fit; the share of images
-with a "good" fit; and the share that is "capped" and so says nothing.
+images: q50 of the score; q50 of margin over the largest gradient seen (form "plain"), which needs no fit; the share of
+images with a "good" fit; and the share that is "capped" and so says nothing.
 """
 
 from __future__ import annotations
@@ -18,16 +18,21 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import clever
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.metrics import Cost, Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Detail, Kind, Measurement, MetricInfo, Scale
 from lcrbench.errors import UserError
 
 INFO = MetricInfo.about(
     __doc__,
     "pixel units",
     bound="estimate",
-    other={"good": ("fraction of images", "exact"), "capped": ("fraction of images", "exact")},
+    phase="lipschitz",
+    scale=Scale.DISTANCE,
+    title="CLEVER",
+    other={
+        name: Kind(unit="fraction of images", bound="exact", scale=Scale.SHARE, title=title)
+        for name, title in (("good", "good fits"), ("capped", "scores capped at the radius"))
+    },
 )
-PHASE: Phase = "lipschitz"
 NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 COST = Cost.ON_REQUEST
 
@@ -60,16 +65,17 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     each = zip(oracle.images, oracle.indices, strict=True)
     scores = [clever.score(subject, image, int(i), options.settings()) for image, i in each]
     n = len(scores)
-    for statistic, i in {
-        "q50": stats.quantile(np.array([s.score for s in scores]), 0.5),
-        "plain q50": stats.quantile(np.array([s.plain for s in scores]), 0.5),
-        "good": stats.proportion(sum(s.fit == "good" for s in scores), n),
-        "capped": stats.proportion(sum(s.capped for s in scores), n),
-    }.items():
+    for statistic, i, detail in (
+        ("q50", stats.quantile(np.array([s.score for s in scores]), 0.5), None),
+        ("q50", stats.quantile(np.array([s.plain for s in scores]), 0.5), Detail(form="plain")),
+        ("good", stats.proportion(sum(s.fit == "good" for s in scores), n), None),
+        ("capped", stats.proportion(sum(s.capped for s in scores), n), None),
+    ):
         yield Measurement.of(
             "lipschitz_clever",
             i,
             statistic=statistic,
             norm=options.norm,
             radius=options.radius,
+            detail=detail,
         )

@@ -17,11 +17,18 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.first_layer import distances
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 from lcrbench.errors import UserError
 
-INFO = MetricInfo.about(__doc__, "fraction of units", bound="upper")
-PHASE: Phase = "lipschitz"
+INFO = MetricInfo.about(
+    __doc__,
+    "fraction of units",
+    bound="upper",
+    phase="lipschitz",
+    scale=Scale.SHARE,
+    title="first layer's signs that can each flip",
+    note="exact without the walls of the box, within it an upper bound",
+)
 NEEDS = frozenset({Need.FORWARD, Need.LAYERS})
 Options = Images
 RADII = {"l2": (2, 8, 32, 128), "linf": (2, 8)}

@@ -17,11 +17,18 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.first_layer import distances
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 from lcrbench.errors import UserError
 
-INFO = MetricInfo.about(__doc__, "pixel units", bound="lower")
-PHASE: Phase = "lipschitz"
+INFO = MetricInfo.about(
+    __doc__,
+    "pixel units",
+    bound="lower",
+    phase="lipschitz",
+    scale=Scale.DISTANCE,
+    title="distance to the first layer's nearest flip",
+    note="exact without the walls of the box, within it a lower bound",
+)
 NEEDS = frozenset({Need.FORWARD, Need.LAYERS})
 Options = Images
 

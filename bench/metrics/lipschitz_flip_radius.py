@@ -17,11 +17,22 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import rays, search
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Ranking, Scale
 
-INFO = MetricInfo.about(__doc__, "pixel units", bound="upper", higher_is_better=True)
-PHASE: Phase = "lipschitz"
+INFO = MetricInfo.about(
+    __doc__,
+    "pixel units",
+    bound="upper",
+    higher_is_better=True,
+    phase="lipschitz",
+    scale=Scale.DISTANCE,
+    title="flip radius",
+    open=("q5", "q50"),
+    searched=True,
+    ranking=Ranking(order=2, higher_is_better=True, distance=True),
+)
 NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
+BY_DEFAULT = True
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
@@ -31,7 +42,7 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
             result = search.modulus(subject, how)
             if result.of(norm):
                 radii = rays.flip_radii(subject, result, norm)
-                search.keep(subject, how, "flip_radius", result.of(norm)[-1].ball, radii)
+                search.keep(subject, how, "lipschitz_flip_radius", result.of(norm)[-1].ball, radii)
         if not result.of(norm):
             continue
         for statistic, q in (("q5", 0.05), ("q50", 0.5)):

@@ -19,11 +19,12 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.gradients import KINDS, is_true, jacobian_norms
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Detail, Measurement, MetricInfo, Scale
 from lcrbench.models.binary import binary_layers
 
-INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="estimate")
-PHASE: Phase = "lipschitz"
+INFO = MetricInfo.about(
+    __doc__, "logits per pixel unit", bound="estimate", phase="lipschitz", scale=Scale.POSITIVE, title="gradient norm"
+)
 NEEDS = frozenset({Need.FORWARD, Need.GRADIENT, Need.LAYERS})
 Options = Images
 CHECKED = 16
@@ -50,6 +51,7 @@ def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
             yield Measurement.of(
                 "lipschitz_gradients",
                 i,
-                statistic=f"{kind} {statistic}",
+                statistic=statistic,
                 norm="l2",
+                detail=Detail(form=kind),
             )

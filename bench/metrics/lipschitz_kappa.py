@@ -5,10 +5,10 @@
 over ||d||_p <= eps with x + d in [0, 1]^d; c is the predicted class, right or wrong. It does not change when the logits
 are scaled or shifted, so networks may be compared by it. The search gives a lower bound: a value below 1 does not prove
 that the prediction holds. Statistics over images: q50, q95; "flipped", the share of images for which a flip was found
-(kappa >= 1); and "found by random" (or warm, frank-wolfe, projected), the share of images whose largest margin change that
-part of the search found: the more by random candidates, the less the gradients are worth. What was found for each image is
-kept beside the record, by each effort: a search that looks harder than the quick one is made after it, so that an order of
-two networks can be checked by both.
+(kappa >= 1); and "found", by the form "random" (or warm, frank-wolfe, projected) the share of images whose largest margin
+change that part of the search found: the more by random candidates, the less the gradients are worth. What was found for
+each image is kept beside the record, by each effort: a search that looks harder than the quick one is made after it, so
+that an order of two networks can be checked by both.
 
 A trap: where margins are tiny, as in a network that has learned little, kappa is large. Read it beside the accuracy.
 """
@@ -21,22 +21,31 @@ from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
-from lcrbench.bench.lipschitz.results import FINDERS, finders
+from lcrbench.bench.lipschitz.results import FOUND, finders
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Kind, Measurement, MetricInfo, Ranking, Scale
+from lcrbench.bench.records.statistics import Statistic
 
 INFO = MetricInfo.about(
     __doc__,
     "margins",
     bound="lower",
     higher_is_better=False,
+    phase="lipschitz",
+    scale=Scale.POSITIVE,
+    title="kappa",
     other={
-        "flipped": ("fraction of images", "lower", False),
-        **FINDERS,
+        Statistic.FLIPPED: Kind(
+            unit="fraction of images", bound="lower", higher_is_better=False, scale=Scale.SHARE, title="flip found"
+        ),
+        Statistic.FOUND: FOUND,
     },
+    open=("q50", "q95"),
+    searched=True,
+    ranking=Ranking(order=0, threshold=1.0),
 )
-PHASE: Phase = "lipschitz"
 NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
+BY_DEFAULT = True
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
@@ -44,14 +53,13 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     for how in options.efforts():
         result = search.modulus(subject, how)
         for found in result.found:
-            search.keep(subject, how, "kappa", found.ball, found.kappa)
+            search.keep(subject, how, "lipschitz_kappa", found.ball, found.kappa)
     for found in result.found:
         n = len(found.kappa)
         for statistic, i in {
-            "q50": stats.open_quantile(found.kappa, 0.5),
-            "q95": stats.open_quantile(found.kappa, 0.95),
-            "flipped": stats.proportion(int(found.flipped.sum()), n),
-            **finders(found.kappa_by),
+            Statistic.Q50: stats.open_quantile(found.kappa, 0.5),
+            Statistic.Q95: stats.open_quantile(found.kappa, 0.95),
+            Statistic.FLIPPED: stats.proportion(int(found.flipped.sum()), n),
         }.items():
             if i is None:
                 subject.leave_out("lipschitz_kappa", "so many images are themselves ties that a quantile is infinite")
@@ -59,3 +67,4 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
                 yield Measurement.of(
                     "lipschitz_kappa", i, statistic=statistic, norm=found.ball.norm, radius=found.ball.eps
                 )
+        yield from finders("lipschitz_kappa", found.ball, found.kappa_by)

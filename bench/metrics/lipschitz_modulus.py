@@ -8,10 +8,10 @@ is searched as bench/lipschitz/search.py says, so each number is a lower bound. 
 bound as the radius shrinks, and one radius can order two networks either way. Read the curve; and since logits have no
 natural scale, rank by `lipschitz_kappa` instead.
 
-Statistics over images: mean, q50 and q95 with intervals, and the maximum without one; "found by random" (or warm,
-frank-wolfe, projected), the share of images whose largest change that part of the search found: the more by random
-candidates, the less the gradients are worth. Where several searches with other seeds were made, "mean of search k" is what
-the k-th found alone: how much the search's seed matters.
+Statistics over images: mean, q50 and q95 with intervals, and the maximum without one; "found", by the form "random" (or
+warm, frank-wolfe, projected) the share of images whose largest change that part of the search found: the more by random
+candidates, the less the gradients are worth. Where several searches with other seeds were made, the mean with `search` = k
+is what the k-th found alone: how much the search's seed matters.
 """
 
 from __future__ import annotations
@@ -24,39 +24,37 @@ from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
-from lcrbench.bench.lipschitz.results import FINDERS, finders
+from lcrbench.bench.lipschitz.results import FOUND, finders
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
-from lcrbench.bench.records.statistics import mean_of_search
+from lcrbench.bench.records.measurement import Detail, Measurement, MetricInfo, Scale
+from lcrbench.bench.records.statistics import Statistic
 
 INFO = MetricInfo.about(
     __doc__,
     "logits per pixel unit",
     bound="lower",
-    other=FINDERS,
+    phase="lipschitz",
+    scale=Scale.POSITIVE,
+    other={Statistic.FOUND: FOUND},
+    searched=True,
 )
-PHASE: Phase = "lipschitz"
 NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
+BY_DEFAULT = True
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield mean, median, 95 % quantile and maximum over images of the gain in each ball."""
     result = search.modulus(subject, options)
     for found, spread in zip(result.found, result.spread, strict=True):
-        gain = found.gain
-        alone = {mean_of_search(k): s / found.ball.eps for k, s in enumerate(spread, 1)} if len(spread) > 1 else {}
+        gain, ball = found.gain, found.ball
         for statistic, i in {
-            "mean": stats.mean(gain),
-            "q50": stats.quantile(gain, 0.5),
-            "q95": stats.quantile(gain, 0.95),
-            "max": stats.Interval(float(np.max(gain)), None, None, len(gain), ""),
-            **finders(found.omega_by),
-            **{name: stats.Interval(value, None, None, len(gain), "") for name, value in alone.items()},
+            Statistic.MEAN: stats.mean(gain),
+            Statistic.Q50: stats.quantile(gain, 0.5),
+            Statistic.Q95: stats.quantile(gain, 0.95),
+            Statistic.MAX: stats.Interval(float(np.max(gain)), None, None, len(gain), ""),
         }.items():
-            yield Measurement.of(
-                "lipschitz_modulus",
-                i,
-                statistic=statistic,
-                norm=found.ball.norm,
-                radius=found.ball.eps,
-            )
+            yield Measurement.of("lipschitz_modulus", i, statistic=statistic, norm=ball.norm, radius=ball.eps)
+        yield from finders("lipschitz_modulus", ball, found.omega_by)
+        for k, omega in enumerate(spread if len(spread) > 1 else (), 1):
+            alone = stats.Interval(omega / ball.eps, None, None, len(gain), "")
+            yield Measurement.of("lipschitz_modulus", alone, norm=ball.norm, radius=ball.eps, detail=Detail(search=k))

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
+from lcrbench.bench.records.statistics import Statistic
 from lcrbench.errors import UserError
 from lcrbench.models.spectral import product_bound
 
-INFO = MetricInfo.about(__doc__, "l2 to l2", bound="upper")
-PHASE: Phase = "lipschitz"
+INFO = MetricInfo.about(__doc__, "l2 to l2", bound="upper", phase="lipschitz", scale=Scale.POSITIVE)
 NEEDS = frozenset({Need.LAYERS})
+BY_DEFAULT = True
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
             high=layer.bracket.upper,
             n=1,
             interval="bracket: Lanczos below, torus above",
-            statistic="upper",
+            statistic=Statistic.UPPER,
             layer=layer.name,
             norm="l2",
         )

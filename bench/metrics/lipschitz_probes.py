@@ -7,7 +7,7 @@
                         signs that are not odd)
 
 For the proxies p1 and sigma_1 (`lipschitz_proxy`): the ratio of the proxy after the change to that before, where it is
-worst; and with the statistic's name ending in "passed", 1 or 0. See bench/lipschitz/fidelity.py.
+worst ("worst"); and "passed", 1 or 0. See bench/lipschitz/fidelity.py.
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lcrbench.bench.evaluation.subject import Subject
-from lcrbench.bench.lipschitz.fidelity import FEWER, PROBES, PROXIES, probes
+from lcrbench.bench.lipschitz.fidelity import FEWER, probes
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.metrics import Cost, Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Detail, Kind, Measurement, MetricInfo, Probe, Scale
+from lcrbench.bench.records.statistics import Statistic
 from lcrbench.models.binary import path_layers
 
 INFO = MetricInfo.about(
     __doc__,
     "ratio",
     bound="exact",
-    other={f"{name}, {proxy}, passed": ("1 passed, 0 failed", "exact") for name in PROBES for proxy in PROXIES},
+    phase="lipschitz",
+    scale=Scale.POSITIVE,
+    other={Statistic.PASSED: Kind(unit="1 passed, 0 failed", bound="exact", scale=Scale.POSITIVE)},
 )
-PHASE: Phase = "lipschitz"
 NEEDS = frozenset({Need.FORWARD, Need.LAYERS})
 COST = Cost.EACH_IMAGE_IS_LONG
+BY_DEFAULT = True
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,17 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     points = Oracle.of(subject, options.images).points().to(subject.device)
     subject.passes += 5 * len(points)
     found = probes(subject.network, points)
-    if PROBES[1] not in {probe.name for probe in found}:
+    if Probe.FLIP not in {probe.name for probe in found}:
         subject.leave_out(
             "lipschitz_probes",
             "no channel sign flip: with turned signs of channels this network is another function",
         )
     for probe in found:
-        for statistic, value in (("", probe.ratio), (", passed", float(probe.passed))):
+        for statistic, value in ((Statistic.WORST, probe.ratio), (Statistic.PASSED, float(probe.passed))):
             yield Measurement(
                 metric="lipschitz_probes",
                 value=value,
                 n=len(points),
-                statistic=f"{probe.name}, {probe.proxy}{statistic}",
+                statistic=statistic,
+                detail=Detail(probe=probe.name, form=probe.proxy),
             )

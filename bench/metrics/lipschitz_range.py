@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 from lcrbench.errors import UserError
 from lcrbench.models.spectral import range_bound
 
-INFO = MetricInfo.about(__doc__, "logits", bound="upper")
-PHASE: Phase = "lipschitz"
+INFO = MetricInfo.about(__doc__, "logits", bound="upper", phase="lipschitz", scale=Scale.POSITIVE)
 NEEDS = frozenset({Need.LAYERS})
+BY_DEFAULT = True
 
 
 @dataclass(frozen=True)

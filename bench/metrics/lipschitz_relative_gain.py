@@ -14,11 +14,20 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Ranking, Scale
 
-INFO = MetricInfo.about(__doc__, "root-mean-square logits per pixel unit", bound="lower")
-PHASE: Phase = "lipschitz"
+INFO = MetricInfo.about(
+    __doc__,
+    "root-mean-square logits per pixel unit",
+    bound="lower",
+    phase="lipschitz",
+    scale=Scale.POSITIVE,
+    title="relative gain",
+    searched=True,
+    ranking=Ranking(order=1),
+)
 NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
+BY_DEFAULT = True
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
@@ -29,7 +38,7 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
             subject.leave_out("lipschitz_relative_gain", "the network's logits are all alike: they have no scale")
             return
         for found in result.found:
-            search.keep(subject, how, "relative_gain", found.ball, found.gain / result.start.scale)
+            search.keep(subject, how, "lipschitz_relative_gain", found.ball, found.gain / result.start.scale)
     for found in result.found:
         for statistic, q in (("q50", 0.5), ("q95", 0.95)):
             i = stats.quantile(found.gain / result.start.scale, q)

@@ -18,10 +18,17 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import rays, search
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 
-INFO = MetricInfo.about(__doc__, "logits per pixel unit", bound="lower")
-PHASE: Phase = "lipschitz"
+INFO = MetricInfo.about(
+    __doc__,
+    "logits per pixel unit",
+    bound="lower",
+    phase="lipschitz",
+    scale=Scale.POSITIVE,
+    title="shell gain",
+    searched=True,
+)
 NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 

@@ -2,8 +2,8 @@
 
     alpha(eps_1, eps_2) = log( mean omega(eps_2) / mean omega(eps_1) ) / log( eps_2 / eps_1 )
 
-between neighbouring radii of a norm, with omega as `lipschitz_modulus` searches it and the mean over images; the statistic
-names both radii in 1/255 pixel units, `radius` is the larger one. The interval is a percentile bootstrap over images, both
+between neighbouring radii of a norm, with omega as `lipschitz_modulus` searches it and the mean over images; `radius` is the
+larger one, `inner_radius` the smaller one. The interval is a percentile bootstrap over images, both
 radii resampled together. It is an estimate: both means are lower bounds, and the search may do better at one of them.
 """
 
@@ -19,11 +19,11 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Detail, Measurement, MetricInfo
 
-INFO = MetricInfo.about(__doc__, "exponent", bound="estimate")
-PHASE: Phase = "lipschitz"
+INFO = MetricInfo.about(__doc__, "exponent", bound="estimate", phase="lipschitz", searched=True)
 NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
+BY_DEFAULT = True
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
@@ -46,7 +46,7 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
             yield Measurement.of(
                 "lipschitz_slope",
                 i,
-                statistic=f"{a.ball.eps * 255:g}-{b.ball.eps * 255:g}",
                 norm=norm,
                 radius=b.ball.eps,
+                detail=Detail(inner_radius=a.ball.eps),
             )

@@ -23,7 +23,7 @@ from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.metrics import Cost, Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Kind, Measurement, MetricInfo, Scale
 from lcrbench.bench.seeds import generator
 from lcrbench.errors import UserError
 
@@ -32,9 +32,16 @@ INFO = MetricInfo.about(
     "pixel units",
     bound="lower",
     higher_is_better=True,
-    other={"abstained": ("fraction of images", "exact", False)},
+    phase="lipschitz",
+    scale=Scale.DISTANCE,
+    title="certified radius",
+    note="certified for the smoothed classifier, not for the network",
+    other={
+        "abstained": Kind(
+            unit="fraction of images", bound="exact", higher_is_better=False, scale=Scale.SHARE, title="abstained"
+        )
+    },
 )
-PHASE: Phase = "lipschitz"
 NEEDS = frozenset({Need.FORWARD})
 COST = Cost.ON_REQUEST
 BLOCK = 1000

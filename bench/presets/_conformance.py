@@ -29,7 +29,7 @@ def named(name: str) -> Iterator[str]:
         lambda: network.backbone_text(wanted.backbone),
         lambda: parts.settled(wanted.recipe),
         lambda: planning.expand(wanted.evaluation.corruptions),
-        *(lambda m=m, o=o: planning.metric_options(m, o) for m, o in wanted.metrics.items()),
+        *(lambda m=m, o=o: planning.metric_options(m, o) for m, o in planning.metrics_of(wanted).items()),
     ]
     for check in checks:
         try:

@@ -1,54 +1,102 @@
-"""Names of the arrays in a run's by_image file: figures of single images, and which images they are of."""
+"""Figures of single images: what each is of, of which images, and how a file keeps them beside an evaluation's record."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from lcrbench.bench.records.budget import Frozen
+from lcrbench.bench.records.files import pack as packed
 from lcrbench.bench.records.measurement import in_255
 
-IMAGES = "lipschitz/images"
-"""The indices of the images in the test set (n)."""
 
-PIXELS = "lipschitz/pixels"
-"""The sha256 of what the images show: figures of images of another data set or size do not compare."""
+class Effort(Frozen):
+    """How hard a search looks at an image and radius, in all rounds of all searches together."""
 
-FAMILY = "lipschitz"
+    random: int = Field(description="random candidates")
+    steps: int = Field(description="steps of each of the two chains")
+    searches: int = Field(1, description="searches with seeds of their own, of which the best counts")
 
 
-class ImageKey(NamedTuple):
-    """A figure of each image by one effort of a search, in a ball: `norm` is "l2" or "linf", `radius_255` in 1/255.
+class ImageKey(Frozen):
+    """What a figure of each image is: of which metric, by which effort of a search, and in which ball."""
 
-    As text, "lipschitz/EFFORT/FIGURE/NORM/RADIUS".
-    """
-
-    effort: str
-    figure: str
-    norm: str
-    radius_255: float
+    metric: str
+    effort: Effort | None = None
+    norm: str = ""
+    radius_255: float | None = Field(None, description="in 1/255 pixel units, to nine digits")
 
     @classmethod
-    def at(cls, effort: str, figure: str, norm: str, eps: float) -> ImageKey:
+    def at(cls, metric: str, effort: Effort | None, norm: str, eps: float) -> ImageKey:
         """Return the key of a radius in pixel units.
 
-        >>> ImageKey.at("5 random candidates", "kappa", "l2", 8 / 255).write()
-        'lipschitz/5 random candidates/kappa/l2/8'
+        >>> ImageKey.at("lipschitz_kappa", Effort(random=5, steps=5), "l2", 8 / 255).radius_255
+        8.0
         """
-        return cls(effort, figure, norm, in_255(eps))
+        return cls(metric=metric, effort=effort, norm=norm, radius_255=in_255(eps))
 
-    def write(self) -> str:
-        """Return the array's name."""
-        return "/".join((FAMILY, self.effort, self.figure, self.norm, f"{self.radius_255:.9g}"))
+
+class ImageFigure(Frozen):
+    """One array of a file of figures: what it is, and which of the file's sets of images it is of."""
+
+    key: ImageKey
+    images: int = Field(ge=0)
+
+
+class Images(NamedTuple):
+    """Images of a test set: their indices (n), and a hash of what they show.
+
+    Figures of images of another data set or size do not compare.
+    """
+
+    indices: NDArray[np.integer]
+    pixels: bytes
 
     @classmethod
-    def read(cls, text: str) -> ImageKey | None:
-        """Return the key that an array's name is; None if the array is no such figure.
+    def of(cls, images: NDArray[np.uint8], indices: NDArray[np.integer]) -> Images:
+        """Return the images of a test set (N, H, W, C) at some indices."""
+        chosen = np.ascontiguousarray(images[indices])
+        return cls(indices, hashlib.sha256(f"{chosen.shape} {chosen.dtype}".encode() + chosen.tobytes()).digest())
 
-        >>> ImageKey.read("lipschitz/quick/kappa/l2/8")
-        ImageKey(effort='quick', figure='kappa', norm='l2', radius_255=8.0)
-        >>> ImageKey.read(IMAGES) is None
-        True
-        """
-        parts = text.split("/")
-        if len(parts) != 5 or parts[0] != FAMILY:
-            return None
-        return cls(parts[1], parts[2], parts[3], float(parts[4]))
+    @property
+    def identity(self) -> bytes:
+        """Return bytes that are equal where the images are."""
+        return np.asarray(self.indices, np.int64).tobytes() + self.pixels
+
+
+class Kept(NamedTuple):
+    """A figure of each image (n), float32, and which images they are of."""
+
+    values: NDArray[np.float32]
+    images: Images
+
+
+ByImage = dict[ImageKey, Kept]
+
+
+def pack(figures: Mapping[ImageKey, Kept]) -> tuple[tuple[ImageFigure, ...], bytes]:
+    """Return figures as the entries that a record lists, in the order of the file's arrays, and the file."""
+    sets: dict[bytes, tuple[int, Images]] = {}
+    entries, arrays = [], {}
+    for k, (key, kept) in enumerate(figures.items()):
+        number, _ = sets.setdefault(kept.images.identity, (len(sets), kept.images))
+        entries.append(ImageFigure(key=key, images=number))
+        arrays[f"figure {k}"] = kept.values
+    for number, images in sets.values():
+        arrays[f"images {number}"] = np.asarray(images.indices)
+        arrays[f"pixels {number}"] = np.frombuffer(images.pixels, np.uint8)
+    return tuple(entries), packed(arrays)
+
+
+def unpack(entries: Sequence[ImageFigure], arrays: Mapping[str, NDArray[np.generic]]) -> ByImage:
+    """Return the figures that a record lists from the arrays of its file; raises `KeyError` where one is missing."""
+    found: ByImage = {}
+    for k, entry in enumerate(entries):
+        images = Images(arrays[f"images {entry.images}"], arrays[f"pixels {entry.images}"].tobytes())  # type: ignore[arg-type]
+        found[entry.key] = Kept(np.asarray(arrays[f"figure {k}"], np.float32), images)
+    return found

@@ -17,14 +17,6 @@ from lcrbench.errors import UserError, unknown
 Option = bool | int | float | str | tuple[int | float, ...] | None
 Options = dict[str, Option]
 
-METRICS = (
-    "accuracy",
-    "corruption_error",
-    *(f"lipschitz_{name}" for name in ("modulus", "kappa", "relative_gain", "flip_radius", "slope")),
-    *(f"lipschitz_{name}" for name in ("norms", "product", "range", "agreement", "proxy", "layer_gain", "probes")),
-)
-"""What is measured where a spec names no metrics: Lipschitz figures by the quick search take at most half a minute."""
-
 
 class Data(Frozen):
     """Which images: a built-in name or a path, how large, and how many of them."""
@@ -100,7 +92,9 @@ class Grid(Frozen):
     )
     tuned: dict[str, Tuned] = Field({})
     evaluation: Evaluation = Evaluation()
-    metrics: dict[str, Options] = Field({name: {} for name in METRICS})
+    metrics: dict[str, Options] | None = Field(
+        None, description="by name, with options; null: those of ours that are measured by default"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -16,16 +16,43 @@ Phase = Literal["data", "training", "teacher", "evaluation", "corruption", "lips
 Bound = Literal["exact", "lower", "upper", "estimate"]
 
 
+class Scale(StrEnum):
+    """Where a quantity can lie, and so how reports print it and where its intervals end."""
+
+    REAL = "real"
+    """Any number."""
+    POSITIVE = "positive"
+    """Never below 0."""
+    DISTANCE = "distance"
+    """In pixel units, never below 0: printed in 1/255 of them."""
+    SHARE = "share"
+    """From 0 to 1: printed in per cent, its differences in points."""
+
+
 class Kind(Frozen):
-    """What a number is: its unit, what kind of bound, and its direction (None: neither)."""
+    """What a number is: its unit, what kind of bound, its direction (None: neither), its scale, and what it is called."""
 
     unit: str
     bound: Bound
     higher_is_better: bool | None = None
+    scale: Scale = Scale.REAL
+    title: str = Field("", description="what reports call it; empty where the statistic's name says it")
+
+
+class Ranking(Frozen):
+    """Networks are ranked by the median of a metric's figures of single images, which the search keeps (`search.keep`)."""
+
+    order: int = Field(description="place among the ranked metrics in reports; that of order 0 is the primary one")
+    higher_is_better: bool = False
+    distance: bool = Field(
+        False,
+        description="one figure a norm, a distance searched up to the largest radius; larger ones are cut off there",
+    )
+    threshold: float | None = Field(None, description="a value that means something, drawn as a line")
 
 
 class MetricInfo(Frozen):
-    """What a metric's numbers mean: unit, direction (None: neither), and what kind of bound they are."""
+    """What a metric's numbers mean: unit, direction (None: neither), what kind of bound they are, and where they belong."""
 
     unit: str
     higher_is_better: bool | None
@@ -33,34 +60,38 @@ class MetricInfo(Frozen):
         description="exact on the images named, or a lower or upper bound or an estimate of the quantity"
     )
     summary: str
-    other: dict[str, Kind] = Field({}, description="the statistics of another unit or bound than the metric's, by name")
+    phase: Phase = Field(
+        "evaluation", description="what its time is charged to, and which part of a report it stands in"
+    )
+    scale: Scale = Scale.REAL
+    title: str = Field("", description="what reports call it; empty: its name")
+    note: str = Field("", description="what reports say of its bound, where the kind of bound alone does not tell it")
+    other: dict[str, Kind] = Field({}, description="the statistics of another kind than the metric's, by name")
+    open: tuple[str, ...] = Field(
+        (),
+        description="statistics that may be infinite, and are then not recorded: quantiles that lie beyond what was found",
+    )
+    searched: bool = Field(False, description="its numbers come from the search that all such metrics share")
+    ranking: Ranking | None = Field(None, description="how networks are ranked by it; None: not at all")
+
+    @property
+    def lipschitz(self) -> bool:
+        """Tell whether the metric stands in the Lipschitz part of a report."""
+        return self.phase == "lipschitz"
 
     def kind(self, statistic: str) -> Kind:
-        """Return unit, bound and direction of one of the metric's statistics."""
-        own = Kind(unit=self.unit, bound=self.bound, higher_is_better=self.higher_is_better)
+        """Return what one of the metric's statistics is."""
+        own = Kind(unit=self.unit, bound=self.bound, higher_is_better=self.higher_is_better, scale=self.scale)
         return self.other.get(statistic) or own
 
     @classmethod
-    def about(
-        cls,
-        doc: str | None,
-        unit: str,
-        *,
-        bound: Bound,
-        higher_is_better: bool | None = None,
-        other: Mapping[str, tuple[str, Bound] | tuple[str, Bound, bool]] | None = None,
-    ) -> MetricInfo:
+    def about(cls, doc: str | None, unit: str, *, bound: Bound, **rest: Any) -> MetricInfo:
         """Return the information of a metric whose module says in the first line of its docstring what it is.
 
-        `other` has (unit, bound), and the direction if there is one, of the statistics for which they are not the
-        metric's, by name.
+        `rest` are further fields of `MetricInfo`, `higher_is_better` among them.
         """
         summary = (doc or "").partition("\n")[0]
-        kinds = {
-            name: Kind(unit=unit_, bound=bound_, higher_is_better=direction[0] if direction else None)
-            for name, (unit_, bound_, *direction) in (other or {}).items()
-        }
-        return cls(unit=unit, higher_is_better=higher_is_better, bound=bound, summary=summary, other=kinds)
+        return cls(**{"higher_is_better": None, **rest, "unit": unit, "bound": bound, "summary": summary})
 
 
 def in_255(radius: float) -> float:
@@ -70,6 +101,44 @@ def in_255(radius: float) -> float:
     (8.0, 2.3456789)
     """
     return float(f"{radius * 255:.9g}")
+
+
+class Part(NamedTuple):
+    """A part of a network that a number is about: a layer or block by its name, or a stage by its number, from 1."""
+
+    layer: str = ""
+    stage: int = 0
+
+
+class Probe(StrEnum):
+    """A change of a network that a proxy must see, or must not."""
+
+    GAIN = "batch-norm gain"
+    FLIP = "channel sign flip"
+
+
+class Detail(Frozen):
+    """What a number is of, where metric, cell, layer and ball do not say it whole. Most numbers have none."""
+
+    form: str = Field(
+        "", description="which of several forms of the quantity: a derivative, a proxy, a part of the search"
+    )
+    stage: int = Field(0, ge=0, description="number of the stage that the number is about, from 1; 0: none")
+    inner_radius: float | None = Field(
+        None, description="where a span of radii begins, in pixel units; it ends at `radius`"
+    )
+    search: int = Field(
+        0, ge=0, description="what the k-th of several searches found alone, from 1; 0: the best of all"
+    )
+    probe: Probe | None = None
+
+    @property
+    def order(self) -> tuple[float, ...]:
+        """Return by what details are sorted, besides their form."""
+        return self.stage, self.inner_radius or 0.0, self.search, [None, *Probe].index(self.probe)
+
+
+NO_DETAIL = Detail()
 
 
 class Measurement(Frozen):
@@ -91,6 +160,16 @@ class Measurement(Frozen):
     layer: str = Field("", description="name of the layer that the number is about; empty: the whole network")
     norm: str = ""
     radius: float | None = Field(None, description="in pixel units, images in [0, 1]")
+    detail: Detail | None = None
+
+    def flat(self) -> dict[str, Any]:
+        """Return the fields as columns of one table, those of the detail among them.
+
+        >>> Measurement(metric="m", value=1.0, n=1, detail=Detail(stage=2)).flat()["stage"]
+        2
+        """
+        fields = self.model_dump(mode="json", exclude={"detail"})
+        return fields | (self.detail or NO_DETAIL).model_dump(mode="json")
 
     @classmethod
     def of(
@@ -104,6 +183,7 @@ class Measurement(Frozen):
         layer: str = "",
         norm: str = "",
         radius: float | None = None,
+        detail: Detail | None = None,
     ) -> Measurement:
         """Return the measurement of a value that was found with its interval."""
         return cls(
@@ -119,4 +199,5 @@ class Measurement(Frozen):
             layer=layer,
             norm=norm,
             radius=radius,
+            detail=detail,
         )

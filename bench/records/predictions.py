@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lcrbench.bench.records import before_5
 from lcrbench.bench.records.files import pack, unpack
 from lcrbench.bench.records.spec import Cell, TestSet
 
 FILE = "predictions.npz"
+_NOWHERE = np.empty(0, np.int64)
 MISSING, RIGHT, WRONG = -1, -2, -3
 """In place of a class: not evaluated yet; and in records of schema 3, which kept one bit an image, right or wrong."""
 
@@ -23,7 +25,7 @@ class Predictions:
 
     `indices` are positions in the whole test split, ascending; `labels` (N) are the true classes, MISSING in what was taken
     over from schema 3. `logits` (N, K), float32, are those of the clean images, NaN where they were not kept; None without
-    any. `subsets` has the positions of the chosen images, by their number.
+    any. `subsets` has the positions of the chosen images, by their number, which is also how many positions there are.
     """
 
     indices: NDArray[np.int64]
@@ -70,7 +72,7 @@ class Predictions:
         return np.setdiff1d(indices, known, assume_unique=True)
 
     def right(self, cell: Cell, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which images were classified right in a cell, (N,); raises `KeyError` where one was not evaluated."""
+        """Return which images were classified right in a cell, (n,); raises `KeyError` where one was not evaluated."""
         if cell not in self.cells:
             raise KeyError(f"{cell} was not evaluated")
         columns = self.at(indices)
@@ -80,10 +82,18 @@ class Predictions:
         correct: NDArray[np.bool_] = (row == RIGHT) | ((row >= 0) & (row == self.labels[columns]))
         return correct
 
+    def given(self, cell: Cell, indices: NDArray[np.int64]) -> NDArray[np.int16]:
+        """Return the predicted classes of images in a cell, (n,); raises `KeyError` where one is not known."""
+        if len(self.missing(cell, indices, exact=True)):
+            raise KeyError(f"the classes of {cell} are not known")
+        found: NDArray[np.int16] = self.classes[self.cells.index(cell)][self.at(indices)]
+        return found
+
     def pack(self) -> bytes:
         """Return the arrays as the bytes of an .npz; the record holds the cells' names."""
         arrays: dict[str, NDArray[Any]] = {"indices": self.indices, "labels": self.labels, "classes": self.classes}
-        arrays |= {f"subset {n}": positions for n, positions in self.subsets.items()}
+        chosen = [self.subsets[n] for n in sorted(self.subsets)]
+        arrays |= {"chosen": np.array(sorted(self.subsets), np.int64), "positions": np.concatenate([_NOWHERE, *chosen])}
         return pack(arrays if self.logits is None else arrays | {"logits": self.logits})
 
     @classmethod
@@ -92,7 +102,10 @@ class Predictions:
         a = unpack(content)
         if a["classes"].shape != (len(cells), len(a["indices"])):
             raise ValueError("the predictions are not of the record's cells")
-        subsets = {int(name.removeprefix("subset ")): v for name, v in a.items() if name.startswith("subset ")}
+        if "chosen" not in a:
+            a |= before_5.subsets(a)
+        parts = np.split(a["positions"], np.cumsum(a["chosen"])[:-1])
+        subsets = dict(zip(map(int, a["chosen"]), parts, strict=False))
         return cls(a["indices"], a["labels"], list(cells), a["classes"], a.get("logits"), subsets)
 
     def chosen(self, test: TestSet) -> NDArray[np.int64]:

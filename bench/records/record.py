@@ -7,17 +7,18 @@ protocols of one look, and what was measured, batch by batch). Reports read a `R
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
 from lcrbench.bench.records.budget import Frozen, Unit
+from lcrbench.bench.records.by_image import ImageFigure
 from lcrbench.bench.records.grid import Options, Tuning
 from lcrbench.bench.records.ids import canonical
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.spec import Cell, Protocol, RunSpec, Subject, TrainSpec
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 class Seconds(Frozen):
@@ -48,31 +49,45 @@ class Taught(Frozen):
     steps: int
     weights_sha256: str
     validation: int = Field(0, description="validation images through it, for selection = 'best'")
+    teaches: bool = Field(True, description="whether the run learned from it in its steps")
+    starts: bool = Field(False, description="whether the run began with its weights")
+
+
+class BudgetClass(NamedTuple):
+    """What a budget went to. Under equal images, classes do not compare.
+
+    One training in named stages, teachers that it learned from, networks that it started from, the recipe of the method's
+    own paper, and the trials of a search for options and recipe before it.
+    """
+
+    stages: tuple[str, ...] = ()
+    teachers: tuple[str, ...] = ()
+    started: tuple[str, ...] = ()
+    by_paper: bool = False
+    trials: int = 0
 
 
 class Ledger(Frozen):
     """What was really spent, and the hashes that prove that two runs were given the same.
 
-    `forward` and `backward` count single images through a network in training: the student's own passes, and a
-    teacher's if there is one. `compute` is all that was computed, a teacher's own training included: the operations of
-    convolutions and matrix products, over those of the plain network's step for one image. The hashes cover the indices
-    of every batch, the augmentation drawn for every image, and the latent weights of convolutions and linear layers
-    before the first step.
+    `forward` and `backward` count single images through each network in the student's training: "student" for its own
+    passes, "validation" for those over validation images, and what the terms declare, such as a "teacher". What the
+    training of a teacher took is in `teachers`. `compute` is all that was computed, teachers' own training included: the
+    operations of convolutions and matrix products, over those of the plain network's step for one image. The hashes cover
+    the indices of every batch, the augmentation drawn for every image, and the latent weights of convolutions and linear
+    layers before the first step.
     """
 
     images: int
     steps: int
     unit: Unit
-    budget_class: str = Field(
-        "one training",
-        description="how many trainings the budget went to; under equal images, classes are not comparable",
-    )
     stages: tuple[Stage, ...] = Field((), description="empty for a training in one stage")
     teachers: tuple[Taught, ...] = ()
     tuning: Tuning | None = Field(
         None,
         description="trainings before this one, by which options and recipe were chosen; in none of the other counts",
     )
+    by_paper: bool = Field(False, description="whether the recipe is that of the method's paper")
     forward: dict[str, float]
     backward: dict[str, float]
     compute: float | None = Field(
@@ -88,6 +103,22 @@ class Ledger(Frozen):
     progress: float | None = Field(None, description="how far the last of these steps was in its stage, in [0, 1)")
     seconds: dict[Phase, Seconds]
     clock: str = Field("", description="what the seconds of a budget in seconds are, of the process or of the device")
+
+    @property
+    def budget_class(self) -> BudgetClass:
+        """Return what the budget went to."""
+        return BudgetClass(
+            tuple(s.name for s in self.stages),
+            tuple(t.method for t in self.teachers if t.teaches),
+            tuple(t.method for t in self.teachers if t.starts),
+            self.by_paper,
+            self.tuning.trials if self.tuning else 0,
+        )
+
+    @property
+    def taught_images(self) -> int:
+        """Return the images that the teachers' own trainings saw, each in a forward and a backward pass."""
+        return sum(teacher.images for teacher in self.teachers)
 
 
 class LayerAudit(Frozen):
@@ -211,6 +242,9 @@ class Batch(Frozen):
     cell_source: str = Field("", description="key of the evaluation's `sources`")
     measured: tuple[Measured, ...] = ()
     by_image: str = Field("", description="name of the file of figures for single images; empty without any")
+    figures: tuple[ImageFigure, ...] = Field(
+        (), description="the figures in that file; empty in one of before schema 5"
+    )
     forward: dict[str, int] = Field({}, description="images through the network, by phase")
     seconds: dict[Phase, Seconds] = Field({})
     provenance: Provenance
@@ -261,6 +295,10 @@ class Record(Frozen):
     sources: tuple[Source, ...] = Field((), description="the code that its parts depend on")
     unscoped: tuple[str, ...] = Field((), description="hashes of the whole source, of parts from before scopes")
     provenance: Provenance
+
+    def lipschitz(self, metric: str) -> bool:
+        """Tell whether a metric stands in the Lipschitz part of a report."""
+        return metric in self.metrics and self.metrics[metric].lipschitz
 
     def timeless(self) -> Record:
         """Return the record without its times, which is what two runs of one spec must agree on."""

@@ -90,6 +90,11 @@ class TrainSpec(Frozen):
         )
 
     @property
+    def backbone_name(self) -> str:
+        """Return the backbone's name without its options."""
+        return parse.read(self.backbone)[0].name
+
+    @property
     def label(self) -> str:
         """Return the method as reports print it, which can be typed."""
         return self.method.text

@@ -1,28 +1,45 @@
-"""Names of statistics that both metrics and reports use. A record keeps them as text."""
+"""Statistics and forms that both metrics and reports name. A plug-in may have others: a record keeps them as text."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
-Finder = Literal["random", "warm", "frank-wolfe", "projected"]
-"""The parts of a search: random candidates, points of smaller balls, and the two kinds of steps."""
-
-FINDERS: tuple[Finder, ...] = get_args(Finder)
+from enum import StrEnum
 
 
-def found_by(finder: Finder) -> str:
-    """Return the statistic that is the share of images whose largest figure this part of the search found.
+class Statistic(StrEnum):
+    """What a number is of the values over images, where there is a name for it."""
 
-    >>> found_by("random")
-    'found by random'
-    """
-    return f"found by {finder}"
+    MEAN = "mean"
+    Q5 = "q5"
+    Q50 = "q50"
+    Q95 = "q95"
+    MAX = "max"
+    FLIPPED = "flipped"
+    """Share of images with a found flip."""
+    FOUND = "found"
+    """Share of images whose largest figure one part of the search found; the detail's form names the part."""
+    UPPER = "upper"
+    """An upper bound, for all images."""
+    WORST = "worst"
+    """Of all parts, where it is worst."""
+    PASSED = "passed"
+    """1 where a probe was passed, else 0."""
 
 
-def mean_of_search(k: int) -> str:
-    """Return the statistic that is the mean which the k-th of several searches found alone; k = 1, 2, ...
+LEVELS = {Statistic.Q5: 0.05, Statistic.Q50: 0.5, Statistic.Q95: 0.95}
+"""The quantiles, each with its share of the images."""
 
-    >>> mean_of_search(2)
-    'mean of search 2'
-    """
-    return f"mean of search {k}"
+
+class Finder(StrEnum):
+    """The parts of a search: random candidates, points of smaller balls, and the two kinds of steps."""
+
+    RANDOM = "random"
+    WARM = "warm"
+    FRANK_WOLFE = "frank-wolfe"
+    PROJECTED = "projected"
+
+
+class Function(StrEnum):
+    """Whose bound a product of norms is: the surrogate's, with hardtanh in place of signs, or the network's own."""
+
+    SURROGATE = "surrogate"
+    NETWORK = "network"

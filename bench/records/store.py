@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lcrbench.bench.records import predictions, upgrade, view
+from lcrbench.bench.records import before_5, by_image, predictions, upgrade, view
+from lcrbench.bench.records.by_image import ByImage
 from lcrbench.bench.records.files import unpack
 from lcrbench.bench.records.lock import Lock
 from lcrbench.bench.records.predictions import Predictions
-from lcrbench.bench.records.record import Asked, Evaluation, Record, Training
+from lcrbench.bench.records.record import Asked, Batch, Evaluation, Record, Training
 from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
 from lcrbench.bench.records.spec import Cell
 from lcrbench.errors import UserError
@@ -37,7 +38,7 @@ from lcrbench.errors import UserError
 if TYPE_CHECKING:  # takes half a second to import
     import pandas as pd
 
-__all__ = ["LOG", "PACKED", "REDO", "SHOWN", "WEIGHTS", "Damaged", "Searched", "Store"]
+__all__ = ["LOG", "PACKED", "REDO", "SHOWN", "WEIGHTS", "Damaged", "Searched", "Store", "figures_of"]
 
 LOG, WEIGHTS = "training.jsonl", "weights.safetensors"
 PACKED = "packed.safetensors"
@@ -49,7 +50,14 @@ class Searched(NamedTuple):
     """What one batch of an evaluation measured, as a record of the run, and what reads its figures by image."""
 
     record: Record
-    by_image: Callable[[], dict[str, np.ndarray]]
+    by_image: Callable[[], ByImage]
+
+
+def figures_of(batch: Batch, content: bytes) -> ByImage:
+    """Return the figures by image of a batch from the bytes of its file, which may be from before schema 5."""
+    if not content:
+        return {}
+    return by_image.unpack(batch.figures, unpack(content)) if batch.figures else before_5.figures(unpack(content))
 
 
 class Store:
@@ -200,14 +208,15 @@ class Store:
             return [Searched(*found) for found in self.old.searches(run_id)]
         base = self.record(run_id)
         return [
-            Searched(view.of_batch(base, evaluation, batch), partial(self.by_image, evaluation, batch.by_image))
+            Searched(view.of_batch(base, evaluation, batch), partial(self.by_image, evaluation, batch))
             for batch in evaluation.batches
             if batch.measured
         ]
 
-    def by_image(self, evaluation: Evaluation, name: str) -> dict[str, np.ndarray]:
-        """Return the figures by image in a file of an evaluation, by name; none where a batch has no file."""
-        return unpack(self.evaluation_file(evaluation, name)) if name else {}
+    def by_image(self, evaluation: Evaluation, batch: Batch) -> ByImage:
+        """Return the figures by image of a batch; raises `Damaged` if they are not what was written."""
+        content = self.evaluation_file(evaluation, batch.by_image) if batch.by_image else b""
+        return figures_of(batch, content)
 
     def verify(self, run_id: str) -> None:
         """Read a run whole; raises `Damaged` that names the first file that is not what was written."""
@@ -236,7 +245,7 @@ class Store:
                 "method": spec.label,
                 "seed": spec.seed,
             }
-            rows += [axes | m.model_dump() for m in record.measurements]
+            rows += [axes | m.flat() for m in record.measurements]
         return pd.DataFrame(rows)
 
     # -------------------------------------------------------------------------------------------------------------- files

@@ -1,4 +1,6 @@
-"""Reads records: those of the present schema as they are, runs of schema 1 to 3 upgraded, with weights and outcomes kept.
+"""Reads records: those of the present schema as they are, older ones upgraded, with weights, outcomes and figures kept.
+
+Schema 4 had the same folders, and wrote as text what has fields of its own now (before_5.py).
 
 Until schema 3 a run was one folder, STORE/<run id>, with its training and its evaluation: one hash of the spec named both,
 and one hash of the whole source said what had made it ("from before scopes"). `OldRuns` reads such folders as they are.
@@ -17,9 +19,10 @@ import numpy as np
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from lcrbench.bench.records import predictions
+from lcrbench.bench.records import before_5, by_image, predictions
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe, move_keys
-from lcrbench.bench.records.files import pack, unpack
+from lcrbench.bench.records.by_image import ByImage
+from lcrbench.bench.records.files import unpack
 from lcrbench.bench.records.forms import as_made
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Option, Options
@@ -53,24 +56,28 @@ def _checked(data: dict[str, Any], where: str) -> int:
 
 def training(content: bytes, where: str) -> Training:
     """Return the training in JSON; raises `UserError` if a newer version wrote it."""
-    return _present(Training, content, where)
+    return _present(Training, content, where, before_5.training)
 
 
 def evaluation(content: bytes, where: str) -> Evaluation:
     """Return the evaluation in JSON; raises `UserError` if a newer version wrote it."""
-    return _present(Evaluation, content, where)
+    return _present(Evaluation, content, where, before_5.evaluation)
 
 
-def _present(kind: type[P], content: bytes, where: str) -> P:
-    """Return a record of the present schema."""
+def _present(kind: type[P], content: bytes, where: str, upgrade: Callable[[dict[str, Any]], None]) -> P:
+    """Return a record of the present schema; `upgrade` brings one of schema 4 into that form."""
     # Read at once: decoded first, and then made a record of, it would take half as long again.
     try:
         record = kind.model_validate_json(content)
+        version = _checked({"schema_version": record.schema_version}, where)
+        if version == SCHEMA_VERSION:
+            return record
     except ValidationError:
-        _checked(from_json(content), where)
-        raise
-    _checked({"schema_version": record.schema_version}, where)
-    return record
+        if _checked(from_json(content), where) == SCHEMA_VERSION:
+            raise
+    data = from_json(content)
+    upgrade(data)
+    return kind.model_validate({**data, "schema_version": SCHEMA_VERSION})
 
 
 class OldRun(Frozen):
@@ -90,11 +97,7 @@ def old_run(content: bytes, where: str) -> OldRun:
         if data.get("ledger"):
             data["ledger"]["unit"] = "images"
         data["spec"]["budget"] |= {"unit": "images", "seconds": None}
-    if version < 3 and data.get("ledger"):
-        # Version 3 named the class of a budget, and otherwise added fields that may be empty.
-        teachers = [k.split()[1] for k in data["ledger"]["forward"] if k.startswith("training ")]
-        if teachers:
-            data["ledger"]["budget_class"] = f"one training, taught by {' and '.join(teachers)}"
+    before_5.run(data)
     files = data.pop("files", {})
     tables, _ = move_keys(data["spec"])
     spec = _spec(tables)
@@ -162,7 +165,7 @@ class OldRuns:
         n = int(arrays.pop("n"))
         return {_cell(k): np.unpackbits(a, count=n).view(bool) for k, a in arrays.items()}
 
-    def searches(self, run_id: str) -> list[tuple[Record, Callable[[], dict[str, np.ndarray]]]]:
+    def searches(self, run_id: str) -> list[tuple[Record, Callable[[], ByImage]]]:
         """Return the run's own record and those that `lcrbench lipschitz` made of it, the latest last.
 
         Each comes with what reads its figures by image.
@@ -180,9 +183,9 @@ class OldRuns:
                 found.append((record, partial(self._by_image, self.searched, name)))
         return [found[0], *sorted(found[1:], key=lambda f: f[0].provenance.created)]
 
-    def _by_image(self, shelf: Shelf[OldRun], name: str) -> dict[str, np.ndarray]:
+    def _by_image(self, shelf: Shelf[OldRun], name: str) -> ByImage:
         files = shelf.record(name).files
-        return unpack(shelf.read(name, BY_IMAGE, files[BY_IMAGE])) if BY_IMAGE in files else {}
+        return before_5.figures(unpack(shelf.read(name, BY_IMAGE, files[BY_IMAGE]))) if BY_IMAGE in files else {}
 
     def verify(self, run_id: str) -> None:
         """Read a run whole, with what was measured of it; raises `Damaged` that names the first file that is not whole."""
@@ -216,7 +219,7 @@ def split(
     spec: RunSpec,
     training_files: Mapping[str, bytes],
     outcomes: Mapping[Cell, np.ndarray],
-    searches: list[tuple[Record, dict[str, np.ndarray]]],
+    searches: list[tuple[Record, ByImage]],
     labels: np.ndarray | None = None,
 ) -> Split:
     """Return a finished run as a training and an evaluation, under the ids of `spec`, which names the same run.
@@ -234,16 +237,18 @@ def split(
         known = kept.labels >= 0
         kept.classes[row] = np.where(right, np.where(known, kept.labels, predictions.RIGHT), predictions.WRONG)
     batches, files = [], {}
-    for k, (found, arrays) in enumerate(searches):
+    for k, (found, kept_figures) in enumerate(searches):
         own = k == 0
-        name = f"by_image-{k}.npz" if arrays else ""
+        name = f"by_image-{k}.npz" if kept_figures else ""
+        entries: tuple[by_image.ImageFigure, ...] = ()
         if name:
-            files[name] = pack(arrays)
+            entries, files[name] = by_image.pack(kept_figures)
         batches.append(
             Batch(
                 cells=tuple(cells) if own else (),
                 measured=tuple(_measured(found, metric, protocol) for metric in found.spec.metrics),
                 by_image=name,
+                figures=entries,
                 forward=found.ledger.evaluation_forward if own and found.ledger else {},
                 seconds={p: s for p, s in seconds.items() if p not in TRAINING_PHASES} if own else {},
                 provenance=found.provenance,

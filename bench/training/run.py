@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -70,26 +70,11 @@ def allot(spec: TrainSpec, choice: networks.Choice) -> tuple[Budget, Budget]:
     return budgets.allot(spec.budget, spec.recipe, spec.data.images, cost=cost, teachers=len(teachers), stages=stages)
 
 
-def budget_class(stages: Sequence[str], teachers: Sequence[str], started: Sequence[str], spec: TrainSpec) -> str:
-    """Return what the budget of a run went to, in words: the class within which equal budgets are equal in kind.
-
-    `teachers` are those that it learned from in its steps, `started` those whose weights it began with. A recipe of a
-    method's own and a search for it are classes too.
-    """
-    own = f"{len(stages)} stages ({', then '.join(stages)})" if stages else "one training"
-    words = [own, *([f"started from {' and '.join(started)}"] if started else [])]
-    words += [f"taught by {' and '.join(teachers)}"] if teachers else []
-    words += ["by the recipe of its paper"] if spec.recipe_of == "paper" else []
-    words += [f"tuned by {spec.tuning.trials} trials"] if spec.tuning else []
-    return ", ".join(words)
-
-
-def _roles(choice: networks.Choice, starts: dict[str, bool]) -> tuple[list[str], list[str]]:
-    """Return the teachers that a run learned from, and those that it started from, each once."""
-    kept = {True: dict[str, None](), False: dict[str, None]()}
-    for name, started in starts.items():
-        kept[started][choice.regularizers[name].teacher] = None
-    return [*kept[False]], [*kept[True]]
+def _roles(choice: networks.Choice, starts: dict[str, bool], learned: list[Taught]) -> list[Taught]:
+    """Return the teachers, each with what it was for: to learn from in the steps, to start from, or both."""
+    began = {choice.regularizers[name].teacher for name, started in starts.items() if started}
+    taught = {choice.regularizers[name].teacher for name, started in starts.items() if not started}
+    return [one.model_copy(update={"teaches": one.method in taught, "starts": one.method in began}) for one in learned]
 
 
 class Fitted(NamedTuple):
@@ -102,8 +87,6 @@ class Fitted(NamedTuple):
     compute: float
     initial: str
     seconds: dict[Phase, Seconds]
-    roles: tuple[list[str], list[str]]
-    """those teachers that it learned from in its steps, and those whose weights it began with"""
 
     @property
     def images(self) -> int:
@@ -176,12 +159,10 @@ def fit(
     )
     seconds["training"] = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
     for one in learned:
-        spent.forward[f"training {one.method} as a teacher"] = one.images
-        spent.backward[f"training {one.method} as a teacher"] = one.images
         if one.validation:
             spent.forward["validation"] = spent.forward.get("validation", 0) + one.validation
     compute += spent.compute
-    return Fitted(network, choice, spent, learned, compute, initial, seconds, _roles(choice, starts))
+    return Fitted(network, choice, spent, _roles(choice, starts, learned), compute, initial, seconds)
 
 
 def trained(
@@ -224,7 +205,7 @@ def trained(
             images=spent.images,
             steps=spent.steps,
             unit=spec.budget.unit,
-            budget_class=budget_class(stages, *made.roles, spec),
+            by_paper=spec.recipe_of == "paper",
             stages=tuple(
                 Stage(name=name, images=n * spec.recipe.batch, steps=n)
                 for name, n in zip(stages, spent.stages, strict=True)

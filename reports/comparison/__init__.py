@@ -10,10 +10,8 @@ from lcrbench.reports.comparison.keys import (
     COMMON,
     COMMON_ERROR,
     GROUPS,
-    OPEN,
     Key,
     group_of,
-    is_lipschitz,
 )
 from lcrbench.reports.comparison.reading import mixture, read, settings_of
 from lcrbench.reports.comparison.types import (
@@ -35,7 +33,6 @@ __all__ = [
     "GROUPS",
     "MOST",
     "MOST_COLUMNS",
-    "OPEN",
     "Comparison",
     "Key",
     "Row",
@@ -44,7 +41,6 @@ __all__ = [
     "errors_of",
     "flipped",
     "group_of",
-    "is_lipschitz",
     "mixture",
     "read",
     "settings_of",

@@ -1,10 +1,10 @@
-"""What a number is of: metric, statistic, corruption, severity, norm, radius and layer; and the groups of corruptions."""
+"""What a number is of: metric, statistic, cell, ball, layer and detail; and the groups of corruptions."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from lcrbench.bench.records.measurement import Measurement
+from lcrbench.bench.records.measurement import NO_DETAIL, Detail, Measurement
 from lcrbench.corruption_names import COMMON as COMMON
 from lcrbench.corruption_names import GROUPS as GROUPS
 
@@ -19,28 +19,34 @@ class Key(NamedTuple):
     norm: str = ""
     radius: float | None = None
     layer: str = ""
+    detail: Detail | None = None
 
     @classmethod
     def of(cls, m: Measurement) -> Key:
         """Return what a measurement is of."""
-        return cls(m.metric, m.statistic, m.corruption, m.severity, m.norm, m.radius, m.layer)
+        return cls(m.metric, m.statistic, m.corruption, m.severity, m.norm, m.radius, m.layer, m.detail)
 
     @property
-    def quantile(self) -> bool:
-        """Tell whether the statistic is a quantile over images: q5, q50, q95."""
-        return self.statistic.startswith("q") and self.statistic[1:].isdecimal()
+    def about(self) -> Detail:
+        """Return the detail; one that says nothing where there is none."""
+        return self.detail or NO_DETAIL
 
+    @property
+    def columns(self) -> dict[str, object]:
+        """Return the fields as columns of a table of data, those of the detail among them."""
+        rest = self._asdict()
+        del rest["detail"]
+        return rest | self.about.model_dump(mode="json")
 
-OPEN = ("lipschitz_kappa", "lipschitz_flip_radius")
-"""Metrics whose quantiles over images (q5, q50, q95) may be infinite, and are then not recorded."""
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Return by what the keys of one metric are sorted."""
+        where = (self.corruption, self.severity, self.norm, self.radius or 0.0, self.layer, *self.about.order)
+        return (*where, self.statistic, self.about.form)
+
 
 CLEAN = Key("accuracy")
 COMMON_ERROR = Key("corruption_error", corruption="common")
-
-
-def is_lipschitz(metric: str) -> bool:
-    """Tell whether a metric stands in the Lipschitz part of a report. The name decides, since records hold no phase."""
-    return metric.startswith("lipschitz_")
 
 
 def group_of(corruption: str) -> str:

@@ -8,18 +8,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from lcrbench.bench.records import source
-from lcrbench.bench.records.measurement import Measurement
-from lcrbench.bench.records.record import Ledger, Provenance, Record
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
+from lcrbench.bench.records.record import BudgetClass, Provenance, Record
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports import identity
-from lcrbench.reports.comparison.keys import COMMON, GROUPS, Key
+from lcrbench.reports.comparison.keys import COMMON, COMMON_ERROR, GROUPS, Key
 from lcrbench.reports.comparison.types import Comparison, Row, Setting
 from lcrbench.reports.stamp import ids as ids_of
 from lcrbench.reports.stamp import unfinished
-from lcrbench.reports.words import plain
+from lcrbench.reports.words import class_text, plain
 
-PLAIN = Ledger.model_fields["budget_class"].default
+PLAIN = BudgetClass()
+ERROR = MetricInfo.about("Mean error.", "fraction", bound="exact", higher_is_better=False, scale=Scale.SHARE)
+"""What an error is that was worked out from accuracies here."""
 REFERENCE = "full_precision"
 
 
@@ -164,7 +166,9 @@ def _row(index: int, label: str, records: list[Record], aside: str) -> tuple[Row
             values[Key.of(m)].append(m)
         for key, m in _derived(r):
             values[key].append(m)
-    return Row(index, label, runs, failed, aside, dict(values)), notes
+    infos = {key.metric: ERROR for key in values if key.metric == COMMON_ERROR.metric}
+    infos |= {name: info for r in runs for name, info in r.metrics.items()}
+    return Row(index, label, runs, failed, aside, dict(values), infos), notes
 
 
 def _derived(record: Record) -> list[tuple[Key, Measurement]]:
@@ -189,7 +193,7 @@ def _derived(record: Record) -> list[tuple[Key, Measurement]]:
     return found
 
 
-def _difference(standard: Record, kind: str, records: list[Record]) -> str:
+def _difference(standard: Record, kind: BudgetClass, records: list[Record]) -> str:
     """Name the fields in which the budget of a row differs from that of `standard`; empty if in none.
 
     Under equal images a budget of another class than `kind` is another budget; under equal compute and equal seconds all
@@ -200,5 +204,5 @@ def _difference(standard: Record, kind: str, records: list[Record]) -> str:
     parts = [f"{f} {plain(theirs[f])} instead of {plain(ours[f])}" for f in fields]
     other = next((r.ledger.budget_class for r in records if r.ledger), kind)
     if standard.spec.budget.unit in ("images", "epochs") and other != kind:
-        parts.append(f"{other} instead of {kind}")
+        parts.append(f"{class_text(other)} instead of {class_text(kind)}")
     return f"another budget: {', '.join(parts)}" if parts else ""

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.bench import stats
-from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.stats import Interval
 from lcrbench.reports import identity
-from lcrbench.reports.comparison.keys import CLEAN, COMMON, COMMON_ERROR, GROUPS, OPEN, Key, is_lipschitz
+from lcrbench.reports.comparison.keys import CLEAN, COMMON, COMMON_ERROR, GROUPS, Key
 from lcrbench.reports.words import short_name
 
 # More lines than this in one panel are a tangle, and more columns than that no table; the files hold all.
@@ -23,7 +23,10 @@ MOST, MOST_COLUMNS = 8, 16
 
 @dataclass(frozen=True)
 class Row:
-    """A method under one budget: its finished runs by seed, its failed ones, and why it stands aside, if it does."""
+    """A method under one budget: its finished runs by seed, its failed ones, and why it stands aside, if it does.
+
+    `infos` says what each metric's numbers mean; `jumps` that a network without a record has signs.
+    """
 
     index: int
     label: str
@@ -31,6 +34,8 @@ class Row:
     failed: tuple[Record, ...] = ()
     aside: str = ""
     values: dict[Key, list[Measurement]] = field(default_factory=dict)
+    infos: dict[str, MetricInfo] = field(default_factory=dict)
+    jumps: bool = False
     _estimates: dict[Key, Interval | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -74,7 +79,18 @@ class Row:
     @property
     def binary(self) -> bool:
         """Tell whether the deployed network has weights of one bit, as its audit proved."""
-        return self.bits.startswith("1/")
+        models = [r.model for r in self.runs if r.model]
+        proved = all(m.audit and m.audit.passed and m.weight_bits == 1 for m in models)
+        return bool(models) and proved and any(m.binary_weights for m in models)
+
+    @property
+    def signs(self) -> bool:
+        """Tell whether the networks have layers of signs, audited or not."""
+        return self.jumps or any(r.model.binary_layers for r in self.runs if r.model)
+
+    def lipschitz(self, metric: str) -> bool:
+        """Tell whether a metric stands in the Lipschitz part of a report."""
+        return metric in self.infos and self.infos[metric].lipschitz
 
     def per_seed(self, key: Key) -> list[float]:
         """Return the values of one cell, one a finished run that measured it, in the order of the seeds."""
@@ -82,16 +98,24 @@ class Row:
 
     def measured(self, key: Key) -> int:
         """Return how many networks an open quantile was sought in: records leave it out where it is infinite; else 0."""
-        if key.metric not in OPEN or not key.quantile:
+        info = self.infos.get(key.metric)
+        if info is None or key.statistic not in info.open:
             return 0
-        # What every search of the same ball, or of the norm for a flip radius, records of a network.
-        searched = [
-            len(found)
-            for k, found in self.values.items()
-            if (k.metric, k.statistic, k.norm) == ("lipschitz_kappa", "flipped", key.norm)
-            and key.radius in (None, k.radius)
-        ]
-        return max(searched, default=0)
+
+        def beside(k: Key) -> bool:
+            """Tell whether the metric, or another one of the same search, records this of every network."""
+            other = self.infos.get(k.metric)
+            together = k.metric == key.metric or bool(other and other.searched and info.searched)
+            return other is not None and together and k.statistic not in other.open
+
+        # What is recorded in the same ball, or in any ball of the norm for a distance.
+        where = (k for k in self.values if k.norm == key.norm and key.radius in (None, k.radius))
+        return max((len(self.values[k]) for k in where if beside(k)), default=0)
+
+    def scale(self, key: Key) -> Scale:
+        """Return where a cell's number can lie."""
+        info = self.infos.get(key.metric)
+        return info.kind(key.statistic).scale if info else Scale.REAL
 
     def estimate(self, key: Key) -> Interval | None:
         """Return the cell's number: with several seeds the mean over seeds, else the run's own interval over images.
@@ -113,7 +137,7 @@ class Row:
             how = f"median over seeds, {censored} of them beyond every finite value"
             return Interval(middle, None, None, n, how) if math.isfinite(middle) else None
         if len(found) > 1:
-            return within(stats.mean([m.value for m in found], "seeds"), key)
+            return within(stats.mean([m.value for m in found], "seeds"), self.scale(key))
         m = found[0]
         return Interval(m.value, m.low, m.high, m.n, m.interval)
 
@@ -174,7 +198,7 @@ class Setting:
     def keys(self, metric: str) -> list[Key]:
         """Return all cells of a metric that any row has, sorted."""
         found = {k for row in self.rows for k in row.values if k.metric == metric}
-        return sorted(found, key=lambda k: (k.corruption, k.severity, k.norm, k.radius or 0.0, k.layer, k.statistic))
+        return sorted(found, key=lambda k: k.order)
 
     @property
     def unit(self) -> str:
@@ -201,14 +225,12 @@ class Comparison:
         return list(dict.fromkeys(row.label for s in self.settings for row in s.rows))
 
 
-def within(interval: Interval, key: Key) -> Interval:
+def within(interval: Interval, scale: Scale) -> Interval:
     """Return an interval over few seeds cut to where the quantity can lie: an accuracy between 0 and 1, a gain above 0."""
-    if is_lipschitz(key.metric) and key.metric != "lipschitz_slope" and interval.low is not None:
-        return interval._replace(low=max(0.0, interval.low))
-    fractions = (CLEAN.metric, COMMON_ERROR.metric, "calibration_error")
-    if key.metric not in fractions or interval.low is None or interval.high is None:
+    if scale is Scale.REAL or interval.low is None or interval.high is None:
         return interval
-    return interval._replace(low=max(0.0, interval.low), high=min(1.0, interval.high))
+    high = min(1.0, interval.high) if scale is Scale.SHARE else interval.high
+    return interval._replace(low=max(0.0, interval.low), high=high)
 
 
 def chosen(setting: Setting, most: int = MOST) -> list[Row]:

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lcrbench.bench import stats
+from lcrbench.bench.records.measurement import Scale
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.comparison import CLEAN, COMMON, Key, Row, chosen, group_of, within
 from lcrbench.reports.context import Context
@@ -96,7 +97,7 @@ def _mean_at(row: Row, severity: int, outcomes: Outcomes | None) -> tuple[Interv
         return None, []
     means = np.mean(per_seed, axis=0)
     if means.size > 1:
-        return within(stats.mean(means, "seeds"), CLEAN), means.tolist()
+        return within(stats.mean(means, "seeds"), Scale.SHARE), means.tolist()
     per_image = outcomes.per_image(row.runs[0].run_id, "common", severity) if outcomes else None
     if per_image is None:
         return Interval(float(means[0]), None, None, 1, ""), means.tolist()

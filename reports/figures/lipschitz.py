@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from lcrbench.bench.records.measurement import Scale
+from lcrbench.bench.records.statistics import Statistic
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.comparison import Key, Row
 from lcrbench.reports.context import Context
@@ -24,7 +27,7 @@ from lcrbench.reports.drawing import (
     logarithmic,
     tell,
 )
-from lcrbench.reports.lipschitz import Lipschitz, drawn
+from lcrbench.reports.lipschitz import Lipschitz, drawn, title_of
 from lcrbench.reports.words import norm_text, radius_text
 from lcrbench.reports.words.lipschitz import effort_note
 
@@ -39,20 +42,27 @@ class Curve(NamedTuple):
     label: str
     scale: float = 1.0
     by_radius: bool = False
+    threshold: float | None = None
 
 
-RANKED = (
-    Curve("lipschitz_kappa", "q50", "median kappa, margins"),
-    Curve("lipschitz_kappa", "flipped", "found flips, % of images", 100.0),
-    Curve("lipschitz_relative_gain", "q50", "median relative gain, 1/pixel"),
-)
+def ranked(found: Lipschitz) -> tuple[Curve, ...]:
+    """Return the medians of the metrics that networks are ranked by, each with the shares of images beside it."""
+    curves = []
+    for metric, info in found.ranked.items():
+        if info.ranking is None or info.ranking.distance:
+            continue
+        label = f"median {title_of(metric, info)}, {info.unit}"
+        curves.append(Curve(metric, Statistic.Q50, label, threshold=info.ranking.threshold))
+        shares = [(s, kind) for s, kind in info.other.items() if kind.title and kind.scale is Scale.SHARE]
+        curves += [Curve(metric, s, f"{kind.title}, % of images", 100.0) for s, kind in shares]
+    return tuple(curves)
 
 
 def figure(context: Context) -> Picture | None:
     """Return kappa, the share of flips and the relative gain against the radius, a column of panels a norm."""
     return against_radius(
         context.lipschitz,
-        RANKED,
+        ranked(context.lipschitz) if context.lipschitz else (),
         "lipschitz",
         "Lipschitz figures against the radius",
         "What a search found within each radius: lower bounds. Kappa is the largest margin change over the margin, from 1 "
@@ -64,7 +74,7 @@ def against_radius(
     found: Lipschitz | None, curves: tuple[Curve, ...], name: str, title: str, said: str
 ) -> Picture | None:
     """Return curves against the radius, a column of panels a norm; `said` begins the caption. None if none was measured."""
-    if found is None:
+    if found is None or not curves:
         return None
     rows = drawn(found)
     panels, data, broken = [], [], False
@@ -72,7 +82,11 @@ def against_radius(
     for curve in curves:
         for norm in norms:
             keys = sorted(
-                (k for k in found.keys(curve.metric) if (k.statistic, k.norm) == (curve.statistic, norm)),
+                (
+                    k
+                    for k in found.keys(curve.metric)
+                    if (k.statistic, k.norm, k.detail) == (curve.statistic, norm, None)
+                ),
                 key=lambda k: k.radius or 0.0,
             )
             values = {(r.index, k): _of(r, k, curve) for r in rows for k in keys}
@@ -135,9 +149,9 @@ def _panel(rows: list[Row], keys: list[Key], found: dict[tuple[int, Key], Interv
             logarithmic(ax, values)
         else:
             ax.set_ylim(-3, 103)
-        if curve.metric == "lipschitz_kappa" and scale == 1:
-            ax.axhline(1, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)
+        if curve.threshold is not None:
+            ax.axhline(curve.threshold, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)
         ax.set_xlabel(f"radius in {norm_text(norm)}, 1/255 pixel units")
-        ax.set_ylabel(label)
+        ax.set_ylabel(textwrap.fill(label, 30))
 
     return Panel(draw, f"{label}, {norm_text(norm)}", size=(4.6, 2.9))

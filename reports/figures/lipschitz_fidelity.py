@@ -10,7 +10,6 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.drawing import Hits, Panel, Picture, gid, look, positive
 from lcrbench.reports.lipschitz import drawn, layer_value, layers
 from lcrbench.reports.lipschitz.fidelity import PROXIES, TRUTHS
-from lcrbench.reports.lipschitz.layers import is_stage
 
 SECTION, ORDER = "lipschitz", 80
 
@@ -28,7 +27,7 @@ def figure(context: Context) -> Picture | None:
             for name in layers(row)
             if (x := layer_value(row, name, truth)) is not None
             and (y := layer_value(row, name, proxy)) is not None
-            and not is_stage(name)
+            and not name.stage
         ]
         for proxy in PROXIES
         for truth in ("upper", "gain")
@@ -42,7 +41,7 @@ def figure(context: Context) -> Picture | None:
                 s = look(row)
                 ax.plot([x], [y], s.marker, color=s.colour, alpha=0.8, linestyle="none", gid=gid(row))
                 hits.point(
-                    ax, x, y, f"{row.label}, {name}: {PROXIES[proxy]} {y:.3g}, {TRUTHS[truth]} {x:.3g}", row.index
+                    ax, x, y, f"{row.label}, {name.layer}: {PROXIES[proxy]} {y:.3g}, {TRUTHS[truth]} {x:.3g}", row.index
                 )
             positive(ax, "x", [x for _, _, x, _ in points[proxy, truth]])
             positive(ax, "y", [y for _, _, _, y in points[proxy, truth]])
@@ -53,7 +52,7 @@ def figure(context: Context) -> Picture | None:
 
     data = pd.DataFrame(
         [
-            {"method": row.label, "layer": name, "proxy": proxy, "figure": TRUTHS[truth], "x": x, "value": y}
+            {"method": row.label, "layer": name.layer, "proxy": proxy, "figure": TRUTHS[truth], "x": x, "value": y}
             for (proxy, truth), found_here in points.items()
             for row, name, x, y in found_here
         ]

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
+from lcrbench.bench.records.measurement import Part
 from lcrbench.reports.comparison import Row
 from lcrbench.reports.context import Context
 from lcrbench.reports.drawing import Hits, Panel, Picture, gid, look, positive
 from lcrbench.reports.lipschitz import drawn, layer_value, layers
-from lcrbench.reports.lipschitz.layers import is_stage
 
 SECTION, ORDER = "lipschitz", 70
 
@@ -50,7 +50,7 @@ def figure(context: Context) -> Picture | None:
         for row in rows
         for name in orders[row.index]
         for figure in ("lower", *(f for f, _ in LAYERED))
-        if (value := layer_value(row, name, figure)) is not None
+        if (value := layer_value(row, Part(name), figure)) is not None
     ]
 
     def panel(figure: str, label: str) -> Panel | None:
@@ -58,7 +58,7 @@ def figure(context: Context) -> Picture | None:
             row.index: [
                 (places[row.index][n], n, v)
                 for n in orders[row.index]
-                if (v := layer_value(row, n, figure)) is not None
+                if (v := layer_value(row, Part(n), figure)) is not None
             ]
             for row in rows
         }
@@ -73,7 +73,7 @@ def figure(context: Context) -> Picture | None:
                 x, y = [p[0] for p in points], [p[2] for p in points]
                 ax.plot(x, y, color=s.colour, linestyle=s.dash, marker=s.marker, gid=gid(row))
                 if figure == "upper":
-                    low = [layer_value(row, n, "lower") or v for _, n, v in points]
+                    low = [layer_value(row, Part(n), "lower") or v for _, n, v in points]
                     ax.fill_between(x, low, y, color=s.colour, alpha=0.25, linewidth=0, gid=gid(row))
                 for px, name, v in points:
                     hits.point(ax, px, v, f"{row.label}, {name}: {label} {v:.3g}", row.index)
@@ -105,9 +105,9 @@ def figure(context: Context) -> Picture | None:
 def _order(row: Row) -> tuple[str, ...]:
     """Return a network's layers that have a figure here, in the order of use."""
     return tuple(
-        name
-        for name in layers(row)
-        if not is_stage(name) and any(layer_value(row, name, f) is not None for f, _ in LAYERED)
+        part.layer
+        for part in layers(row)
+        if not part.stage and any(layer_value(row, part, f) is not None for f, _ in LAYERED)
     )
 
 

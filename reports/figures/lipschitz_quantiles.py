@@ -1,6 +1,8 @@
-"""The quantile functions of kappa and of the relative gain over images, at the middle radius."""
+"""The quantile functions of the ranked figures over images, at the middle radius."""
 
 from __future__ import annotations
+
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -11,12 +13,11 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.drawing import MUTED, ZERO, Hits, Panel, Picture, Point, line, logarithmic
 from lcrbench.reports.lipschitz import Figure, Lipschitz, drawn, quantiles
 from lcrbench.reports.words import norm_text
-from lcrbench.reports.words.lipschitz import effort_note
+from lcrbench.reports.words.lipschitz import effort_note, figure_text
 
 SECTION, ORDER = "lipschitz", 50
 
 LEVELS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-UNITS = {"kappa": "kappa, margins", "relative_gain": "relative gain, 1/pixel"}
 
 
 def figure(context: Context) -> Picture | None:
@@ -26,9 +27,9 @@ def figure(context: Context) -> Picture | None:
         return None
     rows = drawn(found)
     figures = []
-    for name in UNITS:
+    for metric in dict.fromkeys(f.metric for f in found.figures if not f.distance):
         for norm in dict.fromkeys(f.norm for f in found.figures):
-            same = [f for f in found.figures if (f.name, f.norm) == (name, norm)]
+            same = [f for f in found.figures if (f.metric, f.norm) == (metric, norm)]
             figures += same[len(same) // 2 : len(same) // 2 + 1]
     panels, data = [], []
     for figure in figures:
@@ -39,7 +40,7 @@ def figure(context: Context) -> Picture | None:
                 continue
             of_rows[row.index] = by_seed
             data += [
-                {"method": row.label, **figure._asdict(), "level": level, "seed": seed, "value": value}
+                {"method": row.label, **figure.axes, "level": level, "seed": seed, "value": value}
                 for level, values in zip(LEVELS, by_seed.T, strict=True)
                 for seed, value in enumerate(values)
             ]
@@ -75,16 +76,16 @@ def _panel(found: Lipschitz, figure: Figure, of_rows: dict[int, np.ndarray]) -> 
                 seeds = len(values)
                 between = seeds > 1 and np.isfinite(high)
                 told = f"median of {seeds} seeds, {low:.3g} to {high:.3g}" if seeds > 1 else "one seed"
-                text = f"{row.label}, {figure.words}: {level * 100:g} % of images at most {middle:.3g} ({told})"
+                text = f"{row.label}, {figure_text(figure)}: {level * 100:g} % of images at most {middle:.3g} ({told})"
                 interval = Interval(middle, low if between else None, high if between else None, seeds, "")
                 points.append((level * 100, interval, text, list(map(float, values))))
                 shown += [low, middle, high] if between else [middle]
             line(ax, hits, row, points, 1)
         logarithmic(ax, shown)
-        if figure.name == "kappa":
-            ax.axhline(1, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)
+        if figure.ranking.threshold is not None:
+            ax.axhline(figure.ranking.threshold, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)
         ax.set_xlim(0, 100)
         ax.set_xlabel(f"images, % ({norm_text(figure.norm)}, {figure.radius_255:g}/255)")
-        ax.set_ylabel(UNITS[figure.name])
+        ax.set_ylabel(textwrap.fill(f"{figure.title}, {figure.unit}", 30))
 
-    return Panel(draw, figure.words, size=(4.6, 2.9))
+    return Panel(draw, figure_text(figure), size=(4.6, 2.9))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
@@ -9,7 +11,7 @@ from matplotlib.ticker import NullLocator
 from lcrbench.reports.comparison import Key
 from lcrbench.reports.context import Context
 from lcrbench.reports.drawing import MUTED, Hits, Panel, Picture, Point, band_words, beside, line, tell
-from lcrbench.reports.lipschitz import Span, drawn
+from lcrbench.reports.lipschitz import drawn
 from lcrbench.reports.words import norm_text
 
 SECTION, ORDER = "lipschitz", 60
@@ -27,7 +29,11 @@ def figure(context: Context) -> Picture | None:
         return None
 
     def middle(key: Key) -> float:
-        return Span.of(key).middle
+        """Return the geometric mean of the two radii, in 1/255 pixel units."""
+        return 255 * math.sqrt((key.about.inner_radius or 0.0) * (key.radius or 0.0))
+
+    def ends(key: Key) -> str:
+        return f"{(key.about.inner_radius or 0.0) * 255:g}–{(key.radius or 0.0) * 255:g}"
 
     def panel(norm: str) -> Panel:
         here = sorted((k for k in keys if k.norm == norm), key=middle)
@@ -37,13 +43,13 @@ def figure(context: Context) -> Picture | None:
                 points: list[Point] = []
                 for key in here:
                     if i := row.estimate(key):
-                        text = f"{row.label}, {norm_text(norm)}, {key.statistic} /255: slope {tell(i, 1, '', 2)}"
+                        text = f"{row.label}, {norm_text(norm)}, {ends(key)} /255: slope {tell(i, 1, '', 2)}"
                         points.append((middle(key), i, text, row.per_seed(key)))
                 line(ax, hits, row, beside(rows, row, points) if len(here) == 1 else points, 1)
             for y in (0, 1):
                 ax.axhline(y, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)
             ax.set_xscale("log")
-            ax.set_xticks([middle(k) for k in here], ["–".join(Span.of(k)) for k in here])
+            ax.set_xticks([middle(k) for k in here], [ends(k) for k in here])
             ax.xaxis.set_minor_locator(NullLocator())
             ax.margins(x=0.12)
             if len(here) == 1:
@@ -53,7 +59,7 @@ def figure(context: Context) -> Picture | None:
 
         return Panel(draw, f"slope, {norm_text(norm)}", size=(4.6, 2.7))
 
-    data = [{"method": r.label} | k._asdict() | i._asdict() for r in rows for k in keys if (i := r.estimate(k))]
+    data = [{"method": r.label} | k.columns | i._asdict() for r in rows for k in keys if (i := r.estimate(k))]
     caption = (
         "Discontinuity index: how the largest found change of the logits, omega, grows with the radius. 1 (dashed): in "
         "proportion, as a Lipschitz network's; 0 (dashed): not at all, as after a jump. It does not depend on the "

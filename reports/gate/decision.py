@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats as distributions
 
+from lcrbench.bench.records.measurement import Scale
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
@@ -127,7 +128,7 @@ def _check_one(
 ) -> Verdict:
     if endpoint not in held.values:
         raise unknown(f"endpoint in the reference of '{name}'", endpoint, held.values)
-    fraction = _is_fraction(endpoint, held)
+    fraction = held.scales[endpoint] is Scale.SHARE
     unit = "points" if fraction else ""
     finished = [r for r in records if r.status == "finished"]
     failed = [r for r in records if r.status == "failed"]
@@ -217,12 +218,6 @@ def _stale(
         if commit is not None and r.provenance.dirty:
             return f"run {r.run_id} was made from a tree with uncommitted changes"
     return ""
-
-
-def _is_fraction(endpoint: str, held: MethodReference) -> bool:
-    # References of earlier versions have the unit of the metric.
-    unit = held.units.get(endpoint, held.units.get(endpoint.partition(":")[0], ""))
-    return endpoint in (DEFAULT_ENDPOINT, "clean_accuracy") or unit == "fraction" or unit.startswith("fraction of")
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> int:

@@ -11,12 +11,13 @@ from pydantic import Field, ValidationError
 
 from lcrbench.bench.records.budget import Frozen
 from lcrbench.bench.records.files import replace_file
+from lcrbench.bench.records.measurement import Scale
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports import identity
 from lcrbench.reports.comparison import Row, read
-from lcrbench.reports.gate.endpoints import endpoints, unequal
+from lcrbench.reports.gate.endpoints import FRACTIONS, endpoints, unequal
 
 F = TypeVar("F", bound=Frozen)
 REFERENCE_VERSION = 1
@@ -29,6 +30,9 @@ class MethodReference(Frozen):
     values: dict[str, dict[int, float]]
     better: dict[str, bool]
     units: dict[str, str] = Field(default={}, description="unit of each endpoint, or of a metric")
+    scales: dict[str, Scale] = Field(
+        default={}, description="scale of each endpoint; empty in references of before schema 5"
+    )
     runs: dict[int, str] = Field(default={}, description="run id of each seed")
     written: dict[int, str] = Field(default={}, description="when each seed's record was written")
 
@@ -58,7 +62,20 @@ def load(path: Path) -> Reference:
         else held
         for name, held in found.methods.items()
     }
-    return found.model_copy(update={"methods": methods})
+    scaled = {
+        n: held if held.scales else held.model_copy(update={"scales": _scales(held)}) for n, held in methods.items()
+    }
+    return found.model_copy(update={"methods": scaled})
+
+
+def _scales(held: MethodReference) -> dict[str, Scale]:
+    """Return which endpoints are shares in a reference that has units alone, or only those of metrics."""
+
+    def share(endpoint: str) -> bool:
+        unit = held.units.get(endpoint, held.units.get(endpoint.partition(":")[0], ""))
+        return endpoint in FRACTIONS or unit == "fraction" or unit.startswith("fraction of")
+
+    return {endpoint: Scale.SHARE if share(endpoint) else Scale.REAL for endpoint in held.values}
 
 
 def load_as(path: Path, model: type[F], version: int, what: str, writer: str) -> F:
@@ -120,10 +137,11 @@ def update(path: Path, store: Store, reason: str, *, methods: Sequence[str] | No
         values: dict[str, dict[int, float]] = {}
         better: dict[str, bool] = {}
         units: dict[str, str] = {}
+        scales: dict[str, Scale] = {}
         for record in records:
             for name_of, e in endpoints(record).items():
                 values.setdefault(name_of, {})[record.spec.seed] = e.value
-                better[name_of], units[name_of] = e.better, e.unit
+                better[name_of], units[name_of], scales[name_of] = e.better, e.unit, e.scale
             created = max(created, record.provenance.created)
             commits.add(record.provenance.commit)
         kept[name] = MethodReference(
@@ -131,6 +149,7 @@ def update(path: Path, store: Store, reason: str, *, methods: Sequence[str] | No
             values=values,
             better=better,
             units=units,
+            scales=scales,
             runs={r.spec.seed: r.run_id for r in records},
             written={r.spec.seed: r.provenance.created for r in records},
         )

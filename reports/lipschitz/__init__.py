@@ -18,23 +18,26 @@ a found flip; never by the change of the logits itself. An order of two methods 
 Otherwise the two are *not separated*, and share their ranks.
 """
 
-from lcrbench.reports.lipschitz.found import Lipschitz, drawn, of_networks, quantiles
-from lcrbench.reports.lipschitz.layers import layer_value, layers
+from lcrbench.reports.lipschitz.found import Alone, Lipschitz, drawn, of_networks, quantiles
+from lcrbench.reports.lipschitz.layers import LAYERED, layer_value, layers
 from lcrbench.reports.lipschitz.reading import read
-from lcrbench.reports.lipschitz.search import SEARCHED, Figure, Search, Span
-from lcrbench.reports.lipschitz.verdicts import Verdict
+from lcrbench.reports.lipschitz.search import Figure, Search, searched, title_of
+from lcrbench.reports.lipschitz.verdicts import Verdict, Why
 
 __all__ = [
-    "SEARCHED",
+    "LAYERED",
+    "Alone",
     "Figure",
     "Lipschitz",
     "Search",
-    "Span",
     "Verdict",
+    "Why",
     "drawn",
     "layer_value",
     "layers",
     "of_networks",
     "quantiles",
     "read",
+    "searched",
+    "title_of",
 ]

@@ -23,7 +23,7 @@ from lcrbench.bench.stats import Interval
 from lcrbench.errors import UserError
 from lcrbench.reports.comparison import Key, Row
 from lcrbench.reports.lipschitz.found import Lipschitz, drawn
-from lcrbench.reports.lipschitz.layers import LAYER_FIGURES, is_stage, layer_value, layers
+from lcrbench.reports.lipschitz.layers import LAYER_FIGURES, layer_value, layers, part_of, without_part
 from lcrbench.reports.words import norm_text, radius_text
 
 PROXIES = {"p1": "p1, as released", "sigma_1": "sigma 1, exact"}
@@ -35,21 +35,21 @@ TRUTHS = {
 
 
 class Correlation(NamedTuple):
-    """A proxy against a truth: over which points, the correlation with its interval, or why there is none."""
+    """A proxy against a truth: over which points, how many they are, and the correlation; None if they are too few."""
 
     points: str
     proxy: str
     truth: str
+    n: int
     found: Interval | None
-    refused: str
 
 
 def over_layers(row: Row, proxy: str, truth: str) -> tuple[list[float], list[float]]:
     """Return a proxy and a truth of each layer (not stage) of a row that has both, means over the seeds."""
     pairs = []
-    for name in layers(row):
-        values = layer_value(row, name, proxy), layer_value(row, name, truth)
-        if not is_stage(name) and values[0] is not None and values[1] is not None:
+    for part in layers(row):
+        values = layer_value(row, part, proxy), layer_value(row, part, truth)
+        if not part.stage and values[0] is not None and values[1] is not None:
             pairs.append((values[0], values[1]))
     return [p for p, _ in pairs], [t for _, t in pairs]
 
@@ -99,8 +99,8 @@ def _summary(values: Values) -> Network:
     """
     found: dict[tuple[Key, bool], list[float]] = {}
     for k, v in values.items():
-        if k.layer:
-            found.setdefault((k._replace(layer=""), is_stage(k.layer)), []).append(v)
+        if any(part := part_of(k)):
+            found.setdefault((without_part(k), bool(part.stage)), []).append(v)
     return Network(values, {k: float(np.mean(np.log(v))) for k, v in found.items() if min(v) > 0})
 
 
@@ -124,6 +124,6 @@ def _truths(found: Lipschitz, stage: bool) -> dict[str, Callable[[Network], floa
 
 def _correlate(points: str, proxy: str, truth: str, x: Sequence[float], y: Sequence[float]) -> Correlation:
     try:
-        return Correlation(points, PROXIES[proxy], truth, stats.correlation(x, y), "")
+        return Correlation(points, PROXIES[proxy], truth, len(x), stats.correlation(x, y))
     except UserError:
-        return Correlation(points, PROXIES[proxy], truth, None, f"refused: {len(x)} of at least {stats.LEAST} points")
+        return Correlation(points, PROXIES[proxy], truth, len(x), None)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.bench.records.measurement import Detail, Measurement, MetricInfo
+from lcrbench.bench.records.statistics import Function, Statistic
 from lcrbench.errors import UserError
 from lcrbench.reports import entries, writers
 from lcrbench.reports.comparison import Key, Setting
@@ -17,7 +18,7 @@ from lcrbench.reports.lipschitz import Lipschitz
 from lcrbench.reports.table import Table
 from lcrbench.reports.tables.lipschitz import constant
 from lcrbench.reports.words import norm_text
-from lcrbench.reports.words.lipschitz import WHY, effort_note, others
+from lcrbench.reports.words.lipschitz import WHY, effort_note, figure_text, others, why_text
 
 
 class Network(NamedTuple):
@@ -71,13 +72,17 @@ def write(found: Lipschitz, networks: Sequence[Network], about: Sequence[str], f
 def _measurements(networks: Sequence[Network], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        what = ("metric", "statistic", "layer", "norm", "radius", "value", "low", "high", "n", "interval")
+        what = (
+            *("metric", "statistic", "layer", "norm", "radius", *Detail.model_fields),
+            *("value", "low", "high", "n", "interval"),
+        )
         titles = ["radius_pixel_units" if field == "radius" else field for field in what]
         rows.writerow(("network", *titles, "unit", "bound"))
         for network in networks:
             for m in network.measurements:
                 kind = network.infos[m.metric].kind(m.statistic)
-                rows.writerow((network.name, *(getattr(m, field) for field in what), kind.unit, kind.bound))
+                flat = m.flat()
+                rows.writerow((network.name, *(flat[field] for field in what), kind.unit, kind.bound))
 
 
 def lines(found: Lipschitz) -> list[str]:
@@ -86,7 +91,7 @@ def lines(found: Lipschitz) -> list[str]:
     for row in found.rows:
         said.append(f"{row.label}: Lipschitz constant {constant(found, row).text or 'not bounded here'}")
         for figure in found.figures:
-            if figure.name != "kappa":
+            if figure.metric != "lipschitz_kappa":
                 continue
             cells = [
                 row.estimate(Key(metric, statistic, norm=figure.norm, radius=figure.radius_255 / 255))
@@ -101,21 +106,25 @@ def lines(found: Lipschitz) -> list[str]:
                 f"  {norm_text(figure.norm):3}{figure.radius_255:>5g}/255  kappa >= {kappa} flipped >= {flipped} "
                 f"relative gain >= {gain}"
             )
-        bound = row.estimate(Key("lipschitz_product", "surrogate", norm="l2"))
+        bound = row.estimate(
+            Key("lipschitz_product", Statistic.UPPER, norm="l2", detail=Detail(form=Function.SURROGATE))
+        )
         if bound:
             said.append(f"  the surrogate (hardtanh for sign), another function: product bound {bound.value:.3g}")
     for v in found.verdicts:
-        if v.figure.name == "relative_gain":
+        if v.figure.ranking.order and not v.figure.distance:
             continue
         if v.separated:
             worse = v.second if v.better is v.first else v.first
-            scale, unit = (255, "/255") if v.figure.name == "flip_radius" else (1, "")
+            scale, unit = (255, "/255") if v.figure.distance else (1, "")
             low, high = sorted(abs(scale * end) for end in (v.gap.low or 0.0, v.gap.high or 0.0))
             said.append(
-                f"{v.figure.words}: {v.better.label} is better than {worse.label} by {abs(scale * v.gap.value):.3g}{unit} "
-                f"[{low:.3g}, {high:.3g}] in the median, n={v.gap.n}, p={v.p:.2g}"
+                f"{figure_text(v.figure)}: {v.better.label} is better than {worse.label} by "
+                f"{abs(scale * v.gap.value):.3g}{unit} [{low:.3g}, {high:.3g}] in the median, n={v.gap.n}, p={v.p:.2g}"
             )
         else:
-            said.append(f"{v.figure.words}: {v.first.label} and {v.second.label} are not separated ({v.why})")
+            said.append(
+                f"{figure_text(v.figure)}: {v.first.label} and {v.second.label} are not separated ({why_text(v)})"
+            )
     apart = others(found)
     return [*said, *[apart] * bool(apart), effort_note(found), WHY]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
-from lcrbench.bench.records.measurement import Measurement
-from lcrbench.reports.comparison import Key, Row, Setting, chosen, is_lipschitz
-from lcrbench.reports.lipschitz.search import FIGURES, Figure, Search
+from lcrbench.bench.records.by_image import ByImage, Effort
+from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.reports.comparison import Key, Row, Setting, chosen
+from lcrbench.reports.lipschitz.search import Figure, Search
 from lcrbench.reports.lipschitz.verdicts import Verdict, judge
 
 
@@ -30,12 +32,17 @@ class Lipschitz:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def efforts(self) -> list[str]:
-        """Return the efforts that were searched, in words, from the quick to the longest."""
+    def infos(self) -> dict[str, MetricInfo]:
+        """Return what is known of every Lipschitz metric that any row has."""
+        return {name: info for row in self.every for name, info in row.infos.items() if info.lipschitz}
+
+    @property
+    def efforts(self) -> list[Effort]:
+        """Return the efforts that were searched, from the quick to the longest."""
         return list(dict.fromkeys(effort for effort, _ in self._searched))
 
     @property
-    def _searched(self) -> dict[tuple[str, Figure], None]:
+    def _searched(self) -> dict[tuple[Effort, Figure], None]:
         """Return every effort with every figure that it found of any network."""
         return dict.fromkeys(key for seeds in self.searches.values() for search in seeds for key in search.figures)
 
@@ -47,19 +54,26 @@ class Lipschitz:
         """Return all cells of a metric that any row has."""
         return list(dict.fromkeys(k for row in self.rows for k in row.values if k.metric == metric))
 
+    @property
+    def ranked(self) -> dict[str, MetricInfo]:
+        """Return the metrics that networks are ranked by and that any row has numbers of, in the order of tables."""
+        have = {k.metric for row in self.rows for k in row.values}
+        found = [(info.ranking.order, n, info) for n, info in self.infos.items() if info.ranking and n in have]
+        return {name: info for _, name, info in sorted(found, key=lambda f: f[:2])}
+
     @cached_property
     def figures(self) -> list[Figure]:
         """Return what can be ranked, in the order of tables: by figure, l2 first, from the smallest radius."""
-        return sorted(
-            {figure for _, figure in self._searched},
-            key=lambda f: (FIGURES.index(f.name), f.norm != "l2", f.radius_255),
-        )
+        return sorted({figure for _, figure in self._searched}, key=lambda f: f.order)
 
     @property
     def primary(self) -> Figure | None:
-        """Return the figure whose verdicts count: kappa at the middle radius of the first norm; None without kappa."""
-        kappa = [f for f in self.figures if f.name == "kappa"]
-        same = [f for f in kappa if f.norm == kappa[0].norm]
+        """Return the figure whose verdicts count: kappa, the metric of order 0, at the middle radius of the first norm.
+
+        None without it.
+        """
+        first = [f for f in self.figures if f.ranking.order == 0]
+        same = [f for f in first if f.norm == first[0].norm]
         return same[len(same) // 2] if same else None
 
     @cached_property
@@ -77,24 +91,36 @@ class Lipschitz:
         return f"{first}" if first == last else f"{first}–{last}"
 
 
-def of_networks(networks: Sequence[tuple[str, Sequence[Measurement], dict[str, np.ndarray]]]) -> Lipschitz:
-    """Return the figures of networks apart from a store: names, measurements, figures by image; equal names are seeds."""
+class Alone(NamedTuple):
+    """A network apart from a store: its name, what was measured, what that means, and whether it has binary layers."""
+
+    name: str
+    measurements: Sequence[Measurement]
+    by_image: ByImage
+    infos: Mapping[str, MetricInfo]
+    signs: bool = False
+
+
+def of_networks(networks: Sequence[Alone]) -> Lipschitz:
+    """Return the figures of networks apart from a store; those of one name are seeds of a method."""
     rows: dict[str, Row] = {}
     searches: dict[int, list[Search]] = defaultdict(list)
     single: dict[int, list[dict[Key, float]]] = defaultdict(list)
-    for name, measurements, figures in networks:
-        row = rows.setdefault(name, Row(len(rows), name, ()))
-        for m in measurements:
+    signs = {one.name for one in networks if one.signs}
+    for one in networks:
+        row = rows.setdefault(one.name, Row(len(rows), one.name, (), jumps=one.name in signs))
+        row.infos.update(one.infos)
+        for m in one.measurements:
             row.values.setdefault(Key.of(m), []).append(m)
-        searches[row.index] += [search for search in [Search.of(figures)] if search.figures]
-        single[row.index].append(network_values(measurements))
+        searches[row.index] += [search for search in [Search.of(one.by_image, one.infos)] if search.figures]
+        single[row.index].append(network_values(one.measurements, one.infos))
     every = list(rows.values())
     return Lipschitz(every, every, searches, dict(single))
 
 
-def network_values(measurements: Sequence[Measurement]) -> dict[Key, float]:
+def network_values(measurements: Sequence[Measurement], infos: Mapping[str, MetricInfo]) -> dict[Key, float]:
     """Return the Lipschitz figures of one network by cell."""
-    return {Key.of(m): m.value for m in measurements if is_lipschitz(m.metric)}
+    return {Key.of(m): m.value for m in measurements if m.metric in infos and infos[m.metric].lipschitz}
 
 
 def quantiles(found: Lipschitz, row: Row, figure: Figure, levels: Sequence[float]) -> np.ndarray:

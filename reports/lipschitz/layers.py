@@ -4,41 +4,56 @@ from __future__ import annotations
 
 import numpy as np
 
+from lcrbench.bench.records.measurement import Detail, Part
+from lcrbench.bench.records.statistics import Function, Statistic
 from lcrbench.reports.comparison import Key, Row
 
 LAYER_FIGURES = {
-    "lower": Key("lipschitz_norms", "upper", norm="l2"),
-    "upper": Key("lipschitz_norms", "upper", norm="l2"),
-    "block": Key("lipschitz_product", "surrogate", norm="l2"),
-    "p1": Key("lipschitz_proxy", "p1"),
-    "sigma_1": Key("lipschitz_proxy", "sigma_1"),
+    "lower": Key("lipschitz_norms", Statistic.UPPER, norm="l2"),
+    "upper": Key("lipschitz_norms", Statistic.UPPER, norm="l2"),
+    "block": Key("lipschitz_product", Statistic.UPPER, norm="l2", detail=Detail(form=Function.SURROGATE)),
+    "p1": Key("lipschitz_proxy", detail=Detail(form="p1")),
+    "sigma_1": Key("lipschitz_proxy", detail=Detail(form="sigma_1")),
     "gain": Key("lipschitz_layer_gain", norm="l2"),
 }
-"""What is known of a layer, block or stage: the key of each figure but for the layer's name."""
+"""What is known of a layer, block or stage: the key of each figure but for which part it is."""
+
+LAYERED = tuple(dict.fromkeys(key.metric for key in LAYER_FIGURES.values()))
+"""The metrics of these figures."""
 
 
-STAGE = "stage "
+def part_of(key: Key) -> Part:
+    """Return the part of a network that a cell is about; `Part()` for the whole."""
+    return Part(key.layer, key.about.stage)
 
 
-def is_stage(name: str) -> bool:
-    """Tell whether a name stands for a stage of a network, and not for a layer or block."""
-    return name.startswith(STAGE)
+def without_part(key: Key) -> Key:
+    """Return a cell's key but for which part it is."""
+    detail = key.about.model_copy(update={"stage": 0})
+    return key._replace(layer="", detail=None if detail == Detail() else detail)
 
 
-def layers(row: Row) -> list[str]:
-    """Return the names of a row's layers, blocks and stages: layers in the order of use, then blocks, stages last."""
+def with_part(key: Key, part: Part) -> Key:
+    """Return the cell of a part."""
+    if not part.stage:
+        return key._replace(layer=part.layer)
+    return key._replace(detail=key.about.model_copy(update={"stage": part.stage}))
+
+
+def layers(row: Row) -> list[Part]:
+    """Return a row's layers, blocks and stages: layers in the order of use, then blocks, stages last."""
     # Norms are measured of every layer, and in the order of use.
-    metrics = dict.fromkeys(["lipschitz_norms", *(k.metric for k in LAYER_FIGURES.values())])
-    names = dict.fromkeys(k.layer for metric in metrics for k in row.values if k.layer and k.metric == metric)
-    stages = sorted(filter(is_stage, names), key=lambda n: int(n.removeprefix(STAGE)))
-    return [n for n in names if not is_stage(n)] + stages
+    parts = dict.fromkeys(part_of(k) for metric in LAYERED for k in row.values if k.metric == metric)
+    named = [p for p in parts if p.layer]
+    return named + sorted(p for p in parts if p.stage)
 
 
-def layer_value(row: Row, name: str, figure: str) -> float | None:
-    """Return one figure of a layer, the mean over a row's seeds; None if it was not measured."""
-    found = row.values.get(LAYER_FIGURES[figure]._replace(layer=name))
+def layer_value(row: Row, part: Part, figure: str) -> float | None:
+    """Return one figure of a part, the mean over a row's seeds; None if it was not measured."""
+    key = with_part(LAYER_FIGURES[figure], part)
+    found = row.values.get(key)
     if not found and figure == "block":
-        found = row.values.get(Key("lipschitz_product", "network", norm="l2", layer=name))
+        found = row.values.get(key._replace(detail=key.about.model_copy(update={"form": Function.NETWORK})))
     if not found:
         return None
     values = [m.low if figure == "lower" else m.value for m in found]

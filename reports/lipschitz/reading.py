@@ -6,18 +6,16 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
-from numpy.typing import NDArray
-
+from lcrbench.bench.records.by_image import ByImage
 from lcrbench.bench.records.measurement import Measurement
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports import identity
-from lcrbench.reports.comparison import MOST_COLUMNS, Key, Row, Setting, chosen, is_lipschitz
+from lcrbench.reports.comparison import MOST_COLUMNS, Key, Row, Setting, chosen
 from lcrbench.reports.lipschitz.found import Lipschitz, network_values
-from lcrbench.reports.lipschitz.search import SEARCHED, Search
+from lcrbench.reports.lipschitz.search import Search, searched
 
 
 @dataclass(eq=False)
@@ -25,7 +23,7 @@ class _Source:
     """What one batch measured of a run's network, as a record, and what reads its figures by image."""
 
     record: Record
-    by_image: Callable[[], dict[str, NDArray[Any]]]
+    by_image: Callable[[], ByImage]
 
     @property
     def created(self) -> str:
@@ -36,17 +34,22 @@ class _Source:
         """Return the record's Lipschitz metrics, in its order, with their numbers; of some there may be none."""
         found: dict[str, list[Measurement]] = {}
         for m in self.record.measurements:
-            if is_lipschitz(m.metric):
+            if self.record.lipschitz(m.metric):
                 found.setdefault(m.metric, []).append(m)
         for name in self.record.left_out:
-            if is_lipschitz(name):
+            if self.record.lipschitz(name):
                 found.setdefault(name, [])
         return found
 
     @property
     def search(self) -> str:
         """Return by which options the record searched, as text; "" if it holds no search."""
-        return identity.searched(self.record, [name for name in SEARCHED if name in self.metrics])
+        return identity.searched(self.record, self.searched)
+
+    @cached_property
+    def searched(self) -> list[str]:
+        """Return the metrics of the record that share its search."""
+        return searched(self.record.metrics, self.metrics)
 
 
 def read(setting: Setting, store: Store) -> Lipschitz | None:
@@ -59,19 +62,19 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
     sources = {run.run_id: _searches(store, run, notes) for run in runs}
     if not any(s.metrics for known in sources.values() for s in known):
         return None
-    searched = _one_search(sources)
+    shown_of = _one_search(sources)
 
     def about(run: Record) -> Record | None:
         """Return the run with what is shown of it; None if there is nothing, or only what no search goes with."""
         by_metric: dict[str, _Source] = {}
         for source in sources[run.run_id]:
-            by_metric |= {name: source for name in source.metrics if name not in SEARCHED}
-        if run.run_id in searched:
-            by_metric |= {name: searched[run.run_id] for name in searched[run.run_id].metrics if name in SEARCHED}
+            by_metric |= {name: source for name in source.metrics if name not in source.searched}
+        if search := shown_of.get(run.run_id):
+            by_metric |= dict.fromkeys(search.searched, search)
         if not by_metric:
             return None
         shown = [m for name, s in by_metric.items() for m in s.metrics[name]]
-        rest = [m for m in run.measurements if not is_lipschitz(m.metric)]
+        rest = [m for m in run.measurements if not run.lipschitz(m.metric)]
         reasons = {name: s.record.left_out[name] for name, s in by_metric.items() if name in s.record.left_out}
         infos = {name: s.record.metrics[name] for name, s in by_metric.items() if name in s.record.metrics}
         update = {"measurements": (*rest, *shown), "left_out": reasons, "metrics": run.metrics | infos}
@@ -82,29 +85,31 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
     searches: dict[int, list[Search]] = {}
     left_out = 0
     for row in setting.rows:
-        whole = [run for run in row.runs if run.run_id in searched] or list(row.runs)
+        whole = [run for run in row.runs if run.run_id in shown_of] or list(row.runs)
         used = [known for run in whole if (known := about(run)) is not None]
-        left_out += len(row.runs) - len([run for run in used if run.run_id in searched])
+        left_out += len(row.runs) - len([run for run in used if run.run_id in shown_of])
         if not used:
             continue
-        values = {k: v for k, v in row.values.items() if not is_lipschitz(k.metric)}
+        values = {k: v for k, v in row.values.items() if not row.lipschitz(k.metric)}
+        infos = dict(row.infos)
         for run in used:
+            infos |= run.metrics
             for m in run.measurements:
-                if is_lipschitz(m.metric):
+                if run.lipschitz(m.metric):
                     values.setdefault(Key.of(m), []).append(m)
-        every.append(replace(row, runs=tuple(used), values=values, _estimates={}))
+        every.append(replace(row, runs=tuple(used), values=values, infos=infos, _estimates={}))
         searches[row.index] = []
         if row.index not in compared:
             continue
-        for source in (searched[run.run_id] for run in used if run.run_id in searched):
+        for source in (shown_of[run.run_id] for run in used if run.run_id in shown_of):
             try:
-                found = Search.of(source.by_image())
+                found = Search.of(source.by_image(), source.record.metrics)
                 searches[row.index] += [found] if found.figures else []
             except UserError as error:
                 notes.append(_inside(store, error))
-    if searched and left_out:
+    if shown_of and left_out:
         notes.append(f"{left_out} of {len(runs)} runs have no figures by this search.")
-    later = [sources[run_id][sources[run_id].index(shown) + 1 :] for run_id, shown in searched.items()]
+    later = [sources[run_id][sources[run_id].index(shown) + 1 :] for run_id, shown in shown_of.items()]
     if hidden := sum(any(s.search for s in known) for known in later):
         notes.append(
             f"{hidden} of {len(runs)} runs have a later search with other options, which is not shown because no more runs "
@@ -116,7 +121,7 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
             f"Shown are the reference and the {len(rows) - 1} most accurate of {len(every)} methods; measurements.csv "
             "holds all."
         )
-    networks = {row.index: [network_values(run.measurements) for run in row.runs] for row in every}
+    networks = {row.index: [network_values(run.measurements, run.metrics) for run in row.runs] for row in every}
     return Lipschitz(rows, every, searches, networks, notes)
 
 

@@ -2,68 +2,62 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from lcrbench.reports.comparison import Key
-from lcrbench.reports.words import norm_text
-
-FIGURES = ("kappa", "relative_gain", "flip_radius")
-SEARCHED = (
-    "lipschitz_kappa",
-    "lipschitz_relative_gain",
-    "lipschitz_flip_radius",
-    "lipschitz_modulus",
-    "lipschitz_slope",
-    "lipschitz_shell",
-)
-"""The metrics that share one search."""
+from lcrbench.bench.records.by_image import ByImage, Effort
+from lcrbench.bench.records.measurement import MetricInfo, Ranking
 
 
-class Figure(NamedTuple):
-    """What is ranked: a figure of each image, in a norm, at a radius (a flip radius: searched up to that one)."""
+@dataclass(frozen=True)
+class Figure:
+    """What is ranked: a metric's figure of each image, in a norm, at a radius (a distance: searched up to that one)."""
 
-    name: str
+    metric: str
     norm: str
     radius_255: float
+    ranking: Ranking = field(default=Ranking(order=0), compare=False)
+    title: str = field(default="", compare=False)
+    unit: str = field(default="", compare=False)
+
+    @classmethod
+    def of(cls, metric: str, info: MetricInfo, norm: str, radius_255: float) -> Figure | None:
+        """Return the figure of a metric; None if networks are not ranked by it."""
+        if info.ranking is None:
+            return None
+        return cls(metric, norm, radius_255, info.ranking, title_of(metric, info), info.unit)
 
     @property
     def sign(self) -> int:
         """Return 1 where less is better, -1 where more is."""
-        return -1 if self.name == "flip_radius" else 1
+        return -1 if self.ranking.higher_is_better else 1
 
     @property
-    def words(self) -> str:
-        """Return the figure as a table names it."""
-        name = {"kappa": "kappa", "relative_gain": "relative gain", "flip_radius": "flip radius"}[self.name]
-        where = (
-            norm_text(self.norm) if self.name == "flip_radius" else f"{norm_text(self.norm)} {self.radius_255:g}/255"
-        )
-        return f"{name}, {where}"
-
-
-FIGURES = ("kappa", "relative_gain", "flip_radius")
-
-
-class Span(NamedTuple):
-    """Two neighbouring radii between which a slope is taken, in 1/255 pixel units, as the record writes them."""
-
-    low: str
-    high: str
-
-    @classmethod
-    def of(cls, key: Key) -> Span:
-        """Return the span of a slope's cell, whose statistic is "LOW-HIGH"."""
-        low, _, high = key.statistic.partition("-")
-        return cls(low, high)
+    def distance(self) -> bool:
+        """Tell whether the figure is a distance in pixel units, one a norm."""
+        return self.ranking.distance
 
     @property
-    def middle(self) -> float:
-        """Return the geometric mean of the two radii."""
-        return math.sqrt(float(self.low) * float(self.high))
+    def order(self) -> tuple[int, str, bool, float]:
+        """Return the place in tables: by metric, l2 first, from the smallest radius."""
+        return self.ranking.order, self.metric, self.norm != "l2", self.radius_255
+
+    @property
+    def axes(self) -> dict[str, object]:
+        """Return the columns that name the figure in a table of data."""
+        return {"figure": self.title, "norm": self.norm, "radius_255": self.radius_255}
+
+
+def title_of(metric: str, info: MetricInfo) -> str:
+    """Return what reports call a metric."""
+    return info.title or metric.replace("_", " ")
+
+
+def searched(infos: Mapping[str, MetricInfo], metrics: Iterable[str]) -> list[str]:
+    """Return those of some metrics whose numbers come from the search that all such metrics share."""
+    return [name for name in metrics if name in infos and infos[name].searched]
 
 
 @dataclass(frozen=True)
@@ -72,23 +66,22 @@ class Search:
 
     images: bytes
     n: int
-    figures: dict[tuple[str, Figure], np.ndarray]
+    figures: dict[tuple[Effort, Figure], np.ndarray]
 
     @classmethod
-    def of(cls, by_image: dict[str, np.ndarray]) -> Search:
-        """Return the searches among the arrays of a run's file, none if it holds none.
+    def of(cls, by_image: ByImage, infos: Mapping[str, MetricInfo]) -> Search:
+        """Return the ranked figures among those of a run's file, none if it holds none."""
+        figures: dict[tuple[Effort, Figure], np.ndarray] = {}
+        images: dict[bytes, int] = {}
+        for key, kept in by_image.items():
+            if key.effort is None or key.radius_255 is None or key.metric not in infos:
+                continue
+            if figure := Figure.of(key.metric, infos[key.metric], key.norm, key.radius_255):
+                figures[key.effort, figure] = kept.values
+                images[kept.images.identity] = len(kept.values)
+        return cls(b"".join(images), max(images.values(), default=0), figures)
 
-        An array's name is "lipschitz/EFFORT/FIGURE/NORM/RADIUS in 1/255"; only this function takes such names apart.
-        """
-        figures = {}
-        for key, values in by_image.items():
-            parts = key.split("/")
-            if len(parts) == 5 and parts[0] == "lipschitz" and parts[2] in FIGURES:
-                figures[parts[1], Figure(parts[2], parts[3], float(parts[4]))] = values
-        images = [by_image[k] for k in ("lipschitz/images", "lipschitz/pixels") if k in by_image]
-        return cls(b"".join(i.tobytes() for i in images), len(images[0]) if images else 0, figures)
-
-    def compared(self, figure: Figure) -> dict[str, np.ndarray]:
+    def compared(self, figure: Figure) -> dict[Effort, np.ndarray]:
         """Return a figure by effort with what is infinite cut off: an image without a flip has the largest radius."""
-        most = figure.radius_255 / 255 if figure.name == "flip_radius" else 1e9
+        most = figure.radius_255 / 255 if figure.distance else 1e9
         return {effort: np.minimum(v, most) for (effort, f), v in self.figures.items() if f == figure}

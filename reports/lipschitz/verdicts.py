@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lcrbench.bench import stats
+from lcrbench.bench.records.by_image import Effort
 from lcrbench.bench.stats import Interval, Resampled
 from lcrbench.reports.comparison import Row
 from lcrbench.reports.lipschitz.search import Figure
@@ -17,16 +19,35 @@ if TYPE_CHECKING:  # that module asks this one
     from lcrbench.reports.lipschitz.found import Lipschitz
 
 
+class Why(StrEnum):
+    """Why two methods are not separated."""
+
+    EFFORTS_DISAGREE = "efforts disagree"
+    NO_DIFFERENCE = "no difference"
+    SINGLE_SEED = "single seed"
+    FEW_IMAGES = "few images"
+    HOLDS_0 = "the interval holds 0"
+    BY_CHANCE = "by chance"
+
+
 class Verdict(NamedTuple):
-    """What the search can say about the order of two methods in one figure; `gap` is the first minus the second."""
+    """What the search can say about the order of two methods in one figure; `gap` is the first minus the second.
+
+    `p` is corrected over a family of so many comparisons; `why` says why the two are not separated, None if they are.
+    """
 
     first: Row
     second: Row
     figure: Figure
     gap: Interval
     p: float
-    separated: bool
-    why: str
+    family: int
+    why: Why | None
+
+    @property
+    def separated(self) -> bool:
+        """Tell whether the order counts."""
+        return self.why is None
 
     @property
     def better(self) -> Row:
@@ -44,9 +65,8 @@ def judge(found: Lipschitz) -> list[Verdict]:
     for primary in (True, False):
         family = [c for c in compared if (c.figure == found.primary) == primary]
         for c, p in zip(family, holm([c.p for c in family]), strict=True):
-            why = _why(found, c, p, len(family))
             verdicts[c.first.index, c.second.index, c.figure] = Verdict(
-                c.first, c.second, c.figure, c.gaps[-1], p, not why, why
+                c.first, c.second, c.figure, c.gaps[-1], p, len(family), _why(found, c, p)
             )
     return [verdicts[c.first.index, c.second.index, c.figure] for c in compared]
 
@@ -67,10 +87,10 @@ def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
     have = [r for r in found.rows if values.get(r.index) and all(values[r.index])]
     images = {r.index: {s.images for s in found.searches[r.index]} for r in have}
     compared = []
-    resampled: dict[tuple[int, str], Resampled] = {}
+    resampled: dict[tuple[int, Effort], Resampled] = {}
     every = found.efforts
 
-    def medians(row: Row, effort: str) -> Resampled:
+    def medians(row: Row, effort: Effort) -> Resampled:
         if (row.index, effort) not in resampled:  # a method is in many pairs
             each = [seed[effort] for seed in values[row.index]]
             resampled[row.index, effort] = stats.resampled_medians(each, row.label)
@@ -92,18 +112,18 @@ def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
     return compared
 
 
-def _why(found: Lipschitz, c: _Compared, p: float, family: int) -> str:
-    """Return why two methods are not separated, "" if they are; p after the correction over so many comparisons."""
+def _why(found: Lipschitz, c: _Compared, p: float) -> Why | None:
+    """Return why two methods are not separated, None if they are; p after the correction."""
     gap, orders = c.gaps[-1], {np.sign(g.value) for g in c.gaps}
     seeds = [len(found.searches[r.index]) for r in (c.first, c.second)]
     if {-1.0, 1.0} <= orders:
-        return "the quick and the longer search disagree on the order"
+        return Why.EFFORTS_DISAGREE
     if 0.0 in orders:
-        return "a search finds no difference"
+        return Why.NO_DIFFERENCE
     if min(seeds) == 1 < max(seeds):
-        return "one of them has a single seed, which says nothing about its method"
+        return Why.SINGLE_SEED
     if max(seeds) == 1 and gap.n < stats.LEAST_IMAGES:
-        return f"{gap.n} images are too few for an order: {stats.LEAST_IMAGES} at least"
+        return Why.FEW_IMAGES
     if gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
-        return "the interval of the difference holds 0"
-    return f"p = {p:.2g} after Holm over {family} comparisons" if p >= ALPHA else ""
+        return Why.HOLDS_0
+    return Why.BY_CHANCE if p >= ALPHA else None

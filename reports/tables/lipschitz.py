@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, Decimal, localcontext
 
-from lcrbench.bench.records.measurement import in_255
+from lcrbench.bench.records.measurement import Detail, Scale, in_255
+from lcrbench.bench.records.statistics import Finder, Function, Statistic
 from lcrbench.bench.stats import Interval
-from lcrbench.reports.comparison import CLEAN, Key, Row, is_lipschitz
+from lcrbench.reports.comparison import CLEAN, Key, Row
 from lcrbench.reports.context import Context
-from lcrbench.reports.lipschitz import Figure, Lipschitz, Span
+from lcrbench.reports.lipschitz import LAYERED, Figure, Lipschitz, searched
 from lcrbench.reports.table import Cell, Column, Table, TableRow
 from lcrbench.reports.words import norm_text, radius_text
-from lcrbench.reports.words.lipschitz import SCALE, WHY, effort_note, others, summary
+from lcrbench.reports.words.lipschitz import SCALE, WHY, cell_text, effort_note, others, span_text, summary
 
 SECTION, ORDER = "lipschitz", 10
 FORMATS = ("md", "csv")
@@ -34,65 +35,45 @@ def figures(found: Lipschitz) -> Table | None:
     def estimates(key: Key, scale: float = 1.0) -> list[Cell]:
         return [cell_of(row.estimate(key), scale) for row in found.rows]
 
-    def opened(key: Key, beyond: str, scale: float = 1.0) -> list[Cell]:
-        return [_opencell_of(row, key, beyond, scale) for row in found.rows]
-
-    balls = sorted(
-        {(k.norm, k.radius or 0.0) for k in found.keys("lipschitz_kappa")}, key=lambda b: (b[0] != "l2", b[1])
-    )
     add("clean accuracy, %", estimates(CLEAN, 100))
-    for norm, radius in balls:
-        where = f"{norm_text(norm)}, {radius_text(radius)}"
-        figure = Figure("kappa", norm, in_255(radius))
-        add(f"kappa, median, {where}", opened(Key("lipschitz_kappa", "q50", norm=norm, radius=radius), "∞"))
-        add("rank by kappa", [Cell(text=found.rank(row, figure)) for row in found.rows])
-        add(
-            f"flip found, % of images, {where}",
-            estimates(Key("lipschitz_kappa", "flipped", norm=norm, radius=radius), 100),
-        )
-    for norm, radius in balls:
-        where = f"{norm_text(norm)}, {radius_text(radius)}"
-        figure = Figure("relative_gain", norm, in_255(radius))
-        add(
-            f"relative gain, median, {where}",
-            estimates(Key("lipschitz_relative_gain", "q50", norm=norm, radius=radius)),
-        )
-        add("rank by relative gain", [Cell(text=found.rank(row, figure)) for row in found.rows])
-    for norm in dict.fromkeys(b[0] for b in balls):
-        largest = max(r for n, r in balls if n == norm) * 255
-        key = Key("lipschitz_flip_radius", "q50", norm=norm)
-        cells = opened(key, f"> {largest:g}", 255)
-        if found.keys("lipschitz_flip_radius"):
-            add(f"smallest radius with a found flip, median, {norm_text(norm)}, 1/255 pixel units", cells)
-            figure = Figure("flip_radius", norm, in_255(largest / 255))
-            add("rank by flip radius", [Cell(text=found.rank(row, figure)) for row in found.rows])
+    for metric, info in found.ranked.items():
+        for norm, radius in _balls(found, metric, distance=info.ranking is not None and info.ranking.distance):
+            figure = Figure.of(metric, info, norm, in_255(radius))
+            assert figure is not None, "a ranked metric has figures"
+            key = Key(metric, Statistic.Q50, norm=norm, radius=None if figure.distance else radius)
+            where = norm_text(norm) if figure.distance else f"{norm_text(norm)}, {radius_text(radius)}"
+            # What is open and finite is cut off at the largest radius: beyond it lies more than was searched.
+            beyond, scale = (f"> {radius * 255:g}", 255.0) if figure.distance else ("∞", 1.0)
+            unit = ", 1/255 pixel units" * figure.distance
+            add(f"{figure.title}, median, {where}{unit}", [_opencell_of(row, key, beyond, scale) for row in found.rows])
+            add(f"rank by {figure.title}", [Cell(text=found.rank(row, figure)) for row in found.rows])
+            for statistic, kind in info.other.items():
+                if kind.title and kind.scale is Scale.SHARE:
+                    share = key._replace(statistic=statistic)
+                    add(f"{kind.title}, % of images, {where}", estimates(share, 100))
     for key in found.keys("lipschitz_slope"):
-        low, high = Span.of(key)
-        add(f"slope of log omega on log radius, {norm_text(key.norm)}, {low}/255 to {high}/255", estimates(key))
-    for norm, radius in balls:
-        key = Key("lipschitz_modulus", "found by random", norm=norm, radius=radius)
-        add(
-            f"largest change found by random candidates, % of images, {norm_text(norm)}, {radius_text(radius)}",
-            estimates(key, 100),
-        )
-        add(
-            f"kappa found by random candidates, % of images, {norm_text(norm)}, {radius_text(radius)}",
-            estimates(key._replace(metric="lipschitz_kappa"), 100),
-        )
+        add(f"slope of log omega on log radius, {norm_text(key.norm)}, {span_text(key)}", estimates(key))
+    for norm, radius in _balls(found, "lipschitz_kappa"):
+        where = f"{norm_text(norm)}, {radius_text(radius)}"
+        by_chance = Detail(form=Finder.RANDOM)
+        key = Key("lipschitz_modulus", Statistic.FOUND, norm=norm, radius=radius, detail=by_chance)
+        add(f"largest change found by random candidates, % of images, {where}", estimates(key, 100))
+        kappa = key._replace(metric="lipschitz_kappa")
+        add(f"kappa found by random candidates, % of images, {where}", estimates(kappa, 100))
     add("Lipschitz constant of the deployed network", [constant(found, row) for row in found.rows])
-    surrogate = Key("lipschitz_product", "surrogate", norm="l2")
     add(
         "product bound of the surrogate (hardtanh for sign), logits per pixel unit",
-        [_doubted(row, cell) for row, cell in zip(found.rows, estimates(surrogate), strict=True)],
+        [_doubted(row, cell) for row, cell in zip(found.rows, estimates(_product(Function.SURROGATE)), strict=True)],
     )
     add(
         "largest possible change of the logits of the deployed network, upper bound",
         estimates(Key("lipschitz_range", "all images", norm="l2")),
     )
     add("surrogate predicts the same class, % of images", estimates(Key("lipschitz_agreement"), 100))
-    for metric in BESIDE:
-        for key in found.keys(metric):
-            add(*_beside(key, estimates))
+    for metric, info in found.infos.items():
+        if info.ranking is None and metric not in ELSEWHERE:
+            for key in found.keys(metric):
+                add(cell_text(key, info), estimates(key, PRINTED[info.kind(key.statistic).scale]))
     if not rows:
         return None
     notes = (
@@ -133,7 +114,7 @@ def _left_out(found: Lipschitz) -> list[str]:
     for row in found.rows:
         for run in row.runs:
             for metric, reason in run.left_out.items():
-                if is_lipschitz(metric):
+                if run.lipschitz(metric):
                     metrics, labels = reasons.setdefault(reason, ({}, {}))
                     metrics[metric], labels[row.label] = None, None
     return [
@@ -142,56 +123,30 @@ def _left_out(found: Lipschitz) -> list[str]:
     ]
 
 
-BESIDE = (
-    "lipschitz_gradients",
-    "lipschitz_clever",
-    "lipschitz_smoothing",
-    "lipschitz_first_layer",
-    "lipschitz_first_flips",
+ELSEWHERE = (
+    *("lipschitz_slope", "lipschitz_modulus", "lipschitz_product", "lipschitz_range", "lipschitz_agreement"),
+    *LAYERED,
+    "lipschitz_probes",
 )
-"""Metrics beside the search: shown where they were measured, and never ranked."""
+"""Metrics that have lines or tables of their own; every other one that ranks nothing has a line a cell."""
+
+PRINTED = {Scale.REAL: 1.0, Scale.POSITIVE: 1.0, Scale.SHARE: 100.0, Scale.DISTANCE: 255.0}
+"""What a number is multiplied by to be printed."""
 
 
-def _beside(key: Key, estimates: Callable[[Key, float], list[Cell]]) -> tuple[str, list[Cell]]:
-    """Return the line of such a metric: what it is, in which unit, and what it bounds."""
-    *kind, last = key.statistic.split(" ")
-    over = {"q5": "5 % quantile", "q50": "median", "q95": "95 % quantile"}.get(last, last)
-    ball = ", ".join(t for t in (norm_text(key.norm), radius_text(key.radius)) if t)
-    label, unit, scale, means = {
-        "lipschitz_gradients": (
-            f"gradient norm by the {' '.join(kind)} derivative, {over}",
-            "logits per pixel unit",
-            1.0,
-            "estimate, bounds nothing",
-        ),
-        "lipschitz_clever": (
-            f"CLEVER{' without the fit' * bool(kind)}, {over}",
-            "pixel units",
-            1.0,
-            "estimate, bounds nothing",
-        ),
-        "lipschitz_smoothing": (
-            f"certified radius, {over}",
-            "1/255 pixel units",
-            255.0,
-            "certified for the smoothed classifier, not for the network",
-        ),
-        "lipschitz_first_layer": (
-            f"distance to the first layer's nearest flip, {over}",
-            "1/255 pixel units",
-            255.0,
-            "exact without the walls of the box, within it a lower bound",
-        ),
-        "lipschitz_first_flips": (
-            "first layer's signs that can each flip",
-            "% of units",
-            100.0,
-            "exact without the walls of the box, within it an upper bound",
-        ),
-    }[key.metric]
-    if share := {"good": "good fits", "capped": "scores capped at the radius", "abstained": "abstained"}.get(last):
-        label, unit, scale = f"{label.split(',')[0]}: {share}", "% of images", 100.0
-    return f"{label}, {ball}, {unit} ({means})", estimates(key, scale)
+def _balls(found: Lipschitz, metric: str, *, distance: bool = False) -> list[tuple[str, float]]:
+    """Return norms and radii of a metric, l2 first, from the smallest radius; of a distance each norm's largest one.
+
+    A distance has no radius of its own: it is searched up to that of the other figures of the search.
+    """
+    metrics = searched(found.infos, found.infos) if distance else [metric]
+    balls = {(k.norm, k.radius) for name in metrics for k in found.keys(name) if k.radius is not None}
+    ordered = sorted(balls, key=lambda b: (b[0] != "l2", b[1]))
+    return list(dict(ordered).items()) if distance else ordered
+
+
+def _product(form: Function) -> Key:
+    return Key("lipschitz_product", Statistic.UPPER, norm="l2", detail=Detail(form=form))
 
 
 def cell_of(i: Interval | None, scale: float = 1.0) -> Cell:
@@ -230,9 +185,9 @@ def constant(found: Lipschitz, row: Row) -> Cell:
 
     The bound holds for every seed: the largest of theirs, rounded up.
     """
-    if _signs(row):
+    if row.signs:
         return Cell(text="∞ (signs jump)")
-    bounds = row.per_seed(Key("lipschitz_product", "network", norm="l2"))
+    bounds = row.per_seed(_product(Function.NETWORK))
     known = bounds and len(bounds) == len(found.networks[row.index])
     return Cell(text=f"≤ {_upward(max(bounds))}") if known else Cell()
 
@@ -246,9 +201,3 @@ def _upward(value: float) -> str:
     with localcontext() as context:
         context.prec, context.rounding = 3, ROUND_CEILING
         return f"{float(+Decimal(value)):.3g}"
-
-
-def _signs(row: Row) -> bool:
-    """Tell whether a network has binary layers: by the record, or by what was measured of it."""
-    only = {"lipschitz_agreement", "lipschitz_proxy", "lipschitz_probes", "lipschitz_layer_gain"}
-    return row.binary or any(k.metric in only or k.statistic == "surrogate" for k in row.values)

@@ -22,7 +22,7 @@ def table(context: Context) -> Table | None:
     rows = []
     for c in correlations(context.lipschitz):
         if c.found is None:
-            refused[f"{c.points} ({c.refused.removeprefix('refused: ')})"] = 1
+            refused[f"{c.points} ({c.n} of at least {stats.LEAST} points)"] = 1
             continue
         rows.append(TableRow(f"{c.points}: {c.proxy} with {c.truth}", (Cell.of(c.found),), ranked=False))
     if not rows and not refused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lcrbench.reports.context import Context
 from lcrbench.reports.lipschitz import layer_value, layers
 from lcrbench.reports.table import Cell, Column, Table, TableRow
+from lcrbench.reports.words import part_text
 
 SECTION, ORDER = "lipschitz", 30
 FORMATS, FOLDED = ("md", "csv"), True
@@ -26,13 +27,13 @@ def table(context: Context) -> Table | None:
     )
     rows = []
     for row in found.rows:
-        for name in layers(row):
+        for part in layers(row):
             lower, upper, block, gain, p1, sigma = (
-                layer_value(row, name, f) for f in ("lower", "upper", "block", "gain", "p1", "sigma_1")
+                layer_value(row, part, f) for f in ("lower", "upper", "block", "gain", "p1", "sigma_1")
             )
             gap = 100 * (upper / lower - 1) if lower and upper else None
             cells = tuple(Cell(v) for v in (lower, upper, gap, block, gain, p1, sigma))
-            rows.append(TableRow(f"{row.label}: {name}", cells, ranked=False))
+            rows.append(TableRow(f"{row.label}: {part_text(part)}", cells, ranked=False))
     notes = (
         "Operator norm: of a layer's linear map as deployed, batch norm folded in, between a Lanczos lower and a torus "
         "upper bound. Product bound: of a block or stage of the surrogate network, with hardtanh in place of each "

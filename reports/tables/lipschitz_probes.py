@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from lcrbench.bench.records.statistics import Statistic
 from lcrbench.reports.context import Context
 from lcrbench.reports.table import Cell, Column, Table, TableRow
 
 SECTION, ORDER = "lipschitz", 50
 FORMATS, FOLDED = ("md", "csv"), True
-PASSED = ", passed"
-"""Ends the statistic that tells whether a probe was passed, beside that of its ratio."""
 
 
 def table(context: Context) -> Table | None:
@@ -19,11 +18,11 @@ def table(context: Context) -> Table | None:
     if found is None or not context.options.drawn:
         return None
     rows = []
-    keys = [k for k in found.keys("lipschitz_probes") if not k.statistic.endswith(PASSED)]
+    keys = [k for k in found.keys("lipschitz_probes") if k.statistic != Statistic.PASSED]
     for key in keys:
         cells = []
         for row in found.rows:
-            ratio, passed = row.per_seed(key), row.per_seed(key._replace(statistic=key.statistic + PASSED))
+            ratio, passed = row.per_seed(key), row.per_seed(key._replace(statistic=Statistic.PASSED))
             if not ratio or not passed:
                 cells.append(Cell())
                 continue
@@ -31,7 +30,8 @@ def table(context: Context) -> Table | None:
                 "pass" if all(passed) else "fail" if not any(passed) else f"fails in {passed.count(0)} of {len(passed)}"
             )
             cells.append(Cell(text=f"{verdict} (× {np.mean(ratio):.2f})"))
-        rows.append(TableRow(key.statistic.replace("sigma_1", "sigma 1"), tuple(cells), ranked=False))
+        proxy = {"sigma_1": "sigma 1"}.get(key.about.form, key.about.form)
+        rows.append(TableRow(f"{key.about.probe}, {proxy}", tuple(cells), ranked=False))
     if not rows:
         return None
     notes = (

@@ -6,7 +6,7 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.lipschitz import Lipschitz
 from lcrbench.reports.table import Cell, Column, Table, TableRow
 from lcrbench.reports.tables.lipschitz import cell_of
-from lcrbench.reports.words.lipschitz import effort_note, others
+from lcrbench.reports.words.lipschitz import effort_note, figure_text, others, why_text
 
 SECTION, ORDER = "lipschitz", 20
 FORMATS, FOLDED = ("md", "csv"), True
@@ -26,10 +26,12 @@ def pairs(found: Lipschitz) -> Table:
     )
     rows = []
     for v in found.verdicts:
-        scale = 255 if v.figure.name == "flip_radius" else 1
+        scale = 255 if v.figure.distance else 1
         worse = v.second if v.better is v.first else v.first
-        said = f"{v.better.label} is better than {worse.label}" if v.separated else f"not separated: {v.why}"
-        label = f"{v.first.label} − {v.second.label}: {v.figure.words}" + " (primary)" * (v.figure == found.primary)
+        said = f"{v.better.label} is better than {worse.label}" if v.separated else f"not separated: {why_text(v)}"
+        label = f"{v.first.label} − {v.second.label}: {figure_text(v.figure)}" + " (primary)" * (
+            v.figure == found.primary
+        )
         rows.append(TableRow(label, (cell_of(v.gap, scale), Cell(v.p), Cell(text=said)), ranked=False, group=""))
     unit = "images: this is about the trained networks"
     if any(len(s) > 1 for s in found.searches.values()):
@@ -41,8 +43,8 @@ def pairs(found: Lipschitz) -> Table:
     ]
     if found.primary and any(v.figure != found.primary for v in found.verdicts):
         notes.append(
-            f"The primary figure is {found.primary.words}: Holm's correction runs over its pairs, and apart from it over "
-            "the pairs and figures of all others together."
+            f"The primary figure is {figure_text(found.primary)}: Holm's correction runs over its pairs, and apart from it "
+            "over the pairs and figures of all others together."
         )
     notes += [note for note in [others(found)] if note]
     return Table("lipschitz_separation", "Which orders the search can tell", columns, tuple(rows), tuple(notes), "Pair")

@@ -27,7 +27,12 @@ def table(context: Context) -> Table | None:
             kind = info.kind(key.statistic)
             parts = [
                 "" if key.statistic == "mean" else key.statistic,
+                key.about.form,
+                key.about.probe or "",
                 key.layer and f"layer {key.layer}",
+                key.about.stage and f"stage {key.about.stage}",
+                key.about.search and f"search {key.about.search}",
+                key.about.inner_radius and f"from {radius_text(key.about.inner_radius)}",
                 f"{key.corruption} {key.severity or ''}".strip(),
                 norm_text(key.norm),
                 radius_text(key.radius),

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from lcrbench.bench.records.measurement import Part
+from lcrbench.bench.records.record import BudgetClass
+
 CODE = re.compile(r"`([\w./=, -]+)`")
 """A command in a sentence of ours: plain words and signs between backticks, so that nothing in it is markup anywhere."""
 
@@ -36,6 +39,31 @@ def plain(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def class_text(kind: BudgetClass) -> str:
+    """Return what a budget went to.
+
+    >>> class_text(BudgetClass()), class_text(BudgetClass(("first", "second"), ("full_precision",)))
+    ('one training', '2 stages (first, then second), taught by full_precision')
+    >>> class_text(BudgetClass(started=("full_precision",), by_paper=True, trials=8))
+    'one training, started from full_precision, by the recipe of its paper, tuned by 8 trials'
+    """
+    own = f"{len(kind.stages)} stages ({', then '.join(kind.stages)})" if kind.stages else "one training"
+    words = [own, *([f"started from {' and '.join(kind.started)}"] if kind.started else [])]
+    words += [f"taught by {' and '.join(kind.teachers)}"] if kind.teachers else []
+    words += ["by the recipe of its paper"] if kind.by_paper else []
+    words += [f"tuned by {kind.trials} trials"] if kind.trials else []
+    return ", ".join(words)
+
+
+def part_text(part: Part) -> str:
+    """Return a part of a network as it is printed.
+
+    >>> part_text(Part("body.stem.0")), part_text(Part(stage=2))
+    ('body.stem.0', 'stage 2')
+    """
+    return f"stage {part.stage}" if part.stage else part.layer
 
 
 def listed(values: Sequence[int]) -> str:

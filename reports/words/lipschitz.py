@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from lcrbench.bench import stats
+from lcrbench.bench.records.by_image import Effort
+from lcrbench.bench.records.measurement import MetricInfo, Part, Scale
+from lcrbench.bench.records.statistics import Statistic
 from lcrbench.reports.comparison import Key
 from lcrbench.reports.lipschitz.found import Lipschitz
+from lcrbench.reports.lipschitz.search import Figure, title_of
+from lcrbench.reports.lipschitz.verdicts import Verdict, Why
+from lcrbench.reports.words import norm_text, part_text, radius_text
 
 WHY = (
     "All figures are lower bounds by search (a flip radius is an upper bound of the robust radius), in pixel space on "
@@ -23,14 +29,86 @@ SCALE = (
 )
 
 
+def effort_text(effort: Effort) -> str:
+    """Return how hard a search looked.
+
+    >>> effort_text(Effort(random=10, steps=5, searches=2))
+    '10 random candidates and 2 x 5 steps an image and radius, 2 searches'
+    """
+    one = f"{effort.random} random candidates and 2 x {effort.steps} steps an image and radius"
+    return one + (f", {effort.searches} searches" if effort.searches > 1 else "")
+
+
+def ball_text(figure: Figure) -> str:
+    """Return where a ranked figure is of: a distance has a norm and no radius."""
+    norm = norm_text(figure.norm)
+    return norm if figure.distance else f"{norm} {figure.radius_255:g}/255"
+
+
+def figure_text(figure: Figure) -> str:
+    """Return a ranked figure as a table names it."""
+    return f"{figure.title}, {ball_text(figure)}"
+
+
+def why_text(verdict: Verdict) -> str:
+    """Say why two methods are not separated; empty if they are."""
+    least = stats.LEAST_IMAGES
+    reasons = {
+        None: "",
+        Why.EFFORTS_DISAGREE: "the quick and the longer search disagree on the order",
+        Why.NO_DIFFERENCE: "a search finds no difference",
+        Why.SINGLE_SEED: "one of them has a single seed, which says nothing about its method",
+        Why.FEW_IMAGES: f"{verdict.gap.n} images are too few for an order: {least} at least",
+        Why.HOLDS_0: "the interval of the difference holds 0",
+        Why.BY_CHANCE: f"p = {verdict.p:.2g} after Holm over {verdict.family} comparisons",
+    }
+    return reasons[verdict.why]
+
+
+OVER: dict[str, str] = {
+    Statistic.MEAN: "mean",
+    Statistic.Q5: "5 % quantile",
+    Statistic.Q50: "median",
+    Statistic.Q95: "95 % quantile",
+}
+BOUNDS = {
+    "lower": "lower bound",
+    "upper": "upper bound",
+    "estimate": "estimate, bounds nothing",
+    "exact": "exact on these images",
+}
+
+
+def cell_text(key: Key, info: MetricInfo) -> str:
+    """Return a cell of a metric that has no place of its own: what it is, in which unit, and what it bounds."""
+    kind, about = info.kind(key.statistic), key.about
+    parts = [
+        title_of(key.metric, info) + (f" ({about.form})" if about.form else ""),
+        kind.title or OVER.get(key.statistic, key.statistic),
+        *([part_text(part)] if any(part := Part(key.layer, about.stage)) else []),
+        *([about.probe] if about.probe else []),
+        *([f"search {about.search}"] if about.search else []),
+        norm_text(key.norm),
+        span_text(key) if about.inner_radius else radius_text(key.radius),
+    ]
+    unit = {Scale.SHARE: kind.unit.replace("fraction", "%", 1), Scale.DISTANCE: "1/255 pixel units"}.get(kind.scale)
+    said = ", ".join(part for part in parts if part)
+    return f"{said}, {unit or kind.unit} ({info.note or BOUNDS[kind.bound]})"
+
+
+def span_text(key: Key) -> str:
+    """Return the two radii between which a cell is taken."""
+    return f"{(key.about.inner_radius or 0.0) * 255:g}/255 to {(key.radius or 0.0) * 255:g}/255"
+
+
 def effort_note(found: Lipschitz) -> str:
     """Say how hard the search looked, on how many images, and whether a second effort checks the orders."""
     if not found.efforts:
         return "No search's figures by image are at hand, so no order is checked."
     images = {search.n for seeds in found.searches.values() for search in seeds}
-    note = f"Search effort on {' or '.join(map(str, sorted(images)))} images: {found.efforts[-1]}"
+    note = f"Search effort on {' or '.join(map(str, sorted(images)))} images: {effort_text(found.efforts[-1])}"
     if len(found.efforts) > 1:
-        return f"{note}; orders are checked against the quick search ({found.efforts[0]})."
+        return f"{note}; orders are checked against the quick search ({effort_text(found.efforts[0])})."
     if len([r for r in found.rows if found.searches[r.index]]) < 2:
         return f"{note}."
     how = "`lcrbench lipschitz --preset full` looks longer"
@@ -62,7 +140,7 @@ def summary(found: Lipschitz) -> str:
     figure = found.primary
     if figure is None:
         return ""
-    key = Key("lipschitz_kappa", "q50", norm=figure.norm, radius=figure.radius_255 / 255)
+    key = Key(figure.metric, Statistic.Q50, norm=figure.norm, radius=figure.radius_255 / 255)
     ranked = [
         (i.value, rank, r.label) for r in found.rows if (rank := found.rank(r, figure)) and (i := r.estimate(key))
     ]
@@ -70,8 +148,7 @@ def summary(found: Lipschitz) -> str:
         return ""
     said = [f"{label} {value:.2g} (rank {rank})" for value, rank, label in sorted(ranked)[:SUMMED]]
     more = f", and {len(ranked) - SUMMED} more" if len(ranked) > SUMMED else ""
-    where = figure.words.removeprefix("kappa, ")
     return (
-        f"The largest margin change that a search found within {where}, over the margin (kappa, median; 1 is a flip, less "
-        f"is better): {', '.join(said)}{more}. A rank such as 2–3 means not separated."
+        f"The largest margin change that a search found within {ball_text(figure)}, over the margin (kappa, median; 1 is a "
+        f"flip, less is better): {', '.join(said)}{more}. A rank such as 2–3 means not separated."
     )

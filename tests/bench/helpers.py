@@ -14,6 +14,7 @@ from lcrbench.bench import planning, runner, worker
 from lcrbench.bench.executors import local
 from lcrbench.bench.progress import Progress
 from lcrbench.bench.records import env
+from lcrbench.bench.records.by_image import ByImage, Effort, ImageKey, Images, Kept
 from lcrbench.bench.records.grid import make_grid
 from lcrbench.bench.records.measurement import Measurement, MetricInfo
 from lcrbench.bench.records.record import Asked, Evaluation, Failure, Ledger, ModelInfo, Provenance, Record, Source
@@ -156,7 +157,13 @@ def right() -> dict[Cell, np.ndarray]:
     return {cell: np.arange(10) % (2 + k) == 0 for k, cell in enumerate(CELLS)}
 
 
-def put(store: Store, one: Record, *, by_image: dict[str, np.ndarray] | None = None) -> str:
+def figures(n: int = 3) -> ByImage:
+    """Return a figure of n images."""
+    key = ImageKey.at("lipschitz_kappa", Effort(random=5, steps=5), "l2", 8 / 255)
+    return {key: Kept(np.arange(n, dtype=np.float32), Images(np.arange(n), b"pixels"))}
+
+
+def put(store: Store, one: Record, *, by_image: ByImage | None = None) -> str:
     """Write a synthetic run into a store, a failed one as what was asked for; return its id."""
     s = one.spec
     if one.failure:

@@ -15,7 +15,7 @@ from lcrbench.bench import cli, worker
 from lcrbench.bench.records.budget import AMOUNT, Budget, Recipe, allot, move_keys, override
 from lcrbench.bench.records.budget import steps as steps_of
 from lcrbench.bench.records.grid import Data, make_grid
-from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.record import BudgetClass, Record
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
@@ -68,7 +68,7 @@ def test_equal_compute_charges_every_network(
 ) -> None:
     ledger = run(tmp_path, method).ledger
     assert ledger is not None
-    counted = {k.partition(" ")[0]: v for k, v in ledger.forward.items()}
+    counted = {**ledger.forward, "training": ledger.taught_images}
     assert (ledger.images, ledger.steps) == (images, images // 50)
     assert {k: v for k, v in counted.items() if v} == {k: v for k, v in forward.items() if v}
     # The regularizer's own arithmetic besides, and the first layer's gradient by the images, which a step leaves out.
@@ -118,7 +118,7 @@ def test_seconds_are_divided_equally_among_teachers_and_stages(tmp_path: Path) -
 def test_under_equal_images_a_teacher_sees_as_many(tmp_path: Path) -> None:
     ledger = run(tmp_path, "irnet+distill", unit="images", images=300).ledger
     assert ledger.images == ledger.teachers[0].images == 300
-    assert ledger.budget_class == "one training, taught by full_precision"
+    assert ledger.budget_class == BudgetClass(teachers=("full_precision",))
 
 
 def test_a_start_from_a_real_network_is_a_class_of_its_own(tmp_path: Path) -> None:
@@ -126,11 +126,11 @@ def test_a_start_from_a_real_network_is_a_class_of_its_own(tmp_path: Path) -> No
         run(tmp_path, f"irnet{of}", unit="images", images=100).ledger
         for of in ("", "+finetune", "+finetune+distill", "+finetune:weight=0.0")
     )
-    assert begun.budget_class == "one training, started from full_precision"
-    assert both.budget_class == "one training, started from full_precision, taught by full_precision"
+    assert begun.budget_class == BudgetClass(started=("full_precision",))
+    assert both.budget_class == BudgetClass(teachers=("full_precision",), started=("full_precision",))
     assert [t.weights_sha256 for t in begun.teachers] == [begun.initial_weights_sha256]
     assert plain.initial_weights_sha256 == none.initial_weights_sha256 != begun.initial_weights_sha256
-    assert none.budget_class == "one training, taught by full_precision"
+    assert none.budget_class == plain.budget_class == BudgetClass()
     assert begun.data_order_sha256 == plain.data_order_sha256
 
 
@@ -145,13 +145,19 @@ def test_two_stages_share_the_images_and_say_so(tmp_path: Path) -> None:
         ("real weights", 600, 12),
         ("binary weights", 600, 12),
     ]
-    assert ledger.budget_class == "2 stages (real weights, then binary weights), taught by full_precision"
-    assert plain.budget_class == "one training"
+    assert ledger.budget_class == BudgetClass(("real weights", "binary weights"), ("full_precision",))
+    assert plain.budget_class == BudgetClass()
     # The second stage goes on with the stream of the first: all methods see the same data in the same order.
     for field in ("images", "data_order_sha256", "augmentation_sha256", "initial_weights_sha256"):
         assert getattr(ledger, field) == getattr(plain, field), field
     said = CliRunner().invoke(cli.app, ["show", "run", record.run_id, "--ledger", "--store", str(tmp_path)]).output
-    for line in ("stage 1", "name binary weights, images 600, steps 12", "teacher 1", "2 stages", "data_order_sha256"):
+    for line in (
+        "stage 1",
+        "name binary weights, images 600, steps 12",
+        "teacher 1",
+        "2 stages (real weights, then",
+        "data_order_sha256",
+    ):
         assert line in said
     assert record.model.weight_bits == record.model.activation_bits == 1
     assert record.model.audit.passed

@@ -8,14 +8,13 @@ import shutil
 from pathlib import Path
 
 import click
-import numpy as np
 import pytest
 
 from lcrbench.bench import cli, doctor, runner
 from lcrbench.bench.records.predictions import FILE
 from lcrbench.bench.records.record import Evaluation, Record, Training
 from lcrbench.bench.records.store import LOG, WEIGHTS, Store
-from tests.bench.helpers import SCHEMA_3, failed, put, record
+from tests.bench.helpers import SCHEMA_3, failed, figures, put, record
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
@@ -211,7 +210,7 @@ def test_doctor(capsys, monkeypatch, tmp_path: Path) -> None:
 def test_doctor_finds_damage_in_every_file(capsys, monkeypatch, tmp_path: Path, file: str) -> None:
     monkeypatch.setattr(doctor, "_corruptions", lambda: doctor.Check(True, "corruptions"))
     store = Store(tmp_path / "s", create=True)
-    put(store, record(), by_image={"x": np.arange(3)})
+    put(store, record(), by_image=figures())
     path = tmp_path / "s" / file
     path.write_bytes(path.read_bytes()[:-1])
     code, out, err = call(capsys, monkeypatch, "doctor", "--store", str(tmp_path / "s"))

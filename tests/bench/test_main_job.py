@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from lcrbench.bench import cli, worker
 from lcrbench.bench.evaluation import inference as evaluate
 from lcrbench.bench.evaluation.networks import restored
-from lcrbench.bench.records.by_image import IMAGES, ImageKey
+from lcrbench.bench.records.by_image import Effort, ImageKey
 from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.spec import CLEAN, Cell
@@ -92,10 +92,9 @@ def test_kappa_is_an_ordered_lower_bound_kept_by_image(grid: tuple[Path, list[Re
         by = {(m.radius, m.statistic): m.value for m in r.measurements if m.metric == "lipschitz_kappa"}
         (search,) = Store(root).searches(r.run_id)
         kept = search.by_image()
-        effort = "2 random candidates and 2 x 2 steps an image and radius"
         for radius in (8, 128):
-            values = kept[ImageKey.at(effort, "kappa", "l2", radius / 255).write()]
-            assert values.shape == kept[IMAGES].shape == (10,)
+            values, images = kept[ImageKey.at("lipschitz_kappa", Effort(random=2, steps=2), "l2", radius / 255)]
+            assert values.shape == images.indices.shape == (10,)
             assert by[radius / 255, "flipped"] == (values >= 1).mean()
             if (radius / 255, "q50") in by:
                 assert by[radius / 255, "q50"] == pytest.approx(np.median(values), rel=1e-6)
@@ -198,7 +197,7 @@ DEADLY = """
     from dataclasses import dataclass
     from lcrbench.bench.metrics import Need
     from lcrbench.bench.records.measurement import Measurement, MetricInfo
-    INFO, PHASE, NEEDS = MetricInfo.about(__doc__, "1", bound="exact"), "evaluation", frozenset({Need.OUTCOMES})
+    INFO, NEEDS = MetricInfo.about(__doc__, "1", bound="exact"), frozenset({Need.OUTCOMES})
     @dataclass(frozen=True)
     class Options: "None."
     def measure(subject, options):

@@ -6,13 +6,21 @@ from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from torch import nn
 
 from lcrbench import registry
-from lcrbench.bench import metrics
+from lcrbench.bench import metrics, planning
+from lcrbench.bench.data.arrays import Split
+from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.lipschitz.options import Options as SearchOptions
 from lcrbench.bench.metrics import Cost, Need, not_applicable
 from lcrbench.bench.metrics._conformance import check
-from lcrbench.bench.records.by_image import IMAGES, PIXELS, ImageKey
+from lcrbench.bench.records import by_image
+from lcrbench.bench.records.by_image import Effort, ImageKey, Images, Kept
+from lcrbench.bench.records.files import unpack
+from lcrbench.bench.records.grid import Grid
 from lcrbench.bench.records.measurement import Measurement, MetricInfo
 from lcrbench.errors import UserError
 
@@ -49,7 +57,6 @@ def module(**changed: Any) -> ModuleType:
     made = ModuleType("somewhere.mine")
     parts = {
         "INFO": MetricInfo.about("What it is.", "fraction", bound="exact"),
-        "PHASE": "evaluation",
         "NEEDS": frozenset({Need.OUTCOMES}),
         "Options": Good,
         "measure": measure,
@@ -73,11 +80,14 @@ def fails(subject: Any, options: Any) -> Any:
     [
         ({}, []),
         ({"COST": Cost.ON_REQUEST}, []),
-        ({"NEEDS": None, "PHASE": None}, ["PHASE is missing", "NEEDS is missing"]),
+        ({"NEEDS": None, "INFO": None}, ["INFO is missing", "NEEDS is missing"]),
         ({"INFO": "fraction"}, ["INFO is a MetricInfo, not str"]),
         ({"INFO": MetricInfo.about("What.", "", bound="exact")}, ["INFO has no unit"]),
         ({"INFO": MetricInfo.about("", "m", bound="exact")}, ["INFO.summary is one line"]),
-        ({"PHASE": "evaluating"}, ["PHASE is one of data, training,"]),
+        ({"PHASE": "evaluation"}, ["PHASE is a field of INFO now"]),
+        ({"BY_DEFAULT": "yes"}, ["BY_DEFAULT is True or False"]),
+        ({"INFO": MetricInfo.about("What.", "m", bound="lower", searched=True)}, ["INFO.searched and Options"]),
+        ({"Options": SearchOptions}, ["INFO.searched and Options"]),
         ({"NEEDS": {"logits"}}, ["NEEDS is a frozenset of lcrbench.bench.metrics.Need"]),
         ({"COST": "high"}, ["COST is a"]),
         ({"Options": 3}, ["Options is a dataclass"]),
@@ -121,14 +131,50 @@ def test_what_is_not_applicable_names_all_that_is_missing() -> None:
     assert not_applicable(frozenset({Need.FORWARD}), {Need.FORWARD, Need.LOGITS}) is None
     reason = not_applicable(frozenset(Need), {Need.OUTCOMES})
     assert reason is not None
-    assert reason.count(" and no ") == 3
+    assert reason.count(" and no ") == len(Need) - 2
     assert all(need.value.removeprefix("a ") in reason for need in Need if need is not Need.OUTCOMES)
     assert metrics.cost(module()) is Cost.EACH_IMAGE_IS_CHEAP
 
 
 @pytest.mark.parametrize("radius", [8, 2.5, 2.3456789, 255])
-def test_keys_of_figures_by_image_are_read_back(radius: float) -> None:
-    key = ImageKey.at("5 random candidates and 2 x 5 steps", "kappa", "linf", radius / 255)
-    assert ImageKey.read(key.write()) == key
-    assert key.radius_255 == radius
-    assert [ImageKey.read(other) for other in (IMAGES, PIXELS, "accuracy/a/b/c/1", "x")] == [None] * 4
+def test_figures_by_image_are_read_back_with_their_images(radius: float) -> None:
+    """Figures of one batch may be of different images: each keeps its own."""
+    few, many = Images(np.arange(2), b"few"), Images(np.arange(3), b"many")
+    figures = {
+        ImageKey.at("lipschitz_kappa", Effort(random=5, steps=5), "linf", radius / 255): Kept(
+            np.ones(2, np.float32), few
+        ),
+        ImageKey(metric="my_pkg.of_others"): Kept(np.zeros(3, np.float32), many),
+        ImageKey.at("lipschitz_kappa", None, "l2", radius / 255): Kept(np.full(2, np.inf, np.float32), few),
+    }
+    entries, content = by_image.pack(figures)
+    assert entries[0].key.radius_255 == radius
+    assert [entry.images for entry in entries] == [0, 1, 0]
+    found = by_image.unpack(entries, unpack(content))
+    assert list(found) == list(figures)
+    for key, kept in figures.items():
+        assert found[key].values.tolist() == kept.values.tolist()
+        assert found[key].images.identity == kept.images.identity
+
+
+def test_a_subject_keeps_which_images_a_figure_is_of() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
+    subject = Subject(nn.Identity(), Split(images, np.arange(6)), 6)
+    for name, indices in (("a", [0, 2]), ("b", [0, 2]), ("c", [1, 2, 3])):
+        subject.keep(ImageKey(metric=name), np.zeros(len(indices)), np.array(indices))
+    a, b, c = (kept.images for kept in subject.by_image.values())
+    assert a is b
+    assert a.identity != c.identity
+    changed = Images.of(255 - images, np.array([0, 2]))
+    assert changed.identity != a.identity, "what the images show, and not their places alone"
+
+
+def test_what_is_measured_by_default_says_so_and_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No list has to be edited; what somebody installed is measured where it is named."""
+    own = [n for n in registry.files("metric") if metrics.by_default(registry.load("metric", n))]
+    assert {"accuracy", "corruption_error", "lipschitz_kappa"} <= set(own)
+    assert "calibration_error" not in own
+    names = registry.names
+    monkeypatch.setattr(registry, "names", lambda kind: [*names(kind), "somebodys"])
+    assert list(planning.metrics_of(Grid())) == own
+    assert planning.metrics_of(Grid(metrics={})) == {}

@@ -11,6 +11,7 @@ from lcrbench import registry
 from lcrbench.bench import data, planning
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.records.grid import make_grid
+from lcrbench.bench.records.record import BudgetClass
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training import parts
 from lcrbench.errors import UserError
@@ -98,7 +99,7 @@ def test_a_report_heads_it_each_by_its_own_recipe_and_never_identical(tmp_path: 
     assert any("each by its own recipe" in note["text"] for note in notes.methods_notes(read(Store(tmp_path))))
     record = setting.rows[0].any
     assert record.ledger is not None
-    assert record.ledger.budget_class == "one training, by the recipe of its paper"
+    assert record.ledger.budget_class == BudgetClass(by_paper=True)
 
     go(tmp_path, tables | {"methods": ["irnet", "recu", "adabin"]})
     go(tmp_path, tables | {"methods": ["bnn"], "recipe": {"batch": 128}})

@@ -18,19 +18,19 @@ from lcrbench.bench.records import predictions
 from lcrbench.bench.records import store as stores
 from lcrbench.bench.records.files import pack
 from lcrbench.bench.records.predictions import Predictions
-from lcrbench.bench.records.record import SCHEMA_VERSION, Training
+from lcrbench.bench.records.record import SCHEMA_VERSION, BudgetClass, Training
 from lcrbench.bench.records.shelf import CHECKSUM, RECORD, Shelf
 from lcrbench.bench.records.spec import CLEAN, Cell, RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.errors import UserError
-from tests.bench.helpers import SCHEMA_3, failed, put, record, right, spec
+from tests.bench.helpers import SCHEMA_3, failed, figures, put, record, right, spec
 
 SHELVES = ("trainings", "evaluations")
 
 
 def test_round_trip(tmp_path: Path) -> None:
     s = Store(tmp_path / "s", create=True)
-    by_image = {"lipschitz/images": np.arange(3)}
+    by_image = figures()
     run_id = put(s, record(), by_image=by_image)
     for reader in (s, Store(tmp_path / "s")):
         assert reader.ids() == [run_id]
@@ -41,7 +41,10 @@ def test_round_trip(tmp_path: Path) -> None:
             assert np.array_equal(found, right()[cell]), cell
         (search,) = reader.searches(run_id)
         assert search.record.measurements == record().measurements
-        assert search.by_image().keys() == by_image.keys()
+        ((key, kept),) = search.by_image().items()
+        assert [key] == list(by_image)
+        assert kept.values.tolist() == by_image[key].values.tolist()
+        assert kept.images.identity == by_image[key].images.identity
         assert reader.table().iloc[0][["method", "seed", "value"]].tolist() == ["irnet", 0, 0.5]
         assert reader.find(run_id[:5]) == reader.find(record().spec.training.train_id[:5]) == run_id
         assert reader.trained(run_id)[1] == b"weights"
@@ -265,7 +268,7 @@ FILES = [
 
 @pytest.mark.parametrize(("shelf", "name"), FILES)
 def test_one_flipped_bit_is_found_and_named(tmp_path: Path, shelf: str, name: str) -> None:
-    put(Store(tmp_path, create=True), record(), by_image={"x": np.arange(9)})
+    put(Store(tmp_path, create=True), record(), by_image=figures(9))
     path = entry(tmp_path, shelf) / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -330,7 +333,9 @@ def test_a_taught_run_of_schema_2_gets_its_class(old: tuple[Store, str, Path]) -
         del data["provenance"]["device_name"], data["provenance"]["determinism"]
 
     rewrite(path, to_2)
-    assert store.record(run_id).ledger.budget_class == "one training, taught by full_precision"
+    assert store.record(run_id).ledger.budget_class == BudgetClass(teachers=("full_precision",))
+    assert store.record(run_id).ledger.forward.keys() == {"student"}
+    assert store.record(run_id).ledger.taught_images == 1
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path, old: tuple[Store, str, Path]) -> None:

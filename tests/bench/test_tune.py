@@ -15,6 +15,7 @@ from lcrbench.bench import data, planning, tuning
 from lcrbench.bench.cli import app
 from lcrbench.bench.records import env, toml
 from lcrbench.bench.records.grid import make_grid
+from lcrbench.bench.records.record import BudgetClass
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training import selection
 from lcrbench.errors import UserError
@@ -174,7 +175,7 @@ def test_a_run_of_the_result_carries_the_tuning(tmp_path: Path, small: data.Data
         assert entry.tuning.cpu > 0
         assert record.spec.recipe.lr == entry.recipe["lr"]
         assert record.spec.recipe.validation == 0
-        assert record.ledger.budget_class == "one training, tuned by 2 trials"
+        assert record.ledger.budget_class == BudgetClass(trials=2)
         assert record.ledger.images == 200, "the run's own"
     (setting,) = read(Store(tmp_path / "s")).settings
     assert all("tuned by 2 trials (400 images seen" in note for note in tuning_notes(setting))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import measure, search, subjects
 from lcrbench.bench.lipschitz.options import Options, preset
 from lcrbench.bench.records.grid import make_grid
+from lcrbench.bench.records.measurement import Detail
 from lcrbench.bench.records.spec import CLEAN
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
@@ -132,7 +134,7 @@ def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:
     kinds = rows.set_index(["metric", "statistic"])[["unit", "bound"]].apply(tuple, axis=1).to_dict()
     assert kinds["lipschitz_kappa", "q50"] == ("margins", "lower")
     assert kinds["lipschitz_kappa", "flipped"] == ("fraction of images", "lower")
-    assert kinds["lipschitz_modulus", "found by random"] == ("fraction of images", "exact")
+    assert kinds["lipschitz_modulus", "found"] == ("fraction of images", "exact")
     assert "left out or incomplete: lipschitz_first_flips, lipschitz_first_layer: first-layer" in first.stderr
     text = (tmp_path / "lipschitz.md").read_text()
     for said in ("rank by kappa", "Operator norm", "Probes of the proxy", "fewer than 8 points", "infinite"):
@@ -182,7 +184,9 @@ def test_another_comparison_replaces_all_of_the_first(tmp_path: Path) -> None:
 def test_a_network_named_twice_is_one(tmp_path: Path) -> None:
     call("--model", "somebodys:ramp", "--model", "somebodys:ramp", *SMALL, "--out", str(tmp_path))
     rows = pd.read_csv(tmp_path / "lipschitz.csv")
-    assert not rows.duplicated(["metric", "statistic", "layer", "norm", "radius_pixel_units"]).any()
+    assert not rows.duplicated(
+        ["metric", "statistic", "layer", "norm", "radius_pixel_units", *Detail.model_fields]
+    ).any()
 
 
 def test_images_and_seed_are_those_of_every_metric(tmp_path: Path) -> None:
@@ -193,7 +197,7 @@ def test_images_and_seed_are_those_of_every_metric(tmp_path: Path) -> None:
     single = {"lipschitz_norms", "lipschitz_product", "lipschitz_range"}
     assert set(rows[~rows.index.isin(single)]) == {5}
     options = Options(images=300, seed=7)
-    names = [n for n in measure.metrics(["clever", "smoothing"]) if n not in lipschitz_part.SEARCHED]
+    names = [n for n in measure.metrics(["clever", "smoothing"]) if not measure.searched(registry.load("metric", n))]
     given = {n.removeprefix("lipschitz_"): measure.options_of(registry.load("metric", n), options) for n in names}
     assert {n: o.images for n, o in given.items() if hasattr(o, "images")} == {
         **dict.fromkeys(("gradients", "agreement", "first_layer", "first_flips"), 300),
@@ -275,3 +279,16 @@ def test_mistakes_are_one_line(words: list[str], message: str, tmp_path: Path) -
     with pytest.raises(UserError, match=message) as error:
         call(*words, "--out", str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_the_command_measures_what_says_that_it_is_of_its_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is called; one from outside too, that an installed package brings."""
+    mine = registry.load("metric", "lipschitz_agreement")
+    other = ModuleType("my_pkg.lipschitz_like")
+    vars(other).update(vars(registry.load("metric", "accuracy")))
+    load, names = registry.load, registry.names
+    found = {"wobble": mine, "lipschitz_like": other}
+    monkeypatch.setattr(registry, "names", lambda kind: [*names(kind), *found])
+    monkeypatch.setattr(registry, "load", lambda kind, name: found.get(name) or load(kind, name))
+    assert "wobble" in measure.metrics()
+    assert "lipschitz_like" not in measure.metrics()

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lcrbench.bench.lipschitz import fidelity, gradients, search
 from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.records.measurement import Part
 from lcrbench.errors import UserError
 from lcrbench.models.retention import retention_matrix
 from lcrbench.models.spectral import conv_bracket
@@ -109,7 +110,7 @@ def test_a_real_flip_of_signs_leaves_the_network_and_sigma_1() -> None:
     again = search.modulus(subject(net, grey(4, 16, low=0, high=1)), options).found[0].omega
     np.testing.assert_allclose(again, omega, rtol=1e-5)
     after = fidelity.retention(net, points)
-    name = "body.blocks.1.0"
+    name = Part("body.blocks.1.0")
     torch.testing.assert_close(fidelity.sigma_1(after[name]), fidelity.sigma_1(before[name]), rtol=1e-5, atol=1e-6)
     assert (fidelity.p1(after[name]) / fidelity.p1(before[name]) - 1).abs().max() > 0.01
 
@@ -178,10 +179,10 @@ class TestLocalGains:
         assert len(parts) == 18
         assert [p.stage for p in parts] == [1] * 6 + [2] * 6 + [3] * 6
         for part in parts[:-1]:
-            assert (gains[f"{part.name}.conv"] <= part.bound * (1 + 1e-5)).all(), part.name
+            assert (gains[Part(f"{part.name}.conv")] <= part.bound * (1 + 1e-5)).all(), part.name
         for stage in (2, 3):
             bound = np.prod([p.bound for p in parts if p.stage == stage])
-            assert (gains[f"stage {stage}"] <= bound * (1 + 1e-5)).all()
+            assert (gains[Part(stage=stage)] <= bound * (1 + 1e-5)).all()
 
 
 def test_proxy_by_stage_is_that_of_the_stages_outputs() -> None:
@@ -191,8 +192,8 @@ def test_proxy_by_stage_is_that_of_the_stages_outputs() -> None:
     for stage in net.body.stages():
         stage.register_forward_hook(lambda m, i, o: outputs.append(o.double()))
     found = fidelity.retention(net, points)
-    torch.testing.assert_close(found["stage 2"], retention_matrix(outputs[0], outputs[1]))
-    assert [name for name in found if name.startswith("stage")] == ["stage 2", "stage 3"]
+    torch.testing.assert_close(found[Part(stage=2)], retention_matrix(outputs[0], outputs[1]))
+    assert [part for part in found if part.stage] == [Part(stage=2), Part(stage=3)]
     assert len(found) == 17 + 2
 
 

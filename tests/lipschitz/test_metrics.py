@@ -29,23 +29,13 @@ SMALL = {
 }
 OPTIONS = {f for name in NAMES for f in registry.load("metric", name).Options.__dataclass_fields__}
 KINDS = {
-    **{
-        ("lipschitz_modulus", f"found by {who}"): ("fraction of images", "exact")
-        for who in ("random", "warm", "frank-wolfe", "projected")
-    },
+    ("lipschitz_modulus", "found"): ("fraction of images", "exact"),
     ("lipschitz_kappa", "flipped"): ("fraction of images", "lower"),
-    **{
-        ("lipschitz_kappa", f"found by {who}"): ("fraction of images", "exact")
-        for who in ("random", "warm", "frank-wolfe", "projected")
-    },
+    ("lipschitz_kappa", "found"): ("fraction of images", "exact"),
     ("lipschitz_clever", "good"): ("fraction of images", "exact"),
     ("lipschitz_clever", "capped"): ("fraction of images", "exact"),
     ("lipschitz_smoothing", "abstained"): ("fraction of images", "exact"),
-    **{
-        ("lipschitz_probes", f"{probe}, {proxy}, passed"): ("1 passed, 0 failed", "exact")
-        for probe in ("batch-norm gain", "channel sign flip")
-        for proxy in ("p1", "sigma_1")
-    },
+    ("lipschitz_probes", "passed"): ("1 passed, 0 failed", "exact"),
 }
 """Unit and bound of the statistics whose metric has others."""
 
@@ -93,11 +83,11 @@ def test_measurements_are_named_finite_and_inside_their_intervals(name: str, met
             (name, m.statistic), (metric.INFO.unit, metric.INFO.bound)
         )
     assert set(metric.INFO.other) == {statistic for key, statistic in KINDS if key == name}
-    keys = [(m.statistic, m.layer, m.norm, m.radius) for m in found]
+    keys = [(m.statistic, m.layer, m.norm, m.radius, m.detail) for m in found]
     assert len(set(keys)) == len(keys)
     assert metric.INFO.summary
     assert "\n" not in metric.INFO.summary
-    assert metric.PHASE == "lipschitz"
+    assert metric.INFO.lipschitz
 
 
 @pytest.mark.parametrize("name", NAMES)

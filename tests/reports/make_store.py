@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lcrbench import registry
 from lcrbench.bench import stats
 from lcrbench.bench.records import source
 from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.records.by_image import ByImage, Effort, ImageKey, Images, Kept
 from lcrbench.bench.records.grid import Evaluation as Shown
-from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.bench.records.measurement import Detail, Measurement, Probe
 from lcrbench.bench.records.record import Audit, Failure, Ledger, ModelInfo, Provenance, Record, Seconds, Source
 from lcrbench.bench.records.spec import CLEAN as CLEAN_CELL
 from lcrbench.bench.records.spec import Cell, DataId, MethodId, RunSpec
@@ -129,7 +131,7 @@ def measurements(outcomes: dict[Cell, np.ndarray], corruptions: tuple[str, ...],
     return found
 
 
-EFFORTS = ("5 random candidates and 2 x 5 steps an image and radius", "60 random candidates and 2 x 60 steps")
+EFFORTS = (Effort(random=5, steps=5), Effort(random=60, steps=60))
 RADII = (4, 16, 64)
 LAYERS = 9
 IMAGES = 64
@@ -137,16 +139,21 @@ IMAGES = 64
 KAPPA = {"full_precision": (0.030, 0.040), "bnn": (0.032, 0.036), "irnet": (0.1, 0.11), "irnet+lcr": (0.1, 0.11)}
 
 
-def lipschitz(label: str, seed: int, efforts: int) -> tuple[list[Measurement], dict[str, np.ndarray]]:
+def lipschitz(label: str, seed: int, efforts: int) -> tuple[list[Measurement], ByImage]:
     """Return Lipschitz figures by `efforts` searches; those of an image differ between methods by a factor alone."""
     spread = np.random.default_rng(7).lognormal(0, 0.3, IMAGES) * (1 + 0.002 * seed)
     found: list[Measurement] = []
-    by_image: dict[str, np.ndarray] = {"lipschitz/images": np.arange(IMAGES)}
-    for effort, text in enumerate(EFFORTS[:efforts]):
+    by_image: ByImage = {}
+    images = Images(np.arange(IMAGES), b"")
+
+    def keep(metric: str, how: Effort, radius: float, values: np.ndarray) -> None:
+        by_image[ImageKey.at(metric, how, "l2", radius / 255)] = Kept(values.astype(np.float32), images)
+
+    for effort, how in enumerate(EFFORTS[:efforts]):
         for k, radius in enumerate(RADII):
             kappa = KAPPA.get(label, (0.2, 0.2))[effort] * 3**k * spread
-            by_image[f"lipschitz/{text}/kappa/l2/{radius}"] = kappa.astype(np.float32)
-            by_image[f"lipschitz/{text}/relative_gain/l2/{radius}"] = (10 * kappa).astype(np.float32)
+            keep("lipschitz_kappa", how, radius, kappa)
+            keep("lipschitz_relative_gain", how, radius, 10 * kappa)
             if effort + 1 < efforts:
                 continue
             where = {"norm": "l2", "radius": radius * PIXEL}
@@ -157,12 +164,12 @@ def lipschitz(label: str, seed: int, efforts: int) -> tuple[list[Measurement], d
             found.append(Measurement.of("lipschitz_relative_gain", gain, statistic="q50", **where))
             found.append(Measurement.of("lipschitz_modulus", gain, statistic="q50", **where))
             if k:
-                span = f"{RADII[k - 1]}-{radius}"
+                span = Detail(inner_radius=RADII[k - 1] * PIXEL)
                 slope = stats.Interval(float(np.log(3) / np.log(4)), 0.7, 0.9, IMAGES, "bootstrap")
-                found.append(Measurement.of("lipschitz_slope", slope, statistic=span, **where))
+                found.append(Measurement.of("lipschitz_slope", slope, detail=span, **where))
     signs = label != "full_precision"
-    what = "surrogate" if signs else "network"
-    found.append(Measurement(metric="lipschitz_product", value=1234.5, n=1, statistic=what, norm="l2"))
+    what = Detail(form="surrogate" if signs else "network")
+    found.append(Measurement(metric="lipschitz_product", value=1234.5, n=1, statistic="upper", norm="l2", detail=what))
     for k in range(LAYERS):
         name, norm = f"body.blocks.{k}.conv", 2.0 + k * (1 + 0.1 * seed)
         found.append(
@@ -173,25 +180,22 @@ def lipschitz(label: str, seed: int, efforts: int) -> tuple[list[Measurement], d
         if signs:
             # sigma 1 follows the norm, p1 falls with it.
             for proxy, value in (("p1", 50 - norm), ("sigma_1", norm**2)):
-                found.append(Measurement(metric="lipschitz_proxy", value=value, n=16, statistic=proxy, layer=name))
+                found.append(
+                    Measurement(metric="lipschitz_proxy", value=value, n=16, layer=name, detail=Detail(form=proxy))
+                )
             found.append(Measurement(metric="lipschitz_layer_gain", value=norm / 2, n=16, layer=name, norm="l2"))
     if signs:
-        for probe, ratio, passed in (("batch-norm gain, p1", 1.1, 0.0), ("channel sign flip, sigma_1", 1.0, 1.0)):
-            found.append(Measurement(metric="lipschitz_probes", value=ratio, n=16, statistic=probe))
-            found.append(Measurement(metric="lipschitz_probes", value=passed, n=16, statistic=f"{probe}, passed"))
+        for probe, proxy, ratio, passed in ((Probe.GAIN, "p1", 1.1, 0.0), (Probe.FLIP, "sigma_1", 1.0, 1.0)):
+            about = {"metric": "lipschitz_probes", "n": 16, "detail": Detail(probe=probe, form=proxy)}
+            found.append(Measurement(value=ratio, statistic="worst", **about))
+            found.append(Measurement(value=passed, statistic="passed", **about))
     return found, by_image
 
 
-METRICS = {
-    "accuracy": MetricInfo(unit="fraction", higher_is_better=True, bound="exact", summary="share of images right"),
-    "corruption_error": MetricInfo(
-        unit="fraction", higher_is_better=False, bound="exact", summary="mean error over severities"
-    ),
-    "lipschitz_kappa": MetricInfo(unit="margins", higher_is_better=False, bound="lower", summary="margin change"),
-    "calibration_error": MetricInfo(
-        unit="fraction", higher_is_better=False, bound="estimate", summary="calibration error"
-    ),
-}
+INFOS = {name: registry.load("metric", name).INFO for name in registry.files("metric")}
+"""What each metric of ours says of its numbers."""
+
+MEASURED = {name: INFOS[name] for name in ("accuracy", "corruption_error", "calibration_error")}
 
 
 def make(
@@ -312,7 +316,7 @@ def make(
         spec=spec,
         model=model,
         ledger=ledger,
-        metrics=METRICS,
+        metrics={m.metric: INFOS[m.metric] for m in figures} | MEASURED,
         measurements=(*measurements(outcomes, corruptions, seed), *figures),
         sources=(code,),
         provenance=provenance,

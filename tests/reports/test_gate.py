@@ -201,19 +201,27 @@ def test_a_damaged_reference_is_named(tmp_path: Path) -> None:
 
 
 def test_endpoints_are_told_apart_by_norm_and_radius_and_take_their_statistics_direction() -> None:
-    """A share beside a radius may be better low where the radius is better high; "found by" has no better side."""
+    """A share beside a radius may be better low where the radius is better high; "found" has no better side."""
     from lcrbench import registry
-    from lcrbench.bench.records.measurement import Measurement
+    from lcrbench.bench.records.measurement import Detail, Measurement, Scale
 
     record, _ = make_store.make("irnet", 0)
     names = ("lipschitz_kappa", "lipschitz_flip_radius", "lipschitz_smoothing")
     two = [
-        Measurement(metric=m, value=v, n=9, norm=norm, radius=r, statistic=s)
+        Measurement(
+            metric=m,
+            value=v,
+            n=9,
+            norm=norm,
+            radius=r,
+            statistic=s,
+            detail=Detail(form="random") if s == "found" else None,
+        )
         for m, v, norm, r, s in (
             (names[0], 0.5, "l2", 8 / 255, "q50"),
             (names[0], 0.6, "linf", 8 / 255, "q50"),
             (names[0], 0.7, "l2", 8 / 255, "flipped"),
-            (names[0], 0.8, "l2", 8 / 255, "found by random"),
+            (names[0], 0.8, "l2", 8 / 255, "found"),
             (names[1], 0.9, "l2", None, "q50"),
             (names[1], 1.0, "linf", None, "q50"),
             (names[2], 1.1, "l2", None, "q50"),
@@ -223,13 +231,13 @@ def test_endpoints_are_told_apart_by_norm_and_radius_and_take_their_statistics_d
     infos = {name: registry.load("metric", name).INFO for name in names}
     found = gate.endpoints(record.model_copy(update={"measurements": tuple(two), "metrics": infos}))
     assert {name: tuple(e) for name, e in found.items()} == {
-        "lipschitz_kappa:l2-8:q50": (0.5, False, "margins"),
-        "lipschitz_kappa:linf-8:q50": (0.6, False, "margins"),
-        "lipschitz_kappa:l2-8:flipped": (0.7, False, "fraction of images"),
-        "lipschitz_flip_radius:l2:q50": (0.9, True, "pixel units"),
-        "lipschitz_flip_radius:linf:q50": (1.0, True, "pixel units"),
-        "lipschitz_smoothing:l2:q50": (1.1, True, "pixel units"),
-        "lipschitz_smoothing:l2:abstained": (1.2, False, "fraction of images"),
+        "lipschitz_kappa:l2-8:q50": (0.5, False, "margins", Scale.POSITIVE),
+        "lipschitz_kappa:linf-8:q50": (0.6, False, "margins", Scale.POSITIVE),
+        "lipschitz_kappa:l2-8:flipped": (0.7, False, "fraction of images", Scale.SHARE),
+        "lipschitz_flip_radius:l2:q50": (0.9, True, "pixel units", Scale.DISTANCE),
+        "lipschitz_flip_radius:linf:q50": (1.0, True, "pixel units", Scale.DISTANCE),
+        "lipschitz_smoothing:l2:q50": (1.1, True, "pixel units", Scale.DISTANCE),
+        "lipschitz_smoothing:l2:abstained": (1.2, False, "fraction of images", Scale.SHARE),
     }
 
 
@@ -238,8 +246,10 @@ def test_a_reference_with_the_units_of_metrics_is_read_as_before(tmp_path: Path,
     held = gate.load(reference)
     method = held.methods["irnet"]
     assert method.units["corruption_error:noise"] == "fraction"
-    old = method.model_copy(update={"units": {"accuracy": "fraction", "corruption_error": "fraction"}})
-    before = held.model_copy(update={"methods": {"irnet": old}})
+    old = method.model_copy(update={"units": {"accuracy": "fraction", "corruption_error": "fraction"}, "scales": {}})
+    written = tmp_path / "old.json"
+    written.write_text(held.model_copy(update={"methods": {"irnet": old}}).model_dump_json(), encoding="utf-8")
+    before = gate.load(written)
     store = candidate(tmp_path / "worse", shift=-8)
     for endpoint in ("corruption_error:noise", "accuracy:fog:3"):
         [new], [verdict] = (gate.check(store, h, endpoint=endpoint) for h in (held, before))

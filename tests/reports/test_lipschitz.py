@@ -12,10 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 
 from lcrbench.bench import stats
-from lcrbench.bench.records.measurement import Measurement
+from lcrbench.bench.records.by_image import ImageKey, Images, Kept
+from lcrbench.bench.records.measurement import Detail, Measurement, MetricInfo, Ranking, Scale
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import claims, comparison, drawing, lipschitz, rendering, writers
 from lcrbench.reports.comparison import Key
+from lcrbench.reports.context import Context
 from lcrbench.reports.figures import lipschitz as lipschitz_picture
 from lcrbench.reports.figures import lipschitz_fidelity as lipschitz_fidelity_picture
 from lcrbench.reports.figures import lipschitz_layers, lipschitz_quantiles, lipschitz_slope
@@ -25,7 +27,7 @@ from lcrbench.reports.significance import holm
 from lcrbench.reports.table import Cell, Table
 from lcrbench.reports.tables import lipschitz as lipschitz_table
 from lcrbench.reports.tables import lipschitz_separation
-from lcrbench.reports.words.lipschitz import effort_note, others, summary
+from lcrbench.reports.words.lipschitz import effort_note, others, summary, why_text
 
 from . import make_store
 
@@ -48,7 +50,7 @@ def found_in(root: Path, efforts: int = 1, seeds: int = 1, methods: tuple[str, .
 
 
 def verdicts(found: Lipschitz) -> dict[tuple[str, str], lipschitz.Verdict]:
-    figure = Figure("kappa", "l2", 16.0)
+    figure = Figure("lipschitz_kappa", "l2", 16.0)
     return {(v.first.label, v.second.label): v for v in found.verdicts if v.figure == figure}
 
 
@@ -60,8 +62,8 @@ def test_what_the_search_can_tell_is_told(tmp_path: Path) -> None:
     assert told["full_precision", "bnn"].separated, "0.030 against 0.032 for every image, by the only effort"
     alike = told["irnet", "irnet+lcr"]
     assert not alike.separated
-    assert alike.why == "a search finds no difference"
-    ranks = {r.label: found.rank(r, Figure("kappa", "l2", 16.0)) for r in found.rows}
+    assert alike.why is lipschitz.Why.NO_DIFFERENCE
+    ranks = {r.label: found.rank(r, Figure("lipschitz_kappa", "l2", 16.0)) for r in found.rows}
     assert ranks == {"full_precision": "1", "bnn": "2", "irnet": "3–4", "irnet+lcr": "3–4"}
 
 
@@ -70,9 +72,9 @@ def test_an_order_that_a_longer_search_turns_is_not_separated(tmp_path: Path) ->
     told = verdicts(found)
     turned = told["full_precision", "bnn"]
     assert not turned.separated
-    assert turned.why == "the quick and the longer search disagree on the order"
+    assert turned.why is lipschitz.Why.EFFORTS_DISAGREE
     assert told["bnn", "irnet"].separated
-    ranks = {r.label: found.rank(r, Figure("kappa", "l2", 16.0)) for r in found.rows}
+    ranks = {r.label: found.rank(r, Figure("lipschitz_kappa", "l2", 16.0)) for r in found.rows}
     assert ranks == {"full_precision": "1–2", "bnn": "1–2", "irnet": "3–4", "irnet+lcr": "3–4"}
     assert "orders are checked against the quick search" in effort_note(found)
 
@@ -87,13 +89,13 @@ def test_seeds_are_the_unit_between_methods(tmp_path: Path) -> None:
     lonely.searches[1] = lonely.searches[1][:1]
     (v,) = verdicts(lonely).values()
     assert not v.separated
-    assert "single seed" in v.why
+    assert v.why is lipschitz.Why.SINGLE_SEED
 
 
 def test_many_pairs_are_corrected(tmp_path: Path) -> None:
     """Holm's correction runs over the six pairs of a figure, and a p that would do for one pair need not do for six."""
     found = found_in(tmp_path)
-    key = make_store.EFFORTS[0], Figure("kappa", "l2", 16.0)
+    key = make_store.EFFORTS[0], Figure("lipschitz_kappa", "l2", 16.0)
     for index, row in enumerate(found.rows):
         noise = np.random.default_rng(20 + index).normal(0.09 * index, 0.3, make_store.IMAGES)
         found.searches[row.index][0].figures[key] = 1 + noise
@@ -105,7 +107,7 @@ def test_many_pairs_are_corrected(tmp_path: Path) -> None:
     assert [v.p for v in told] == pytest.approx(holm(raw))
     saved = [v for v, p in zip(told, raw, strict=True) if p < 0.05 <= v.p]
     assert saved
-    assert all(not v.separated and "after Holm over 6 comparisons" in v.why for v in saved)
+    assert all((v.why, v.family) == (lipschitz.Why.BY_CHANCE, 6) for v in saved)
 
 
 @pytest.mark.parametrize(("n", "separated"), [(1, False), (5, False), (19, False), (20, True)])
@@ -114,11 +116,12 @@ def test_few_images_tell_no_order(tmp_path: Path, n: int, separated: bool) -> No
     networks = []
     for k, name in enumerate(("a", "b")):
         values = 1 + k + np.random.default_rng(k).normal(0, 0.01, n)
-        by_image = {"lipschitz/images": np.arange(n), "lipschitz/quick/kappa/l2/8": values.astype(np.float32)}
-        networks.append((name, [], by_image))
+        key = ImageKey.at("lipschitz_kappa", make_store.EFFORTS[0], "l2", 8 / 255)
+        by_image = {key: Kept(values.astype(np.float32), Images(np.arange(n), b""))}
+        networks.append(lipschitz.Alone(name, [], by_image, make_store.INFOS))
     (verdict,) = lipschitz.of_networks(networks).verdicts
     assert verdict.separated == separated
-    assert separated or verdict.why == f"{n} images are too few for an order: 20 at least"
+    assert separated or why_text(verdict) == f"{n} images are too few for an order: 20 at least"
 
 
 def test_whole_radii_are_the_same_search_as_numbers_with_a_point(tmp_path: Path) -> None:
@@ -140,8 +143,9 @@ def test_the_metrics_of_a_search_are_those_of_the_command() -> None:
     from lcrbench import registry
     from lcrbench.bench.lipschitz import measure
 
-    found = {name for name in measure.metrics() if measure.searched(registry.load("metric", name))}
-    assert found == set(lipschitz.SEARCHED)
+    found = [name for name in measure.metrics() if measure.searched(registry.load("metric", name))]
+    assert found == lipschitz.searched(make_store.INFOS, found)
+    assert len(found) == 6
 
 
 def test_the_other_figures_are_corrected_together(tmp_path: Path) -> None:
@@ -202,7 +206,7 @@ def several(figures: list[dict[Key, float]]) -> Lipschitz:
     networks = []
     for values in figures:
         ms = [Measurement(value=v, n=64, **k._asdict()) for k, v in values.items()]
-        networks.append(("method", ms, {}))
+        networks.append(lipschitz.Alone("method", ms, {}, make_store.INFOS))
     return lipschitz.of_networks(networks)
 
 
@@ -231,7 +235,7 @@ def test_a_seed_without_a_median_counts_as_larger_than_all(
     """Without it the mean over the other seeds would be that of the networks that are easiest to flip."""
     flips = [*radii, *[None] * (8 - len(radii))]
     found = several([{SEARCHED: 0.4} | ({FLIP: r / 255} if r is not None else {}) for r in flips])
-    shown = cell(found, "smallest radius")
+    shown = cell(found, "flip radius, median")
     assert shown.text == text
     assert shown.value == (None if value is None else pytest.approx(value))
     if value:
@@ -253,7 +257,7 @@ def test_methods_on_other_images_are_not_compared(tmp_path: Path) -> None:
     for index, row in enumerate(found.rows):
         found.searches[row.index] = [replace(s, images=bytes([index == 3])) for s in found.searches[row.index]]
     assert {(v.first.label, v.second.label) for v in found.verdicts} == set(itertools.combinations(METHODS[:3], 2))
-    assert found.rank(found.rows[3], Figure("kappa", "l2", 16.0)) == ""
+    assert found.rank(found.rows[3], Figure("lipschitz_kappa", "l2", 16.0)) == ""
     assert others(found).startswith("irnet+lcr: measured on other images")
     assert any("measured on other images" in note for note in figure_table(found).notes)
 
@@ -264,11 +268,11 @@ def test_a_radius_of_many_digits_is_found_again(tmp_path: Path) -> None:
     for row in found.rows:
         values = found.searches[row.index][0].figures
         for effort, f in [k for k in values if k[1].radius_255 == 16]:
-            values[effort, f._replace(radius_255=odd)] = values.pop((effort, f))
+            values[effort, replace(f, radius_255=odd)] = values.pop((effort, f))
         for key in [k for k in row.values if k.radius == 16 / 255]:
             row.values[key._replace(radius=odd / 255)] = row.values.pop(key)
     ranks = next(r for r in figure_table(found).rows[3:] if r.label == "rank by kappa")
-    assert found.primary == Figure("kappa", "l2", odd)
+    assert found.primary == Figure("lipschitz_kappa", "l2", odd)
     assert all(c.text for c in ranks.cells)
     assert all(row.values[Key("lipschitz_kappa", "q50", norm="l2", radius=odd / 255)] for row in found.rows)
     table = {r.label: [c.text for c in r.cells] for r in figure_table(found).rows}
@@ -276,7 +280,7 @@ def test_a_radius_of_many_digits_is_found_again(tmp_path: Path) -> None:
 
 
 def test_seeds_stay_together_where_one_lacks_a_cell() -> None:
-    proxy = Key("lipschitz_proxy", "p1", layer="a")
+    proxy = Key("lipschitz_proxy", layer="a", detail=Detail(form="p1"))
     seeds = [{proxy: float(k), SEARCHED: 0.4} | ({KAPPA: 10.0 - k} if k != 2 else {}) for k in range(1, 11)]
     (found,) = [
         c.found
@@ -288,7 +292,10 @@ def test_seeds_stay_together_where_one_lacks_a_cell() -> None:
 
 
 def test_a_surrogate_that_is_another_classifier_stands_in_brackets() -> None:
-    product, agreement = Key("lipschitz_product", "surrogate", norm="l2"), Key("lipschitz_agreement")
+    product, agreement = (
+        Key("lipschitz_product", "upper", norm="l2", detail=Detail(form="surrogate")),
+        Key("lipschitz_agreement"),
+    )
     assert cell(several([{product: 123.0, agreement: 0.95}]), "product bound").value == 123.0
     assert cell(several([{product: 123.0, agreement: 0.5}]), "product bound").text == "(123: agrees on 50%)"
 
@@ -298,7 +305,7 @@ def test_reasons_stand_below_the_table(tmp_path: Path) -> None:
     for label in ("full_precision", "irnet"):
         record, files = make_store.make(label, 0)
         reasons = {"lipschitz_proxy": "no layers", "lipschitz_probes": "no layers"} if label != "irnet" else {}
-        make_store.write(store, record.model_copy(update={"left_out": reasons}), files)
+        make_store.write(store, record.model_copy(update={"left_out": reasons, "metrics": make_store.INFOS}), files)
     found = lipschitz.read(comparison.read(store).settings[0], store)
     assert found is not None
     notes = figure_table(found).notes
@@ -306,7 +313,7 @@ def test_reasons_stand_below_the_table(tmp_path: Path) -> None:
 
 
 def test_a_bound_holds_for_every_seed() -> None:
-    product = Key("lipschitz_product", "network", norm="l2")
+    product = Key("lipschitz_product", "upper", norm="l2", detail=Detail(form="network"))
     found = several([{product: 100.0}, {product: 123.01}, {product: 90.0}])
     assert cell(found, "Lipschitz constant").text == "≤ 124"
     assert cell(several([{product: 123.0}]), "Lipschitz constant").text == "≤ 123"
@@ -318,9 +325,9 @@ def test_what_stands_beside_the_search_says_what_it_bounds() -> None:
     found = several(
         [
             {
-                Key("lipschitz_gradients", "straight q95", norm="l2"): 3.0,
+                Key("lipschitz_gradients", "q95", norm="l2", detail=Detail(form="straight")): 3.0,
                 clever: 0.25,
-                clever._replace(statistic="plain q50"): 0.125,
+                clever._replace(detail=Detail(form="plain")): 0.125,
                 clever._replace(statistic="good"): 0.25,
                 clever._replace(statistic="capped"): 0.75,
                 Key("lipschitz_smoothing", "mean", norm="l2"): 8 / 255,
@@ -334,15 +341,15 @@ def test_what_stands_beside_the_search_says_what_it_bounds() -> None:
     bounds = ("estimate, bounds nothing", "certified for the smoothed classifier, not for the network")
     box = "exact without the walls of the box, within it"
     assert shown == {
-        f"gradient norm by the straight derivative, 95 % quantile, ℓ2, logits per pixel unit ({bounds[0]})": 3.0,
-        f"CLEVER, median, ℓ2, radius 0.5, pixel units ({bounds[0]})": 0.25,
-        f"CLEVER without the fit, median, ℓ2, radius 0.5, pixel units ({bounds[0]})": 0.125,
-        f"CLEVER: good fits, ℓ2, radius 0.5, % of images ({bounds[0]})": 25.0,
-        f"CLEVER: scores capped at the radius, ℓ2, radius 0.5, % of images ({bounds[0]})": 75.0,
+        f"gradient norm (straight), 95 % quantile, ℓ2, logits per pixel unit ({bounds[0]})": 3.0,
+        f"CLEVER, median, ℓ2, radius 0.5, 1/255 pixel units ({bounds[0]})": 255 * 0.25,
+        f"CLEVER (plain), median, ℓ2, radius 0.5, 1/255 pixel units ({bounds[0]})": 255 * 0.125,
+        "CLEVER, good fits, ℓ2, radius 0.5, % of images (exact on these images)": 25.0,
+        "CLEVER, scores capped at the radius, ℓ2, radius 0.5, % of images (exact on these images)": 75.0,
         f"certified radius, mean, ℓ2, 1/255 pixel units ({bounds[1]})": pytest.approx(8),
-        f"certified radius: abstained, ℓ2, % of images ({bounds[1]})": 10.0,
-        f"distance to the first layer's nearest flip, 5 % quantile, ℓ∞, 1/255 pixel units ({box} a lower bound)": 1.0,
-        f"first layer's signs that can each flip, ℓ2, radius 8/255, % of units ({box} an upper bound)": 50.0,
+        f"certified radius, abstained, ℓ2, % of images ({bounds[1]})": 10.0,
+        f"distance to the first layer's nearest flip, 5 % quantile, 1, ℓ∞, 1/255 pixel units ({box} a lower bound)": 1.0,
+        f"first layer's signs that can each flip, mean, 1, ℓ2, radius 8/255, % of units ({box} an upper bound)": 50.0,
     }
 
 
@@ -351,8 +358,8 @@ def test_quantiles_over_images_are_drawn_by_seed(tmp_path: Path) -> None:
     picture = lipschitz_quantiles.figure(lipschitz_folder.alone(found))
     assert picture is not None
     assert [p.title for p in picture.panels] == ["kappa, ℓ2 16/255", "relative gain, ℓ2 16/255"]
-    data = picture.data.set_index(["method", "name", "level", "seed"])["value"]
-    key = make_store.EFFORTS[0], Figure("kappa", "l2", 16.0)
+    data = picture.data.set_index(["method", "figure", "level", "seed"])["value"]
+    key = make_store.EFFORTS[0], Figure("lipschitz_kappa", "l2", 16.0)
     for seed in (0, 1):
         ordered = np.sort(found.searches[0][seed].figures[key])
         assert data["full_precision", "kappa", 0.5, seed] == pytest.approx(ordered[31]), "the 32nd of 64 images"
@@ -366,14 +373,14 @@ def test_quantiles_over_images_are_drawn_by_seed(tmp_path: Path) -> None:
 
 def test_one_figure_is_primary(tmp_path: Path) -> None:
     found = found_in(tmp_path)
-    assert found.primary == Figure("kappa", "l2", 16.0)
+    assert found.primary == Figure("lipschitz_kappa", "l2", 16.0)
     table = lipschitz_separation.pairs(found)
     assert sum("(primary)" in r.label for r in table.rows) == 6
     assert "pairs and figures of all others together" in " ".join(table.notes)
 
 
 def test_a_proxy_of_0_in_one_layer_has_no_mean() -> None:
-    keys = [Key("lipschitz_proxy", "p1", layer=str(k)) for k in range(3)]
+    keys = [Key("lipschitz_proxy", layer=str(k), detail=Detail(form="p1")) for k in range(3)]
     mean = (keys[0]._replace(layer=""), False)
     whole = fidelity._summary(dict.fromkeys(keys, 2.0))
     assert whole.means[mean] == pytest.approx(np.log(2))
@@ -383,7 +390,8 @@ def test_a_proxy_of_0_in_one_layer_has_no_mean() -> None:
 def test_correlations_over_layers_seeds_and_methods(tmp_path: Path) -> None:
     few = {c.points: c for c in fidelity.correlations(found_in(tmp_path, seeds=2))}
     assert few["layers of irnet"].found is not None
-    assert few["seeds of irnet, by layer"].refused == "refused: 2 of at least 8 points"
+    seeds = few["seeds of irnet, by layer"]
+    assert (seeds.found, seeds.n) == (None, 2)
     found = found_in(tmp_path / "b", seeds=8, methods=("bnn", "irnet"))
     by = {(c.points, c.proxy, c.truth): c for c in fidelity.correlations(found)}
     norm = "operator norm (upper bound)"
@@ -421,12 +429,12 @@ def test_of_many_methods_the_most_accurate_are_compared(tmp_path: Path) -> None:
 def test_nothing_measured_is_nothing_shown(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
     record, files = make_store.make("irnet", 0)
-    plain = tuple(m for m in record.measurements if not m.metric.startswith("lipschitz_"))
+    plain = tuple(m for m in record.measurements if not record.lipschitz(m.metric))
     make_store.write(store, record.model_copy(update={"measurements": plain}), files._replace(by_image={}))
     assert lipschitz.read(comparison.read(store).settings[0], store) is None
 
 
-def network(name: str, layers: tuple[str, ...], radii: tuple[int, ...] = (2, 8)) -> tuple[str, list[Measurement], dict]:
+def network(name: str, layers: tuple[str, ...], radii: tuple[int, ...] = (2, 8)) -> lipschitz.Alone:
     """Return a network with a norm and a proxy of these layers, and slopes between neighbouring radii."""
     measured = []
     for k, layer in enumerate(layers):
@@ -434,11 +442,15 @@ def network(name: str, layers: tuple[str, ...], radii: tuple[int, ...] = (2, 8))
         measured.append(
             Measurement(metric="lipschitz_norms", value=2.0 + k, low=2.0, statistic="upper", norm="l2", **where)
         )
-        measured.append(Measurement(metric="lipschitz_proxy", value=3.0 + k, statistic="sigma_1", **where))
+        measured.append(Measurement(metric="lipschitz_proxy", value=3.0 + k, detail=Detail(form="sigma_1"), **where))
     for low, high in itertools.pairwise(radii):
         slope = stats.Interval(0.5, 0.4, 0.7, 64, "bootstrap")
-        measured.append(Measurement.of("lipschitz_slope", slope, statistic=f"{low}-{high}", norm="l2"))
-    return name, measured, {}
+        measured.append(
+            Measurement.of(
+                "lipschitz_slope", slope, norm="l2", radius=high / 255, detail=Detail(inner_radius=low / 255)
+            )
+        )
+    return lipschitz.Alone(name, measured, {}, make_store.INFOS)
 
 
 def test_layers_of_other_names_are_drawn_along_their_own_order() -> None:
@@ -503,7 +515,67 @@ def test_an_axis_that_reaches_0_says_where_it_is_no_longer_logarithmic(low: floa
         )
         for r, v in ((2 / 255, 0.1), (8 / 255, 1.0))
     ]
-    picture = lipschitz_picture.figure(lipschitz_folder.alone(lipschitz.of_networks([("a", kappa, {})])))
+    picture = lipschitz_picture.figure(
+        lipschitz_folder.alone(lipschitz.of_networks([lipschitz.Alone("a", kappa, {}, make_store.INFOS)]))
+    )
     assert picture is not None
     assert (drawing.ZERO in picture.caption) == (low == 0)
     assert axes(picture).get_yscale() == ("symlog" if low == 0 else "log")
+
+
+WOBBLE = MetricInfo.about(
+    "How far it wobbles.", "wobbles", bound="lower", phase="lipschitz", scale=Scale.POSITIVE, title="wobble"
+)
+
+
+def outside(root: Path, infos: dict[str, MetricInfo], kept: str = "") -> Lipschitz | None:
+    """Return what a report shows of two methods with a metric from outside, which may keep a figure of each image."""
+    store = Store(root, create=True)
+    for k, label in enumerate(("full_precision", "irnet")):
+        record, files = make_store.make(label, 0)
+        own = tuple(
+            Measurement(metric=name, value=1.0 + k, n=9, statistic="q50", norm="l2", radius=16 / 255) for name in infos
+        )
+        values = (2.0 + k + np.random.default_rng(0).random(make_store.IMAGES)).astype(np.float32)
+        images = next(iter(files.by_image.values())).images
+        if kept:
+            key = ImageKey.at(kept, make_store.EFFORTS[0], "l2", 16 / 255)
+            files = files._replace(by_image=files.by_image | {key: Kept(values, images)})
+        changed = {"measurements": (*record.measurements, *own), "metrics": record.metrics | infos}
+        make_store.write(store, record.model_copy(update=changed), files)
+    return lipschitz.read(comparison.read(store).settings[0], store)
+
+
+@pytest.mark.parametrize("name", ["my_pkg.wobble", "wobble"])
+def test_the_phase_decides_what_stands_in_the_lipschitz_part(tmp_path: Path, name: str) -> None:
+    """And no name: one that is called lipschitz_... and is of another phase stands elsewhere."""
+    other = WOBBLE.model_copy(update={"phase": "evaluation", "title": "elsewhere"})
+    found = outside(tmp_path, {name: WOBBLE, "lipschitz_else": other})
+    assert found is not None
+    labels = {r.label: [c.value for c in r.cells] for r in figure_table(found).rows}
+    assert labels["wobble, median, ℓ2, radius 16/255, wobbles (lower bound)"] == [1.0, 2.0]
+    assert not [label for label in labels if "else" in label]
+    assert {k.metric for networks in found.networks.values() for one in networks for k in one} >= {name}
+    [setting] = comparison.read(Store(tmp_path)).settings
+    text = writers.markdown(lipschitz_table.table(Context(setting, lipschitz=found)) or Table("", "", (), ()))
+    assert "wobble" in text
+
+
+def test_a_metric_from_outside_ranks_networks_if_it_says_so(tmp_path: Path) -> None:
+    more = WOBBLE.model_copy(update={"searched": True, "ranking": Ranking(order=9, higher_is_better=True)})
+    found = outside(tmp_path, {"my_pkg.wobble": more}, kept="my_pkg.wobble")
+    assert found is not None
+    figure = Figure("my_pkg.wobble", "l2", 16.0)
+    assert found.figures[-1] == figure
+    assert found.primary == Figure("lipschitz_kappa", "l2", 16.0), "kappa stays what counts first"
+    (verdict,) = [v for v in found.verdicts if v.figure == figure]
+    assert verdict.better.label == "irnet", "more is better"
+    rows = [r.label for r in figure_table(found).rows]
+    assert "wobble, median, ℓ2, radius 16/255" in rows
+    assert "rank by wobble" in rows
+    picture = lipschitz_quantiles.figure(lipschitz_folder.alone(found))
+    assert picture is not None
+    assert [p.title for p in picture.panels][-1] == "wobble, ℓ2 16/255"
+    ranked = lipschitz_picture.figure(lipschitz_folder.alone(found))
+    assert ranked is not None
+    assert "median wobble, wobbles" in set(ranked.data["figure"])

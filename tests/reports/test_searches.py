@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lcrbench.bench.records.by_image import ByImage
 from lcrbench.bench.records.grid import Option
+from lcrbench.bench.records.measurement import Detail
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import comparison, lipschitz
@@ -20,6 +22,7 @@ from lcrbench.reports.tables import main
 
 from . import make_store
 
+SEARCHED = lipschitz.searched(make_store.INFOS, make_store.INFOS)
 METHODS = ("full_precision", "bnn", "irnet", "irnet+lcr")
 
 
@@ -28,9 +31,7 @@ def pairs(found: lipschitz.Lipschitz) -> list[lipschitz.Verdict]:
     return [v for v in found.verdicts if v.figure == found.primary]
 
 
-def searched(
-    label: str, only: tuple[str, ...], factor: float, **options: Option
-) -> tuple[Record, dict[str, np.ndarray]]:
+def searched(label: str, only: tuple[str, ...], factor: float, **options: Option) -> tuple[Record, ByImage]:
     """Return a later search of a run: its metrics of these names with these options, each number times `factor`."""
     record, files = make_store.make(label, 0)
     kept = tuple(
@@ -44,8 +45,8 @@ def test_a_later_search_stands_in_for_the_runs_own(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
     for label in ("full_precision", "bnn"):
         longer, files = make_store.make(label, 0, efforts=2)
-        spec = longer.spec.model_copy(update={"metrics": {name: {"steps": 60} for name in lipschitz.SEARCHED}})
-        kept = tuple(m for m in longer.measurements if m.metric in lipschitz.SEARCHED)
+        spec = longer.spec.model_copy(update={"metrics": {name: {"steps": 60} for name in SEARCHED}})
+        kept = tuple(m for m in longer.measurements if m.metric in SEARCHED)
         later = longer.model_copy(update={"spec": spec, "measurements": kept})
         make_store.write(store, *make_store.make(label, 0), (later, files.by_image))
     setting = comparison.read(store).settings[0]
@@ -86,7 +87,7 @@ def test_what_one_batch_lacks_comes_from_the_other(tmp_path: Path) -> None:
     own = {m: rows[m].per_seed(kappa)[0] for m in ("bnn", "irnet")}
     assert own["bnn"] == pytest.approx(own["irnet"] * 0.032 / 0.1), "both by the quick search"
     assert len(pairs(found)) == 6
-    proxy = rows["irnet"].per_seed(Key("lipschitz_proxy", "p1", layer="body.blocks.0.conv"))
+    proxy = rows["irnet"].per_seed(Key("lipschitz_proxy", layer="body.blocks.0.conv", detail=Detail(form="p1")))
     assert proxy == [48.0], "the run's own, which the later batch lacks"
     runs = {r.label: r.runs[0] for r in found.rows}
     assert {m.value for m in runs["irnet"].measurements if m.metric == "lipschitz_norms"} == {
@@ -105,7 +106,9 @@ def test_of_several_batches_the_last_one_counts(tmp_path: Path) -> None:
     found = lipschitz.read(comparison.read(store).settings[0], store)
     assert found is not None
     assert found.rows[0].per_seed(layer) == [200.0]
-    assert found.rows[0].per_seed(Key("lipschitz_proxy", "p1", layer="body.blocks.0.conv")) == [480.0]
+    assert found.rows[0].per_seed(Key("lipschitz_proxy", layer="body.blocks.0.conv", detail=Detail(form="p1"))) == [
+        480.0
+    ]
 
 
 OLD = Path(__file__).parents[1] / "fixtures" / "store-schema-3"
@@ -116,13 +119,9 @@ def searched_before(root: Path, run_id: str, **ledger: object) -> None:
     record = json.loads((root / run_id / "record.json").read_text(encoding="utf-8"))
     record["run_id"] = run_id[::-1]
     record["spec"]["metrics"] = {
-        name: options | {"steps": 60}
-        for name, options in record["spec"]["metrics"].items()
-        if name in lipschitz.SEARCHED
+        name: options | {"steps": 60} for name, options in record["spec"]["metrics"].items() if name in SEARCHED
     }
-    record["measurements"] = [
-        m | {"value": 10 * m["value"]} for m in record["measurements"] if m["metric"] in lipschitz.SEARCHED
-    ]
+    record["measurements"] = [m | {"value": 10 * m["value"]} for m in record["measurements"] if m["metric"] in SEARCHED]
     record["files"] = {"by_image.npz": record["files"]["by_image.npz"]}
     record["ledger"] |= ledger
     folder = root / "lipschitz" / record["run_id"]
@@ -168,7 +167,7 @@ def test_a_method_without_the_search_shows_its_layers(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
     make_store.add(store, "irnet", 0)
     record, files = make_store.make("bnn", 0)
-    layers = tuple(m for m in record.measurements if m.metric not in lipschitz.SEARCHED)
+    layers = tuple(m for m in record.measurements if m.metric not in SEARCHED)
     make_store.write(store, record.model_copy(update={"measurements": layers}), files._replace(by_image={}))
     found = lipschitz.read(comparison.read(store).settings[0], store)
     assert found is not None

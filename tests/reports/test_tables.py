@@ -205,7 +205,7 @@ def test_parquet_holds_the_same(tmp_path: Path, undrawn: None) -> None:
     text = pd.read_csv(
         folder / "measurements.csv",
         keep_default_na=False,
-        na_values={"low": [""], "high": [""], "radius": [""]},
+        na_values={"low": [""], "high": [""], "radius": [""], "inner_radius": [""]},
         float_precision="round_trip",
     )
     packed = pd.read_parquet(folder / "measurements.parquet")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lcrbench.bench.records import upgrade
+from lcrbench.bench.records.by_image import ByImage
 from lcrbench.bench.records.record import Asked, Evaluation, Record
 from lcrbench.bench.records.spec import Cell
 from lcrbench.bench.records.store import LOG, Store
@@ -17,7 +18,7 @@ class Files(NamedTuple):
 
     log: bytes
     outcomes: dict[Cell, np.ndarray]
-    by_image: dict[str, np.ndarray]
+    by_image: ByImage
 
 
 def complete(record: Record) -> Record:
@@ -27,7 +28,7 @@ def complete(record: Record) -> Record:
     return record.model_copy(update={"spec": record.spec.model_copy(update={"metrics": metrics})})
 
 
-def halves(record: Record, files: Files, *searches: tuple[Record, dict[str, np.ndarray]]) -> upgrade.Split:
+def halves(record: Record, files: Files, *searches: tuple[Record, ByImage]) -> upgrade.Split:
     """Return a finished run as a training and an evaluation, with one batch more for each of `searches`."""
     record = complete(record)
     batches = [(complete(found), by_image) for found, by_image in searches]
@@ -49,7 +50,7 @@ def halves(record: Record, files: Files, *searches: tuple[Record, dict[str, np.n
     return found._replace(evaluation=evaluation)
 
 
-def write(store: Store, record: Record, files: Files, *searches: tuple[Record, dict[str, np.ndarray]]) -> Record:
+def write(store: Store, record: Record, files: Files, *searches: tuple[Record, ByImage]) -> Record:
     """Write a run into a store, in the place of one of the same training and look; return it as the store reads it."""
     spec = record.spec
     if record.failure:

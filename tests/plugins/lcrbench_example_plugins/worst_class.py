@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
+from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 from lcrbench.bench.records.spec import CLEAN
 
-INFO = MetricInfo.about(__doc__, "fraction", bound="exact", higher_is_better=True)
-PHASE: Phase = "evaluation"
+INFO = MetricInfo.about(__doc__, "fraction", bound="exact", higher_is_better=True, scale=Scale.SHARE)
 NEEDS = frozenset({Need.OUTCOMES})
 
 
