@@ -50,8 +50,8 @@ def guide(regularizers: dict[str, Any], teachers: dict[str, nn.Module]) -> dict[
 
 
 def start(regularizers: dict[str, Any], network: nn.Module, teachers: dict[str, nn.Module]) -> dict[str, bool]:
-    """Let each regularizer with a teacher change the weights that the training begins with; tell which did."""
-    return {k: r.start(network, teachers[r.teacher]) for k, r in regularizers.items() if r.teacher}
+    """Let each regularizer that was given a teacher change the weights that the training begins with; tell which did."""
+    return {k: r.start(network, teachers[r.teacher]) for k, r in regularizers.items() if r.teacher in teachers}
 
 
 def taught(
