@@ -123,6 +123,11 @@ def body(choice: Choice, backbone: str, classes: int, size: int) -> Backbone:
     return made
 
 
+def teachers(choice: Choice) -> list[str]:
+    """Return the methods of the teachers that a choice's regularizers need, each once: with weight 0, none."""
+    return list(dict.fromkeys(r.teacher for r in choice.regularizers.values() if r.teacher and r.weight > 0))
+
+
 def attach(choice: Choice, network: nn.Module, teachers: Mapping[str, nn.Module] | None = None) -> dict[str, Term]:
     """Return the terms of a choice's regularizers for a network, by name; `teachers` by method, each copied for its term.
 

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from lcrbench.bench.records.budget import Frozen, Unit
-from lcrbench.bench.records.grid import Options
+from lcrbench.bench.records.grid import Options, Tuning
 from lcrbench.bench.records.ids import canonical
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.spec import Cell, Protocol, RunSpec, Subject, TrainSpec
@@ -54,9 +54,10 @@ class Ledger(Frozen):
     """What was really spent, and the hashes that prove that two runs were given the same.
 
     `forward` and `backward` count single images through a network in training: the student's own passes, and a
-    teacher's if there is one. `compute` is all of them, a teacher's own training included, by their multiply-
-    accumulates. The hashes cover the indices of every batch, the augmentation drawn for every image, and the latent
-    weights of convolutions and linear layers before the first step.
+    teacher's if there is one. `compute` is all that was computed, a teacher's own training included: the operations of
+    convolutions and matrix products, over those of the plain network's step for one image. The hashes cover the indices
+    of every batch, the augmentation drawn for every image, and the latent weights of convolutions and linear layers
+    before the first step.
     """
 
     images: int
@@ -68,11 +69,15 @@ class Ledger(Frozen):
     )
     stages: tuple[Stage, ...] = Field((), description="empty for a training in one stage")
     teachers: tuple[Taught, ...] = ()
+    tuning: Tuning | None = Field(
+        None,
+        description="trainings before this one, by which options and recipe were chosen; in none of the other counts",
+    )
     forward: dict[str, float]
     backward: dict[str, float]
     compute: float | None = Field(
         None,
-        description="in training steps of the plain network for one image; a backward pass counts as two forward ones",
+        description="in training steps of the plain network (the backbone in full precision) for one image",
     )
     evaluation_forward: dict[str, int] = Field({}, description="images through the deployed network, by phase")
     data_order_sha256: str

@@ -53,23 +53,41 @@ def closure(roots: Iterable[str]) -> Source:
 
     Modules that are not counted are left out; a root that cannot be found has the hash "".
     """
-    roots = tuple(dict.fromkeys(roots))
+    return _closed(tuple(dict.fromkeys(roots)), {})
+
+
+Module = tuple[dict[str, str], tuple[str, ...]]
+"""What a module adds to a closure: hashes by name, its own and its data files'; and the modules that it imports."""
+
+
+def _closed(roots: tuple[str, ...], read: dict[tuple[str, str], Module | None]) -> Source:
+    """Return a closure; `read` has the modules that were read already, by name and the top of the root, and takes others."""
     found: dict[str, str] = {}
     waiting = [(name, root) for root in roots for name in _with_parents(root)]
     while waiting:
         name, root = waiting.pop()
         if name in found or (name not in roots and not _counts(name, root)):
             continue
-        path = _file(name)
-        if path is None:
-            if name in roots:
-                found[name] = ""
-            continue
-        found[name] = _hash(path, os.stat(path).st_mtime_ns)
-        found |= {f"{name}: {file.name}": _bytes_hash(file) for file in _data_files(name, path)}
-        stamp = os.stat(path).st_mtime_ns
-        waiting += [(imported, root) for imported in _imports(name, root.partition(".")[0], path, stamp)]
+        key = (name, root.partition(".")[0])
+        if key not in read:
+            read[key] = _module(*key)
+        if (module := read[key]) is not None:
+            found |= module[0]
+            waiting += [(imported, root) for imported in module[1]]
+        elif name in roots:
+            found[name] = ""
     return Source(roots=roots, modules=dict(sorted(found.items())))
+
+
+def _module(name: str, top: str) -> Module | None:
+    """Read a module; None if it has no file of Python code."""
+    path = _file(name)
+    if path is None:
+        return None
+    stamp = os.stat(path).st_mtime_ns
+    hashes = {name: _hash(path, stamp)}
+    hashes |= {f"{name}: {file.name}": _bytes_hash(file) for file in _data_files(name, path)}
+    return hashes, _imports(name, top, path, stamp)
 
 
 def changed(recorded: Source) -> list[str]:
@@ -112,6 +130,7 @@ def equal_bits() -> frozenset[str]:
 def look_again() -> None:
     """Forget which modules there are and what they import: in a session of hours a plug-in is edited between two calls."""
     _closure.cache_clear()
+    _read.clear()
     _file.cache_clear()
 
 
@@ -125,7 +144,11 @@ def is_installed(module: str) -> bool:
 @functools.lru_cache(maxsize=256)
 def _closure(roots: tuple[str, ...]) -> Source:
     """Cached for the life of a process: one that reports or plans asks for the same roots run after run."""
-    return closure(roots)
+    return _closed(roots, _read)
+
+
+_read: dict[tuple[str, str], Module | None] = {}
+"""The modules of the closures above: those of different roots are mostly the same."""
 
 
 def _counts(name: str, root: str) -> bool:

@@ -20,6 +20,7 @@ from pydantic_core import from_json
 from lcrbench.bench.records import predictions
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe, move_keys
 from lcrbench.bench.records.files import pack, unpack
+from lcrbench.bench.records.forms import as_made
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Option, Options
 from lcrbench.bench.records.measurement import Measurement, Phase
@@ -39,8 +40,6 @@ LIPSCHITZ = "lipschitz"
 TRAINING_PHASES: tuple[Phase, ...] = ("data", "training", "teacher")
 OF_CELLS = ("accuracy", "corruption_error")
 """Metrics of schema 3 that depend on which cells were shown."""
-OLD_FORMS: dict[str, Options] = {"rbnn": {"gradient": "straight"}, "reste": {"block": "shared"}}
-"""Options that say today what the name of a method alone meant until schema 3."""
 
 
 def _checked(data: dict[str, Any], where: str) -> int:
@@ -98,8 +97,10 @@ def old_run(content: bytes, where: str) -> OldRun:
             data["ledger"]["budget_class"] = f"one training, taught by {' and '.join(teachers)}"
     files = data.pop("files", {})
     tables, _ = move_keys(data["spec"])
-    data["spec"] = _spec(tables).model_dump()
-    data["unscoped"] = [data["provenance"]["source"]]
+    spec = _spec(tables)
+    data["spec"] = spec.model_dump()
+    # Version 4 counts compute by another rule, so that no earlier version's bits are equal under it.
+    data["unscoped"] = ["" if spec.budget.unit == "compute" else data["provenance"]["source"]]
     data["schema_version"] = SCHEMA_VERSION
     return OldRun(record=Record.model_validate(data), files=files)
 
@@ -128,11 +129,12 @@ def _method(method: Mapping[str, Any], label: str) -> MethodId:
     def given(name: str, options: Mapping[str, Option]) -> Options:
         return {k: v for k, v in options.items() if k in named[name]} if name in named else dict(options)
 
-    return MethodId(
+    found = MethodId(
         name=method["name"],
-        options=given(method["name"], method["options"]) | OLD_FORMS.get(method["name"], {}),
+        options=given(method["name"], method["options"]),
         regularizers={name: given(name, options) for name, options in method["regularizers"].items()},
     )
+    return as_made(found, method["options"])
 
 
 class OldRuns:

@@ -23,6 +23,7 @@ from lcrbench.models.backbones._vgg import Vgg, block, check_size, stem
 def build(method: Method, classes: int, size: int) -> Backbone:
     """Return the body of a network for size x size images; raises `ValueError` if 8 does not divide the size."""
     check_size("vgg_small", size)
+    first = stem(method, 128, pool=False, activation=True)
     blocks = nn.Sequential(
         block(method, 128, 128, pool=True),
         block(method, 128, 256, pool=False),
@@ -31,4 +32,4 @@ def build(method: Method, classes: int, size: int) -> Backbone:
         block(method, 512, 512, pool=True),
     )
     head = nn.Sequential(nn.Flatten(), nn.Linear(512 * (size // 8) ** 2, classes))
-    return Vgg(stem(method, 128, pool=False, activation=True), blocks, head)
+    return Vgg(first, blocks, head)

@@ -21,10 +21,11 @@ from lcrbench.models.backbones._vgg import Vgg, block, check_size, stem
 def build(method: Method, classes: int, size: int, *, stem_activation: bool = True, head_norm: bool = True) -> Backbone:
     """Return the body of a network for size x size images; raises `ValueError` if 8 does not divide the size."""
     check_size("vgg_tiny", size)
+    first = stem(method, 16, pool=True, activation=stem_activation)
     blocks = nn.Sequential(
         block(method, 16, 32, pool=False),
         block(method, 32, 32, pool=True),
         block(method, 32, 64, pool=False),
         block(method, 64, 64, pool=True),
     )
-    return Vgg(stem(method, 16, pool=True, activation=stem_activation), blocks, head(64, classes, norm=head_norm))
+    return Vgg(first, blocks, head(64, classes, norm=head_norm))

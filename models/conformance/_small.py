@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -38,6 +38,7 @@ def step(
     optimizer: torch.optim.Optimizer,
     terms: Sequence[Term] = (),
     measure: bool = False,
+    on_gradient: Callable[[nn.Module], None] = lambda network: None,
 ) -> tuple[Context, list[Tensor]]:
     """Take one training step; return its context, and what the terms added to the loss."""
     context = observe(network, terms, images(), torch.arange(IMAGES) % CLASSES, measure)
@@ -51,6 +52,7 @@ def step(
         loss = loss + extra
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    on_gradient(network)
     optimizer.step()
     return context, added
 

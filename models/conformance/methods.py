@@ -82,7 +82,7 @@ def bits(name: str) -> Iterator[str]:
         said = f"weight_bits = {method.weight_bits} and activation_bits = {method.activation_bits}"
         yield f"says {said}, and its network has {len(layers)} layers of {BinaryConv2d.__name__}"
     elif binary:
-        step(net, sgd(net))
+        step(net, sgd(net), on_gradient=method.on_gradient)
         yield from audit(net.eval(), images(2)).faults
 
 
@@ -146,14 +146,14 @@ def resume(name: str) -> Iterator[str]:
     method.on_stage(straight, 0)
     for t in (0.125, 0.375):
         method.on_progress(straight, t)
-        step(straight, sgd(straight))
+        step(straight, sgd(straight), on_gradient=method.on_gradient)
     # As the training loop does: what is outside the state as the last step left it, then the state.
     method.on_stage(resumed, 0)
     method.on_progress(resumed, 0.375)
     resumed.load_state_dict(copy.deepcopy(straight.state_dict()))
     for net in (straight, resumed):
         method.on_progress(net, 0.625)
-        step(net, sgd(net))
+        step(net, sgd(net), on_gradient=method.on_gradient)
     if changed := different(straight, resumed):
         yield f"a resumed training differs in {few(changed)}: keep what it depends on in buffers, or derive it from t"
 

@@ -69,8 +69,8 @@ def training(name: str) -> Iterator[str]:
     if not 0 <= term.replaces <= 1:
         yield f"its term replaces {term.replaces} of the cross-entropy, not a share in [0, 1]"
     for network, passes in term.passes.items():
-        if network not in ("student", "teacher") or len(passes) != 3 or min(passes) < 0:
-            yield f"its term's passes {{'{network}': {passes}}} are no (forward, backward, cost) of student or teacher"
+        if network not in ("student", "teacher") or len(passes) != 2 or min(passes) < 0:
+            yield f"its term's passes {{'{network}': {passes}}} are no (forward, backward) of student or teacher"
     for _ in range(2):
         _, added = step(net, sgd(net), [term], True)
         if not all(a.isfinite() for a in added):
@@ -102,7 +102,7 @@ def resume(name: str) -> Iterator[str]:
     step(straight, sgd(straight), [term])
     resumed = make(f"{METHOD}+{name}", seed=1)
     resumed.load_state_dict(copy.deepcopy(straight.state_dict()))
-    again = _attach(name, resumed)
+    again = _attach(name, resumed, begun=True)
     state = term.state()
     if not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
         yield "its state is no dict of names and tensors"
@@ -123,10 +123,15 @@ def refusal(name: str) -> Iterator[str]:
             yield "it refuses a network without binary layers by an error that says nothing"
 
 
-def _attach(name: str, net: nn.Module, weight: float | None = None) -> Term:
+def _attach(name: str, net: nn.Module, weight: float | None = None, *, begun: bool = False) -> Term:
+    """Attach a regularizer to a network whose training begins, or has begun."""
     cls = definition("regularizer", name)
     made = cls() if weight is None else cls(weight=weight)
-    term = made.attach(net, make(made.teacher, seed=3)) if made.teacher else made.attach(net)
+    # As in a training: with weight 0 no teacher is trained.
+    teacher = make(made.teacher, seed=3) if made.teacher and made.weight > 0 else None
+    if teacher is not None and not begun:
+        made.start(net, teacher)
+    term = made.attach(net, teacher)
     if not isinstance(term, Term):
         raise TypeError(f"attach returns {type(term).__name__}, and no lcrbench.models.api.Term")
     return term

@@ -21,8 +21,9 @@ by SGD with plain momentum, not Nesterov's, and weight decay 1e-4 (1e-5 on Image
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -137,6 +138,19 @@ class Method(api.Method):
             raise ValueError(f"needs 0 < t_min <= t_max, not t_min={self.t_min}, t_max={self.t_max}")
         if self.levels not in ("released", "paper"):
             raise ValueError(f"levels is 'released' or 'paper', not '{self.levels}'")
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return the released code's on CIFAR-10 (huawei-noah/Efficient-Computing, BinaryNetworks/AdaBin): 400 epochs."""
+        return {
+            "optimizer": "sgd:nesterov=false",
+            "batch": 128,
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "decay": "all",
+            "schedule": "cosine",
+            "warmup": 0.0,
+        }
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with adaptive values."""

@@ -16,8 +16,9 @@ CIFAR.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -45,6 +46,19 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return the released PyTorch code's on ImageNet (liuzechun/Bi-Real-net), 256 epochs; there is none for CIFAR-10."""
+        return {
+            "optimizer": "adam",
+            "batch": 512,
+            "lr": 1e-3,
+            "momentum": 0.9,
+            "weight_decay": 0.0,
+            "schedule": "linear",
+            "warmup": 0.0,
+            "label_smoothing": 0.1,
+        }
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with Bi-Real Net's weights."""

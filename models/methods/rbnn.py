@@ -37,9 +37,10 @@ parameters. Its ResNet-18 for CIFAR has no activation behind the stem (`resnet18
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -159,6 +160,19 @@ class Method(api.Method):
             )
         if self.gradient not in ("released", "straight"):
             raise ValueError(f"gradient is 'released' or 'straight', not '{self.gradient}'")
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return the released code's on CIFAR-10 (lmbxmu/RBNN): 1,000 epochs, 5 of them warm-up."""
+        return {
+            "optimizer": "sgd:nesterov=false",
+            "batch": 256,
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "decay": "all",
+            "schedule": "cosine",
+            "warmup": 0.005,
+        }
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with rotated weights."""

@@ -18,8 +18,9 @@ Nesterov's, and weight decay 1e-4 on all parameters, batch norms included.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -63,6 +64,22 @@ class Method(api.Method):
     def order(self) -> api.Order:
         """Return the order of the block's parts."""
         return "activation-norm" if self.block == "released" else "norm-activation"
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return the released code's on CIFAR-10 (DravenALG/ReSTE): 1,000 epochs, 5 of them warm-up.
+
+        On ResNet-18 it is 2,000 epochs in batches of 96.
+        """
+        return {
+            "optimizer": "sgd:nesterov=false",
+            "batch": 96 if backbone == "resnet18" else 256,
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "decay": "all",
+            "schedule": "cosine",
+            "warmup": 0.0025 if backbone == "resnet18" else 0.005,
+        }
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with one scale a layer."""

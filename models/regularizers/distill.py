@@ -52,12 +52,12 @@ class Term(api.Term):
             teacher.eval().requires_grad_(False)
 
     @property
-    def passes(self) -> dict[str, tuple[float, float, float]]:
+    def passes(self) -> dict[str, tuple[float, float]]:
         """Return the teacher's forward pass for each training image."""
-        return {"teacher": (1.0, 0.0, 1.0)} if self.options.weight > 0 else {}
+        return {"teacher": (1.0, 0.0)} if self.options.weight > 0 else {}
 
     def loss(self, context: api.Context) -> Tensor | None:
-        """Return the weighted term; None with weight 0, where measuring would cost the teacher's pass."""
+        """Return the weighted term; None with weight 0."""
         self.value = None
         if self.options.weight == 0:
             return None

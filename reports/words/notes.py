@@ -91,7 +91,7 @@ def methods_notes(compared: Comparison) -> list[dict[str, str]]:
             "same latent "
             "weights, and the reported weights are selected by the same rule. The budget table shows what each run's "
             "ledger recorded. "
-            "A run under another budget is shown, and neither ranked nor tested.",
+            "A run under another budget is shown, and neither ranked nor tested." + _own_recipes(compared),
         ),
     ]
     used = {name for s in compared.settings for row in s.rows for name in row.regularizers}
@@ -110,6 +110,15 @@ def methods_notes(compared: Comparison) -> list[dict[str, str]]:
     if listed:
         notes.append(("Metrics of this report", listed))
     return [{"title": title, "text": text} for title, text in notes]
+
+
+def _own_recipes(compared: Comparison) -> str:
+    if all(r.spec.training.recipe_of == "comparison" for r in compared.runs):
+        return ""
+    return (
+        " Methods that are trained each by its own recipe are compared with one another under an equal amount of training: "
+        "batches, order, optimizer and schedule then differ between them, and no budgets are called identical."
+    )
 
 
 def _others(info: MetricInfo) -> str:

@@ -59,6 +59,26 @@ def same_bits(a: networks.Network, b: networks.Network) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
+def test_a_methods_hook_lies_between_the_backward_pass_and_the_step(fashion: data.Dataset) -> None:
+    """Called once a step, with this step's gradients; what it makes of them is what the optimizer takes."""
+    choice = networks.choose("bnn")
+    net = networks.build(
+        choice, "vgg_tiny", 10, 32, fashion.mean, fashion.std, lambda _: torch.Generator().manual_seed(0)
+    )
+    weight = net.body.blocks[0][0].weight
+    before, seen = weight.detach().clone(), []
+
+    def on_gradient(given: torch.nn.Module) -> None:
+        assert given is net
+        seen.append((bool(weight.grad.any()), torch.equal(weight.detach(), before)))
+        weight.grad.zero_()
+
+    recipe = RECIPE.model_copy(update={"weight_decay": 0.0})
+    spent = train(net, fashion.train, Budget(images=150), recipe, 0, on_gradient=on_gradient)
+    assert seen == [(True, True)] * spent.steps == [(True, True)] * 3
+    assert torch.equal(weight, before)
+
+
 @pytest.mark.parametrize("base", ["irnet", "bnn", "recu"])
 def test_lcr_with_weight_zero_is_its_base_to_the_bit(fashion: data.Dataset, base: str) -> None:
     plain, first = run(fashion, base)

@@ -526,7 +526,10 @@ def test_a_path_that_depends_on_the_image_is_refused() -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("backbone", ["resnet20", "resnet20:convs=2", "vgg_tiny", "vgg_small", "resnet18"])
+LARGE = [pytest.param(b, marks=pytest.mark.slow) for b in ("vgg_small", "resnet18")]
+
+
+@pytest.mark.parametrize("backbone", ["resnet20", "resnet20:convs=2", "vgg_tiny", *LARGE])
 def test_an_activation_before_the_batch_norm_is_bounded(backbone: str) -> None:
     """ReSTE's blocks: the batch norm's scale is folded into the convolution through ReLU, which moves no number by more."""
     net, size = built("reste", backbone, 8), (3, 8, 8)

@@ -164,6 +164,14 @@ def test_a_version_that_is_not_known_is_stale(old: Path, monkeypatch: pytest.Mon
 # ------------------------------------------------------------------------------------------------------------ gone on
 
 
+def test_an_old_run_under_equal_compute_is_stale_since_another_rule_counted_it(old: Path) -> None:
+    name = Store(old).ids()[0]
+    content = raw(name)
+    content["spec"]["budget"]["unit"] = "compute"
+    record = upgrade.old_run(json.dumps(content).encode(), name).record
+    assert source.stale(record).startswith("made before scopes")
+
+
 def test_an_old_store_is_complete_without_a_training_or_a_pass(old: Path, counted: dict[str, int]) -> None:
     records = run(old, quick())
     assert counted == {"trainings": 0, "images": 0}

@@ -78,6 +78,7 @@ def stepper(method: str, backbone: str = "resnet20", batch: int = 128, epochs: i
                 loss = loss + extra
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        choice.method.on_gradient(net)
         optimizer.step()
 
     return train
