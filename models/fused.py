@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lcrbench.models.estimators import sign
+
 
 @dataclass(frozen=True)
 class Fused:
@@ -69,6 +71,17 @@ def sum_by_channel(x: Tensor) -> Tensor:
     return x.sum((0, 2, 3), keepdim=True).flatten()
 
 
+def of_standardized(of_z: Tensor, z: Tensor, std: Tensor) -> Tensor:
+    """Return the gradient of x through z = (x - mean) / std of each image, in the place of that of z; z is spent.
+
+        (g - mean(g) - z sum(g z) / (n - 1)) / std        g that of z, n numbers an image
+
+    std^2 is the unbiased variance, or that and a constant.
+    """
+    share = (of_z * z).sum(dim=(1, 2, 3), keepdim=True) / (z[0].numel() - 1)
+    return of_z.sub_(of_z.mean(dim=(1, 2, 3), keepdim=True)).sub_(z.mul_(share)).div_(std)
+
+
 def centred(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return (N, C, H, W) less each image's mean, and the unbiased standard deviations (N, 1, 1, 1).
 
@@ -77,3 +90,9 @@ def centred(x: Tensor) -> tuple[Tensor, Tensor]:
     distance = x - x.mean(dim=(1, 2, 3), keepdim=True)
     norm: Tensor = torch.linalg.vector_norm(distance, dim=(1, 2, 3), keepdim=True)
     return distance, norm / math.sqrt(x[0].numel() - 1)
+
+
+def centred_sign(x: Tensor) -> Tensor:
+    """Return the signs of (N, C, H, W) less each image's mean."""
+    z = x - x.mean(dim=(1, 2, 3), keepdim=True)
+    return sign(z, out=z)

@@ -174,15 +174,19 @@ def prices() -> str:
     rows = []
     for _, r in found.iterrows():
         limit = "" if pd.isna(r.limit) else f"{r.limit}"
-        rows.append([f"`{r['method']}`", cell(r, "full_precision"), cell(r, "own_base"), limit, r.measured])
+        times = [f"{r.microseconds:,.0f}", f"{r.full_precision_microseconds:,.0f}"]
+        ratios = [cell(r, "full_precision"), cell(r, "own_base")]
+        rows.append([f"`{r['method']}`", *ratios, limit, *times, r.measured])
+    heads = ("method", "over full precision", "over its method", "at most", "us", "us in full precision", "measured")
     return "\n\n".join(
         [
             "CPU time of one training step over that of the full-precision step of the same backbone, and over that of the "
             "method without the regularizer: median and quartiles over interleaved rounds. ResNet-20, 32 px, batch 128, "
-            "channels last, float32, one thread. `lcr_fixed:cache=true` is priced over six epochs, the first of which "
-            "fills its cache. `lcr_released` runs the student twice and a teacher once, as the released code does.",
+            "channels last, float32, one thread, halfway through the training. `lcr_fixed:cache=true` is priced over six "
+            "epochs, the first of which fills its cache. `lcr_released` runs the student twice and a teacher once, as the "
+            "released code does.",
             f"{command}.",
-            table(("method", "over full precision", "over its method", "at most", "measured"), rows),
+            table(heads, rows),
         ]
     )
 

@@ -14,31 +14,21 @@ n_start)). The slope at 0 is 4 omega (n + 1) / pi, 1.3 at first and 2.4 at the e
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lcrbench.models import api
-from lcrbench.models.estimators import sign
+from lcrbench.models.estimators import Surrogate, clip, times
 
 
-class _Function(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, omega: float, terms: int) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.omega, ctx.terms = omega, terms
-        return sign(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = ctx.saved_tensors
-        with torch.no_grad():
-            angle = x * ctx.omega
-            slope = torch.sin(angle * (2 * ctx.terms)).div_(torch.sin(angle).mul_(2))
-            # 0 / 0 at the origin, where every cosine is 1.
-            slope.masked_fill_(angle == 0, ctx.terms).mul_(4 * ctx.omega / math.pi).masked_fill_(x.abs() > 1, 0)
-        return slope * grad, None, None
+def gradient(grad: Tensor, z: Tensor, omega: float, terms: int) -> Tensor:
+    """Return grad dS/dz."""
+    with torch.no_grad():
+        # Not 0, where the quotient is 0 / 0 and every cosine is 1: so near to it, it is their number to rounding.
+        angle = z.abs().mul_(omega).clamp_min_(1e-12)
+        slope = torch.sin(angle * (2 * terms)).div_(angle.sin_().mul_(2)).mul_(4 * omega / math.pi)
+    return clip.gradient(times(slope, grad), z)
 
 
 class Estimator(api.Estimator):
@@ -55,5 +45,5 @@ class Estimator(api.Estimator):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        out: Tensor = _Function.apply(x, self.omega, self.n + 1)
+        out: Tensor = Surrogate.apply(x, gradient, self.omega, self.n + 1)
         return out

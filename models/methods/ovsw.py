@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
-from lcrbench.models.estimators import identity, polynomial
+from lcrbench.models.estimators import identity, polynomial, sign
+from lcrbench.models.fused import Fused, centred
 
 
 class Binarizer(api.Binarizer):
@@ -64,9 +65,21 @@ class ScaledSign(api.Sign):
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of (N, C, H, W)."""
         if self.training:
-            wide = x if x.dtype == torch.float64 else x.float()
-            x = wide / (wide.detach().var(dim=(1, 2, 3), keepdim=True) + 1e-5).sqrt()
+            return Fused(self._plain, sign, _of_scaled_sign)(x if x.dtype == torch.float64 else x.float())
         return self.estimator(x)  # type: ignore[no-any-return]
+
+    def _plain(self, x: Tensor) -> Tensor:
+        return self.estimator(x / _std(x.detach()))  # type: ignore[no-any-return]
+
+
+def _std(x: Tensor) -> Tensor:
+    return (centred(x)[1].square() + 1e-5).sqrt()
+
+
+def _of_scaled_sign(grad: Tensor, x: Tensor) -> tuple[Tensor]:
+    std = _std(x)
+    z = x / std
+    return (polynomial.gradient(grad, z, out=z).div_(std),)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ from torch import Tensor, nn
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
 from lcrbench.models.estimators import set_progress, sign, tent
-from lcrbench.models.fused import Fused, centred
+from lcrbench.models.fused import Fused, centred, centred_sign, of_standardized
 
 
 class Binarizer(api.Binarizer):
@@ -115,7 +115,7 @@ class CentredSign(api.Sign):
         x = x if x.dtype == torch.float64 else x.float()
         if self.training:
             of_x = partial(_of_centred_sign, t=self.estimator.t, k=self.estimator.k)
-            return Fused(self._plain, _centred_sign, of_x)(x)
+            return Fused(self._plain, centred_sign, of_x)(x)
         return self._plain(x)
 
     def _plain(self, x: Tensor) -> Tensor:
@@ -123,18 +123,11 @@ class CentredSign(api.Sign):
         return self.estimator(z / std.clamp_min(1e-12))  # type: ignore[no-any-return]
 
 
-def _centred_sign(x: Tensor) -> Tensor:
-    z = x - x.mean(dim=(1, 2, 3), keepdim=True)
-    return sign(z, out=z)
-
-
 def _of_centred_sign(grad: Tensor, x: Tensor, *, t: float, k: float) -> tuple[Tensor]:
-    """Return the gradient through z = (x - mean) / std: (g - mean(g) - z sum(g z) / (n - 1)) / std, g that of z."""
     z, std = centred(x)
     std = std.clamp_min(1e-12)
     of_z = tent.gradient(grad, z.div_(std), t, k)
-    share = (of_z * z).sum(dim=(1, 2, 3), keepdim=True) / (x[0].numel() - 1)
-    return (of_z.sub_(of_z.mean(dim=(1, 2, 3), keepdim=True)).sub_(z.mul_(share)).div_(std),)
+    return (of_standardized(of_z, z, std),)
 
 
 @dataclass(frozen=True)

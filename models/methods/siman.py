@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
 from lcrbench.models.estimators import identity, polynomial
+from lcrbench.models.fused import Fused, centred, centred_sign, of_standardized
 
 
 class Binarizer(api.Binarizer):
@@ -80,8 +81,20 @@ class StandardizedSign(api.Sign):
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of (N, C, H, W), standardized in float32 at least."""
         x = x if x.dtype == torch.float64 else x.float()
-        var, mean = torch.var_mean(x, dim=(1, 2, 3), keepdim=True)
-        return self.estimator((x - mean) / (var + 1e-5).sqrt())  # type: ignore[no-any-return]
+        if self.training:
+            return Fused(self._plain, centred_sign, _of_standardized_sign)(x)
+        return self._plain(x)
+
+    def _plain(self, x: Tensor) -> Tensor:
+        z, std = centred(x)
+        return self.estimator(z / (std.square() + 1e-5).sqrt())  # type: ignore[no-any-return]
+
+
+def _of_standardized_sign(grad: Tensor, x: Tensor) -> tuple[Tensor]:
+    z, std = centred(x)
+    std = (std.square() + 1e-5).sqrt()
+    of_z = polynomial.gradient(grad, z.div_(std))
+    return (of_standardized(of_z, z, std),)
 
 
 @dataclass(frozen=True)
