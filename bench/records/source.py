@@ -24,7 +24,7 @@ import json
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -53,25 +53,22 @@ def closure(roots: Iterable[str]) -> Source:
 
     Modules that are not counted are left out; a root that cannot be found has the hash "".
     """
-    return _closed(tuple(dict.fromkeys(roots)), {})
+    return _closed(tuple(dict.fromkeys(roots)), _module)
 
 
 Module = tuple[dict[str, str], tuple[str, ...]]
 """What a module adds to a closure: hashes by name, its own and its data files'; and the modules that it imports."""
 
 
-def _closed(roots: tuple[str, ...], read: dict[tuple[str, str], Module | None]) -> Source:
-    """Return a closure; `read` has the modules that were read already, by name and the top of the root, and takes others."""
+def _closed(roots: tuple[str, ...], read: Callable[[str, str], Module | None]) -> Source:
+    """Return a closure; `read` is `_module`, or remembers what that has read."""
     found: dict[str, str] = {}
     waiting = [(name, root) for root in roots for name in _with_parents(root)]
     while waiting:
         name, root = waiting.pop()
         if name in found or (name not in roots and not _counts(name, root)):
             continue
-        key = (name, root.partition(".")[0])
-        if key not in read:
-            read[key] = _module(*key)
-        if (module := read[key]) is not None:
+        if (module := read(name, root.partition(".")[0])) is not None:
             found |= module[0]
             waiting += [(imported, root) for imported in module[1]]
         elif name in roots:
@@ -80,7 +77,7 @@ def _closed(roots: tuple[str, ...], read: dict[tuple[str, str], Module | None]) 
 
 
 def _module(name: str, top: str) -> Module | None:
-    """Read a module; None if it has no file of Python code."""
+    """Read a module that a root below `top` reaches; None if it has no file of Python code."""
     path = _file(name)
     if path is None:
         return None
@@ -130,7 +127,7 @@ def equal_bits() -> frozenset[str]:
 def look_again() -> None:
     """Forget which modules there are and what they import: in a session of hours a plug-in is edited between two calls."""
     _closure.cache_clear()
-    _read.clear()
+    _known.cache_clear()
     _file.cache_clear()
 
 
@@ -144,11 +141,13 @@ def is_installed(module: str) -> bool:
 @functools.lru_cache(maxsize=256)
 def _closure(roots: tuple[str, ...]) -> Source:
     """Cached for the life of a process: one that reports or plans asks for the same roots run after run."""
-    return _closed(roots, _read)
+    return _closed(roots, _known)
 
 
-_read: dict[tuple[str, str], Module | None] = {}
-"""The modules of the closures above: those of different roots are mostly the same."""
+@functools.lru_cache(maxsize=4096)
+def _known(name: str, top: str) -> Module | None:
+    """The modules of those closures: closures of different roots have most of them in common."""
+    return _module(name, top)
 
 
 def _counts(name: str, root: str) -> bool:

@@ -304,11 +304,11 @@ def test_a_run_that_was_taken_over_goes_stale_like_any_other(old: Path, monkeypa
         return "changed" if path.name == "irnet.py" else present(path, stamp)
 
     monkeypatch.setattr(source, "_hash", changed)
-    source._closure.cache_clear()
+    source.look_again()
     assert "lcrbench.models.methods.irnet changed since" in source.stale(record)
     with pytest.raises(UserError, match="irnet changed since"):
         run(old, quick(methods=["irnet"]))
-    source._closure.cache_clear()
+    source.look_again()
 
 
 def test_an_old_run_of_a_plug_in_is_not_known_to_be_as_it_was(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
