@@ -59,8 +59,8 @@ class BinaryConv2d(nn.Conv2d):
             bits, scale = bits * scale.view(-1, 1, 1, 1), None
         signs = self.sign(x)
         a, c = input_levels(self) or (None, None)
-        learnt = scale is not None and scale.requires_grad and not isinstance(a, float)
-        if learnt and not torch.is_autocast_enabled(x.device.type):
+        learnt = scale is not None and scale.requires_grad and not torch.is_autocast_enabled(x.device.type)
+        if learnt and not isinstance(a, float) and not isinstance(c, float):
             return Fused(self._affine, self._affine, self._of_affine)(signs, bits, scale, offset, a, c)
         return self._affine(signs, bits, scale, offset, a, c)
 
@@ -126,6 +126,7 @@ class BinaryConv2d(nn.Conv2d):
 
     def _sums(self, signs: Tensor) -> Tensor:
         """Return the sum of the signs under each window (N, 1, H', W'), the same for every filter."""
+        assert not isinstance(self.padding, str)
         (rows, columns), (top, left) = self.kernel_size, self.padding
         padded = F.pad(signs.sum(1, keepdim=True), (left, left, top, top))
         return F.avg_pool2d(padded, (rows, columns), self.stride, divisor_override=1)

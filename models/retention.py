@@ -123,20 +123,18 @@ def _values(chain: Sequence[Tensor], maps: Sequence[Tensor]) -> list[Tensor]:
     """Return the mean over positions of (pool(A_in)^T u) (A_out^T v) for each pair of a chain."""
     found = []
     for (a, into), (b, out) in pairwise(zip(chain, maps, strict=True)):
-        pooled = _pooled(into[:, 1:].unflatten(2, a.shape[2:]), b.shape[2:]).flatten(1)
+        pooled = _pooled(torch.unflatten(into[:, 1:], 2, a.shape[2:]), b.shape[2:]).flatten(1)
         found.append(torch.linalg.vecdot(pooled, out[:, 0]) / pooled.shape[1])
     return found
 
 
-def _of_chain(
-    chain: Sequence[Tensor], columns: Sequence[Tensor], maps: Sequence[Tensor], grad: Tensor
-) -> list[Tensor]:
+def _of_chain(chain: Sequence[Tensor], columns: Sequence[Tensor], maps: Sequence[Tensor], grad: Tensor) -> list[Tensor]:
     """Return the gradients of a chain's activations: of a pair, p_out u^T and p_in v^T by the other one's projection p."""
     shares: list[list[Tensor]] = [[] for _ in chain]
     for k, ((a, into), (b, out)) in enumerate(pairwise(zip(chain, maps, strict=True))):
         g = (grad[k] / (b.shape[2] * b.shape[3])).view(-1, 1, 1)
-        shares[k].append(_spread((g * out[:, :1]).unflatten(2, b.shape[2:]), a.shape[2:]).flatten(2))
-        shares[k + 1].append(g * _pooled(into[:, 1:].unflatten(2, a.shape[2:]), b.shape[2:]).flatten(2))
+        shares[k].append(_spread(torch.unflatten(g * out[:, :1], 2, b.shape[2:]), a.shape[2:]).flatten(2))
+        shares[k + 1].append(g * _pooled(torch.unflatten(into[:, 1:], 2, a.shape[2:]), b.shape[2:]).flatten(2))
     found = []
     for k, (a, c, s) in enumerate(zip(chain, columns, shares, strict=True)):
         own = c[:, :, int(k == 0) : 1 + int(k < len(chain) - 1)]
@@ -158,7 +156,7 @@ def _spread(a: Tensor, size: tuple[int, ...]) -> Tensor:
 def _outer(shares: Tensor, columns: Tensor, like: Tensor) -> Tensor:
     """Return (N, C, H, W), in the layout of an activation, the products of columns (N, C, m) and shares (N, m, H W)."""
     if torch.is_grad_enabled() or not like.is_contiguous(memory_format=torch.channels_last):
-        return torch.bmm(columns, shares).unflatten(2, like.shape[2:])
+        return torch.unflatten(torch.bmm(columns, shares), 2, like.shape[2:])
     # No view: to what is one, autograd adds the other gradients of an activation out of place.
     found = torch.empty_like(like)
     torch.bmm(shares.transpose(1, 2), columns.transpose(1, 2), out=_by_position(found))
@@ -179,7 +177,7 @@ def _vectors_of_pairs(pairs: Sequence[tuple[Tensor, Tensor]], iterations: int) -
             # Without the number of positions, which no singular vector depends on.
             torch.bmm(_by_position(_pooled(a, b.shape[-2:])).transpose(1, 2), _by_position(b), out=product)
         u, v = _vectors(products.flatten(0, 1), iterations)
-        found |= dict(zip(indices, zip(u.split(n), v.split(n), strict=True), strict=True))
+        found |= dict(zip(indices, zip(torch.split(u, n), torch.split(v, n), strict=True), strict=True))
     return [found[k] for k in range(len(pairs))]
 
 
@@ -190,7 +188,7 @@ AT_ONCE = 2**20
 @torch.no_grad()
 def _vectors(matrices: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
     """Return u (N, p) and v (N, q), by power iteration from each matrix's longest row."""
-    parts = matrices.split(max(AT_ONCE // matrices[0].numel(), 1))
+    parts = torch.split(matrices, max(AT_ONCE // matrices[0].numel(), 1))
     u, v = zip(*(_iterated(part, iterations) for part in parts), strict=True)
     return torch.cat(u), torch.cat(v)
 

@@ -100,7 +100,7 @@ def test_a_method_is_trained_by_bop_or_refused_in_one_line(small: data.Dataset, 
         planning.plan(make_grid(tables), small)
         train(network_for(small, method), small.train, Budget(images=100), Recipe(batch=50, optimizer="bop"), 0)
         return
-    with pytest.raises(UserError, match="flips binary weights as they are|trains in stages") as error:
+    with pytest.raises(UserError, match=r"flips binary weights as they are|trains in stages") as error:
         planning.plan(make_grid(tables), small)
     assert "\n" not in str(error.value)
     assert f"'{method}'" in str(error.value)
