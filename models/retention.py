@@ -128,9 +128,7 @@ def _values(chain: Sequence[Tensor], maps: Sequence[Tensor]) -> list[Tensor]:
     return found
 
 
-def _of_chain(
-    chain: Sequence[Tensor], columns: Sequence[Tensor], maps: Sequence[Tensor], grad: Tensor
-) -> list[Tensor]:
+def _of_chain(chain: Sequence[Tensor], columns: Sequence[Tensor], maps: Sequence[Tensor], grad: Tensor) -> list[Tensor]:
     """Return the gradients of a chain's activations: of a pair, p_out u^T and p_in v^T by the other one's projection p."""
     shares: list[list[Tensor]] = [[] for _ in chain]
     for k, ((a, into), (b, out)) in enumerate(pairwise(zip(chain, maps, strict=True))):
