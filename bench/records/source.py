@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from lcrbench.bench.records.record import Record, Source, Training
+from lcrbench.bench.records.spec import MethodId
 
 OUTSIDE = (
     "lcrbench.corruptions",
@@ -117,11 +118,22 @@ def stale_training(training: Training) -> str:
     )
 
 
-@functools.lru_cache(maxsize=1)
 def equal_bits() -> frozenset[str]:
     """Return the hashes of whole versions from before scopes whose bits are the present ones (equal_bits.json)."""
-    text = (files("lcrbench.bench.records") / "equal_bits.json").read_text(encoding="utf-8")
-    return frozenset(json.loads(text)["versions"])
+    return frozenset(_equal_bits()["versions"])
+
+
+def other_bits(method: MethodId) -> bool:
+    """Tell whether the bits of a method or of one of its regularizers have changed since those versions."""
+    return not {method.name, *method.regularizers}.isdisjoint(_equal_bits()["changed"])
+
+
+@functools.lru_cache(maxsize=1)
+def _equal_bits() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads(
+        (files("lcrbench.bench.records") / "equal_bits.json").read_text(encoding="utf-8")
+    )
+    return found
 
 
 def look_again() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from lcrbench.bench.records import before_5, by_image, predictions
+from lcrbench.bench.records import before_5, by_image, predictions, source
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe, move_keys
 from lcrbench.bench.records.by_image import ByImage
 from lcrbench.bench.records.files import unpack
@@ -103,7 +103,8 @@ def old_run(content: bytes, where: str) -> OldRun:
     spec = _spec(tables)
     data["spec"] = spec.model_dump()
     # Version 4 counts compute by another rule, so that no earlier version's bits are equal under it.
-    data["unscoped"] = ["" if spec.budget.unit == "compute" else data["provenance"]["source"]]
+    other = spec.budget.unit == "compute" or source.other_bits(spec.method)
+    data["unscoped"] = ["" if other else data["provenance"]["source"]]
     data["schema_version"] = SCHEMA_VERSION
     return OldRun(record=Record.model_validate(data), files=files)
 

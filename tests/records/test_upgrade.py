@@ -185,6 +185,15 @@ def test_an_old_run_under_equal_compute_is_stale_since_another_rule_counted_it(o
     assert source.stale(record).startswith("made before scopes")
 
 
+@pytest.mark.parametrize(("method", "current"), [("irnet", True), ("bnn", True), ("recu", False), ("rbnn", False)])
+def test_an_old_run_of_a_method_whose_bits_have_changed_is_stale(old: Path, method: str, current: bool) -> None:
+    name = Store(old).ids()[0]
+    content = raw(name)
+    content["spec"]["method"] = {"name": method, "options": {}, "regularizers": {}}
+    record = upgrade.old_run(json.dumps(content).encode(), name).record
+    assert (source.stale(record) == "") == current
+
+
 def test_an_old_store_is_complete_without_a_training_or_a_pass(old: Path, counted: dict[str, int]) -> None:
     records = run(old, quick())
     assert counted == {"trainings": 0, "images": 0}
