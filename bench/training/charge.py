@@ -47,19 +47,17 @@ def prices(label: str, backbone: str, classes: int, size: int, batch: int, valid
     made = _Counted(choice, backbone, classes, size)
     steps = []
     for stage in range(max(1, len(choice.method.stages))):
-        plain = _continued([made.step(stage, n, False) for n in SIZES], batch)
+        step = _continued([made.step(stage, n, False) for n in SIZES], batch)
         # Only terms measure.
-        logged = _continued([made.step(stage, n, True) for n in SIZES], batch) if choice.regularizers else plain
-        steps.append((plain, logged))
+        logged = _continued([made.step(stage, n, True) for n in SIZES], batch) if choice.regularizers else step
+        steps.append((step, logged))
     blocks = -(-validation // BLOCK)
     one_pass = _at([made.validation(n) for n in SIZES], BLOCK) if blocks else 0
-    return Prices(_plain(backbone, classes, size, batch), batch, tuple(steps), blocks * one_pass)
-
-
-@lru_cache(maxsize=64)
-def _plain(backbone: str, classes: int, size: int, batch: int) -> int:
-    made = _Counted(networks.choose(PLAIN), backbone, classes, size)
-    return _at([made.step(0, n, False).full for n in SIZES], batch)
+    if label == PLAIN:
+        plain = steps[0][0].full
+    else:  # with the same arguments as a teacher's, so that both are counted once
+        plain = prices(PLAIN, backbone, classes, size, batch, validation).plain
+    return Prices(plain, batch, tuple(steps), blocks * one_pass)
 
 
 class _Counted:

@@ -39,9 +39,10 @@ def step(
     terms: Sequence[Term] = (),
     measure: bool = False,
     on_gradient: Callable[[nn.Module], None] = lambda network: None,
+    n: int = IMAGES,
 ) -> tuple[Context, list[Tensor]]:
-    """Take one training step; return its context, and what the terms added to the loss."""
-    context = observe(network, terms, images(), torch.arange(IMAGES) % CLASSES, measure)
+    """Take one training step on n images; return its context, and what the terms added to the loss."""
+    context = observe(network, terms, images(n), torch.arange(n) % CLASSES, measure)
     kept = 1.0 - sum(t.replaces for t in terms)
     loss = F.cross_entropy(context.logits, context.labels)
     loss = loss if kept == 1 else kept * loss

@@ -84,6 +84,20 @@ def training(name: str) -> Iterator[str]:
     yield from (f"its network is not binary any more: {fault}" for fault in faults)
 
 
+def few_images(name: str) -> Iterator[str]:
+    """It takes steps of two, three and four images, on which the harness counts what it computes."""
+    net = make(f"{METHOD}+{name}")
+    for n in (2, 3, 4):
+        term = _attach(name, net)
+        try:
+            step(net, sgd(net), [term], n=n)
+        except Exception as error:
+            yield f"a step of {n} images raises {type(error).__name__}: {error}".partition("\n")[0]
+            return
+        finally:
+            term.detach()
+
+
 def hooks(name: str) -> Iterator[str]:
     """After `detach` no hook is left in the network."""
     net = make(f"{METHOD}+{name}")
@@ -142,4 +156,4 @@ def _hooks(net: nn.Module) -> dict[str, int]:
     return {name or "the network": sum(len(vars(m)[kind]) for kind in kinds) for name, m in net.named_modules()}
 
 
-CHECKS = (contract, options, weight_zero, start, training, hooks, resume, refusal)
+CHECKS = (contract, options, weight_zero, start, training, few_images, hooks, resume, refusal)

@@ -182,6 +182,7 @@ TERM = {
         ({"prepare": "body.more = nn.Parameter(torch.ones(3))"}, "with weight 0 the network starts with another state"),
         ({"attach": "None"}, "attach returns NoneType"),
         ({"init": "self.replaces = 2"}, "replaces 2 of the cross-entropy"),
+        ({"early": "assert len(context.images) > 4, 'a few'"}, "a step of 2 images raises AssertionError: a few"),
         ({"init": "raise KeyError('x')"}, "KeyError: 'x'"),
         ({"init": "network.body.blocks[0][1].eps = 1.0"}, "with weight 0 training differs"),
     ],
