@@ -135,7 +135,8 @@ class BinaryConv2d(nn.Conv2d):
 def _times(y: Tensor, factor: Tensor | float) -> Tensor:
     """Return y times a factor, in y's place where no gradient needs y and its precision is enough."""
     needed = isinstance(factor, Tensor) and factor.requires_grad and torch.is_grad_enabled()
-    return y * factor if needed or torch.result_type(y, factor) != y.dtype else y.mul_(factor)
+    wider = isinstance(factor, Tensor) and factor.dtype != y.dtype
+    return y * factor if needed or wider else y.mul_(factor)
 
 
 def weight_offset(layer: BinaryConv2d) -> Tensor | None:
