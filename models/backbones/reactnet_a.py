@@ -83,7 +83,9 @@ class MobileNet(Backbone):
 
 
 def build(method: Method, classes: int, size: int, *, stem: str = "auto") -> Backbone:
-    """Return the body of a network for images of any size."""
+    """Return the body of a network for images of any size; raises `ValueError` for a method with a block of another order."""
+    if method.order != "norm-activation":
+        raise ValueError("reactnet_a's blocks put the batch norm before the activation, and this method's do not")
     if stem not in ("auto", "cifar", "imagenet"):
         raise ValueError(f"stem is auto, cifar or imagenet, not '{stem}'")
     stride = 2 if stem == "imagenet" or (stem == "auto" and size >= 128) else 1
