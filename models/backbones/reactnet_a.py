@@ -83,7 +83,7 @@ class MobileNet(Backbone):
 
 
 def build(method: Method, classes: int, size: int, *, stem: str = "auto") -> Backbone:
-    """Return the body of a network for images of any size; raises `ValueError` for a method with a block of another order."""
+    """Return the body for images of any size; raises `ValueError` for a method whose block has another order."""
     if method.order != "norm-activation":
         raise ValueError("reactnet_a's blocks put the batch norm before the activation, and this method's do not")
     if stem not in ("auto", "cifar", "imagenet"):

@@ -262,7 +262,8 @@ def inputs(channels: int, size: int, n: int = 3) -> Tensor:
 
 def test_each_binary_method_has_its_formula() -> None:
     binary = {m for m in registry.files("method") if registry.load("method", m).Method.weight_bits == 1}
-    assert set(LAYERS) == binary
+    later = {"biper", "fda", "ovsw", "siman"}  # test_new_methods.py has theirs
+    assert set(LAYERS) == binary - later
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 2)])
