@@ -275,7 +275,9 @@ def test_in_bfloat16_convolutions_alone_are_rounded(small: data.Dataset) -> None
 
 
 METHODS = [m for m in registry.names("method") if m != "full_precision"]
-TERMS = [f"irnet+{r}" for r in registry.names("regularizer") if r not in ("distill", "lcr_fixed", "lcr_released")]
+TERMS = [
+    f"irnet+{r}" for r in registry.names("regularizer") if not networks.choose(f"irnet+{r}").regularizers[r].teacher
+]
 
 
 @pytest.mark.parametrize("method", ["full_precision", *METHODS, *TERMS, "adabin+lcr"])
