@@ -93,8 +93,6 @@ def run(
     _mend(target, jobs, redo)
     for job in jobs:
         take_over(target, job.spec, dataset)
-    if grid.budget.unit != "compute" and not outside(grid):
-        finished.keep(grid, root, [job.spec for job in jobs])
     found = [lacking(target, job, dataset) for job in jobs]
     if stale == "refuse":
         _refuse_stale(target, found)
@@ -109,6 +107,9 @@ def run(
     if kept:
         first = f"{kept[0].spec.label} seed {kept[0].spec.seed}: {kept[0].failure.message}" if kept[0].failure else ""
         raise Kept(f"{len(kept)} of {len(jobs)} runs failed when made again; {root} keeps the older ones ({first})")
+    # Not before: until then the plan serves nobody.
+    if grid.budget.unit != "compute" and not outside(grid):
+        finished.keep(grid, root, [job.spec for job in jobs])
     return [job.spec.run_id for job in jobs]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 
 from lcrbench.models.estimators import sign
 
@@ -23,7 +24,7 @@ class Fused:
 
     `plain(*inputs)` is the formula in operations that autograd differentiates; `value(*inputs)` equals it, and may work in
     place on what it makes itself; `gradients(grad, *inputs)` returns one gradient for each input, of the inputs' shapes. A
-    gradient that is itself differentiated (Jacobian penalties) is that of `plain`.
+    gradient that is itself differentiated (Jacobian penalties) is that of `plain`, and `plain` is what a tracer follows.
     """
 
     plain: Callable[..., Tensor]
@@ -32,6 +33,8 @@ class Fused:
 
     def __call__(self, *inputs: Tensor | None) -> Tensor:
         """Return the value."""
+        if any(isinstance(x, Proxy) for x in inputs):
+            return self.plain(*inputs)
         out: Tensor = _Function.apply(self, *inputs)
         return out
 

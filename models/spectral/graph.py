@@ -93,15 +93,10 @@ class _Walk(fx.Interpreter):
     """
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...], distances: bool = False) -> None:
-        modes = {module: module.training for module in network.modules()}
-        network.eval()  # in training a layer may compute the same in other operations
         try:
             graph = _Tracer().trace(network)
         except Exception as error:  # the tracer passes on whatever the network's own code raises
             raise UserError(f"the network's graph cannot be followed: {str(error).partition(chr(10))[0]}") from error
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
         super().__init__(fx.GraphModule(network, graph))
         self.network = network
         self.distances = distances
