@@ -47,6 +47,8 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
     protocol = evaluation.protocol_of(dataset, grid.data.size, shown)
     metrics = {name: metric_options(name, given) for name, given in metrics_of(grid).items()}
     backbone = network.backbone_text(grid.backbone)
+    chosen: dict[str, network.Choice] = {}
+    trained: dict[str, Own] = {}
 
     def training(choice: network.Choice, seed: int) -> TrainSpec:
         own = trained[choice.label]
@@ -61,8 +63,6 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
             seed=seed,
         )
 
-    chosen: dict[str, network.Choice] = {}
-    trained: dict[str, Own] = {}
     tuned = recipes.tuned(grid)
     for text in grid.methods:
         choice = network.choose(text)

@@ -23,8 +23,8 @@ from filelock import Timeout
 
 from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Dataset
-from lcrbench.bench.executors.local import _process_context
 from lcrbench.bench.planning import plan
+from lcrbench.bench.processes import process_context
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.records.grid import Data, Grid, Option, Tuned, Tuning
 from lcrbench.bench.records.record import Provenance
@@ -250,7 +250,7 @@ def _done(trials: Sequence[Trial], workers: int, tell: Callable[[Point, Result],
             tell(trial.point, result)
             yield trial.point.text, result
         return
-    with ProcessPoolExecutor(workers, mp_context=_process_context()) as pool:
+    with ProcessPoolExecutor(workers, mp_context=process_context()) as pool:
         running = {pool.submit(attempt, trial): trial for trial in trials}
         try:
             for future in as_completed(running):
@@ -286,7 +286,7 @@ def _attempt(trial: Trial, store: Store, made: str, provenance: Provenance) -> R
     checkpoint = Checkpoint(store, name, made, trial.save_every)
     cpu, wall = time.process_time(), time.perf_counter()
     try:
-        fitted = fit(trial.spec, dataset, checkpoint, provenance, scope(trial.spec), device=trial.device)
+        fitted = fit(trial.spec, dataset, checkpoint, provenance, device=trial.device)
     except Diverged as error:
         taken = time.process_time() - cpu, time.perf_counter() - wall
         result = Result(None, (error.step + 1) * trial.spec.recipe.batch, round(taken[0], 3), round(taken[1], 3))

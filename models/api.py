@@ -280,3 +280,19 @@ def observe(
         logits = network(images)
     inputs, outputs = ({name: x.float() for name, x in each.items()} for each in (found.inputs, found.outputs))
     return Context(inputs, outputs, images=images, labels=labels, logits=logits.float(), measure=measure)
+
+
+def composed(context: Context, terms: Iterable[Term], cross_entropy: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return a training step's loss, (1 - sum replaces) cross-entropy + sum term.loss(context), and what terms added.
+
+    A factor of 1, or a term times 0, would change bits: both are left out.
+    """
+    terms = list(terms)
+    kept = 1.0 - sum(term.replaces for term in terms)
+    loss = cross_entropy if kept == 1 else kept * cross_entropy
+    added = []
+    for term in terms:
+        if (extra := term.loss(context)) is not None:
+            added.append(extra)
+            loss = loss + extra
+    return loss, added

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lcrbench.models.precision import at_least_float32
+
 
 class _Product(torch.autograd.Function):
     """x^T y of (N, positions, C_in) and (N, positions, C_out), whose gradients have the operands' own layout.
@@ -72,7 +74,7 @@ def retained(chains: Sequence[Sequence[Tensor]], iterations: int = 5) -> list[li
     as well.
     """
     with torch.autocast(chains[0][0].device.type, enabled=False):
-        wide = [a if a.dtype == torch.float64 else a.float() for chain in chains for a in chain]
+        wide = [at_least_float32(a) for chain in chains for a in chain]
         values = iter(_Retained.apply(iterations, [len(chain) for chain in chains], *wide).unbind())
     return [[next(values) for _ in pairwise(chain)] for chain in chains]
 

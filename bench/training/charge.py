@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lcrbench.bench.training.prices import Price, Prices
 from lcrbench.bench.training.selection import BLOCK
 from lcrbench.models import network as networks
-from lcrbench.models.api import observe
+from lcrbench.models.api import composed, observe
 
 PLAIN = "full_precision"
 SIZES = (2, 3, 4)
@@ -97,11 +97,9 @@ class _Counted:
         x = torch.rand(images, 3, self.size, self.size, generator=_generator("images"))
         labels = torch.arange(images) % self.classes
         context = observe(self.network, terms, x, labels, measure)
-        loss = F.cross_entropy(context.logits, labels)
-        for term in terms:
-            extra = term.loss(context)
-            loss = loss if extra is None else loss + extra
-            if measure:
+        loss, _ = composed(context, terms, F.cross_entropy(context.logits, labels))
+        if measure:
+            for term in terms:
                 term.figures()
         self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call,unused-ignore]

@@ -23,7 +23,7 @@ from lcrbench.bench.training.state import Checkpoint, State, pack, restore
 from lcrbench.bench.training.stream import batches, parted
 from lcrbench.bench.training.tally import Diverged as Diverged
 from lcrbench.bench.training.tally import Tally
-from lcrbench.models.api import observe
+from lcrbench.models.api import composed, observe
 
 
 class Stopped(Exception):
@@ -165,12 +165,7 @@ def _step(
     context = observe(state.network, terms, images, labels, measure, cast_of(recipe.precision))
     logits = context.logits
     cross_entropy = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-    kept = 1.0 - sum(term.replaces for term in terms)
-    # A factor of 1, or a term times 0, would change bits: both are left out.
-    loss = cross_entropy if kept == 1 else kept * cross_entropy
-    for term in terms:
-        extra = term.loss(context)
-        loss = loss if extra is None else loss + extra
+    loss, _ = composed(context, terms, cross_entropy)
     del context  # the activations in it
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call,unused-ignore]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
@@ -99,7 +100,6 @@ def fit(
     dataset: Dataset,
     checkpoint: Checkpoint,
     provenance: Provenance,
-    code: Source,
     *,
     device: str = "cpu",
     tell: Callable[..., None] = lambda *a, **k: None,
@@ -182,7 +182,7 @@ def trained(
     `tell(phase, done, total, **figures)` is told how far it is; `go_on` likewise, and may raise to stop. Raises `Diverged`
     and `Stopped` as the loop does.
     """
-    made = fit(spec, dataset, checkpoint, provenance, code, device=device, tell=tell, go_on=go_on)
+    made = fit(spec, dataset, checkpoint, provenance, device=device, tell=tell, go_on=go_on)
     network, spent, stages = made.network, made.spent, made.choice.method.stages
     seconds: dict[Phase, Seconds] = {**({"data": data_seconds} if data_seconds else {}), **made.seconds}
 
@@ -194,8 +194,6 @@ def trained(
     files = {LOG: log.encode(), WEIGHTS: weights}
     if model.binary_layers:
         files[PACKED] = safetensors.torch.save(packed.export(network))
-    import hashlib
-
     digest = hashlib.sha256(weights).hexdigest()
     record = Training(
         train_id=spec.train_id,

@@ -28,8 +28,9 @@ from torch import Tensor, nn
 
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
-from lcrbench.models.estimators import identity, polynomial, sign
-from lcrbench.models.fused import Fused, centred
+from lcrbench.models.estimators import identity, polynomial
+from lcrbench.models.fused import centred
+from lcrbench.models.methods import recu
 
 
 class Binarizer(api.Binarizer):
@@ -55,31 +56,21 @@ class Binarizer(api.Binarizer):
         return self.estimator(weight), scale
 
 
-class ScaledSign(api.Sign):
+class ScaledSign(recu.ScaledSign):
     """x to sign(x), whose surrogate sees x / std(x) of each image in training, with std held fixed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.estimator = polynomial.Estimator()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the signs of (N, C, H, W)."""
-        if self.training:
-            return Fused(self._plain, sign, _of_scaled_sign)(x if x.dtype == torch.float64 else x.float())
-        return self.estimator(x)  # type: ignore[no-any-return]
 
     def _plain(self, x: Tensor) -> Tensor:
         return self.estimator(x / _std(x.detach()))  # type: ignore[no-any-return]
 
+    @staticmethod
+    def _gradient(grad: Tensor, x: Tensor) -> tuple[Tensor]:
+        std = _std(x)
+        z = x / std
+        return (polynomial.gradient(grad, z, out=z).div_(std),)
+
 
 def _std(x: Tensor) -> Tensor:
     return (centred(x)[1].square() + 1e-5).sqrt()
-
-
-def _of_scaled_sign(grad: Tensor, x: Tensor) -> tuple[Tensor]:
-    std = _std(x)
-    z = x / std
-    return (polynomial.gradient(grad, z, out=z).div_(std),)
 
 
 @dataclass(frozen=True)

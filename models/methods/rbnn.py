@@ -49,6 +49,7 @@ from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
 from lcrbench.models.estimators import set_progress, sign, tent
 from lcrbench.models.fused import Fused, centred, centred_sign, of_standardized
+from lcrbench.models.precision import at_least_float32
 
 
 class Binarizer(api.Binarizer):
@@ -112,7 +113,7 @@ class CentredSign(api.Sign):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of (N, C, H, W), standardized in float32 at least."""
-        x = x if x.dtype == torch.float64 else x.float()
+        x = at_least_float32(x)
         if self.training:
             of_x = partial(_of_centred_sign, t=self.estimator.t, k=self.estimator.k)
             return Fused(self._plain, centred_sign, of_x)(x)

@@ -31,6 +31,7 @@ from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
 from lcrbench.models.estimators import identity, polynomial, set_progress, sign
 from lcrbench.models.fused import Fused, centred
+from lcrbench.models.precision import at_least_float32
 
 
 class ClampedSign(api.Estimator):
@@ -77,21 +78,21 @@ class ScaledSign(api.Sign):
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of (N, C, H, W)."""
         if self.training:
-            return Fused(self._plain, sign, _of_scaled_sign)(x if x.dtype == torch.float64 else x.float())
+            return Fused(self._plain, sign, self._gradient)(at_least_float32(x))
         return self.estimator(x)  # type: ignore[no-any-return]
 
     def _plain(self, x: Tensor) -> Tensor:
         return self.estimator(x / (x.var(dim=(1, 2, 3), keepdim=True) + 1e-5).sqrt())  # type: ignore[no-any-return]
 
-
-def _of_scaled_sign(grad: Tensor, x: Tensor) -> tuple[Tensor]:
-    """Return the gradient through z = x / s, s^2 = v + 1e-5: g / s - (x - mean) sum(g z) / (s^2 (n - 1)), g that of z."""
-    distance, std = centred(x)
-    square = std.square() + 1e-5
-    z = x / square.sqrt()
-    of_x = polynomial.gradient(grad, z)
-    share = torch.mul(of_x, z, out=z).sum(dim=(1, 2, 3), keepdim=True) / (square * (x[0].numel() - 1))
-    return (of_x.div_(square.sqrt()).sub_(distance.mul_(share)),)
+    @staticmethod
+    def _gradient(grad: Tensor, x: Tensor) -> tuple[Tensor]:
+        """Return that through z = x / s, s^2 = v + 1e-5: g / s - (x - mean) sum(g z) / (s^2 (n - 1)), g that of z."""
+        distance, std = centred(x)
+        square = std.square() + 1e-5
+        z = x / square.sqrt()
+        of_x = polynomial.gradient(grad, z)
+        share = torch.mul(of_x, z, out=z).sum(dim=(1, 2, 3), keepdim=True) / (square * (x[0].numel() - 1))
+        return (of_x.div_(square.sqrt()).sub_(distance.mul_(share)),)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
 from lcrbench.models.estimators import identity, polynomial
 from lcrbench.models.fused import Fused, centred, centred_sign, of_standardized
+from lcrbench.models.precision import at_least_float32
 
 
 class Binarizer(api.Binarizer):
@@ -80,7 +81,7 @@ class StandardizedSign(api.Sign):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of (N, C, H, W), standardized in float32 at least."""
-        x = x if x.dtype == torch.float64 else x.float()
+        x = at_least_float32(x)
         if self.training:
             return Fused(self._plain, centred_sign, _of_standardized_sign)(x)
         return self._plain(x)

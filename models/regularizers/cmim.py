@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from lcrbench.models import api
 from lcrbench.models.activations import recorded
+from lcrbench.models.precision import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Term(api.Term):
         assert self.teacher is not None, "attached without a teacher"
         with torch.no_grad(), recorded(self.teacher, self.watch) as found:
             self.teacher(context.images)
-        features = _precise(context.inputs[self.last]), _precise(found.inputs[self.last])
+        features = at_least_float32(context.inputs[self.last]), at_least_float32(found.inputs[self.last])
         # On the device from the first step on, where this copies nothing any more.
         self.maps = [(w.to(features[0]), b.to(features[0])) for w, b in self.maps]
         mine, guide = (_embedded(x, *of) for x, of in zip(features, self.maps, strict=True))
@@ -137,8 +138,3 @@ def _embedded(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return features mapped and of length 1."""
     with torch.autocast(x.device.type, enabled=False):
         return F.normalize(F.linear(x.flatten(1), weight, bias), dim=1)
-
-
-def _precise(x: Tensor) -> Tensor:
-    """Return a tensor in float32 at least: under autocast it comes in less."""
-    return x if x.dtype == torch.float64 else x.float()
