@@ -16,13 +16,14 @@ from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation import takeover
 from lcrbench.bench.metrics import by_default
-from lcrbench.bench.records.budget import AMOUNT, Recipe
+from lcrbench.bench.records.budget import AMOUNT
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Grid, Option, Options
 from lcrbench.bench.records.source import stale_training
 from lcrbench.bench.records.spec import Cell, MethodId, RunSpec, TrainData, TrainSpec
 from lcrbench.bench.records.store import Store
-from lcrbench.bench.training import parts
+from lcrbench.bench.training import fits, parts, recipes
+from lcrbench.bench.training.recipes import Own
 from lcrbench.bench.training.run import allot
 from lcrbench.bench.training.stream import held_out
 from lcrbench.bench.worker import Job, current, known
@@ -45,28 +46,37 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
     shown = grid.evaluation.model_copy(update={"corruptions": expand(grid.evaluation.corruptions)})
     protocol = evaluation.protocol_of(dataset, grid.data.size, shown)
     metrics = {name: metric_options(name, given) for name, given in metrics_of(grid).items()}
-    recipe = parts.settled(grid.recipe)
-    held_out(dataset.train.labels, recipe.validation)
     backbone = network.backbone_text(grid.backbone)
     chosen: dict[str, network.Choice] = {}
+    trained: dict[str, Own] = {}
+
+    def training(choice: network.Choice, seed: int) -> TrainSpec:
+        own = trained[choice.label]
+        return TrainSpec(
+            data=data,
+            backbone=backbone,
+            method=method_id(choice),
+            recipe=own.recipe,
+            recipe_of=own.recipe_of,
+            tuning=own.tuning,
+            budget=grid.budget,
+            seed=seed,
+        )
+
+    tuned = recipes.tuned(grid)
     for text in grid.methods:
         choice = network.choose(text)
         if choice.label in chosen:
             raise UserError(f"the method '{choice.label}' is named twice")
         chosen[choice.label] = choice
-        _check_fit(text, choice, grid, recipe, dataset)
+        own = trained[choice.label] = recipes.own(grid, choice, tuned.get(choice.label))
+        held_out(dataset.train.labels, own.recipe.validation)
+        _check_fit(text, choice, training(choice, 0))
     if len(set(grid.seeds)) != len(grid.seeds):
         raise UserError(f"a seed is named twice: {', '.join(map(str, grid.seeds))}")
     return [
         RunSpec(
-            training=TrainSpec(
-                data=data,
-                backbone=backbone,
-                method=method_id(choice),
-                recipe=recipe,
-                budget=grid.budget,
-                seed=seed,
-            ),
+            training=training(choice, seed),
             protocol=protocol,
             metrics=metrics,
         )
@@ -85,18 +95,19 @@ def method_id(choice: network.Choice) -> MethodId:
     )
 
 
-def _check_fit(text: str, choice: network.Choice, grid: Grid, recipe: Recipe, dataset: Dataset) -> None:
+def _check_fit(text: str, choice: network.Choice, spec: TrainSpec) -> None:
     """Raise `UserError` if a method, its regularizers, the backbone and the budget do not fit one another."""
     # Shapes alone: no weights are made for a network that is thrown away.
     with torch.device("meta"):
-        made = network.body(choice, grid.backbone, len(dataset.classes), grid.data.size)
+        made = network.body(choice, spec.backbone, len(spec.data.classes), spec.data.size)
     terms = network.attach(choice, made)
     for term in terms.values():
         term.detach()
     try:
-        allot(grid.budget, recipe, len(dataset.train.labels), choice, terms)
+        allot(spec, choice)
     except ValueError as error:
-        raise UserError(f"budget.{AMOUNT[grid.budget.unit]}: '{text}' does not fit: {error}") from error
+        raise UserError(f"budget.{AMOUNT[spec.budget.unit]}: '{text}' does not fit: {error}") from error
+    fits.check(spec.recipe, choice, spec.backbone, len(spec.data.classes), spec.data.size)
 
 
 def outside(grid: Grid) -> list[tuple[str, str]]:
@@ -110,7 +121,8 @@ def outside(grid: Grid) -> list[tuple[str, str]]:
         short = head.name not in registry.names("method") and head.name in registry.names("regularizer")
         named += [("regularizer" if short else "method", head.name), *(("regularizer", term.name) for term in terms)]
     for field, (kind, _) in parts.KINDS.items():
-        named += [(kind, part.name) for part in parse.read(getattr(grid.recipe, field), f"recipe.{field}")]
+        texts = [getattr(grid.recipe, field), *(str(t.recipe[field]) for t in grid.tuned.values() if field in t.recipe)]
+        named += [(kind, part.name) for text in texts for part in parse.read(text, f"recipe.{field}")]
     named += [("metric", name) for name in grid.metrics or ()]
     named += [("corruption", name.partition(":")[0]) for name in grid.evaluation.corruptions]
     return [(kind, name) for kind, name in dict.fromkeys(named) if registry.is_outside(kind, name)]

@@ -14,7 +14,9 @@ from typing import Any
 from filelock import Timeout
 
 from lcrbench import corruptions, registry
+from lcrbench.bench import finished
 from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.evaluation.takeover import take_over
 from lcrbench.bench.planning import Lacking, lacking, outside, plan
@@ -24,7 +26,7 @@ from lcrbench.bench.records.grid import Grid
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.training.checkpoint import unseal
-from lcrbench.bench.worker import Job, Stale, load_data
+from lcrbench.bench.worker import Job, Stale
 from lcrbench.errors import UserError
 from lcrbench.testing import raised
 
@@ -105,6 +107,9 @@ def run(
     if kept:
         first = f"{kept[0].spec.label} seed {kept[0].spec.seed}: {kept[0].failure.message}" if kept[0].failure else ""
         raise Kept(f"{len(kept)} of {len(jobs)} runs failed when made again; {root} keeps the older ones ({first})")
+    # Not before: until then the plan serves nobody.
+    if grid.budget.unit != "compute" and not outside(grid):
+        finished.keep(grid, root, [job.spec for job in jobs])
     return [job.spec.run_id for job in jobs]
 
 
@@ -140,7 +145,9 @@ def _mend(target: Store, jobs: Sequence[Job], redo: bool) -> None:
                     raise
                 _set_aside(target, shelf.root / name, check)
     if redo:
-        for path in sorted([*target.unfinished("").glob("*"), *target.teacher("").glob("*")]):
+        for path in sorted(
+            [*target.unfinished("").glob("*"), *target.teacher("").glob("*"), *target.trial("").glob("*")]
+        ):
             # A draft is a live process's, or nobody's: nothing reads it.
             if path.suffix != ".new":
                 _set_aside(target, path, partial(unseal, path))

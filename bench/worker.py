@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from filelock import Timeout
 
-from lcrbench.bench import data, device
+from lcrbench.bench import device
 from lcrbench.bench.clock import Clocks
-from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.data.subset import load_data as load_data
 from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation.cells import Cells
@@ -61,14 +61,6 @@ class Job:
     def cells(self) -> Cells:
         """Return where corrupted images are kept."""
         return Cells(Store(self.root).cache() if self.shared else None)
-
-
-def load_data(choice: Data) -> Dataset:
-    """Load the data set that a spec or grid names, cut down to the size it asks for."""
-    dataset = data.load(choice.source, size=choice.size)
-    if choice.train or choice.test:
-        dataset = data.take(dataset, choice.train, choice.test, seed=0)
-    return dataset
 
 
 def known(store: Store, spec: RunSpec) -> Known | None:

@@ -5,8 +5,10 @@ entry is loaded, so that a misspelt `on_progres` is an error; helpers of an entr
 
 A training step with regularizers is
 
+    method.on_progress(network, t)                                    schedules
     context = observe(network, terms, images, labels, measure)        the forward pass
     loss    = (1 - sum replaces) cross-entropy + sum term.loss(context)
+    method.on_gradient(network)                                       after the backward pass, before the optimizer's step
     figures = term.figures()                                          where the log shows this step
 
 and each term is made by `Regularizer.attach` before the first step, and detached after the last one.
@@ -18,13 +20,16 @@ and each term is made by `Regularizer.attach` before the first step, and detache
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from lcrbench.models.activations import Activations, recorded
+
+Order = Literal["norm-activation", "activation-norm"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,15 @@ class Method(ABC):
         """Return the names of the training's stages; none for a training in one."""
         return ()
 
+    @property
+    def order(self) -> Order:
+        """Return the order of a block's parts, which belongs to the method; `ordered` puts them in it.
+
+        "norm-activation"    conv -> [pool] -> batch norm [-> + shortcut] -> activation
+        "activation-norm"    conv -> activation -> batch norm [-> pool] [-> + shortcut]
+        """
+        return "norm-activation"
+
     @abstractmethod
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return the convolution inside the blocks, (N, C_in, H, W) to (N, C_out, H', W'); a binary one is `BinaryConv2d`.
@@ -53,7 +67,15 @@ class Method(ABC):
 
     @abstractmethod
     def activation(self, channels: int) -> nn.Module:
-        """Return the nonlinearity at the end of each block, (N, C, H, W) to the same shape."""
+        """Return the nonlinearity of each block, at the place that `order` says, (N, C, H, W) to the same shape."""
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return the recipe of the method's paper for a backbone's name: fields of a recipe with their values; or none.
+
+        `lcrbench run --recipe paper` trains the method by it. What it leaves out stands at the default. The docstring names
+        the source. The amount of training is the budget's, and no part of it.
+        """
+        return {}
 
     def on_progress(self, network: nn.Module, t: float) -> None:
         """Follow a schedule: called before each step with the progress t in [0, 1) within the stage."""
@@ -61,12 +83,21 @@ class Method(ABC):
     def on_stage(self, network: nn.Module, stage: int) -> None:
         """Begin stage 0, 1, ...; a resumed training calls it again, so it sets only what is not in the network's state."""
 
+    def on_gradient(self, network: nn.Module) -> None:
+        """Change gradients or latent weights: called in each step between the backward pass and the optimizer's step.
+
+        What it keeps from one step to the next lies in the network's state. It makes no pass of the network.
+        """
+
 
 class Sign(nn.Module):
     """Maps a real input to -1 and +1, in the input's shape; thresholds and normalizations of the input live inside it.
 
-    Unless it is an `Estimator` itself, its part `estimator` is the one that it is trained through.
+    Unless it is an `Estimator` itself, its part `estimator` is the one that it is trained through. `decays` names those of
+    its own parameters that must decay for the method to work: they get the recipe's weight decay whatever its policy is.
     """
+
+    decays: tuple[str, ...] = ()
 
     def levels(self) -> tuple[Tensor | float, Tensor | float] | None:
         """Return (a, c) if a sign s stands for the value a s + c; None for s itself."""
@@ -86,10 +117,13 @@ class Estimator(Sign):
 class Binarizer(nn.Module):
     """Maps a latent weight (C_out, C_in, k, k) to signs of the same shape and a scale (C_out), (1), or None for 1.
 
-    Its part `estimator` is what the weight is trained through.
+    Its part `estimator` is what the weight is trained through; `decays` is as in `Sign`. `power_of_two` says that each scale
+    is one.
     """
 
     estimator: Estimator
+    decays: tuple[str, ...] = ()
+    power_of_two: ClassVar[bool] = False
 
     def start(self, weight: Tensor) -> None:
         """Set constants that depend on the initial latent weight; called once, with it."""
@@ -104,7 +138,8 @@ class Backbone(nn.Module):
 
     Its last part, from the last block's output to the logits, is called `head`; a binary convolution beside the main path
     lies in a part called `shortcut`. Real convolutions and products lie in parts called `stem`, `shortcut` or `head`, or
-    else the audit does not call the network binary; the first convolution may be called anything.
+    else the audit does not call the network binary; the first convolution may be called anything. What follows a
+    convolution stands in the method's `order`.
     """
 
     head: nn.Module
@@ -132,7 +167,7 @@ class Term:
     """A regularizer at work on one network. Attributes:
 
     - `watch`: names of the parts of the network whose inputs and outputs `loss` finds in its context;
-    - `image_gradient`: whether `context.images` is to require a gradient;
+    - `image_gradient`: whether `context.images` is to require a gradient; `begin` may set it anew for each step;
     - `replaces` in [0, 1]: the share of the cross-entropy that the term takes the place of.
     """
 
@@ -141,11 +176,11 @@ class Term:
     replaces: float = 0.0
 
     @property
-    def passes(self) -> dict[str, tuple[float, float, float]]:
-        """Return what the last step took beyond the student's own pass; before the first step, what a step takes at most.
+    def passes(self) -> dict[str, tuple[float, float]]:
+        """Return the passes that the last step took beyond the student's own; before the first step, those of a whole one.
 
-        By network ("student", "teacher"): forward and backward passes for each training image, and that network's
-        multiply-accumulates over the student's.
+        By network ("student", "teacher"): forward and backward passes for each training image. The ledger shows them; what
+        they cost is counted, and where a cache saves some, charged in proportion.
         """
         return {}
 
@@ -177,12 +212,19 @@ class Regularizer(ABC):
 
     Its fields are its options, each with a default; `weight` is one of them, and with weight 0 training is bit-identical
     to the method's alone. `teacher` is the method of a frozen network of the same topology that it needs, trained
-    beforehand under the same budget; "" for none.
+    beforehand under the same budget; "" for none. With weight 0 there is no teacher, and nothing that needs one is computed.
     """
 
     weight: float
 
     teacher: ClassVar[str] = ""
+
+    def start(self, network: nn.Module, teacher: nn.Module) -> bool:
+        """Change the weights that a training begins with, by its teacher's; called once, before the first step.
+
+        Returns whether it did: then the run's budget class says that it started from the teacher.
+        """
+        return False
 
     def prepare(self, body: nn.Module) -> None:
         """Change the network itself, once when it is built; raises `ValueError` for one that it does not fit.
@@ -198,16 +240,59 @@ class Regularizer(ABC):
         """
 
 
+def ordered(
+    method: Method, conv: nn.Module, channels: int, *, pool: nn.Module | None = None, activation: bool = True
+) -> list[nn.Module]:
+    """Return a convolution of `channels` outputs and what follows it, in the method's order and without a shortcut.
+
+    With `activation` false the activation is left out, as behind some stems.
+    """
+    norm, pools = nn.BatchNorm2d(channels), [pool] if pool is not None else []
+    ends = [method.activation(channels)] if activation else []
+    if method.order == "activation-norm":
+        return [conv, *ends, norm, *pools]
+    return [conv, *pools, norm, *ends]
+
+
 def observe(
-    network: nn.Module, terms: Iterable[Term], images: Tensor, labels: Tensor, measure: bool = False
+    network: nn.Module,
+    terms: Iterable[Term],
+    images: Tensor,
+    labels: Tensor,
+    measure: bool = False,
+    cast: torch.dtype | None = None,
 ) -> Context:
-    """Make the forward pass of a training step, and return what its terms are given."""
+    """Make the forward pass of a training step, and return what its terms are given.
+
+    With `cast` convolutions and products are computed in that type (autocast), and what terms are given is float32.
+    """
     terms = list(terms)
-    if any(term.image_gradient for term in terms):
-        images = images.detach().requires_grad_()
     for term in terms:
         term.begin(measure)
+    if any(term.image_gradient for term in terms):
+        images = images.detach().requires_grad_()
     names = [name for term in terms for name in term.watch]
-    with recorded(network, names) as found:
+    if cast is None:
+        with recorded(network, names) as found:
+            logits = network(images)
+        return Context(found.inputs, found.outputs, images=images, labels=labels, logits=logits, measure=measure)
+    with recorded(network, names) as found, torch.autocast(images.device.type, cast):
         logits = network(images)
-    return Context(found.inputs, found.outputs, images=images, labels=labels, logits=logits, measure=measure)
+    inputs, outputs = ({name: x.float() for name, x in each.items()} for each in (found.inputs, found.outputs))
+    return Context(inputs, outputs, images=images, labels=labels, logits=logits.float(), measure=measure)
+
+
+def composed(context: Context, terms: Iterable[Term], cross_entropy: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return a training step's loss, (1 - sum replaces) cross-entropy + sum term.loss(context), and what terms added.
+
+    A factor of 1, or a term times 0, would change bits: both are left out.
+    """
+    terms = list(terms)
+    kept = 1.0 - sum(term.replaces for term in terms)
+    loss = cross_entropy if kept == 1 else kept * cross_entropy
+    added = []
+    for term in terms:
+        if (extra := term.loss(context)) is not None:
+            added.append(extra)
+            loss = loss + extra
+    return loss, added

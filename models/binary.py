@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcrbench.models.api import Binarizer, Estimator, Sign
+from lcrbench.models.fused import Fused, by_channel
 
 
 class BinaryConv2d(nn.Conv2d):
@@ -53,12 +54,57 @@ class BinaryConv2d(nn.Conv2d):
         """Map (N, C_in, H, W) to (N, C_out, H', W')."""
         bits, scale = (self.weight, None) if self.real_weights else self.binarize()
         offset = None if self.real_weights else weight_offset(self)
+        if self.training and self.binarizer.power_of_two and scale is not None:
+            # The same numbers to the bit, with less to do: such a factor is exact in every sum and gradient.
+            bits, scale = bits * scale.view(-1, 1, 1, 1), None
         signs = self.sign(x)
+        a, c = input_levels(self) or (None, None)
+        learnt = scale is not None and scale.requires_grad and not torch.is_autocast_enabled(x.device.type)
+        if learnt and not isinstance(a, float) and not isinstance(c, float):
+            return Fused(self._affine, self._affine, self._of_affine)(signs, bits, scale, offset, a, c)
+        return self._affine(signs, bits, scale, offset, a, c)
+
+    def _affine(
+        self,
+        signs: Tensor,
+        bits: Tensor,
+        scale: Tensor | None,
+        offset: Tensor | None,
+        a: Tensor | float | None,
+        c: Tensor | float | None,
+    ) -> Tensor:
         y = self._inner(signs, bits, scale, offset)
-        if (levels := input_levels(self)) is not None:
-            a, c = levels
-            y = a * y + c * self._inner(torch.ones_like(signs[:1]), bits, scale, offset)
-        return y
+        if a is None or c is None:
+            return y
+        return _times(y, a).add_(c * self._inner(torch.ones_like(signs[:1]), bits, scale, offset))
+
+    def _of_affine(
+        self,
+        grad: Tensor,
+        signs: Tensor,
+        bits: Tensor,
+        scale: Tensor,
+        offset: Tensor | None,
+        a: Tensor | None,
+        c: Tensor | None,
+    ) -> tuple[Tensor | None, ...]:
+        """Return the gradients as of one convolution of what signs and bits stand for, which the forward pass is equal to.
+
+        No activation is multiplied by a scale, and no sum over activations gives the gradient of one.
+        """
+        inputs = signs if a is None or c is None else (signs * a).add_(c)
+        weight = bits * scale.view(-1, 1, 1, 1)
+        weight = weight if offset is None else weight + offset.view(-1, 1, 1, 1)
+        of_inputs, of_weight, _ = torch.ops.aten.convolution_backward(
+            grad, inputs, weight, None, self.stride, self.padding, (1, 1), False, (0, 0), 1, (True, True, False)
+        )
+        of_scale = (of_weight * bits).sum((1, 2, 3)).sum_to_size(scale.shape)
+        of_offset = None if offset is None else of_weight.sum((1, 2, 3))
+        of_bits = of_weight * scale.view(-1, 1, 1, 1)
+        if a is None or c is None:
+            return of_inputs, of_bits, of_scale, of_offset, None, None
+        of_a, of_c = torch.mul(of_inputs, signs, out=inputs).sum(), of_inputs.sum()
+        return of_inputs.mul_(a), of_bits, of_scale, of_offset, of_a, of_c
 
     def binarize(self) -> tuple[Tensor, Tensor | None]:
         """Return the signs (C_out, C_in, k, k) and the scale (C_out), (1) or None, in the weight's own precision."""
@@ -73,12 +119,24 @@ class BinaryConv2d(nn.Conv2d):
 
     def _inner(self, signs: Tensor, bits: Tensor, scale: Tensor | None, offset: Tensor | None) -> Tensor:
         y = F.conv2d(signs, bits, None, self.stride, self.padding)
-        y = y if scale is None else y * scale.view(1, -1, 1, 1)
+        y = y if scale is None else _times(y, by_channel(scale))
         if offset is not None:
-            # A kernel of ones for one output channel: the sum of the signs under the window, the same for every filter.
-            sums = F.conv2d(signs, torch.ones_like(bits[:1]), None, self.stride, self.padding)
-            y = y + sums * offset.view(1, -1, 1, 1)
+            y = y + self._sums(signs) * by_channel(offset)
         return y
+
+    def _sums(self, signs: Tensor) -> Tensor:
+        """Return the sum of the signs under each window (N, 1, H', W'), the same for every filter."""
+        assert not isinstance(self.padding, str)
+        (rows, columns), (top, left) = self.kernel_size, self.padding
+        padded = F.pad(signs.sum(1, keepdim=True), (left, left, top, top))
+        return F.avg_pool2d(padded, (rows, columns), self.stride, divisor_override=1)
+
+
+def _times(y: Tensor, factor: Tensor | float) -> Tensor:
+    """Return y times a factor, in y's place where no gradient needs y and its precision is enough."""
+    needed = isinstance(factor, Tensor) and factor.requires_grad and torch.is_grad_enabled()
+    wider = isinstance(factor, Tensor) and factor.dtype != y.dtype
+    return y * factor if needed or wider else y.mul_(factor)
 
 
 def weight_offset(layer: BinaryConv2d) -> Tensor | None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lcrbench import registry
 from lcrbench.errors import UserError
 from lcrbench.models import parse
-from lcrbench.models.api import Backbone, Method, Regularizer, Term
+from lcrbench.models.api import Backbone, Binarizer, Method, Regularizer, Sign, Term
 from lcrbench.models.binary import BinaryConv2d, binary_layers, weight_offset
 from lcrbench.models.definitions import definition
 from lcrbench.models.packed import export
@@ -123,6 +123,11 @@ def body(choice: Choice, backbone: str, classes: int, size: int) -> Backbone:
     return made
 
 
+def teachers(choice: Choice) -> list[str]:
+    """Return the methods of the teachers that a choice's regularizers need, each once: with weight 0, none."""
+    return list(dict.fromkeys(r.teacher for r in choice.regularizers.values() if r.teacher and r.weight > 0))
+
+
 def attach(choice: Choice, network: nn.Module, teachers: Mapping[str, nn.Module] | None = None) -> dict[str, Term]:
     """Return the terms of a choice's regularizers for a network, by name; `teachers` by method, each copied for its term.
 
@@ -201,6 +206,12 @@ def latent_weights(network: nn.Module) -> dict[str, nn.Parameter]:
             assert isinstance(module.weight, nn.Parameter)
             found[f"{name}.weight"] = module.weight
     return found
+
+
+def must_decay(network: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that the parts of a method declare in `decays`, in the order of their definition."""
+    parts = [m for m in network.modules() if isinstance(m, (Sign, Binarizer))]
+    return [m.get_parameter(name) for m in parts for name in m.decays]
 
 
 def weights_hash(network: nn.Module) -> str:

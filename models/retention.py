@@ -11,12 +11,14 @@ a cheap stand-in for the spectral norm of the map between the two. It is a proxy
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from lcrbench.models.precision import at_least_float32
 
 
 class _Product(torch.autograd.Function):
@@ -72,40 +74,99 @@ def retained(chains: Sequence[Sequence[Tensor]], iterations: int = 5) -> list[li
     as well.
     """
     with torch.autocast(chains[0][0].device.type, enabled=False):
-        return _retained(
-            [[a if a.dtype == torch.float64 else a.float() for a in chain] for chain in chains], iterations
-        )
+        wide = [at_least_float32(a) for chain in chains for a in chain]
+        values = iter(_Retained.apply(iterations, [len(chain) for chain in chains], *wide).unbind())
+    return [[next(values) for _ in pairwise(chain)] for chain in chains]
 
 
-def _retained(chains: Sequence[Sequence[Tensor]], iterations: int) -> list[list[Tensor]]:
-    vectors = iter(_vectors_of_pairs([pair for chain in chains for pair in pairwise(chain)], iterations))
+class _Retained(torch.autograd.Function):
+    """All chains' activations, one after another, to the singular values (pairs, N)."""
+
+    @staticmethod
+    def forward(ctx: Any, iterations: int, lengths: list[int], *activations: Tensor) -> Tensor:
+        chains = _parted(activations, lengths)
+        vectors = iter(_vectors_of_pairs([pair for chain in chains for pair in pairwise(chain)], iterations))
+        columns = [c for chain in chains for c in _columns([next(vectors) for _ in pairwise(chain)])]
+        ctx.lengths = lengths
+        maps = [_projected(a, c) for a, c in zip(activations, columns, strict=True)]
+        ctx.save_for_backward(*activations, *columns, *maps)
+        parts = zip(chains, _parted(maps, lengths), strict=True)
+        return torch.stack([value for part in parts for value in _values(*part)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        n = sum(ctx.lengths)
+        activations, columns, maps = (ctx.saved_tensors[k : k + n] for k in (0, n, 2 * n))
+        if torch.is_grad_enabled():
+            maps = [_projected(a, c) for a, c in zip(activations, columns, strict=True)]
+        parts = [_parted(part, ctx.lengths) for part in (activations, columns, maps)]
+        parts.append(_parted(grad, [length - 1 for length in ctx.lengths]))
+        return None, None, *(of_a for chain in zip(*parts, strict=True) for of_a in _of_chain(*chain))
+
+
+def _parted(items: Any, lengths: Sequence[int]) -> list[Any]:
+    return [items[end - n : end] for n, end in zip(lengths, accumulate(lengths), strict=True)]
+
+
+def _columns(vectors: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Return for each activation of a chain (N, C, 2): v of the pair that it ends, u of the pair that it begins."""
+    ends = [vectors[0][0], *(v for _, v in vectors)]
+    begins = [*(u for u, _ in vectors), vectors[-1][1]]
+    return [torch.stack([v, u], dim=2) for v, u in zip(ends, begins, strict=True)]
+
+
+def _projected(a: Tensor, columns: Tensor) -> Tensor:
+    """Return two maps (N, 2, H W), the products of each position's channels with the columns (N, C, 2)."""
+    # A product of few rows takes half of the time of one of few columns, and gives the same bits.
+    return torch.bmm(columns.transpose(1, 2), _by_position(a).transpose(1, 2))
+
+
+def _values(chain: Sequence[Tensor], maps: Sequence[Tensor]) -> list[Tensor]:
+    """Return the mean over positions of (pool(A_in)^T u) (A_out^T v) for each pair of a chain."""
     found = []
-    for chain in chains:
-        pairs = [next(vectors) for _ in pairwise(chain)]
-        maps = []
-        for k, a in enumerate(chain):
-            columns = [v for _, v in pairs[max(k - 1, 0) : k]] + [u for u, _ in pairs[k : k + 1]]
-            maps.append(_projected(a, torch.cat(columns, dim=2)))
-        sigmas = []
-        for into, out in pairwise(maps):
-            pooled = _pooled(into[-1].unsqueeze(1), out[0].shape[-2:]).squeeze(1)
-            sigmas.append(torch.linalg.vecdot(pooled.flatten(1), out[0].flatten(1)) / out[0][0].numel())
-        found.append(sigmas)
+    for (a, into), (b, out) in pairwise(zip(chain, maps, strict=True)):
+        pooled = _pooled(torch.unflatten(into[:, 1:], 2, a.shape[2:]), b.shape[2:]).flatten(1)
+        found.append(torch.linalg.vecdot(pooled, out[:, 0]) / pooled.shape[1])
     return found
 
 
-def _projected(a: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
-    """Return m maps (N, H, W), the products of each position's channels with the columns (N, C, m)."""
-    if a.is_contiguous(memory_format=torch.channels_last):
-        maps = torch.bmm(_by_position(a), columns).unbind(2)
-    else:
-        maps = torch.bmm(columns.transpose(1, 2), a.flatten(2)).unbind(1)
-    return tuple(m.reshape(len(a), *a.shape[-2:]) for m in maps)
+def _of_chain(chain: Sequence[Tensor], columns: Sequence[Tensor], maps: Sequence[Tensor], grad: Tensor) -> list[Tensor]:
+    """Return the gradients of a chain's activations: of a pair, p_out u^T and p_in v^T by the other one's projection p."""
+    shares: list[list[Tensor]] = [[] for _ in chain]
+    for k, ((a, into), (b, out)) in enumerate(pairwise(zip(chain, maps, strict=True))):
+        g = (grad[k] / (b.shape[2] * b.shape[3])).view(-1, 1, 1)
+        shares[k].append(_spread(torch.unflatten(g * out[:, :1], 2, b.shape[2:]), a.shape[2:]).flatten(2))
+        shares[k + 1].append(g * _pooled(torch.unflatten(into[:, 1:], 2, a.shape[2:]), b.shape[2:]).flatten(2))
+    found = []
+    for k, (a, c, s) in enumerate(zip(chain, columns, shares, strict=True)):
+        own = c[:, :, int(k == 0) : 1 + int(k < len(chain) - 1)]
+        found.append(_outer(torch.cat(s, dim=1), own, a))
+    return found
 
 
-@torch.no_grad()
+def _spread(a: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return what `_pooled` from `size` passes a gradient to."""
+    if a.shape[-2:] == size:
+        return a
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        large = a.new_zeros((*a.shape[:2], *size), requires_grad=True)
+        (found,) = torch.autograd.grad(_pooled(large, a.shape[-2:]), large, a, create_graph=again)
+    return found
+
+
+def _outer(shares: Tensor, columns: Tensor, like: Tensor) -> Tensor:
+    """Return (N, C, H, W), in the layout of an activation, the products of columns (N, C, m) and shares (N, m, H W)."""
+    if torch.is_grad_enabled() or not like.is_contiguous(memory_format=torch.channels_last):
+        return torch.unflatten(torch.bmm(columns, shares), 2, like.shape[2:])
+    # No view: to what is one, autograd adds the other gradients of an activation out of place.
+    found = torch.empty_like(like)
+    torch.bmm(shares.transpose(1, 2), columns.transpose(1, 2), out=_by_position(found))
+    return found
+
+
 def _vectors_of_pairs(pairs: Sequence[tuple[Tensor, Tensor]], iterations: int) -> list[tuple[Tensor, Tensor]]:
-    """Return the singular vectors of each pair's retention matrix; matrices of one shape go through one iteration."""
+    """Return u (N, p) and v (N, q) of each pair's retention matrix; matrices of one shape go through one iteration."""
     groups: dict[tuple[int, int], list[int]] = {}
     for k, (a, b) in enumerate(pairs):
         groups.setdefault((a.shape[1], b.shape[1]), []).append(k)
@@ -118,21 +179,43 @@ def _vectors_of_pairs(pairs: Sequence[tuple[Tensor, Tensor]], iterations: int) -
             # Without the number of positions, which no singular vector depends on.
             torch.bmm(_by_position(_pooled(a, b.shape[-2:])).transpose(1, 2), _by_position(b), out=product)
         u, v = _vectors(products.flatten(0, 1), iterations)
-        found |= dict(zip(indices, zip(u.chunk(len(indices)), v.chunk(len(indices)), strict=True), strict=True))
+        found |= dict(zip(indices, zip(torch.split(u, n), torch.split(v, n), strict=True), strict=True))
     return [found[k] for k in range(len(pairs))]
+
+
+AT_ONCE = 2**20
+"""Numbers of the matrices that are iterated together: few enough to stay in a processor's cache."""
 
 
 @torch.no_grad()
 def _vectors(matrices: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
-    """Return u (N, p, 1) and v (N, q, 1), by power iteration from each matrix's longest row."""
+    """Return u (N, p) and v (N, q), by power iteration from each matrix's longest row."""
+    parts = torch.split(matrices, max(AT_ONCE // matrices[0].numel(), 1))
+    u, v = zip(*(_iterated(part, iterations) for part in parts), strict=True)
+    return torch.cat(u), torch.cat(v)
+
+
+def _iterated(matrices: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
     longest = torch.linalg.vector_norm(matrices, dim=2).argmax(1)
-    v = matrices[torch.arange(len(matrices), device=matrices.device), longest].unsqueeze(2)
-    v = F.normalize(v, dim=1, eps=1e-30)
+    v = _unit(matrices[torch.arange(len(matrices), device=matrices.device), longest])
     transposed = matrices.transpose(1, 2)
     for _ in range(iterations):
-        u = F.normalize(torch.bmm(matrices, v), dim=1, eps=1e-30)
-        v = F.normalize(torch.bmm(transposed, u), dim=1, eps=1e-30)
-    return F.normalize(torch.bmm(matrices, v), dim=1, eps=1e-30), v
+        u = _unit(_times(v, transposed))
+        v = _unit(_times(u, matrices))
+    return _unit(_times(v, transposed)), v
+
+
+def _times(vectors: Tensor, matrices: Tensor) -> Tensor:
+    """Return the products (N, q) of vectors (N, p) and matrices (N, p, q).
+
+    As of rows that are transposed columns: several times as fast as those of the transposed matrices and columns, and the
+    same bits, which plain rows do not give.
+    """
+    return torch.bmm(vectors.unsqueeze(2).transpose(1, 2), matrices).flatten(1)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return F.normalize(vectors, dim=1, eps=1e-30)
 
 
 def top_singular_value(matrices: Tensor, iterations: int = 5) -> Tensor:
@@ -144,4 +227,4 @@ def top_singular_value(matrices: Tensor, iterations: int = 5) -> Tensor:
     one (beyond rounding).
     """
     u, v = _vectors(matrices, iterations)
-    return torch.bmm(u.transpose(1, 2), torch.bmm(matrices, v)).flatten()
+    return torch.bmm(u.unsqueeze(1), torch.bmm(matrices, v.unsqueeze(2))).flatten()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,7 +27,8 @@ class Proof:
 def budget_proof(setting: Setting) -> Proof:
     """Compare the ledgers of a setting's finished rows field by field, and each hash seed by seed.
 
-    "Identical" needs every field equal; a missing ledger, or no seed in common, is not equality.
+    "Identical" needs every field equal; a missing ledger, or no seed in common, is not equality. Where a method has a
+    recipe of its own the sentence says so, and the budgets are never called identical.
     """
     shown = [r for r in setting.rows if r.runs]
     labels = tuple(r.label for r in shown)
@@ -48,9 +49,12 @@ def budget_proof(setting: Setting) -> Proof:
             len({tuple(r.seeds) for r in shown}) == 1,
         ),
     )
-    identical = not differing and len(shown) > 1
+    own = {run.spec.training.recipe_of for row in shown for run in row.runs} - {"comparison"}
+    identical = not differing and len(shown) > 1 and not own
     if len(shown) < 2:
         sentence = "Only one finished method: there is no budget to compare."
+    elif own:
+        sentence = _own_recipes(own, differing)
     elif identical:
         sentence = f"Identical budgets: {len(names)} fields of ledger and budget are equal in all {len(shown)} methods."
     else:
@@ -69,6 +73,13 @@ def budget_proof(setting: Setting) -> Proof:
     phases = sorted({p for r in shown for run in r.runs if run.ledger for p in run.ledger.seconds})
     seconds = tuple((p, tuple(_seconds(r, p) for r in shown)) for p in phases)
     return Proof(identical, sentence, tuple(fields), labels, seconds)
+
+
+def _own_recipes(own: Collection[str], differing: Sequence[str]) -> str:
+    words = {"paper": "that of its paper", "tuning": "what trials on held-out training images chose"}
+    what = " or ".join(words[name] for name in sorted(own))
+    rest = f"these fields differ: {', '.join(differing)}" if differing else "no field differs"
+    return f"Each by its own recipe ({what}): {rest}."
 
 
 Spent = dict[int, object]

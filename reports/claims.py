@@ -24,6 +24,7 @@ from lcrbench.reports.budget_proof import budget_proof
 from lcrbench.reports.comparison import CLEAN, Row, Setting
 from lcrbench.reports.lipschitz.fidelity import over_layers
 from lcrbench.reports.significance import Difference, Endpoint, against_base, differences
+from lcrbench.reports.words import LCR_FORMS
 
 Verdict = Literal["supported", "refuted", "not enough data"]
 
@@ -31,8 +32,6 @@ MIN_SEEDS = 5
 WORTH = 0.005
 TRACKS = 0.5
 LIPSCHITZ_REGULARIZERS = ("jacobian_penalty", "parseval", "spectral_norm", "spectral_penalty")
-VARIANTS = {"lcr": "LCR", "lcr_released": "LCR as released", "lcr_fixed": "LCR as released, repaired"}
-"""Our forms of the paper's loss, each judged apart from the others, as the claims name them."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def judge(setting: Setting) -> list[Judged]:
     """Return the verdicts on all claims in one setting; empty where no network with LCR was trained."""
     used = {name for r in setting.rows for name in r.regularizers}
     judged = []
-    for variant, words in VARIANTS.items():
+    for variant, words in LCR_FORMS.items():
         if variant in used:
             pairs = [(a, b) for a, b in against_base(setting) if a.regularizers == (variant,)]
             judged.append(_gain(setting, f"{words} raises clean accuracy", pairs, "clean"))

@@ -36,8 +36,26 @@ def searched(record: Record, metrics: list[str]) -> str:
 
 
 def budget(record: Record) -> dict[str, Any]:
-    """Return what the training was given, and on what terms, by the fields' names."""
-    return record.spec.budget.model_dump() | record.spec.recipe.model_dump()
+    """Return what the training was given, and on what terms, by the fields' names; trials before it included."""
+    training = record.spec.training
+    trials = {
+        "recipe_of": training.recipe_of,
+        "tuning_trials": training.tuning.trials if training.tuning else 0,
+        "tuning_images": training.tuning.images if training.tuning else 0,
+    }
+    return training.budget.model_dump() | training.recipe.model_dump() | trials
+
+
+def compared(one: Record, other: Record) -> list[str]:
+    """Return the fields of `budget` in which two runs must not differ to be ranked together.
+
+    Where each has a recipe of its own, from the papers or from searches of as many trials, these recipes may differ.
+    """
+    fields = list(budget(one))
+    whose = {r.spec.training.recipe_of for r in (one, other)}
+    if len(whose) > 1 or whose == {"comparison"}:
+        return fields
+    return [f for f in fields if f not in type(one.spec.recipe).model_fields]
 
 
 def terms(record: Record) -> str:
@@ -59,9 +77,17 @@ def gated(record: Record) -> dict[str, Any]:
         "method": spec.label,
         "budget": stated(spec.budget),
         "recipe": stated(spec.recipe),
+        **_searched_for(record),
         "evaluation": spec.evaluation.model_dump(mode="json"),
         "corruption source": record.provenance.model_dump(mode="json")["corruptions"],
     }
+
+
+def _searched_for(record: Record) -> dict[str, Any]:
+    """Return whose recipe a run has and how it was tuned; nothing for a recipe that was given."""
+    training = record.spec.training
+    whose = {} if training.recipe_of == "comparison" else {"recipe of": training.recipe_of}
+    return whose | ({"tuning trials": training.tuning.trials} if training.tuning else {})
 
 
 def gated_before(method: str, old: dict[str, Any]) -> dict[str, Any]:

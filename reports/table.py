@@ -46,6 +46,8 @@ class Cell:
     text: str = ""
     mark: str = ""
     """"best" or "second" among the ranked."""
+    href: str = ""
+    """Address that a text leads to, in Markdown and on the page."""
 
     @classmethod
     def of(cls, interval: Interval | None) -> Cell:
@@ -64,6 +66,8 @@ class TableRow:
     failed: str = ""
     group: str = ""
     row: Row | None = None
+    href: str = ""
+    """Address that the label leads to, in Markdown and on the page."""
 
 
 @dataclass(frozen=True)

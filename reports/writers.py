@@ -100,7 +100,7 @@ def markdown(table: Table) -> str:
     sides = [":--", *[":--" if worded(table, j) else "--:" for j in range(len(table.columns))]]
     lines = ["| " + " | ".join(head) + " |", "|" + "|".join(sides) + "|"]
     for row in table.rows:
-        label = escape_markdown(row.label)
+        label = _linked(escape_markdown(row.label), row.href)
         if row.note and row.row:
             label += f" ({escape_markdown(row.note)})"
         if not row.cells:
@@ -116,12 +116,16 @@ def markdown(table: Table) -> str:
 
 def _markdown_cell(cell: Cell, column: Column) -> str:
     if cell.value is None:
-        return escape_markdown(cell.text or "–")
+        return _linked(escape_markdown(cell.text or "–"), cell.href)
     shown = number(cell.value, column)
     shown = {"best": f"**{shown}**", "second": f"<u>{shown}</u>"}.get(cell.mark, shown)
     interval = bounds(cell, column)
     n = f" (n={cell.n:,})" if cell.n and interval else ""
     return f"{shown} {interval}{n}".strip()
+
+
+def _linked(text: str, address: str) -> str:
+    return f"[{text}]({address})" if address else text
 
 
 def _title(column: Column, escape: Callable[[str], str]) -> str:

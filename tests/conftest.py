@@ -1,6 +1,11 @@
-"""Options of the test run."""
+"""Options of the test run, and what keeps one test's plug-ins from the next."""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,3 +20,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture(autouse=True)
+def _no_plugin_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forget what a test imported from its own folder: two tests may both write a plug-in called `pack`."""
+    before, path = set(sys.modules), list(sys.path)
+    yield
+    base = tmp_path_factory.getbasetemp()
+    for name in set(sys.modules) - before:
+        if any(Path(place).is_relative_to(base) for place in _places(sys.modules[name])):
+            del sys.modules[name]
+    sys.path[:] = path
+
+
+def _places(module: ModuleType) -> list[str]:
+    """Return where a module lies; a folder without `__init__.py` has a path and no file."""
+    file = getattr(module, "__file__", None)
+    return [file] if file else [str(place) for place in getattr(module, "__path__", [])]

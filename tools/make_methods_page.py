@@ -103,16 +103,27 @@ def section(kind: str, name: str) -> str:
 
 
 def published_numbers() -> str:
-    """Return the numbers that a report may print as published, as a table."""
-    lines = ["| method | data | network | topology that the source tells | top-1, % | epochs | source |"]
-    lines.append("|:--|:--|:--|:--|--:|--:|:--|")
+    """Return the numbers that were read in the authors' own repositories, as a table, under their papers."""
+    lines = ["| method | data | network | top-1, % | top-5, % | epochs (read in) | paper, code | note |"]
+    lines.append("|:--|:--|:--|--:|--:|:--|:--|:--|")
     for p in published.numbers():
-        if p.printable:
-            told = ", ".join(f"{name} {value}" for name, value in p.topology.items())
-            told = "; ".join(t for t in (told, p.note) if t) or "–"
-            lines.append(
-                f"| {p.method} | {p.data} | {p.network} | {told} | {p.top1:g} | {p.epochs or '–'} | {p.source} |"
-            )
+        if p.certainty != "readme":
+            continue
+        paper = published.papers()[p.paper]
+        note = "; ".join(t for t in (p.note, "" if p.built else "not built here") if t)
+        cells = [
+            f"`{p.label}`",
+            published.data_sets()[p.data].title,
+            f"`{p.network_text}`",
+            f"{p.top1:g}",
+            f"{p.top5:g}" if p.top5 else "–",
+        ]
+        cells += [
+            p.told_epochs,
+            f"[{paper.short}]({paper.link}), [{paper.repository}]({paper.code}) {paper.commit}",
+            note,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -163,15 +174,19 @@ def prices() -> str:
     rows = []
     for _, r in found.iterrows():
         limit = "" if pd.isna(r.limit) else f"{r.limit}"
-        rows.append([f"`{r['method']}`", cell(r, "full_precision"), cell(r, "own_base"), limit, r.measured])
+        times = [f"{r.microseconds:,.0f}", f"{r.full_precision_microseconds:,.0f}"]
+        ratios = [cell(r, "full_precision"), cell(r, "own_base")]
+        rows.append([f"`{r['method']}`", *ratios, limit, *times, r.measured])
+    heads = ("method", "over full precision", "over its method", "at most", "us", "us in full precision", "measured")
     return "\n\n".join(
         [
             "CPU time of one training step over that of the full-precision step of the same backbone, and over that of the "
             "method without the regularizer: median and quartiles over interleaved rounds. ResNet-20, 32 px, batch 128, "
-            "channels last, float32, one thread. `lcr_fixed:cache=true` is priced over six epochs, the first of which "
-            "fills its cache. `lcr_released` runs the student twice and a teacher once, as the released code does.",
+            "channels last, float32, one thread, halfway through the training. `lcr_fixed:cache=true` is priced over six "
+            "epochs, the first of which fills its cache. `lcr_released` runs the student twice and a teacher once, as the "
+            "released code does.",
             f"{command}.",
-            table(("method", "over full precision", "over its method", "at most", "measured"), rows),
+            table(heads, rows),
         ]
     )
 
@@ -191,12 +206,13 @@ def page() -> str:
         parts.append(f"## {title}")
         parts += [section(kind, name) for name in registry.files(kind)]
     parts += ["## Costs", costs(), "## What a training step costs", prices()]
-    secondary = sum(not p.printable for p in published.numbers())
+    secondary = sum(p.certainty != "readme" for p in published.numbers())
     parts += [
         "## Published numbers",
         "What the methods' authors report in their own repositories. Budgets (400 to 2000 epochs) and topologies differ, so "
-        "these are no baselines for a run of this suite; a report prints one beside ours only where method, data and "
-        f"topology are the same. `reports/published.json` holds {secondary} more that were read in other works: they are "
+        "these are no baselines for a run of this suite. A report prints one beside ours only where the method's form, the "
+        "topology and the data are the same, data by the hash of the official files, and where no note tells of something "
+        f"that no record proves. `reports/published.json` holds {secondary} more that were read in other works: they are "
         "not verified, and never printed as published.",
         published_numbers(),
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from lcrbench import registry
 from lcrbench.errors import unknown
 
-KINDS = (*registry.PACKAGES, "data", "run", "schema")
-"""Those of the registry, data sets by their names, what a store holds, and the form of its records."""
+KINDS = (*registry.PACKAGES, "data", "published", "run", "schema")
+"""Those of the registry, data sets by their names, published numbers, what a store holds, and the form of its records."""
 
 
 def known(kind: str) -> str:

@@ -43,6 +43,10 @@ def _entries(kind: str, store: str) -> list[tuple[str, str]]:
             ("evaluation", "the same of an evaluation's"),
             ("record", "the same of a run as `lcrbench show run` prints it: a training and its evaluation, joined"),
         ]
+    if kind == "published":
+        from lcrbench.reports import published
+
+        return [(p.id, f"{p.short}, {p.title}") for p in published.papers().values()]
     if kind == "run":
         return _run_entries(store)
     from lcrbench import registry

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from lcrbench.bench.cli import Failed, Interrupted, store_option
+from lcrbench.bench.cli._tables import override
 from lcrbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 @click.option("--images", type=int, help="Training budget: images seen.")
 @click.option("--batch", type=int, help="Images an optimizer step.")
 @click.option("--lr", type=float, help="Peak learning rate.")
+@click.option(
+    "--recipe", type=click.Choice(["paper"]), help="Train each method by the recipe of its paper, and say so."
+)
 @click.option("--corruptions", help='Corruptions or groups, separated by spaces: "noise fog" or "common".')
 @click.option("--severities", help='Severities, separated by spaces: "1 3 5".')
 @click.option(
@@ -75,16 +79,26 @@ def command(
     its last save: give the same command again.
     """
     from lcrbench import registry
-    from lcrbench.bench import device as devices
-    from lcrbench.bench import planning, runner
+    from lcrbench.bench import finished
+    from lcrbench.bench.progress import Progress
     from lcrbench.bench.records import env, grid
     from lcrbench.bench.records.budget import move_keys
     from lcrbench.bench.records.store import Store
 
-    tables, notes = move_keys(_override(grid.read_grid(preset), given, assignments))
+    tables, notes = move_keys(override(grid.read_grid(preset), given, assignments))
     for note in notes:
         click.echo(f"lcrbench: {note}", err=True)
     wanted = grid.make_grid(tables)
+    pages = out or str(Path(store, "reports", registry.file("preset", preset).stem))
+    plainly = device in ("auto", "cpu") and executor == "local"
+    if plainly and not (fresh or redo or only_plan) and (all_there := finished.runs(wanted, Path(store))):
+        with Progress([], len(all_there), quiet=quiet):
+            _report(Store(store), pages, all_there, quiet)
+        return
+    # Not before: they import torch.
+    from lcrbench.bench import device as devices
+    from lcrbench.bench import planning, runner
+
     registry.load("executor", executor)
     if only_plan:
         _conform([*planning.outside(wanted), *([("executor", executor)] * registry.is_outside("executor", executor))])
@@ -119,7 +133,7 @@ def command(
             f"interrupted: what is finished or saved is kept in {store}; to go on: {again}{rest}"
         ) from None
     target = Store(store)
-    _report(target, out or str(Path(store, "reports", registry.file("preset", preset).stem)), ids, quiet)
+    _report(target, pages, ids, quiet)
     failed = [i for i in ids if target.record(i).status == "failed"]
     if failed:
         raise Failed(f"{len(failed)} of {len(ids)} runs failed; the report says why")
@@ -133,66 +147,6 @@ def _conform(named: list[tuple[str, str]]) -> None:
         if found := conform(kind, name):
             also = f" (the first of {len(found)}: lcrbench conform {kind} {name})" if found[1:] else ""
             raise UserError(f"the {kind} '{name}' breaks its contract: {found[0]}{also}")
-
-
-def _override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
-    """Put what was given on the command line into a preset's tables."""
-    import tomllib
-
-    from lcrbench.bench.records.budget import override
-
-    places = {
-        "source": "data.source", "size": "data.size", "train": "data.train", "test": "data.test",
-        "backbone": "backbone", "methods": "methods", "seeds": "seeds", "images": "budget.images",
-        "batch": "recipe.batch", "lr": "recipe.lr", "corruptions": "evaluation.corruptions",
-        "severities": "evaluation.severities",
-    }  # fmt: skip
-    values: dict[str, Any] = {}
-    for option, value in given.items():
-        if value is not None:
-            lists = option in ("methods", "seeds", "corruptions", "severities")
-            values[places[option]] = value.split() if lists else value
-    for option in ("seeds", "severities"):
-        if (place := places[option]) in values:
-            try:
-                values[place] = [int(v) for v in values[place]]
-            except ValueError as error:
-                raise UserError(f"--{option} takes whole numbers separated by spaces: {error}") from error
-    for text in assignments:
-        field, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set takes FIELD=VALUE, not '{text}'")
-        try:
-            values[field.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[field.strip()] = value
-    chosen = {p.removeprefix("budget."): v for p, v in values.items() if p.startswith("budget.")}
-    if chosen and isinstance(tables.get("budget", {}), dict):
-        tables["budget"] = override(tables.get("budget", {}), chosen)
-    for place, value in values.items():
-        *path, last = _keys(place)
-        table = tables
-        for part in path:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                raise UserError(f"'{place}' is no field of a spec: {part} holds no fields")
-        table[last] = value
-    return tables
-
-
-def _keys(place: str) -> list[str]:
-    """Return the keys that lead to a field, as TOML has them: `metrics."my_pkg.my_metric"` are two."""
-    import tomllib
-
-    try:
-        table: Any = tomllib.loads(f"{place} = 0")
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"--set takes FIELD=VALUE, and '{place}' is no field: {error}") from error
-    keys = []
-    while isinstance(table, dict):
-        ((key, table),) = table.items()
-        keys.append(key)
-    return keys
 
 
 def _report(store: Store, out: str, ids: list[str], quiet: bool) -> None:

@@ -13,16 +13,24 @@ from lcrbench.errors import UserError, unknown
 
 @click.command(epilog="Example: lcrbench show method irnet")
 @click.argument("kind")
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option("--ledger", is_flag=True, help="(run) What was spent, and the hashes that prove what it was given.")
 @store_option
-def command(kind: str, name: str, ledger: bool, store: str) -> None:
+def command(kind: str, name: str | None, ledger: bool, store: str) -> None:
     """Show one thing of a KIND, as `lcrbench list` names them: `show method irnet`, `show run 3f2a`.
 
-    A method is shown with its formula, its options and a drawing of its gradient, an estimator with its drawing; a run by
-    the beginning of its id.
+    A method is shown with its formula, its options, a drawing of its gradient, its paper and what that published; an
+    estimator with its drawing; a run by the beginning of its id. `show published` shows all papers and their numbers,
+    those of methods that are not built here too.
     """
     kind = kinds.known(kind)
+    if kind == "published":
+        from lcrbench.bench.cli import _published as published
+
+        click.echo(published.of_name(name) if name else published.every())
+        return
+    if name is None:
+        raise UserError(f"which {kind}? Name one, as lcrbench list {kind} does: lcrbench show {kind} NAME")
     if kind == "run":
         _show_run(store, name, ledger)
     elif kind == "schema":
@@ -47,11 +55,7 @@ def command(kind: str, name: str, ledger: bool, store: str) -> None:
 
         click.echo(registry.file(kind, name).read_text(encoding="utf-8").rstrip())
     elif kind == "data":
-        from lcrbench.bench import data
-
-        loaded = data.load(name)
-        click.echo(f"{loaded.name}\n{len(loaded.train)} training and {len(loaded.test)} test images")
-        click.echo(f"classes: {', '.join(loaded.classes)}\nsha256: {loaded.sha256}")
+        _show_data(name)
     else:
         from lcrbench import registry
 
@@ -65,6 +69,26 @@ def command(kind: str, name: str, ledger: bool, store: str) -> None:
 
             if drawn := portrait.text(name, kind=kind):
                 click.echo("\n" + drawn)
+        if kind in ("method", "regularizer"):
+            from lcrbench.bench.cli import _published as published
+
+            if known := published.of_entry(name):
+                click.echo("\n" + known)
+
+
+def _show_data(name: str) -> None:
+    from lcrbench.bench import data
+    from lcrbench.reports import published
+
+    loaded = data.load(name)
+    click.echo(f"{loaded.name}\n{len(loaded.train)} training and {len(loaded.test)} test images")
+    click.echo(f"classes: {', '.join(loaded.classes)}\nsha256: {loaded.sha256}\ntrain_sha256: {loaded.train_sha256}")
+    known = [
+        d.title
+        for d in published.data_sets().values()
+        if (loaded.sha256, loaded.train_sha256) in [(one.sha256, one.train_sha256) for one in d.official]
+    ]
+    click.echo(f"official: {known[0] if known else 'not known as the data of any published number'}")
 
 
 def _show_run(store: str, prefix: str, ledger: bool) -> None:

@@ -1,11 +1,19 @@
-"""`take`: a class-balanced random subset of a data set."""
+"""`take`: a class-balanced random subset of a data set; `load_data`: the data set of a grid."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from lcrbench.bench.data.arrays import Dataset, Indices, Part, Split
+from lcrbench.bench.data.loading import load
+from lcrbench.bench.records.grid import Data
 from lcrbench.errors import UserError
+
+
+def load_data(choice: Data) -> Dataset:
+    """Load the data set that a spec or grid names, cut down to the size it asks for; raises `UserError` as `load` does."""
+    dataset = load(choice.source, size=choice.size)
+    return take(dataset, choice.train, choice.test, seed=0) if choice.train or choice.test else dataset
 
 
 def take(dataset: Dataset, train: int | None, test: int | None, seed: int) -> Dataset:

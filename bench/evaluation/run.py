@@ -179,7 +179,7 @@ def evaluate(
     files = dict(known.files)
     batches = list(evaluation.batches)
     if shown or measured:
-        name, figures = "", ()
+        name, figures = "", tuple[by_image.ImageFigure, ...]()
         if subject.by_image:
             names = (f"by_image-{k}.npz" for k in itertools.count())
             name = next(free for free in names if free not in files)

@@ -49,12 +49,14 @@ def find(store: Store, spec: RunSpec, dataset: Dataset) -> tuple[upgrade.Split, 
 def _scoped(made: upgrade.Split) -> upgrade.Split:
     """Return a run from before scopes with the scopes of the present code, if its version is known to give equal bits.
 
-    From then on it goes stale like any other. What came from outside is not known to be as it was, and stays stale.
+    From then on it goes stale like any other. What came from outside is not known to be as it was, and stays stale; so does
+    a training under equal compute, which another rule counted, and one by a method whose bits have changed since.
     """
     spec = made.training.spec
     named = [("method", spec.method.name), *(("regularizer", name) for name in spec.method.regularizers)]
     named.append(("backbone", spec.backbone_name))
-    if any(registry.is_outside(kind, name) for kind, name in named):
+    other = spec.budget.unit == "compute" or source.other_bits(spec.method)
+    if other or any(registry.is_outside(kind, name) for kind, name in named):
         unknown = made.training.provenance.model_copy(update={"source": ""})
         return made._replace(training=made.training.model_copy(update={"provenance": unknown}))
     if made.training.provenance.source not in source.equal_bits():

@@ -5,14 +5,11 @@ Ctrl-C, or SIGTERM, asks them all to save and end, a second one ends them at onc
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -20,13 +17,11 @@ from typing import Any, NamedTuple
 from filelock import Timeout
 
 from lcrbench.bench import worker
+from lcrbench.bench.processes import process_context
 from lcrbench.bench.progress import Progress
 from lcrbench.bench.records.record import Failure, Record
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.worker import Job
-
-# One thread a process: two processes of one thread do twice the work of one process of two.
-ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class _Cell(NamedTuple):
@@ -37,7 +32,7 @@ class _Cell(NamedTuple):
 
 def execute(jobs: Sequence[Job], workers: int, target: Store, progress: Progress) -> list[Record]:
     """Keep `workers` processes busy until every job has ended; return what each came to, in the order they ended."""
-    context = _process_context()
+    context = process_context()
     waiting = deque(jobs)
     # A pipe each: a process that is killed while it writes can block no other.
     running: dict[str, _Cell] = {}
@@ -96,23 +91,6 @@ def execute(jobs: Sequence[Job], workers: int, target: Store, progress: Progress
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=False):
             signal.signal(number, handler)
     return ended
-
-
-def _process_context() -> Any:
-    """Return how processes are started: forked from a server that has imported torch already (Windows has none)."""
-    os.environ |= dict.fromkeys(ONE_THREAD, "1")
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lcrbench.bench.worker"])
-    # The server must outlive Ctrl-C and a SIGTERM to all, as batch systems send it, also while it imports: the parent
-    # decides what ends when, and learns from the server how its processes ended.
-    ends = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    ours = {number: signal.signal(number, signal.SIG_IGN) for number in ends}
-    forkserver.ensure_running()
-    for number, handler in ours.items():
-        signal.signal(number, handler)
-    return context
 
 
 def _record_of(target: Store, cell: _Cell) -> Record | None:

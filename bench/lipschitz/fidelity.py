@@ -269,6 +269,8 @@ def turned(network: nn.Module) -> nn.Module | None:
             part.running_mean.mul_(f.to(part.running_mean))
             part.weight.mul_(f.to(part.weight))
             break
+        if isinstance(part, nn.Linear) and part.in_features == len(f):
+            part.weight.mul_(f.to(part.weight))
     return network
 
 

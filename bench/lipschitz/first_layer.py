@@ -1,8 +1,9 @@
 """Exact facts about the first layer of signs, each of which turns at a threshold of one affine function of the image.
 
 From the image to the first signs there are the normalization, a convolution, a batch norm, an activation and whatever a
-method puts before its sign, such as a shift. With z_i(x) the batch norm's output at unit i, affine in the image, the
-first sign of the unit is a function of z_i alone that turns once, at tau_i (hardtanh and sign: 0; shifts move it). So
+method puts before its sign, such as a shift. With z_i(x) the batch norm's output at unit i (the convolution's, where the
+activation comes before the batch norm), affine in the image, the first sign of the unit is a function of z_i alone that
+turns once, at tau_i (hardtanh and sign: 0; shifts move it). So
 
     t_i(x) = |z_i(x) - tau_i| / ||grad z_i||_q      1/p + 1/q = 1
 
@@ -54,8 +55,9 @@ def distances(network: nn.Module, points: Tensor) -> FirstLayer:
     """Return the distance of each image to the flip of each unit of the first signs, for points (n, 3, H, W) in [0, 1].
 
     Infinite for a unit whose sign never turns for |z| <= 1e6, or does not see the image. In evaluation mode, in float64.
-    Raises `UserError` unless the stem is a convolution, a batch norm and an activation that feed the first binary layer, the
-    activation is monotone, and the sign of each unit depends on that unit alone and turns at most once.
+    Raises `UserError` unless the stem is a convolution, a batch norm and, before or behind it or not at all, an activation,
+    which feed the first binary layer, the activation is monotone, and the sign of each unit depends on that unit alone and
+    turns at most once.
     """
     if not binary_layers(network):
         raise UserError("the network has no binary layer: first-layer distances are about signs")
@@ -63,16 +65,23 @@ def distances(network: nn.Module, points: Tensor) -> FirstLayer:
     name, first = next(iter(binary_layers(network).items()))
     stem = next((m for k, m in network.named_modules() if k.rpartition(".")[2] == "stem"), nn.Sequential())
     parts: list[Any] = list(stem.children())
-    if not isinstance(stem, nn.Sequential) or [type(m) for m in parts[:-1]] != [nn.Conv2d, nn.BatchNorm2d]:
+    behind = [type(m) for m in parts[1:]]
+    pooled = any(issubclass(kind, (nn.MaxPool2d, nn.AvgPool2d)) for kind in behind)
+    one_norm = behind.count(nn.BatchNorm2d) == 1 and len(behind) <= 2
+    if not isinstance(stem, nn.Sequential) or type(parts[0]) is not nn.Conv2d or not one_norm or pooled:
         raise UserError(
             "first-layer distances need a stem of convolution, batch norm and activation before the first signs"
         )
-    conv, norm, activation = parts
+    conv, *rest = parts
+    # What is affine in the image: the convolution, and the batch norm if it comes next.
+    norm = rest.pop(0) if behind[0] is nn.BatchNorm2d else None
+    activation = rest[0] if len(rest) == 1 else nn.Sequential(*rest)
     if conv.dilation != (1, 1) or conv.groups != 1 or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
         raise UserError(
             "first-layer distances need a stem's convolution with zero padding given as numbers, no dilation and one group"
         )
-    scale = norm_scale(norm).to(conv.weight.device)
+    ones = torch.ones(conv.out_channels, dtype=torch.float64)
+    scale = (ones if norm is None else norm_scale(norm)).to(conv.weight.device)
     weight = conv.weight * scale.view(-1, 1, 1, 1)
     x = points.double().to(weight.device)
     # A module from elsewhere may normalize nothing; if it does otherwise, the path is refused below.
@@ -80,14 +89,14 @@ def distances(network: nn.Module, points: Tensor) -> FirstLayer:
         (network.mean, network.std) if isinstance(network, Network) else (torch.zeros(1).to(x), torch.ones(1).to(x))
     )
     weight = weight / std
-    bias = -norm.running_mean * scale
+    bias = 0 * scale if norm is None else -norm.running_mean * scale
     if conv.bias is not None:
         bias = bias + conv.bias * scale
-    if norm.bias is not None:
+    if norm is not None and norm.bias is not None:
         bias = bias + norm.bias
     # Zero padding comes after the normalization: beyond the border stands the mean image.
     z = nn.functional.conv2d(x - mean, weight, None, conv.stride, conv.padding) + bias.view(1, -1, 1, 1)
-    _check_path(network, norm, activation, first, x[:1], z[:1])
+    _check_path(network, norm or conv, stem, first, x[:1], z[:1])
     tau = _thresholds(activation, first.sign, z[:1])
     # At the border a unit sees fewer pixels: the norm of its gradient is that of the taps inside.
     inside = torch.ones(1, 1, *x.shape[2:], dtype=torch.float64, device=weight.device)
@@ -101,9 +110,9 @@ def distances(network: nn.Module, points: Tensor) -> FirstLayer:
 
 
 def _check_path(
-    network: nn.Module, norm: nn.Module, activation: nn.Module, first: BinaryConv2d, x: Tensor, z: Tensor
+    network: nn.Module, affine: nn.Module, stem: nn.Module, first: BinaryConv2d, x: Tensor, z: Tensor
 ) -> None:
-    """Raise `UserError` unless z stands between batch norm and activation, and the activation feeds the first signs."""
+    """Raise `UserError` unless z is what the stem's affine part gives, and the stem feeds the first signs."""
     seen: dict[nn.Module, Tensor] = {}
 
     def keep_output(module: nn.Module, given: Any, out: Tensor) -> None:
@@ -112,15 +121,13 @@ def _check_path(
     def keep_input(module: nn.Module, given: tuple[Tensor, ...]) -> None:
         seen[module] = given[0].clone()
 
-    norm.register_forward_hook(keep_output)
-    activation.register_forward_hook(keep_output)
+    affine.register_forward_hook(keep_output)
+    stem.register_forward_hook(keep_output)
     first.register_forward_pre_hook(keep_input)
     network(x)
-    if seen.keys() != {norm, activation, first} or not torch.equal(seen[activation], seen[first]):
-        raise UserError(
-            "first-layer distances need a stem whose activation feeds the first binary layer, and nothing else"
-        )
-    if not torch.allclose(seen[norm], z):
+    if seen.keys() != {affine, stem, first} or not torch.equal(seen[stem], seen[first]):
+        raise UserError("first-layer distances need a stem that feeds the first binary layer, and nothing else")
+    if not torch.allclose(seen[affine], z):
         raise UserError(
             "first-layer distances need a stem that takes the image itself, normalized as lcrbench's networks are, or not "
             "at all"

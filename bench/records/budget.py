@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -31,10 +32,12 @@ class Budget(Frozen):
       networks cost nothing.
     - "epochs": the same, counted in passes over the training images (those held out for validation not included). The
       number of steps is floor(epochs * n / batch).
-    - "compute": the multiply-accumulates of every network's forward and backward passes (a backward pass counts as two
-      forward ones), a teacher's own training included. The amount is that of training the plain network on `images`
-      images; a method whose step costs r times as much sees images / r of them. A teacher sees as many images as the
-      network it teaches, so that with one the two see images / (r + 1) each.
+    - "compute": the operations of all convolutions and matrix products of a training, counted: forward and backward
+      passes of every network, the regularizers' own arithmetic, what is measured for the log, the passes over validation
+      images, and a teacher's own training. Elementwise work is not counted. The amount is that of training the plain
+      network, the same backbone in full precision, on `images` images; a method whose training costs r times as much
+      sees about images / r of them, in whole batches. A teacher sees as many images as the network it teaches, so that
+      with one the two see images / (r + 1) each.
     - "seconds": the CPU seconds of the process (on an accelerator, which the record names: wall seconds), `seconds` of
       them, in equal parts for each teacher and each stage. The result then depends on the machine and its load, so
       such runs are exempt from bit-identity.
@@ -82,9 +85,10 @@ class Recipe(Frozen):
     lr: float = Field(0.05, gt=0, description="peak learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; the decay rate of Adam's first moment")
     weight_decay: float = Field(1e-4, ge=0, description="applied as `decay` says")
-    decay: Literal["weights", "all"] = Field(
+    decay: Literal["weights", "real_weights", "all"] = Field(
         "weights",
-        description="what decays: weights of convolutions and linear layers, and no scale, threshold, bias or norm; or all",
+        description="what decays. weights: those of convolutions and linear layers, latent ones of binary layers included, "
+        "and no scale, threshold, bias or norm; real_weights: these without the latent ones; all: every parameter",
     )
     schedule: str = Field("cosine", min_length=1, description="cosine: from the peak to 0, after the warm-up")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the training over which the rate rises linearly")
@@ -92,6 +96,23 @@ class Recipe(Frozen):
         "crop-flip",
         min_length=1,
         description="crop-flip: zero-pad 4, random crop, horizontal flip with probability 1/2; or none",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share e of each label that is spread over all classes: (1 - e) one-hot + e / classes",
+    )
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay d of the exponential moving average of the weights, which then is what is evaluated; 0: none",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="bf16: convolutions and products of the forward and backward pass in bfloat16; weights, binarization, "
+        "norms and loss in float32, and every evaluation",
     )
     selection: Literal["last", "best"] = Field(
         "last",
@@ -119,31 +140,51 @@ def steps(budget: Budget, recipe: Recipe, n_train: int) -> int | None:
         return None
     batches = (images_of(budget, recipe, n_train) or 0) // recipe.batch
     if batches < 1:
-        raise ValueError(_too_little(budget, recipe, n_train, 1.0, 1, 0))
+        raise ValueError(_too_little(budget, recipe, n_train, Fraction(recipe.batch), 1, 0))
     return batches
 
 
 def allot(
-    budget: Budget, recipe: Recipe, n_train: int, *, cost: float = 1.0, teachers: int = 0, stages: int = 1
+    budget: Budget,
+    recipe: Recipe,
+    n_train: int,
+    *,
+    cost: Callable[[int], Fraction] | None = None,
+    teachers: int = 0,
+    stages: int = 1,
 ) -> tuple[Budget, Budget]:
     """Return what the training of each teacher may spend and what the training of the network may, all stages of it.
 
-    Both are budgets of images or of seconds. `n_train` is as for `steps`. `cost` is the compute of one step of the
-    network, with all passes in it, over that of the plain network's step; so is a teacher's step 1. Raises `ValueError`
-    that names the field if the budget pays for less than a batch in a stage.
+    Both are budgets of images or of seconds. `n_train` is as for `steps`. Under compute, `cost(n)` is the compute of n
+    steps of the network and of each of its teachers together, in images of the plain network; the budget pays for n steps
+    if they cost no more, and n + 1 cost more. Raises `ValueError` that names the field if it pays for less than a batch in
+    a stage.
     """
     if budget.unit == "seconds":
         assert budget.seconds is not None
         part = budget.seconds / (teachers + stages)
         return Budget(unit="seconds", seconds=part), Budget(unit="seconds", seconds=part * stages)
-    price = cost + teachers if budget.unit == "compute" else 1.0
     images = images_of(budget, recipe, n_train) or 0
-    # Rounding must cost no batch: 400 images pay for three steps of 100 that cost 4/3.
-    batches = math.floor(images / (price * recipe.batch) + 1e-9)
+    if budget.unit == "compute":
+        assert cost is not None, "under compute a budget is allotted by what a training costs"
+        least, batches = cost(stages), _most(cost, images, stages)
+    else:
+        least, batches = Fraction(stages * recipe.batch), images // recipe.batch
     if batches < stages:
-        raise ValueError(_too_little(budget, recipe, n_train, price, stages, teachers))
+        raise ValueError(_too_little(budget, recipe, n_train, least, stages, teachers))
     allotted = Budget(images=images if budget.unit == "images" else batches * recipe.batch)
     return allotted, allotted
+
+
+def _most(cost: Callable[[int], Fraction], images: int, least: int) -> int:
+    """Return n such that the images pay for n steps and not for n + 1; less than `least` if they do not pay for that."""
+    low, high = least - 1, least
+    while cost(high) <= images:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost(middle) <= images else (low, middle)
+    return low
 
 
 def images_of(budget: Budget, recipe: Recipe, n_train: int) -> int | None:
@@ -170,8 +211,8 @@ def told(budget: Budget) -> str:
     return f"{getattr(budget, budget.unit):g} {budget.unit}"
 
 
-def _too_little(budget: Budget, recipe: Recipe, n_train: int, price: float, stages: int, teachers: int) -> str:
-    least = math.ceil(stages * recipe.batch * price - 1e-9)
+def _too_little(budget: Budget, recipe: Recipe, n_train: int, cost: Fraction, stages: int, teachers: int) -> str:
+    least = math.ceil(cost)
     if budget.unit == "epochs":
         amount = f"{budget.epochs:g} epochs of {n_train - recipe.validation} images"
         way_out = f"epochs = {math.ceil(1e4 * least / max(1, n_train - recipe.validation)) / 1e4:g}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lcrbench import registry
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe
@@ -44,8 +45,41 @@ class Evaluation(Frozen):
         return tuple(sorted(set(value)))
 
 
+class Tuning(Frozen):
+    """How the options and the recipe of a method were chosen: `lcrbench tune` writes it, and a run carries it on.
+
+    Each trial is a training under the run's own budget. The best accuracy on validation images, which are held out of the
+    training images, decides; test images have no part in it.
+    """
+
+    trials: int = Field(gt=0, description="trainings that were compared, the same number for each method of a search")
+    images: int = Field(
+        ge=0, description="training images seen in all trials together, a teacher's own training included"
+    )
+    validation: int = Field(
+        gt=0, description="images held out of the training images, by which the best trial was chosen"
+    )
+    searched: dict[str, tuple[Option, ...]] = Field(
+        {}, description="the values that the trials were drawn from, by option"
+    )
+    accuracy: float | None = Field(None, description="of the chosen trial on the validation images, in [0, 1]")
+    cpu: float = Field(0.0, ge=0, description="CPU seconds of all trials together")
+    wall: float = Field(0.0, ge=0, description="wall seconds of all trials together")
+
+
+class Tuned(Frozen):
+    """A method's entry in [tuned]: how it was tuned, and the fields of the recipe that were chosen for it alone."""
+
+    tuning: Tuning
+    recipe: dict[str, Option] = Field({})
+
+
 class Grid(Frozen):
-    """A comparison: methods x seeds under one budget and recipe, on one data set and one backbone."""
+    """A comparison: methods x seeds under one budget and recipe, on one data set and one backbone.
+
+    `recipe = "paper"`, or `like = "paper"` in [recipe] beside fields that no method recommends, trains each method by the
+    recipe of its paper. [tuned] holds, by method, what `lcrbench tune` chose.
+    """
 
     data: Data = Data()
     backbone: str = "vgg_tiny"
@@ -53,10 +87,27 @@ class Grid(Frozen):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     budget: Budget = Budget()
     recipe: Recipe = Recipe()
+    recipe_of: Literal["comparison", "paper"] = Field(
+        "comparison", description="whose recipe: one of the comparison for all methods, or of each method's paper"
+    )
+    tuned: dict[str, Tuned] = Field({})
     evaluation: Evaluation = Evaluation()
     metrics: dict[str, Options] | None = Field(
         None, description="by name, with options; null: those of ours that are measured by default"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _like_paper(cls, given: Any) -> Any:
+        recipe = given.get("recipe") if isinstance(given, Mapping) else None
+        if isinstance(recipe, str):
+            recipe = {"like": recipe}
+        if not isinstance(recipe, Mapping) or "like" not in recipe:
+            return given
+        if recipe["like"] != "paper":
+            raise ValueError(f"recipe is a table of fields, or 'paper', not '{recipe['like']}'")
+        rest = {k: v for k, v in recipe.items() if k != "like"}
+        return {**given, "recipe": rest, "recipe_of": "paper"}
 
     @field_validator("evaluation")
     @classmethod
@@ -92,11 +143,15 @@ def make_grid(tables: dict[str, Any]) -> Grid:
             model = _model_at(first["loc"][:-1])
             raise unknown("field", field, [".".join([*map(str, first["loc"][:-1]), f]) for f in model]) from error
         message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{field}: {message} (got {first['input']!r})") from error
+        # What is wrong with the whole is told without it.
+        got = f" (got {first['input']!r})" if first["loc"] else ""
+        raise UserError(f"{field}: {message}{got}") from error
 
 
 def _model_at(loc: tuple[str | int, ...]) -> list[str]:
     model: Any = Grid
     for part in loc:
-        model = model.model_fields[str(part)].annotation
+        found = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
+        # In [tuned] a part is the name of a method.
+        model = found.annotation if found else Tuned
     return list(model.model_fields)

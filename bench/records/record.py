@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 
 from lcrbench.bench.records.budget import Frozen, Unit
 from lcrbench.bench.records.by_image import ImageFigure
-from lcrbench.bench.records.grid import Options
+from lcrbench.bench.records.grid import Options, Tuning
 from lcrbench.bench.records.ids import canonical
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.spec import Cell, Protocol, RunSpec, Subject, TrainSpec
@@ -49,13 +49,22 @@ class Taught(Frozen):
     steps: int
     weights_sha256: str
     validation: int = Field(0, description="validation images through it, for selection = 'best'")
+    teaches: bool = Field(True, description="whether the run learned from it in its steps")
+    starts: bool = Field(False, description="whether the run began with its weights")
 
 
 class BudgetClass(NamedTuple):
-    """What a budget went to: one training in named stages, and teachers. Under equal images, classes do not compare."""
+    """What a budget went to. Under equal images, classes do not compare.
+
+    One training in named stages, teachers that it learned from, networks that it started from, the recipe of the method's
+    own paper, and the trials of a search for options and recipe before it.
+    """
 
     stages: tuple[str, ...] = ()
     teachers: tuple[str, ...] = ()
+    started: tuple[str, ...] = ()
+    by_paper: bool = False
+    trials: int = 0
 
 
 class Ledger(Frozen):
@@ -63,8 +72,9 @@ class Ledger(Frozen):
 
     `forward` and `backward` count single images through each network in the student's training: "student" for its own
     passes, "validation" for those over validation images, and what the terms declare, such as a "teacher". What the
-    training of a teacher took is in `teachers`. `compute` is all of it by multiply-accumulates. The hashes cover the
-    indices of every batch, the augmentation drawn for every image, and the latent weights of convolutions and linear
+    training of a teacher took is in `teachers`. `compute` is all that was computed, teachers' own training included: the
+    operations of convolutions and matrix products, over those of the plain network's step for one image. The hashes cover
+    the indices of every batch, the augmentation drawn for every image, and the latent weights of convolutions and linear
     layers before the first step.
     """
 
@@ -73,11 +83,16 @@ class Ledger(Frozen):
     unit: Unit
     stages: tuple[Stage, ...] = Field((), description="empty for a training in one stage")
     teachers: tuple[Taught, ...] = ()
+    tuning: Tuning | None = Field(
+        None,
+        description="trainings before this one, by which options and recipe were chosen; in none of the other counts",
+    )
+    by_paper: bool = Field(False, description="whether the recipe is that of the method's paper")
     forward: dict[str, float]
     backward: dict[str, float]
     compute: float | None = Field(
         None,
-        description="in training steps of the plain network for one image; a backward pass counts as two forward ones",
+        description="in training steps of the plain network (the backbone in full precision) for one image",
     )
     evaluation_forward: dict[str, int] = Field({}, description="images through the deployed network, by phase")
     data_order_sha256: str
@@ -92,7 +107,13 @@ class Ledger(Frozen):
     @property
     def budget_class(self) -> BudgetClass:
         """Return what the budget went to."""
-        return BudgetClass(tuple(s.name for s in self.stages), tuple(t.method for t in self.teachers))
+        return BudgetClass(
+            tuple(s.name for s in self.stages),
+            tuple(t.method for t in self.teachers if t.teaches),
+            tuple(t.method for t in self.teachers if t.starts),
+            self.by_paper,
+            self.tuning.trials if self.tuning else 0,
+        )
 
     @property
     def taught_images(self) -> int:

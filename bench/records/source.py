@@ -24,12 +24,13 @@ import json
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from lcrbench.bench.records.record import Record, Source, Training
+from lcrbench.bench.records.spec import MethodId
 
 OUTSIDE = (
     "lcrbench.corruptions",
@@ -53,23 +54,38 @@ def closure(roots: Iterable[str]) -> Source:
 
     Modules that are not counted are left out; a root that cannot be found has the hash "".
     """
-    roots = tuple(dict.fromkeys(roots))
+    return _closed(tuple(dict.fromkeys(roots)), _module)
+
+
+Module = tuple[dict[str, str], tuple[str, ...]]
+"""What a module adds to a closure: hashes by name, its own and its data files'; and the modules that it imports."""
+
+
+def _closed(roots: tuple[str, ...], read: Callable[[str, str], Module | None]) -> Source:
+    """Return a closure; `read` is `_module`, or remembers what that has read."""
     found: dict[str, str] = {}
     waiting = [(name, root) for root in roots for name in _with_parents(root)]
     while waiting:
         name, root = waiting.pop()
         if name in found or (name not in roots and not _counts(name, root)):
             continue
-        path = _file(name)
-        if path is None:
-            if name in roots:
-                found[name] = ""
-            continue
-        found[name] = _hash(path, os.stat(path).st_mtime_ns)
-        found |= {f"{name}: {file.name}": _bytes_hash(file) for file in _data_files(name, path)}
-        stamp = os.stat(path).st_mtime_ns
-        waiting += [(imported, root) for imported in _imports(name, root.partition(".")[0], path, stamp)]
+        if (module := read(name, root.partition(".")[0])) is not None:
+            found |= module[0]
+            waiting += [(imported, root) for imported in module[1]]
+        elif name in roots:
+            found[name] = ""
     return Source(roots=roots, modules=dict(sorted(found.items())))
+
+
+def _module(name: str, top: str) -> Module | None:
+    """Read a module that a root below `top` reaches; None if it has no file of Python code."""
+    path = _file(name)
+    if path is None:
+        return None
+    stamp = os.stat(path).st_mtime_ns
+    hashes = {name: _hash(path, stamp)}
+    hashes |= {f"{name}: {file.name}": _bytes_hash(file) for file in _data_files(name, path)}
+    return hashes, _imports(name, top, path, stamp)
 
 
 def changed(recorded: Source) -> list[str]:
@@ -102,16 +118,28 @@ def stale_training(training: Training) -> str:
     )
 
 
-@functools.lru_cache(maxsize=1)
 def equal_bits() -> frozenset[str]:
     """Return the hashes of whole versions from before scopes whose bits are the present ones (equal_bits.json)."""
-    text = (files("lcrbench.bench.records") / "equal_bits.json").read_text(encoding="utf-8")
-    return frozenset(json.loads(text)["versions"])
+    return frozenset(_equal_bits()["versions"])
+
+
+def other_bits(method: MethodId) -> bool:
+    """Tell whether the bits of a method or of one of its regularizers have changed since those versions."""
+    return not {method.name, *method.regularizers}.isdisjoint(_equal_bits()["changed"])
+
+
+@functools.lru_cache(maxsize=1)
+def _equal_bits() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads(
+        (files("lcrbench.bench.records") / "equal_bits.json").read_text(encoding="utf-8")
+    )
+    return found
 
 
 def look_again() -> None:
     """Forget which modules there are and what they import: in a session of hours a plug-in is edited between two calls."""
     _closure.cache_clear()
+    _known.cache_clear()
     _file.cache_clear()
 
 
@@ -125,7 +153,13 @@ def is_installed(module: str) -> bool:
 @functools.lru_cache(maxsize=256)
 def _closure(roots: tuple[str, ...]) -> Source:
     """Cached for the life of a process: one that reports or plans asks for the same roots run after run."""
-    return closure(roots)
+    return _closed(roots, _known)
+
+
+@functools.lru_cache(maxsize=4096)
+def _known(name: str, top: str) -> Module | None:
+    """The modules of those closures: closures of different roots have most of them in common."""
+    return _module(name, top)
 
 
 def _counts(name: str, root: str) -> bool:

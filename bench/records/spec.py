@@ -11,16 +11,20 @@ place to store. Options at their default are left out (`ids.py`).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe
-from lcrbench.bench.records.grid import Evaluation, Options
+from lcrbench.bench.records.grid import Evaluation, Options, Tuning
 from lcrbench.bench.records.ids import content_id, stated
 from lcrbench.models import parse
 
 # ------------------------------------------------------------------------------------------------- what weights depend on
+
+
+RecipeOf = Literal["comparison", "paper", "tuning"]
+"""Whose recipe a training has: that of all methods of a comparison, that of its method's paper, or what a search chose."""
 
 
 class TrainData(Frozen):
@@ -60,15 +64,21 @@ class TrainSpec(Frozen):
     backbone: str = Field(description="with the options that differ from their default: `resnet18:convs=2`")
     method: MethodId
     recipe: Recipe = Recipe()
+    recipe_of: RecipeOf = Field("comparison", description="whose recipe it is: of all methods, or of this one alone")
     budget: Budget = Budget()
+    tuning: Tuning | None = Field(None, description="how options and recipe were chosen; None: they were given")
     seed: int = Field(ge=0)
 
     @property
     def train_id(self) -> str:
-        """Return the training's address."""
+        """Return the training's address; a tuned one is another, whatever its weights, because it cost more."""
+        own: dict[str, Any] = {} if self.recipe_of == "comparison" else {"recipe_of": self.recipe_of}
+        if self.tuning:
+            own["tuning"] = stated(self.tuning, leave_out=frozenset({"accuracy", "cpu", "wall"}))
         return content_id(
             "training",
-            {
+            own
+            | {
                 "data": self.data.facts,
                 "backbone": self.backbone,
                 # In order: terms are added up in it, which rounds.

@@ -5,6 +5,7 @@
     STORE/<run id>/                    a run of schema 3 or older (upgrade.py), read as it is, taken over by the next `run`
     STORE/.unfinished/<train id>       the last save of an unfinished training
     STORE/.teachers/<id>               a trained teacher, shared by the trainings that need it
+    STORE/.trials/<id>                 what a trial of `lcrbench tune` came to: an accuracy on validation images, no weights
     STORE/.locks/<id>                  held by the process that works on a training, an evaluation or a teacher
     STORE/.cache/                      corrupted test images, shared by the networks of a grid; may be deleted
     STORE/.damaged/                    what was set aside because its hash did not match
@@ -276,6 +277,10 @@ class Store:
     def teacher(self, name: str) -> Path:
         """Return where a trained teacher lies."""
         return self.root / ".teachers" / name
+
+    def trial(self, name: str) -> Path:
+        """Return where the result of a tuning's trial lies."""
+        return self.root / ".trials" / name
 
     def cache(self) -> Path:
         """Return where corrupted test images are kept for the networks of a grid."""

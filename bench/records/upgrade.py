@@ -19,10 +19,11 @@ import numpy as np
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from lcrbench.bench.records import before_5, by_image, predictions
+from lcrbench.bench.records import before_5, by_image, predictions, source
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe, move_keys
 from lcrbench.bench.records.by_image import ByImage
 from lcrbench.bench.records.files import unpack
+from lcrbench.bench.records.forms import as_made
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Option, Options
 from lcrbench.bench.records.measurement import Measurement, Phase
@@ -99,8 +100,11 @@ def old_run(content: bytes, where: str) -> OldRun:
     before_5.run(data)
     files = data.pop("files", {})
     tables, _ = move_keys(data["spec"])
-    data["spec"] = _spec(tables).model_dump()
-    data["unscoped"] = [data["provenance"]["source"]]
+    spec = _spec(tables)
+    data["spec"] = spec.model_dump()
+    # Version 4 counts compute by another rule, so that no earlier version's bits are equal under it.
+    other = spec.budget.unit == "compute" or source.other_bits(spec.method)
+    data["unscoped"] = ["" if other else data["provenance"]["source"]]
     data["schema_version"] = SCHEMA_VERSION
     return OldRun(record=Record.model_validate(data), files=files)
 
@@ -129,11 +133,12 @@ def _method(method: Mapping[str, Any], label: str) -> MethodId:
     def given(name: str, options: Mapping[str, Option]) -> Options:
         return {k: v for k, v in options.items() if k in named[name]} if name in named else dict(options)
 
-    return MethodId(
+    found = MethodId(
         name=method["name"],
         options=given(method["name"], method["options"]),
         regularizers={name: given(name, options) for name, options in method["regularizers"].items()},
     )
+    return as_made(found, method["options"])
 
 
 class OldRuns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 
+from lcrbench.bench.records.forms import as_made
 from lcrbench.bench.records.ids import content_id
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.record import (
@@ -80,7 +81,11 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
     one = asked(evaluation, name)
     if evaluation.training is None:
         raise UserError(f"{evaluation.evaluation_id} evaluates a network from outside, which has no run")
-    spec = RunSpec(training=evaluation.training, protocol=one.protocol, metrics=one.metrics)
+    trained = evaluation.training
+    if training and training.model.options:
+        known = training.model.options.get(trained.method.name, {})
+        trained = trained.model_copy(update={"method": as_made(trained.method, known)})
+    spec = RunSpec(training=trained, protocol=one.protocol, metrics=one.metrics)
     failure = one.failure
     if failure is None and training is None:
         failure = Failure(reason="error", step=0, message="its training is gone, or has other weights: run it again")
@@ -176,6 +181,6 @@ def _ledger(training: Ledger, batches: list[Batch]) -> Ledger:
         for phase, taken in batch.seconds.items():
             before = seconds.get(phase, Seconds(cpu=0.0, wall=0.0))
             seconds[phase] = Seconds(cpu=round(before.cpu + taken.cpu, 3), wall=round(before.wall + taken.wall, 3))
-        for phase, count in batch.forward.items():
-            forward[phase] = forward.get(phase, 0) + count
+        for name, count in batch.forward.items():
+            forward[name] = forward.get(name, 0) + count
     return training.model_copy(update={"seconds": seconds, "evaluation_forward": forward})

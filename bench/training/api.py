@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,15 +22,22 @@ Group = dict[str, Any]
 
 @dataclass(frozen=True)
 class Optimizer(ABC):
-    """Makes the optimizer of one stage of a training."""
+    """Makes the optimizer of one stage of a training.
+
+    `flips`: the optimizer has no latent weights. It changes weights of binary layers by flipping their sign, and gets them
+    in a group of their own. Only methods that use a binary weight as it is are trained with it.
+    """
+
+    flips: ClassVar[bool] = False
 
     @abstractmethod
     def make(self, groups: list[Group], recipe: Recipe) -> torch.optim.Optimizer:
         """Return an optimizer over two groups of parameters, each {"params": [...], "weight_decay": float}.
 
-        The first group decays as the recipe says, the second not at all. `recipe.lr` and `recipe.momentum` are given; the
-        loop sets "lr" of each group before each step. The optimizer keeps its state in `state_dict()`, so that a training
-        resumes to the same bits, and draws no random numbers.
+        The first group decays as the recipe says, the second not at all. With `flips` a third one follows if the network
+        has binary layers: their weights, with "flips": True; neither of the others holds these. `recipe.lr` and
+        `recipe.momentum` are given; the loop sets "lr" of each group before each step. The optimizer keeps its state in
+        `state_dict()`, so that a training resumes to the same bits, and draws no random numbers.
         """
 
 

@@ -2,7 +2,8 @@
 
 A sealed file has three parts: a line with the sha256 of what follows; a line of JSON; and tensors as safetensors.
 STORE/.unfinished/<id> is one: its JSON holds steps, log, sums, and `made_by` (the version of the code, and the device), its
-tensors are those of network, optimizer and terms (see state.py). It is removed when the run is stored.
+tensors are those of network, optimizer and terms (see state.py). It is removed when the run is stored. A teacher is another
+(teacher.py), and so is what a trial of a tuning came to (tuning.py).
 """
 
 from __future__ import annotations

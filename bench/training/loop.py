@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,22 +13,17 @@ from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.budget import steps as steps_of
 from lcrbench.bench.training import parts
+from lcrbench.bench.training.average import Average
 from lcrbench.bench.training.pace import Clock, Pace
 from lcrbench.bench.training.parts import learning_rate, make_optimizer
+from lcrbench.bench.training.precision import cast_of, widened
+from lcrbench.bench.training.prices import Prices, unpriced
 from lcrbench.bench.training.spent import Spent
 from lcrbench.bench.training.state import Checkpoint, State, pack, restore
 from lcrbench.bench.training.stream import batches, parted
-from lcrbench.models.api import Term, observe
-
-SUMS = ("loss", "cross_entropy", "right", "images")
-
-
-class Diverged(Exception):
-    """The loss or the network's state is not finite any more; `step` is the step that found it."""
-
-    def __init__(self, step: int, what: str) -> None:
-        super().__init__(f"{what} at step {step}: try a smaller learning rate or regularizer weight")
-        self.step = step
+from lcrbench.bench.training.tally import Diverged as Diverged
+from lcrbench.bench.training.tally import Tally
+from lcrbench.models.api import composed, observe
 
 
 class Stopped(Exception):
@@ -46,33 +40,43 @@ def train(
     on_progress: Callable[[nn.Module, float], None] = lambda network, t: None,
     stages: int = 1,
     on_stage: Callable[[nn.Module, int], None] = lambda network, k: None,
+    on_gradient: Callable[[nn.Module], None] = lambda network: None,
     regularizers: dict[str, Any] | None = None,
     device: str = "cpu",
     watch: Callable[[dict[str, float], float], None] = lambda row, progress: None,
     checkpoint: Checkpoint | None = None,
+    prices: Prices | None = None,
 ) -> Spent:
     """Train `network` in place on `split` under `budget` and `recipe`, and leave it in evaluation mode.
 
-    The loss is the cross-entropy plus the regularizers' terms (a term may take a share of the cross-entropy's place).
-    The recipe's validation images are held out of `split`; with `selection = "best"` the network ends with the weights
-    of the highest accuracy on them, and in the last stage only. Each of several `stages` has an equal part of the budget,
-    a schedule of its own with warm-up, and a fresh optimizer; it begins with `on_stage(network, k)`, and goes on with the
-    weights and the data stream of the one before. `on_progress(network, t)` is called before each step with the progress
-    t in [0, 1) within the stage. `watch` is called after each logged step with the log's new row and the progress in
-    [0, 1]: step, images, lr, loss (all terms), cross_entropy and accuracy (both means over the training images seen since
-    the row before), each regularizer's figures, and validation_accuracy where it was measured.
+    The loss is the cross-entropy, to smoothed labels if the recipe says so, plus the regularizers' terms (a term may take a
+    share of the cross-entropy's place). The recipe's validation images are held out of `split`; with `selection = "best"`
+    the network ends with the weights of the highest accuracy on them, and in the last stage only. With `ema` the weights
+    that are looked at, selected and left are averaged ones (average.py). Each of several `stages` has an equal part of the
+    budget, a schedule of its own with warm-up, and a fresh optimizer; it begins with `on_stage(network, k)`, and goes on
+    with the weights and the data stream of the one before. `on_progress(network, t)` is called before each step with the
+    progress t in [0, 1) within the stage, and `on_gradient(network)` in it, between the backward pass and the optimizer's
+    step. `watch` is called after each logged step with the log's new row and the progress
+    in [0, 1]: step, images, lr, loss (all terms), cross_entropy and accuracy (both means over the training images seen
+    since the row before), each regularizer's figures, and validation_accuracy where it was measured.
+
+    `prices` are those that the ledger's compute is charged by; without them a step costs its images.
 
     With a `checkpoint` it goes on from the last save, to the same bits as if it had never stopped (not under a budget
     in seconds). Raises `UserError` for a recipe that does not exist or fit, `ValueError` for a budget that pays for no
-    batch, `Diverged` when the loss is not finite, or weights and statistics are not where a row is logged, and `Stopped`
-    after saving when it was asked to stop.
+    batch, `Diverged` when the loss of a step is not finite, or weights and statistics are not where a row is logged, and
+    `Stopped` after saving when it was asked to stop. On an accelerator the losses of all steps are read where a row is
+    logged, and nowhere else, so that the steps between follow each other without a wait (under a budget in seconds each
+    step waits, because the clock decides).
     """
     named = parts.load(recipe)
+    prices = prices or unpriced(recipe.batch, stages)
     pace = Pace(steps_of(budget, recipe, len(split)), budget.seconds, stages)
     trained, held = parted(split, recipe.validation)
     terms = {name: r.attach(network) for name, r in (regularizers or {}).items()}
     network.train().to(device)
-    state = State(network, make_optimizer(network, recipe), terms, sums=dict.fromkeys(SUMS, 0.0))
+    state = State(network, make_optimizer(network, recipe), terms)
+    state.average = Average(network, recipe.ema) if recipe.ema else None
     spent = state.spent
     if checkpoint and (saved := checkpoint.load()):
         # What the network holds beside its state, as the step before the save left it; then the state, over all else.
@@ -80,9 +84,11 @@ def train(
         on_progress(network, saved[1]["progress"])
         restore(state, saved)
     first, best = spent.steps, state.best
-    # Each step waits for its loss, so that on an accelerator the wall clock shows the device's seconds.
     clock = Clock(spent, device)
-    try:
+    with ExitStack() as ends:
+        for term in terms.values():
+            ends.callback(term.detach)
+        ends.enter_context(widened(network, recipe.precision))
         stream = batches(trained, recipe.batch, named.augmentation, seed, spent, device, first)
         for step, (images, labels) in enumerate(stream, start=first):
             elapsed = clock.read() / (budget.seconds or 1.0)
@@ -102,88 +108,91 @@ def train(
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
 
-            sums = _step(network, state.optimizer, terms.values(), images, labels, step, logged)
-            spent.charge(stage, len(labels), terms.values())
-            state.sums = {k: v + sums[k] for k, v in state.sums.items()}
+            try:
+                _step(state, recipe, images, labels, step, logged, on_gradient)
+            except Exception:
+                # What a network that has diverged raises is not the reason.
+                state.tally.read()
+                raise
+            spent.charge(stage, len(labels), terms.values(), prices, logged)
+            if state.average:
+                state.average.update(spent.stages[stage])
+            # The clock of a budget in seconds counts what the device has done.
+            if logged or pace.steps is None:
+                state.tally.read()
+            # sign() can mask NaN in the loss, so check parameters and batch-norm buffers too.
+            if logged and not all(t.isfinite().all() for t in network.state_dict().values()):
+                raise Diverged(step, "a weight or statistic of the network was not finite")
             row: dict[str, float] = {}
             if mark > best.mark:
                 best.mark = mark
-                row["validation_accuracy"] = best.measure(network, held, device, step + 1, progress)
-                spent.validate(len(held))
+                row["validation_accuracy"] = _measure(state, held, device, step + 1, prices)
             if logged:
                 spent.log.append(_row(state, rate, stages) | row)
                 watch(spent.log[-1], (step + 1) / pace.steps if pace.steps else max(elapsed, 1e-9))
-                state.sums = dict.fromkeys(SUMS, 0.0)
+                state.tally = Tally()
             if checkpoint and (checkpoint.stopping() or checkpoint.due()):
                 clock.read()
                 checkpoint.save(*pack(state))
                 if checkpoint.stopping():
                     raise Stopped
         if recipe.selection == "best" and best.measured < spent.steps:
-            best.measure(network, held, device, spent.steps, spent.progress)
-            spent.validate(len(held))
+            _measure(state, held, device, spent.steps, prices)
         if checkpoint and spent.steps > first:
             checkpoint.save(*pack(state))
-    finally:
-        for term in terms.values():
-            term.detach()
     spent.selected = spent.steps
     if recipe.selection == "best":
         network.load_state_dict(best.weights)
         on_progress(network, best.progress)
         spent.selected, spent.progress = best.step, best.progress
+    elif state.average:
+        state.average.settle()
     network.eval()
     return spent
 
 
 def _step(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    terms: Collection[Term],
+    state: State,
+    recipe: Recipe,
     images: Tensor,
     labels: Tensor,
     step: int,
     measure: bool,
-) -> dict[str, float]:
-    """Make one step; return the sums over its images of what the log shows. Raises `Diverged`."""
-    context = observe(network, terms, images, labels, measure)
+    on_gradient: Callable[[nn.Module], None],
+) -> None:
+    """Make one step, and add to the tally what the log shows of it; nothing here waits for an accelerator."""
+    terms, optimizer = state.terms.values(), state.optimizer
+    context = observe(state.network, terms, images, labels, measure, cast_of(recipe.precision))
     logits = context.logits
-    cross_entropy = F.cross_entropy(logits, labels)
-    kept = 1.0 - sum(term.replaces for term in terms)
-    # A factor of 1, or a term times 0, would change bits: both are left out.
-    loss = cross_entropy if kept == 1 else kept * cross_entropy
-    for term in terms:
-        extra = term.loss(context)
-        loss = loss if extra is None else loss + extra
+    cross_entropy = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+    loss, _ = composed(context, terms, cross_entropy)
     del context  # the activations in it
-    if not math.isfinite(value := float(loss.detach())):
-        raise Diverged(step, f"the loss was {value}")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
+    on_gradient(state.network)
     optimizer.step()
-    # sign() can mask NaN in the loss, so check parameters and batch-norm buffers too.
-    if measure and not all(t.isfinite().all() for t in network.state_dict().values()):
-        raise Diverged(step, "a weight or statistic of the network was not finite")
-    count = len(labels)
-    right = float((logits.detach().argmax(1) == labels).sum())
-    return {
-        "loss": value * count,
-        "cross_entropy": float(cross_entropy.detach()) * count,
-        "right": right,
-        "images": count,
-    }
+    right = (logits.detach().argmax(1) == labels).sum()
+    state.tally.add(step, len(labels), loss.detach(), cross_entropy.detach(), right)
+
+
+def _measure(state: State, held: Split, device: str, step: int, prices: Prices) -> float:
+    """Measure the network, or its average, on the validation images after `step` steps; return the accuracy."""
+    with state.average.shown() if state.average else nullcontext():
+        found = state.best.measure(state.network, held, device, step, state.spent.progress)
+    state.spent.validate(len(held), prices)
+    return found
 
 
 def _row(state: State, rate: float, stages: int) -> dict[str, float]:
     """Return the log's row after a step."""
-    sums, seen = state.sums, state.sums["images"]
+    sums, seen = state.tally, state.tally.images
     row: dict[str, float] = {
         "step": state.spent.steps,
         "images": state.spent.images,
         "lr": rate,
-        "loss": sums["loss"] / seen,
-        "cross_entropy": sums["cross_entropy"] / seen,
-        "accuracy": sums["right"] / seen,
+        "loss": sums.loss / seen,
+        "cross_entropy": sums.cross_entropy / seen,
+        "accuracy": sums.right / seen,
     }
     if stages > 1:
         row["stage"] = state.stage + 1

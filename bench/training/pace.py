@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from lcrbench.bench.training.spent import Spent
+if TYPE_CHECKING:
+    from lcrbench.bench.training.spent import Spent
 
 LOGGED_STEPS = 100
 MEASURED = 20
@@ -51,6 +55,27 @@ class Pace:
             return int(max(0.0, elapsed * self.stages - (self.stages - 1)) * MEASURED)
         stage, begin, end = self._stage_of(step, self.steps)
         return (step + 1 - begin) * MEASURED // (end - begin) if stage == self.stages - 1 else 0
+
+    def counted(self, selects: bool) -> list[tuple[int, int]]:
+        """Return for each stage its steps, and how many of them are logged, those with a measurement included.
+
+        Only for a training of a known number of `steps`; `selects` tells whether it measures for a selection.
+        """
+        assert self.steps is not None
+        every = max(1, self.steps // LOGGED_STEPS)
+        logged = {0, self.steps - 1, *range(every - 1, self.steps, every)}
+        _, begin, end = self._stage_of(self.steps - 1, self.steps)
+        if selects:
+            logged |= {begin - (-k * (end - begin) // MEASURED) - 1 for k in range(1, MEASURED + 1)}
+        stage_of = Counter(self._stage_of(step, self.steps)[0] for step in logged)
+        ends = [self.steps * k // self.stages for k in range(self.stages + 1)]
+        return [(end - begin, stage_of[k]) for k, (begin, end) in enumerate(pairwise(ends))]
+
+    def measured(self) -> int:
+        """Return how many measurements a selection makes in a training of a known number of steps."""
+        assert self.steps is not None
+        _, begin, end = self._stage_of(self.steps - 1, self.steps)
+        return min(MEASURED, end - begin)
 
     def _stage_of(self, step: int, steps: int) -> tuple[int, int, int]:
         """Return a step's stage, the stage's first step and the first step after it."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lcrbench import registry
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.training import api
 from lcrbench.errors import UserError
 from lcrbench.models import parse
+from lcrbench.models.binary import binary_layers
 from lcrbench.models.definitions import checked
-from lcrbench.models.network import latent_weights
+from lcrbench.models.network import latent_weights, must_decay
 
 KINDS: dict[str, tuple[str, type[Any]]] = {
     "optimizer": ("optimizer", api.Optimizer),
@@ -53,12 +55,30 @@ def settled(recipe: Recipe) -> Recipe:
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer: latent weights decay, or all parameters, as the recipe's `decay` says."""
-    decayed = list(latent_weights(network).values() if recipe.decay == "weights" else network.parameters())
-    ids = {id(p) for p in decayed}
-    rest = [p for p in network.parameters() if id(p) not in ids]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    return load(recipe).optimizer.make(groups, recipe)
+    """Return the recipe's optimizer over the network's parameters, of which those decay that the recipe's `decay` names.
+
+    What the method declares in `decays` decays in any case.
+    """
+    optimizer = load(recipe).optimizer
+    binary = [layer.weight for layer in binary_layers(network).values()]
+    flipped = ids_of(binary) if optimizer.flips else set()
+    kept = [p for p in network.parameters() if id(p) not in flipped]
+    decaying = ids_of(network.parameters() if recipe.decay == "all" else latent_weights(network).values())
+    if recipe.decay == "real_weights":
+        decaying -= ids_of(binary)
+    decaying |= ids_of(must_decay(network))
+    groups: list[api.Group] = [
+        {"params": [p for p in kept if id(p) in decaying], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in kept if id(p) not in decaying], "weight_decay": 0.0},
+    ]
+    if flipped:
+        groups.append({"params": binary, "weight_decay": 0.0, "flips": True})
+    return optimizer.make(groups, recipe)
+
+
+def ids_of(parameters: Iterable[Tensor]) -> set[int]:
+    """Return the identities of parameters."""
+    return {id(p) for p in parameters}
 
 
 def learning_rate(recipe: Recipe, schedule: api.Schedule, progress: float) -> float:

@@ -8,8 +8,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lcrbench.bench.training.average import Average
 from lcrbench.bench.training.selection import Best
 from lcrbench.bench.training.spent import Spent
+from lcrbench.bench.training.tally import Tally
 from lcrbench.models.api import Term
 
 KEPT = ("images", "steps", "stages", "progress", "compute", "cpu", "wall", "forward", "backward", "log")
@@ -38,7 +40,8 @@ class Checkpoint(Protocol):
 class State:
     """A training between two steps. The learning rate follows from the step, the data stream from the seed and the step.
 
-    `sums` are those of the log's unfinished row; `stage` is -1 before the first one.
+    `tally` holds the sums of the log's unfinished row; `average` is that of the weights, if the recipe asks for one;
+    `stage` is -1 before the first one.
     """
 
     network: nn.Module
@@ -46,14 +49,18 @@ class State:
     terms: dict[str, Term]
     spent: Spent = field(default_factory=Spent)
     best: Best = field(default_factory=Best)
-    sums: dict[str, float] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+    average: Average | None = None
     stage: int = -1
 
 
 def pack(state: State) -> Saved:
-    """Return the tensors and the rest of a save."""
+    """Return the tensors and the rest of a save; raises `Diverged` if a loss that has not been read is not finite."""
+    state.tally.read()
     tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best.weights.items()}
+    if state.average:
+        tensors |= {f"average.{k}": v for k, v in state.average.tensors.items()}
     plain: dict[str, dict[str, Any]] = {}
     for i, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
@@ -62,7 +69,7 @@ def pack(state: State) -> Saved:
         tensors |= {f"term.{name}.{k}": v for k, v in term.state().items()}
     best = {k: v for k, v in vars(state.best).items() if k != "weights"}
     groups = [{k: v for k, v in g.items() if isinstance(v, (bool, int, float))} for g in state.optimizer.param_groups]
-    rest = {"sums": state.sums, "best": best, "optimizer": plain, "groups": groups}
+    rest = {"sums": state.tally.sums(), "best": best, "optimizer": plain, "groups": groups}
     return tensors, {**rest, **{k: getattr(state.spent, k) for k in KEPT}}
 
 
@@ -74,7 +81,9 @@ def restore(state: State, saved: Saved) -> None:
     for name, term in state.terms.items():
         term.restore(_under(f"term.{name}.", tensors))
     state.best = Best(**rest["best"], weights=_under("best.", tensors))
-    state.sums = rest["sums"]
+    if state.average:
+        state.average.restore(_under("average.", tensors))
+    state.tally = Tally(**rest["sums"])
     state.stage = len(rest["stages"]) - 1
     for key in KEPT:
         setattr(state.spent, key, rest[key])

@@ -80,11 +80,17 @@ def batches(
     The digests in `spent` cover the stream up to the last batch that was asked for and used, from step 0 on.
     """
     images, labels = torch.from_numpy(split.images.copy()).to(device), torch.from_numpy(split.labels.copy()).to(device)
+
+    def moved(numbers: np.ndarray) -> Tensor:
+        # From pinned memory, or the copy would wait for all that the device still has to do.
+        made = torch.from_numpy(numbers)
+        return made if device == "cpu" else made.pin_memory().to(device, non_blocking=True)
+
     size = images.shape[1]
     for step, (index, draws) in enumerate(stream(len(labels), size, batch, transform, seed)):
         if step >= first:
-            where = torch.from_numpy(index).to(device)
-            augmented = transform.apply(images[where], torch.from_numpy(draws).to(device), size)
+            where = moved(index)
+            augmented = transform.apply(images[where], moved(draws), size)
             yield augmented.permute(0, 3, 1, 2).float().div_(255), labels[where]
         # After the yield, because the loop takes one batch more than it uses.
         spent.data_order.update(index.astype("<i8").tobytes())

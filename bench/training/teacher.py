@@ -13,7 +13,7 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import nn
 
 from lcrbench.bench.data import Dataset
 from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.ids import stated
 from lcrbench.bench.records.record import Seconds, Taught
 from lcrbench.bench.records.spec import TrainSpec
 from lcrbench.bench.seeds import derive
@@ -43,14 +44,14 @@ class Guided:
         return self.regularizer.attach(network, copy.deepcopy(self.teacher))
 
 
-def needed(regularizers: Iterable[Any]) -> list[str]:
-    """Return the methods of the teachers that regularizers need, each once."""
-    return list(dict.fromkeys(r.teacher for r in regularizers if r.teacher))
-
-
 def guide(regularizers: dict[str, Any], teachers: dict[str, nn.Module]) -> dict[str, Any]:
     """Return the regularizers, each that needs a teacher with its own."""
-    return {k: Guided(r, teachers[r.teacher]) if r.teacher else r for k, r in regularizers.items()}
+    return {k: Guided(r, teachers[r.teacher]) if r.teacher in teachers else r for k, r in regularizers.items()}
+
+
+def start(regularizers: dict[str, Any], network: nn.Module, teachers: dict[str, nn.Module]) -> dict[str, bool]:
+    """Let each regularizer that was given a teacher change the weights that the training begins with; tell which did."""
+    return {k: r.start(network, teachers[r.teacher]) for k, r in regularizers.items() if r.teacher in teachers}
 
 
 def taught(
@@ -74,8 +75,8 @@ def taught(
         "data": spec.data.facts,
         "backbone": spec.backbone,
         "method": {"name": choice.name, **asdict(choice.method)},
-        "budget": budget.model_dump(mode="json"),
-        "recipe": spec.recipe.model_dump(mode="json"),
+        "budget": stated(budget),
+        "recipe": stated(spec.recipe),
         "seed": spec.seed,
         "made_by": made_by,
     }
@@ -107,6 +108,7 @@ def taught(
                 spec.recipe,
                 derive(spec.seed, "teacher's training", text),
                 on_progress=choice.method.on_progress,
+                on_gradient=choice.method.on_gradient,
                 device=device,
                 watch=lambda row, done: watch(int(row["step"]), round(row["step"] / done), {"loss": row["loss"]}),
                 checkpoint=own,

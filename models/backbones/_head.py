@@ -1,4 +1,4 @@
-"""The end that the ResNets and the smallest VGG share: global average pooling, batch norm and a real linear layer."""
+"""The end that the ResNets and the smallest VGG share: global average pooling, [batch norm] and a real linear layer."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class GlobalPool(nn.AdaptiveAvgPool2d):
         return F.avg_pool2d(x, (x.shape[2], x.shape[3]))
 
 
-def head(channels: int, classes: int) -> nn.Sequential:
+def head(channels: int, classes: int, *, norm: bool) -> nn.Sequential:
     """Return the way from the last block's output (N, C, H, W) to the logits (N, classes)."""
-    return nn.Sequential(GlobalPool(), nn.Flatten(), nn.BatchNorm1d(channels), nn.Linear(channels, classes))
+    norms = [nn.BatchNorm1d(channels)] if norm else []
+    return nn.Sequential(GlobalPool(), nn.Flatten(), *norms, nn.Linear(channels, classes))

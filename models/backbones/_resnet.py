@@ -4,14 +4,24 @@ He et al. 2016, arXiv 1512.03385. A block of one convolution is that of Bi-Real 
 
     a_k = activation( norm( conv_k(a_{k-1}) ) + shortcut(a_{k-1}) ),
 
-one of two is the original: conv, norm, activation, conv, norm, + shortcut, activation. Where a block keeps the shape its
-shortcut is the identity. Elsewhere binary networks of the literature differ, in accuracy and by a third in cost:
+one of two is the original: conv, norm, activation, conv, norm, + shortcut, activation. A method whose order is
+"activation-norm" (ReSTE) has
+
+    a_k = norm( activation( conv_k(a_{k-1}) ) ) + shortcut(a_{k-1}),
+
+and of two: conv, activation, norm, conv, activation, norm, + shortcut. Where a block keeps the shape its shortcut is the
+identity. Elsewhere binary networks of the literature differ, in accuracy and by a third in cost:
 
     real        1x1 convolution with stride, real weights, batch norm        IR-Net, LCR-BNN
     pool-real   2x2 average pool, real 1x1 convolution, batch norm           Bi-Real Net, ReActNet
     binary      1x1 convolution with stride by the method, batch norm        RBNN
     pool-pad    2x2 average pool, zeros for the new channels                 ReCU; no parameters
     pad         every second position, zeros for the new channels            option A of He et al.; no parameters
+
+`stem_activation = false` leaves out the activation behind the stem's batch norm, `head_norm = false` the batch norm before
+the last layer. Published networks of one name differ in both: the CIFAR ResNet-18 of IR-Net, RBNN and ReCU has no activation
+behind the stem, Bi-Real Net's stem none and ReActNet's no RPReLU; Bi-Real Net and ReActNet have no batch norm in the head,
+nor has the usual network in full precision.
 """
 
 from __future__ import annotations
@@ -22,7 +32,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lcrbench.models.api import Backbone, Method
+from lcrbench.models.api import Backbone, Method, ordered
 from lcrbench.models.backbones._head import head
 
 SHORTCUTS = ("real", "pool-real", "binary", "pool-pad", "pad")
@@ -46,7 +56,7 @@ class Pad(nn.Module):
 
 
 class Block(nn.Module):
-    """One or two convolutions with their batch norms, a shortcut around them, and the activation."""
+    """One or two convolutions with batch norm and activation, in the method's order, and a shortcut around them."""
 
     def __init__(
         self, method: Method, in_channels: int, out_channels: int, stride: int, shortcut: str, convs: int
@@ -55,14 +65,23 @@ class Block(nn.Module):
         self.conv = method.conv(in_channels, out_channels, 3, stride, 1)
         self.norm = nn.BatchNorm2d(out_channels)
         self.activation = method.activation(out_channels)
+        self.activation_first = method.order == "activation-norm"
         self.second: nn.Module | None = None
         if convs == 2:
-            self.second = nn.Sequential(method.conv(out_channels, out_channels, 3, 1, 1), nn.BatchNorm2d(out_channels))
-            self.inner = method.activation(out_channels)
+            conv = method.conv(out_channels, out_channels, 3, 1, 1)
+            # Before the sum with the shortcut: the activation of the other order comes after it.
+            self.second = nn.Sequential(*ordered(method, conv, out_channels, activation=self.activation_first))
+            if not self.activation_first:
+                self.inner = method.activation(out_channels)
         self.shortcut = _shortcut(method, in_channels, out_channels, stride, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's activation."""
+        """Return the block's output."""
+        if self.activation_first:
+            y = self.norm(self.activation(self.conv(x)))
+            if self.second is not None:
+                y = self.second(y)
+            return y + self.shortcut(x)  # type: ignore[no-any-return]
         y = self.norm(self.conv(x))
         if self.second is not None:
             y = self.second(self.inner(y))
@@ -94,8 +113,10 @@ class ResNet(Backbone):
         stem: nn.Module,
         widths: Sequence[int],
         convs_by_stage: Sequence[int],
+        *,
         shortcut: str,
         convs: int,
+        head_norm: bool,
     ) -> None:
         super().__init__()
         if shortcut not in SHORTCUTS:
@@ -112,7 +133,7 @@ class ResNet(Backbone):
                 width = channels
             self._ends.append(len(blocks) - 1)
         self.blocks = nn.Sequential(*blocks)
-        self.head = head(width, classes)
+        self.head = head(width, classes, norm=head_norm)
 
     def stages(self) -> list[nn.Module]:
         """Return the last block of each stage."""
@@ -125,16 +146,30 @@ class ResNet(Backbone):
 
 
 def large_or_small(
-    method: Method, classes: int, size: int, stem: str, convs_by_stage: Sequence[int], **options: Any
+    method: Method,
+    classes: int,
+    size: int,
+    convs_by_stage: Sequence[int],
+    *,
+    stem: str,
+    stem_activation: bool,
+    **options: Any,
 ) -> Backbone:
     """Return the ResNet of widths 64 to 512 with the stem for small images or for those of ImageNet."""
     if stem == "auto":
         stem = "imagenet" if size >= 128 else "cifar"
     if stem == "cifar":
-        first = nn.Sequential(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), method.activation(64))
+        first = small_stem(method, 64, stem_activation)
     elif stem == "imagenet":
-        conv, norm = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
-        first = nn.Sequential(conv, norm, method.activation(64), nn.MaxPool2d(3, 2, 1))
+        conv = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        # The pool is last in either order.
+        first = nn.Sequential(*ordered(method, conv, 64, activation=stem_activation), nn.MaxPool2d(3, 2, 1))
     else:
         raise ValueError(f"stem is auto, cifar or imagenet, not '{stem}'")
     return ResNet(method, classes, first, (64, 128, 256, 512), convs_by_stage, **options)
+
+
+def small_stem(method: Method, channels: int, activation: bool) -> nn.Sequential:
+    """Return the stem for small images: a real 3x3 convolution, batch norm, [activation], in the method's order."""
+    conv = nn.Conv2d(3, channels, 3, 1, 1, bias=False)
+    return nn.Sequential(*ordered(method, conv, channels, activation=activation))

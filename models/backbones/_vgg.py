@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lcrbench.models.api import Backbone, Method
+from lcrbench.models.api import Backbone, Method, ordered
 
 
 class Vgg(Backbone):
@@ -24,12 +24,19 @@ class Vgg(Backbone):
         return logits
 
 
+def stem(method: Method, channels: int, *, pool: bool, activation: bool) -> nn.Sequential:
+    """Return the first block, whose 3x3 convolution of the image is real."""
+    return _behind(method, nn.Conv2d(3, channels, 3, 1, 1, bias=False), channels, pool, activation)
+
+
 def block(method: Method, in_channels: int, out_channels: int, *, pool: bool) -> nn.Sequential:
-    """Return a 3x3 convolution, [2x2 max-pool], batch norm and activation."""
-    parts = [method.conv(in_channels, out_channels, 3, 1, 1)]
-    if pool:
-        parts.append(nn.MaxPool2d(2))
-    return nn.Sequential(*parts, nn.BatchNorm2d(out_channels), method.activation(out_channels))
+    """Return a 3x3 convolution by the method, [2x2 max-pool], batch norm and activation, in the method's order."""
+    return _behind(method, method.conv(in_channels, out_channels, 3, 1, 1), out_channels, pool)
+
+
+def _behind(method: Method, conv: nn.Module, channels: int, pool: bool, activation: bool = True) -> nn.Sequential:
+    pooled = nn.MaxPool2d(2) if pool else None
+    return nn.Sequential(*ordered(method, conv, channels, pool=pooled, activation=activation))
 
 
 def check_size(name: str, size: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from lcrbench.models import network as networks
 from lcrbench.models import parse
-from lcrbench.models.api import Backbone, Binarizer, Context, Estimator, Sign, Term, observe
+from lcrbench.models.api import Backbone, Binarizer, Context, Estimator, Sign, Term, composed, observe
 from lcrbench.testing import misspelt
 
 SIZE, CLASSES, IMAGES = 16, 10, 6
@@ -38,19 +38,18 @@ def step(
     optimizer: torch.optim.Optimizer,
     terms: Sequence[Term] = (),
     measure: bool = False,
+    on_gradient: Callable[[nn.Module], None] = lambda network: None,
+    n: int = IMAGES,
 ) -> tuple[Context, list[Tensor]]:
-    """Take one training step; return its context, and what the terms added to the loss."""
-    context = observe(network, terms, images(), torch.arange(IMAGES) % CLASSES, measure)
-    kept = 1.0 - sum(t.replaces for t in terms)
-    loss = F.cross_entropy(context.logits, context.labels)
-    loss = loss if kept == 1 else kept * loss
-    added = [extra for t in terms if (extra := t.loss(context)) is not None]
+    """Take one training step on n images; return its context, and what the terms added to the loss."""
+    context = observe(network, terms, images(n), torch.arange(n) % CLASSES, measure)
+    loss, added = composed(context, terms, F.cross_entropy(context.logits, context.labels))
     for extra in added:
         if extra.ndim:
             raise ValueError(f"the loss of a term is one number, and not of shape {tuple(extra.shape)}")
-        loss = loss + extra
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    on_gradient(network)
     optimizer.step()
     return context, added
 

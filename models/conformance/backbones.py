@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
+from torch import nn
 
 from lcrbench import registry
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 from lcrbench.models.activations import recorded
-from lcrbench.models.api import Backbone
+from lcrbench.models.api import Backbone, Order
 from lcrbench.models.audit import audit
-from lcrbench.models.binary import binary_layers, path_layers
+from lcrbench.models.binary import BinaryConv2d, binary_layers, path_layers
 from lcrbench.models.conformance._small import CLASSES, few, images, make, misspelt_hooks, round_trip
+from lcrbench.models.methods import irnet
 
 SIZES = (8, 16, 32, 64, 224)
 BINARY, REAL = "irnet", "full_precision"
@@ -74,6 +78,49 @@ def stages(name: str) -> Iterator[str]:
         yield f"stages() returns {few(listed)}, and a pass uses {few(found.outputs)}"
 
 
+def order(name: str) -> Iterator[str]:
+    """Batch norm and activation follow a convolution in the method's order, or it refuses the method."""
+    for method in IN_ORDER:
+        choice = networks.Choice("irnet", method, {})
+        try:
+            body = networks.body(choice, name, CLASSES, _size(name)).eval()
+        except UserError:
+            continue
+        kinds = (BinaryConv2d, _Marked, nn.BatchNorm2d)
+        parts = {k: m for k, m in body.named_modules() if isinstance(m, kinds) and "shortcut" not in k.split(".")}
+        with torch.no_grad(), recorded(body, parts) as found:
+            body(images(2, _size(name)))
+        for k, following in pairwise(found.outputs):
+            wrong = nn.BatchNorm2d if method.order == "activation-norm" else _Marked
+            if isinstance(parts[k], BinaryConv2d) and isinstance(parts[following], wrong):
+                yield (
+                    f"'{following}' follows '{k}' for a method whose order is '{method.order}': make blocks by "
+                    "lcrbench.models.api.ordered"
+                )
+                return
+
+
+class _Marked(nn.ReLU):
+    """An activation that can be told from a backbone's own."""
+
+
+@dataclass(frozen=True)
+class _Ordered(irnet.Method):
+    """IR-Net with a block of either order."""
+
+    first: str = "norm"
+
+    @property
+    def order(self) -> Order:
+        return "activation-norm" if self.first == "activation" else "norm-activation"
+
+    def activation(self, channels: int) -> nn.Module:
+        return _Marked()
+
+
+IN_ORDER = (_Ordered(first="norm"), _Ordered(first="activation"))
+
+
 def bits(name: str) -> Iterator[str]:
     """With a binary method it is binary outside stem, shortcut and head."""
     net = make(BINARY, name, _size(name)).eval()
@@ -98,4 +145,4 @@ def _size(name: str) -> int:
     raise refused
 
 
-CHECKS = (contract, options, logits, stages, bits)
+CHECKS = (contract, options, logits, stages, order, bits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from lcrbench import registry
 from lcrbench.models import network as networks
+from lcrbench.models.api import Order
 from lcrbench.models.audit import audit
 from lcrbench.models.binary import BinaryConv2d, binary_layers
 from lcrbench.models.conformance._small import (
@@ -56,6 +58,21 @@ def shapes(name: str) -> Iterator[str]:
         yield f"activation(4) maps (2, 4, 8, 8) to {found}"
 
 
+def order(name: str) -> Iterator[str]:
+    """The order of its blocks is one that backbones have."""
+    if (found := networks.choose(name).method.order) not in get_args(Order):
+        yield f"its order is {found!r}, and none of {', '.join(get_args(Order))}"
+
+
+def decays(name: str) -> Iterator[str]:
+    """What it declares to decay are parameters of the part that declares it."""
+    net = make(name)
+    try:
+        networks.must_decay(net)
+    except AttributeError as error:
+        yield f"'decays' names what is no parameter: {error}"
+
+
 def bits(name: str) -> Iterator[str]:
     """It makes what its bits say."""
     method, net = networks.choose(name).method, make(name)
@@ -65,7 +82,7 @@ def bits(name: str) -> Iterator[str]:
         said = f"weight_bits = {method.weight_bits} and activation_bits = {method.activation_bits}"
         yield f"says {said}, and its network has {len(layers)} layers of {BinaryConv2d.__name__}"
     elif binary:
-        step(net, sgd(net))
+        step(net, sgd(net), on_gradient=method.on_gradient)
         yield from audit(net.eval(), images(2)).faults
 
 
@@ -129,14 +146,14 @@ def resume(name: str) -> Iterator[str]:
     method.on_stage(straight, 0)
     for t in (0.125, 0.375):
         method.on_progress(straight, t)
-        step(straight, sgd(straight))
+        step(straight, sgd(straight), on_gradient=method.on_gradient)
     # As the training loop does: what is outside the state as the last step left it, then the state.
     method.on_stage(resumed, 0)
     method.on_progress(resumed, 0.375)
     resumed.load_state_dict(copy.deepcopy(straight.state_dict()))
     for net in (straight, resumed):
         method.on_progress(net, 0.625)
-        step(net, sgd(net))
+        step(net, sgd(net), on_gradient=method.on_gradient)
     if changed := different(straight, resumed):
         yield f"a resumed training differs in {few(changed)}: keep what it depends on in buffers, or derive it from t"
 
@@ -145,4 +162,4 @@ def _real(n: int, channels: int) -> Tensor:
     return torch.randn(n, channels, 8, 8, generator=torch.Generator().manual_seed(2))
 
 
-CHECKS = (contract, options, shapes, bits, precision, modes, batches, gradients, resume)
+CHECKS = (contract, options, shapes, order, decays, bits, precision, modes, batches, gradients, resume)

@@ -69,8 +69,8 @@ def training(name: str) -> Iterator[str]:
     if not 0 <= term.replaces <= 1:
         yield f"its term replaces {term.replaces} of the cross-entropy, not a share in [0, 1]"
     for network, passes in term.passes.items():
-        if network not in ("student", "teacher") or len(passes) != 3 or min(passes) < 0:
-            yield f"its term's passes {{'{network}': {passes}}} are no (forward, backward, cost) of student or teacher"
+        if network not in ("student", "teacher") or len(passes) != 2 or min(passes) < 0:
+            yield f"its term's passes {{'{network}': {passes}}} are no (forward, backward) of student or teacher"
     for _ in range(2):
         _, added = step(net, sgd(net), [term], True)
         if not all(a.isfinite() for a in added):
@@ -82,6 +82,20 @@ def training(name: str) -> Iterator[str]:
     term.detach()
     faults = audit(net.eval(), images(2)).faults
     yield from (f"its network is not binary any more: {fault}" for fault in faults)
+
+
+def few_images(name: str) -> Iterator[str]:
+    """It takes steps of two, three and four images, on which the harness counts what it computes."""
+    net = make(f"{METHOD}+{name}")
+    for n in (2, 3, 4):
+        term = _attach(name, net)
+        try:
+            step(net, sgd(net), [term], n=n)
+        except Exception as error:
+            yield f"a step of {n} images raises {type(error).__name__}: {error}".partition("\n")[0]
+            return
+        finally:
+            term.detach()
 
 
 def hooks(name: str) -> Iterator[str]:
@@ -102,7 +116,7 @@ def resume(name: str) -> Iterator[str]:
     step(straight, sgd(straight), [term])
     resumed = make(f"{METHOD}+{name}", seed=1)
     resumed.load_state_dict(copy.deepcopy(straight.state_dict()))
-    again = _attach(name, resumed)
+    again = _attach(name, resumed, begun=True)
     state = term.state()
     if not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
         yield "its state is no dict of names and tensors"
@@ -123,10 +137,15 @@ def refusal(name: str) -> Iterator[str]:
             yield "it refuses a network without binary layers by an error that says nothing"
 
 
-def _attach(name: str, net: nn.Module, weight: float | None = None) -> Term:
+def _attach(name: str, net: nn.Module, weight: float | None = None, *, begun: bool = False) -> Term:
+    """Attach a regularizer to a network whose training begins, or has begun."""
     cls = definition("regularizer", name)
     made = cls() if weight is None else cls(weight=weight)
-    term = made.attach(net, make(made.teacher, seed=3)) if made.teacher else made.attach(net)
+    # As in a training: with weight 0 no teacher is trained.
+    teacher = make(made.teacher, seed=3) if made.teacher and made.weight > 0 else None
+    if teacher is not None and not begun:
+        made.start(net, teacher)
+    term = made.attach(net, teacher)
     if not isinstance(term, Term):
         raise TypeError(f"attach returns {type(term).__name__}, and no lcrbench.models.api.Term")
     return term
@@ -137,4 +156,4 @@ def _hooks(net: nn.Module) -> dict[str, int]:
     return {name or "the network": sum(len(vars(m)[kind]) for kind in kinds) for name, m in net.named_modules()}
 
 
-CHECKS = (contract, options, weight_zero, start, training, hooks, resume, refusal)
+CHECKS = (contract, options, weight_zero, start, training, few_images, hooks, resume, refusal)

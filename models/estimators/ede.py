@@ -11,28 +11,22 @@ so that the surrogate goes from the identity to the sign.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lcrbench.models import api
-from lcrbench.models.estimators import sign
+from lcrbench.models.estimators import Surrogate, times
 
 
-class _Function(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, t: float, k: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.t, ctx.k = t, k
-        return sign(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = ctx.saved_tensors
-        with torch.no_grad():
-            slope = torch.tanh(x * ctx.t).square_().neg_().add_(1).mul_(ctx.k * ctx.t)
-        return slope * grad, None, None
+def gradient(grad: Tensor, z: Tensor, t: float) -> Tensor:
+    """Return grad dS/dz."""
+    with torch.no_grad():
+        slope = torch.mul(z, t).tanh_().square_()
+        torch.sub(slope.new_ones(()), slope, out=slope)
+        if t > 1:  # k t is 1 below
+            slope.mul_(t)
+    return times(slope, grad)
 
 
 class Estimator(api.Estimator):
@@ -51,5 +45,5 @@ class Estimator(api.Estimator):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        out: Tensor = _Function.apply(x, self.t, self.k)
+        out: Tensor = Surrogate.apply(x, gradient, self.t)
         return out

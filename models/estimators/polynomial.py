@@ -7,27 +7,18 @@ Liu, Wu, Luo, Yang, Liu, Cheng 2018, arXiv 1808.00278.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from lcrbench.models import api
-from lcrbench.models.estimators import sign
+from lcrbench.models.estimators import Surrogate, times
 
 
-class _Function(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return sign(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        with torch.no_grad():
-            slope: Tensor = x.abs().neg_().add_(1).mul_(2).clamp_min_(0)
-        return slope * grad
+def gradient(grad: Tensor, z: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Return grad dS/dz, in `out` if it is given."""
+    with torch.no_grad():
+        slope = torch.abs(z, out=out).mul_(-2).add_(2).clamp_min_(0)
+    return times(slope, grad)
 
 
 class Estimator(api.Estimator):
@@ -35,5 +26,5 @@ class Estimator(api.Estimator):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        out: Tensor = _Function.apply(x)
+        out: Tensor = Surrogate.apply(x, gradient)
         return out

@@ -10,30 +10,25 @@ o = 1 + (1 - cos(pi p / 2)) (o_end - 1) for the progress p of the training.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lcrbench.models import api
-from lcrbench.models.estimators import sign
+from lcrbench.models.estimators import Surrogate, times
 
 
-class _Function(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, o: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.o = o
-        return sign(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        with torch.no_grad():
-            size = x.abs()
-            slope = size.clamp_min(0.1).pow_((1 - ctx.o) / ctx.o).div_(ctx.o)
-            slope = slope.masked_fill_(size <= 0.1, 0.1 ** (1 / ctx.o) / 0.1).masked_fill_(size > 1.5, 0)
-        return slope * grad, None
+def gradient(grad: Tensor, z: Tensor, o: float) -> Tensor:
+    """Return grad dS/dz."""
+    with torch.no_grad():
+        size = z.abs()
+        slope = torch.le(size, 0.1, out=torch.empty_like(size)).mul_(0.1 ** (1 / o) / 0.1)
+        # By logarithm and exponential: half of the time of `pow`, and exact to 3e-7.
+        power = size.clamp_min(0.1).log2_().mul_((1 - o) / o).exp2_().div_(o)
+        # What lies within the ends, which are open: the upper one is the next number after 1.5.
+        end = 1.5 + torch.finfo(size.dtype).eps
+        slope.add_(torch.ops.aten.hardtanh_backward.grad_input(power, size, 0.1, end, grad_input=power))
+    return times(slope, grad)
 
 
 class Estimator(api.Estimator):
@@ -50,5 +45,5 @@ class Estimator(api.Estimator):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        out: Tensor = _Function.apply(x, self.o)
+        out: Tensor = Surrogate.apply(x, gradient, self.o)
         return out

@@ -11,28 +11,19 @@ on activations, t is at least 1 and k is 1.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lcrbench.models import api
-from lcrbench.models.estimators import sign
+from lcrbench.models.estimators import Surrogate, times
 
 
-class _Function(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, t: float, k: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.t, ctx.k = t, k
-        return sign(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = ctx.saved_tensors
-        with torch.no_grad():
-            slope = x.abs().mul_(-(ctx.t**2)).add_(math.sqrt(2) * ctx.t).clamp_min_(0).mul_(ctx.k)
-        return slope * grad, None, None
+def gradient(grad: Tensor, z: Tensor, t: float, k: float) -> Tensor:
+    """Return grad dS/dz."""
+    with torch.no_grad():
+        slope = z.abs().mul_(-(t**2)).add_(math.sqrt(2) * t).clamp_min_(0).mul_(k)
+    return times(slope, grad)
 
 
 class Estimator(api.Estimator):
@@ -53,5 +44,5 @@ class Estimator(api.Estimator):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        out: Tensor = _Function.apply(x, self.t, self.k)
+        out: Tensor = Surrogate.apply(x, gradient, self.t, self.k)
         return out

@@ -13,21 +13,25 @@ code (huawei-noah/Efficient-Computing, BinaryNetworks/AdaBin).
                t log-linear from t_min to t_max, k = max(1/t, 1)
 
 The convolution is computed by whole numbers (see `BinaryConv2d`) and is the same one. Deviations: the paper has
-{b - a, b + a} for the input's values, the code a (s + b): both are here; t is set at each step. |a| and alpha are at least
-1e-12.
+{b - a, b + a} for the input's values, the code a (s + b): both are here; t is set at each step; without its flag
+`--progressive` the code has no schedule, and keeps t = 0.1 and k = 10. |a| and alpha are at least 1e-12. The code trains
+by SGD with plain momentum, not Nesterov's, and weight decay 1e-4 (1e-5 on ImageNet).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import ede, polynomial, set_progress
+from lcrbench.models.estimators import ede, polynomial, set_progress, sign
+from lcrbench.models.fused import Fused, by_channel, sum_by_channel
 
 
 class Binarizer(api.Binarizer):
@@ -63,12 +67,28 @@ class AdaptiveSign(api.Sign):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs, compared in the threshold's own precision."""
-        return self.estimator((x.to(self.shift.dtype) - self.shift) / self._scale())  # type: ignore[no-any-return]
+        if self.training:
+            return Fused(self._plain, _adaptive_sign, _of_adaptive_sign)(x, self.shift, self._scale())
+        return self._plain(x, self.shift, self._scale())
+
+    def _plain(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        return self.estimator((x.to(shift.dtype) - shift) / scale)  # type: ignore[no-any-return]
 
     def levels(self) -> tuple[Tensor, Tensor]:
         """Return the scale and offset of the values that the signs stand for."""
         scale = self._scale()
         return scale, scale * self.shift if self.form == "released" else self.shift
+
+
+def _adaptive_sign(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    z = (x.to(shift.dtype) - shift).div_(scale)
+    return sign(z, out=z)
+
+
+def _of_adaptive_sign(grad: Tensor, x: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
+    z = (x.to(shift.dtype) - shift).div_(scale)
+    of_x = polynomial.gradient(grad, z).div_(scale)
+    return of_x, -of_x.sum(), -z.mul_(of_x).sum()
 
 
 class Maxout(nn.Module):
@@ -81,8 +101,25 @@ class Maxout(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Return (N, C, H, W)."""
-        shape = (1, -1, 1, 1)
-        return self.positive.view(shape) * y.relu() - self.negative.view(shape) * (-y).relu()
+        return Fused(_maxout, _maxout_in_place, _of_maxout)(y.to(self.positive.dtype), self.positive, self.negative)
+
+
+def _maxout(y: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    return by_channel(positive) * y.relu() - by_channel(negative) * (-y).relu()
+
+
+def _maxout_in_place(y: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    below = y.clamp_max(0).mul_(by_channel(negative))
+    return y.clamp_min(0).mul_(by_channel(positive)).add_(below)
+
+
+def _of_maxout(grad: Tensor, y: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, ...]:
+    above = torch.ops.aten.threshold_backward(grad, y, 0)
+    below = torch.ops.aten.hardtanh_backward(grad, y, -math.inf, 0)
+    product = above * y
+    of_positive = sum_by_channel(product)
+    of_negative = sum_by_channel(torch.mul(below, y, out=product))
+    return above.mul_(by_channel(positive)).add_(below.mul_(by_channel(negative))), of_positive, of_negative
 
 
 @dataclass(frozen=True)
@@ -101,6 +138,19 @@ class Method(api.Method):
             raise ValueError(f"needs 0 < t_min <= t_max, not t_min={self.t_min}, t_max={self.t_max}")
         if self.levels not in ("released", "paper"):
             raise ValueError(f"levels is 'released' or 'paper', not '{self.levels}'")
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return the released code's on CIFAR-10 (huawei-noah/Efficient-Computing, BinaryNetworks/AdaBin): 400 epochs."""
+        return {
+            "optimizer": "sgd:nesterov=false",
+            "batch": 128,
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "decay": "all",
+            "schedule": "cosine",
+            "warmup": 0.0,
+        }
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with adaptive values."""

@@ -9,13 +9,16 @@ Liu, Wu, Luo, Yang, Liu, Cheng 2018, "Bi-Real Net", arXiv 1808.00278, as in its 
 Blocks have no nonlinearity but the next sign. The shortcut around each convolution is the backbone's: it has it by default
 where the backbone is a ResNet. Deviations: the paper's magnitude-aware weight gradient and its start from a real network
 with clipped activations are left out, as in that code; latent weights start as for every method, not at rand()/1000,
-which has no negative value.
+which has no negative value. The code trains by Adam, from 1e-3 linearly to 0, without weight decay and with label smoothing
+0.1. Its networks have no batch norm in the head (`head_norm=false`) and the shortcut `pool-real`. It has no recipe for
+CIFAR.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -43,6 +46,19 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return the released PyTorch code's on ImageNet (liuzechun/Bi-Real-net), 256 epochs; there is none for CIFAR-10."""
+        return {
+            "optimizer": "adam",
+            "batch": 512,
+            "lr": 1e-3,
+            "momentum": 0.9,
+            "weight_decay": 0.0,
+            "schedule": "linear",
+            "warmup": 0.0,
+            "label_smoothing": 0.1,
+        }
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with Bi-Real Net's weights."""

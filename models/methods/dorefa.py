@@ -7,8 +7,9 @@ Zhou, Wu, Ni, Zhou, Wen, Zou 2016, "DoReFa-Net", arXiv 1606.06160, with 1-bit we
                y = E conv(q(x), sign(w))                   x (N, C_in, H, W), w (C_out, C_in, k, k)
     gradient:  dq/dx = 1 if 0 <= x <= 1 else 0;   d(E sign(w))/dw = 1
 
-Blocks end in Hardtanh. Deviations: x = 1/2 gives 1 (rounding to even would give 0). Benchmarks that use -1 and +1 for this
-method's activations measure another one.
+Blocks end in Hardtanh. Deviations: x = 1/2 gives 1 (rounding to even would give 0). The form is that of larq's quantizers
+(larq/larq); the authors' own code, which is not for PyTorch, was not compared, its recipe included. Benchmarks that use -1
+and +1 for this method's activations measure another one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
-from lcrbench.models.estimators import clip, identity, without_scale
+from lcrbench.models.estimators import clip, identity, sign, without_scale
+from lcrbench.models.fused import Fused
 
 
 class Binarizer(api.Binarizer):
@@ -45,11 +47,24 @@ class UnitSign(api.Sign):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs."""
+        return Fused(self._plain, _unit_sign, _of_unit_sign)(x) if self.training else self._plain(x)
+
+    def _plain(self, x: Tensor) -> Tensor:
         return self.estimator(2 * x - 1)  # type: ignore[no-any-return]
 
     def levels(self) -> tuple[float, float]:
         """Return the scale and offset of the values that the signs stand for."""
         return 0.5, 0.5
+
+
+def _unit_sign(x: Tensor) -> Tensor:
+    z = (2 * x).sub_(1)
+    return sign(z, out=z)
+
+
+def _of_unit_sign(grad: Tensor, x: Tensor) -> tuple[Tensor]:
+    z = (2 * x).sub_(1)
+    return (clip.gradient(grad, z, out=z).mul_(2),)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ competitor: 32 bits a weight. Nonlinearity by option: ReLU (as usual), or Hardta
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -26,6 +27,22 @@ class Method(api.Method):
     def __post_init__(self) -> None:
         if self.nonlinearity not in ("relu", "hardtanh"):
             raise ValueError(f"nonlinearity is 'relu' or 'hardtanh', not '{self.nonlinearity}'")
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return that of He et al. 2016, arXiv 1512.03385, section 4.2, for ResNets on CIFAR-10.
+
+        The rate falls to a tenth at 32,000 and 48,000 of 64,000 steps.
+        """
+        return {
+            "optimizer": "sgd:nesterov=false",
+            "batch": 128,
+            "lr": 0.1,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "decay": "all",
+            "schedule": "step",
+            "warmup": 0.0,
+        }
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return an ordinary convolution without bias."""

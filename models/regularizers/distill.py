@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcrbench.models import api
+from lcrbench.models.precision import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,19 @@ class Term(api.Term):
             teacher.eval().requires_grad_(False)
 
     @property
-    def passes(self) -> dict[str, tuple[float, float, float]]:
+    def passes(self) -> dict[str, tuple[float, float]]:
         """Return the teacher's forward pass for each training image."""
-        return {"teacher": (1.0, 0.0, 1.0)} if self.options.weight > 0 else {}
+        return {"teacher": (1.0, 0.0)} if self.options.weight > 0 else {}
 
     def loss(self, context: api.Context) -> Tensor | None:
-        """Return the weighted term; None with weight 0, where measuring would cost the teacher's pass."""
+        """Return the weighted term; None with weight 0."""
         self.value = None
         if self.options.weight == 0:
             return None
         assert self.teacher is not None, "attached without a teacher"
         with torch.no_grad():
-            guide = _precise(self.teacher(context.images))
-        self.value = F.cross_entropy(_precise(context.logits), guide.softmax(1))
+            guide = at_least_float32(self.teacher(context.images))
+        self.value = F.cross_entropy(at_least_float32(context.logits), guide.softmax(1))
         self.agreement = (context.logits.detach().argmax(1) == guide.argmax(1)).float().mean()
         return self.options.weight * self.value
 
@@ -74,8 +75,3 @@ class Term(api.Term):
             return {}
         loss = float(self.value.detach())
         return {"weight": self.options.weight, "loss": loss, "agreement": float(self.agreement)}
-
-
-def _precise(x: Tensor) -> Tensor:
-    """Return a tensor in float32 at least: under autocast it comes in less."""
-    return x if x.dtype == torch.float64 else x.float()

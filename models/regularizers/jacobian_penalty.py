@@ -6,7 +6,8 @@ image x in [0, 1]^(3 H W) and v uniform on the unit sphere of R^C, one for each 
     loss = weight / 2 * C mean_images || d(v . f)/dx ||^2        an unbiased estimate of weight / 2 mean || J ||_F^2
 
 A sign has no derivative: what is penalized is the surrogate that training uses, its slopes held fixed in the second
-derivative. The directions come from a generator of their own, seeded by `seed`. The extra backward pass is charged.
+derivative. The directions come from a generator of their own, seeded by `seed`. Both passes more,
+back to the pixels and through that one, are charged: together they cost about as much as three forward ones.
 Deviation: pixels are taken before the normalization, in [0, 1].
 """
 
@@ -40,17 +41,19 @@ class Regularizer(api.Regularizer):
 class Term(api.Term):
     """The regularizer at work on one network."""
 
-    image_gradient = True
-
     def __init__(self, options: Regularizer) -> None:
         self.options = options
         self.value: Tensor | None = None
         self.generator = torch.Generator().manual_seed(options.seed)
 
+    def begin(self, measure: bool) -> None:
+        """Ask for the images' gradient where the step needs it: it costs the backward pass more."""
+        self.image_gradient = self.options.weight > 0 or measure
+
     @property
-    def passes(self) -> dict[str, tuple[float, float, float]]:
+    def passes(self) -> dict[str, tuple[float, float]]:
         """Return the pass back to the pixels, and the one through it: two backward passes more."""
-        return {"student": (0.0, 2.0, 1.0)} if self.options.weight > 0 else {}
+        return {"student": (0.0, 2.0)} if self.options.weight > 0 else {}
 
     def loss(self, context: api.Context) -> Tensor | None:
         """Return the weighted term; None with weight 0, after measuring if asked to."""

@@ -1,4 +1,4 @@
-"""LCR: keeps the spectral norms of retention matrices alike before and after the sign, within one network.
+"""LCR (latent variant): keeps retention matrices' spectral norms alike before and after the sign, within one network.
 
 Shang, Xu, Duan, Yan, et al. 2022, "Lipschitz Continuity Retained Binary Neural Network", arXiv 2207.06540. This is the
 variant `latent`: what the paper's figure of the pipeline shows, with no teacher and no second forward pass.
@@ -13,8 +13,12 @@ the last one: its block's output), and B = sign(A):
 pool averages the input's map down to the output's; convolutions inside a shortcut are left out. The gradient flows
 through both sigmas (gradient = "both"), through sign by the method's own estimator; with sigma_F held fixed
 (gradient = "sign") the ratio ran away in a pilot. With normalize = "rms" each A^k of an image is divided by its root mean
-square first, differentiated. Reading of the formula: the paper's text was not at hand; ratio form and beta follow a
-secondary reading. The released code computes something else on a full-precision teacher: that is `lcr_released`, and
+square first, differentiated.
+
+Reading of the formula: the paper's text was not at hand. Three things are this project's reading, and not the authors': the
+exponent k - L of beta; the ratio of the sigmas themselves, not squared, where the paper may square the matrices; and a
+matrix of channels for each image, where the paper may have one over the images of a batch. Reports call this form "LCR
+(latent variant)". The released code computes something else on a full-precision teacher: that is `lcr_released`, and
 `lcr_fixed` with its defects repaired.
 
 Without `normalize` the ratio can be moved by the batch norm's scale alone, which a sign network does not see; the log

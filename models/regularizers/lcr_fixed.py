@@ -12,7 +12,8 @@ alone; a normalized iteration, whose value is a singular value; a ratio, which h
 same at every width; no division by the batch.
 
 With `cache`, the teacher's n - 1 numbers of an image are kept and used again when the very same pixels return, as they do
-without augmentation. The passes that fill it are charged, like all others.
+without augmentation. The passes that fill it are charged, like all others. With weight 0 there is no teacher, and nothing
+is measured.
 """
 
 from __future__ import annotations
@@ -58,31 +59,27 @@ class Term(api.Term):
         if teacher is not None:
             teacher.eval().requires_grad_(False)
         self.known: dict[bytes, Tensor] = {}
-        self.share = 1.0  # before the first step, the most that one takes: with weight 0, to measure
+        self.share = 1.0  # before the first step, the most that one takes
         self.value: Tensor | None = None
         self.ratios: list[Tensor] = []
 
     @property
-    def passes(self) -> dict[str, tuple[float, float, float]]:
+    def passes(self) -> dict[str, tuple[float, float]]:
         """Return the teacher's forward passes for each training image in the last step."""
-        return {"teacher": (self.share, 0.0, 1.0)}
+        return {"teacher": (self.share, 0.0)} if self.options.weight > 0 else {}
 
     def loss(self, context: api.Context) -> Tensor | None:
-        """Return the weighted term; None with weight 0, after measuring if asked to."""
-        self.value, self.share = None, 0.0
-        optimized = self.options.weight > 0
-        if not (optimized or context.measure):
+        """Return the weighted term; None with weight 0."""
+        self.value = None
+        if self.options.weight == 0:
             return None
         targets = self._targets(context.images)
-        with torch.set_grad_enabled(optimized):
-            (sigmas,) = retained([[context.outputs[name] for name in self.watch]], self.options.iterations)
-            self.ratios = [s / t.clamp_min(1e-12) for s, t in zip(sigmas, targets.unbind(1), strict=True)]
-            last = len(self.ratios)
-            terms = [
-                self.options.beta ** (i - last) * (r - 1).square().mean() for i, r in enumerate(self.ratios, start=1)
-            ]
-            self.value = torch.stack(terms).sum()
-        return self.options.weight * self.value if optimized else None
+        (sigmas,) = retained([[context.outputs[name] for name in self.watch]], self.options.iterations)
+        self.ratios = [s / t.clamp_min(1e-12) for s, t in zip(sigmas, targets.unbind(1), strict=True)]
+        last = len(self.ratios)
+        terms = [self.options.beta ** (i - last) * (r - 1).square().mean() for i, r in enumerate(self.ratios, start=1)]
+        self.value = torch.stack(terms).sum()
+        return self.options.weight * self.value
 
     def _targets(self, images: Tensor) -> Tensor:
         """Return the teacher's values (N, n - 1)."""

@@ -71,9 +71,9 @@ class Term(api.Term):
         self.value: Tensor | None = None
 
     @property
-    def passes(self) -> dict[str, tuple[float, float, float]]:
+    def passes(self) -> dict[str, tuple[float, float]]:
         """Return the second pass of the student and the teacher's pass."""
-        return {"student": (1.0, 1.0, 1.0), "teacher": (1.0, 0.0, 1.0)} if self.options.weight > 0 else {}
+        return {"student": (1.0, 1.0), "teacher": (1.0, 0.0)} if self.options.weight > 0 else {}
 
     def loss(self, context: api.Context) -> Tensor | None:
         """Return the weighted term after a second pass; with weight 0, None: to measure would change the network."""

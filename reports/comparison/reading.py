@@ -200,7 +200,8 @@ def _difference(standard: Record, kind: BudgetClass, records: list[Record]) -> s
     that a class adds is charged.
     """
     ours, theirs = identity.budget(standard), identity.budget(records[0])
-    parts = [f"{f} {plain(theirs[f])} instead of {plain(ours[f])}" for f in ours if ours[f] != theirs[f]]
+    fields = [f for f in identity.compared(standard, records[0]) if ours[f] != theirs[f]]
+    parts = [f"{f} {plain(theirs[f])} instead of {plain(ours[f])}" for f in fields]
     other = next((r.ledger.budget_class for r in records if r.ledger), kind)
     if standard.spec.budget.unit in ("images", "epochs") and other != kind:
         parts.append(f"{class_text(other)} instead of {class_text(kind)}")

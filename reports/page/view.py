@@ -95,12 +95,21 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
         "heads": heads,
         "notes": table.notes,
         "columns": [
-            {"title": c.title, "unit": c.unit, "group": c.group, "note": c.note, "method": owner, "text": text}
+            {
+                "title": c.title,
+                "whole": (f"{c.head}, {c.title}" if c.head else c.title) + (f" ({c.unit})" if c.unit else ""),
+                "unit": c.unit,
+                "group": c.group,
+                "note": c.note,
+                "method": owner,
+                "text": text,
+            }
             for c, owner, text in zip(table.columns, owners, words, strict=True)
         ],
         "rows": [
             {
                 "label": r.label.replace("_", " ") if table.first == "Corruption" else r.label,
+                "href": r.href,
                 "note": r.note,
                 "failed": r.failed,
                 "group": r.group,
@@ -116,10 +125,12 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
 def _cell(cell: Cell, column: Column) -> dict[str, Any]:
     if cell.value is None:
         shown, words = cell.text or "–", " " in cell.text
-        return {"sort": cell.text, "shown": shown, "bounds": "", "n": "", "mark": "", "how": cell.how, "words": words}
+        plain = {"bounds": "", "n": "", "mark": "", "how": cell.how}
+        return {"sort": cell.text, "shown": shown, "href": cell.href, "words": words} | plain
     return {
         "sort": f"{cell.value:.10g}",
         "shown": number(cell.value, column),
+        "href": "",
         "bounds": bounds(cell, column),
         "n": f"{cell.n:,}" if cell.n else "",
         "mark": cell.mark,

@@ -12,7 +12,7 @@ from lcrbench.reports.cost import cost, memory, operations, passes, training_cpu
 from lcrbench.reports.significance import Outcomes
 from lcrbench.reports.table import Cell, Column, Second, Table, TableRow, marked
 from lcrbench.reports.words import listed, norm_text, radius_text
-from lcrbench.reports.words.tables import failures, interval_words, pool_note, topology_note, unit_note
+from lcrbench.reports.words.tables import failures, interval_words, pool_note, topology_note, tuning_notes, unit_note
 
 SECTION, ORDER = "results", 10
 
@@ -111,6 +111,7 @@ def table(context: Context) -> Table:
             "lower bound, ranked among the Lipschitz figures, where orders that the search cannot tell are marked."
         )
     notes.append(topology_note(setting))
+    notes += tuning_notes(setting)
     costs = (
         "Drop: clean accuracy minus mean accuracy over the common corruptions. OPs: multiply-accumulates, binary ones "
         "counted as 1/64. Memory: one bit a binary weight, 32 bits any other "

@@ -11,6 +11,13 @@ from lcrbench.bench.records.record import BudgetClass
 CODE = re.compile(r"`([\w./=, -]+)`")
 """A command in a sentence of ours: plain words and signs between backticks, so that nothing in it is markup anywhere."""
 
+LCR_FORMS = {
+    "lcr": "LCR (latent variant)",
+    "lcr_released": "LCR as released",
+    "lcr_fixed": "LCR as released, repaired",
+}
+"""Our forms of the LCR paper's loss as reports call them, each judged apart from the others."""
+
 
 def short_name(data: str) -> str:
     """Return a data set's name without the options that made a subset of it.
@@ -39,9 +46,15 @@ def class_text(kind: BudgetClass) -> str:
 
     >>> class_text(BudgetClass()), class_text(BudgetClass(("first", "second"), ("full_precision",)))
     ('one training', '2 stages (first, then second), taught by full_precision')
+    >>> class_text(BudgetClass(started=("full_precision",), by_paper=True, trials=8))
+    'one training, started from full_precision, by the recipe of its paper, tuned by 8 trials'
     """
     own = f"{len(kind.stages)} stages ({', then '.join(kind.stages)})" if kind.stages else "one training"
-    return f"{own}, taught by {' and '.join(kind.teachers)}" if kind.teachers else own
+    words = [own, *([f"started from {' and '.join(kind.started)}"] if kind.started else [])]
+    words += [f"taught by {' and '.join(kind.teachers)}"] if kind.teachers else []
+    words += ["by the recipe of its paper"] if kind.by_paper else []
+    words += [f"tuned by {kind.trials} trials"] if kind.trials else []
+    return ", ".join(words)
 
 
 def part_text(part: Part) -> str:

@@ -63,6 +63,8 @@ def setting_summary(setting: Setting) -> str:
     )
     budgets = sorted({told(r.any.spec.budget) for r in setting.ranked})
     budget = ", ".join(budgets) or told(spec.budget)
+    owners = {r.any.spec.training.recipe_of for r in setting.ranked}
+    own = "" if owners <= {"comparison"} else "each by its own recipe, "
     labels = [r.label for r in setting.ranked] or [r.label for r in setting.rows]
     shown = labels if len(labels) <= 6 else [*labels[:5], f"{len(labels) - 5} more"]
     named = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
@@ -71,7 +73,7 @@ def setting_summary(setting: Setting) -> str:
     corruptions = plural(len(common), "common corruption") + (f" and {plural(extra, 'extra one')}" if extra else "")
     return (
         f"{named}, trained on {name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
-        f"backbone {spec.backbone} on a budget of {budget} each, {n_seeds or 'no finished run'} a method. "
+        f"backbone {spec.backbone} on a budget of {budget} each, {own}{n_seeds or 'no finished run'} a method. "
         "Tested on "
         f"{spec.data.test:,} images, clean and under {corruptions} at severities {listed(setting.severities)}."
     )

@@ -6,7 +6,7 @@ from collections import Counter
 
 from lcrbench.bench.records.measurement import MetricInfo
 from lcrbench.reports.comparison import Comparison, mixture
-from lcrbench.reports.words import plural
+from lcrbench.reports.words import LCR_FORMS, plural
 
 
 def environment(compared: Comparison) -> list[tuple[str, str]]:
@@ -91,9 +91,15 @@ def methods_notes(compared: Comparison) -> list[dict[str, str]]:
             "same latent "
             "weights, and the reported weights are selected by the same rule. The budget table shows what each run's "
             "ledger recorded. "
-            "A run under another budget is shown, and neither ranked nor tested.",
+            "A run under another budget is shown, and neither ranked nor tested." + _own_recipes(compared),
         ),
     ]
+    used = {name for s in compared.settings for row in s.rows for name in row.regularizers}
+    if forms := [f"+{name}: {words}" for name, words in LCR_FORMS.items() if name in used]:
+        text = (
+            "; ".join(forms) + ". The latent variant is this project's reading of the paper's figure, with no teacher."
+        )
+        notes.append(("Forms of LCR", text if "lcr" in used else "; ".join(forms) + "."))
     if mixed := mixture([r.provenance for r in compared.runs]):
         notes.append(("Devices and versions", mixed))
     seen = {name: info for s in compared.settings for name, info in s.metrics.items()}
@@ -104,6 +110,15 @@ def methods_notes(compared: Comparison) -> list[dict[str, str]]:
     if listed:
         notes.append(("Metrics of this report", listed))
     return [{"title": title, "text": text} for title, text in notes]
+
+
+def _own_recipes(compared: Comparison) -> str:
+    if all(r.spec.training.recipe_of == "comparison" for r in compared.runs):
+        return ""
+    return (
+        " Methods that are trained each by its own recipe are compared with one another under an equal amount of training: "
+        "batches, order, optimizer and schedule then differ between them, and no budgets are called identical."
+    )
 
 
 def _others(info: MetricInfo) -> str:

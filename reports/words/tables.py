@@ -6,7 +6,7 @@ import json
 
 from lcrbench.reports import identity
 from lcrbench.reports.comparison import Row, Setting
-from lcrbench.reports.words import plain
+from lcrbench.reports.words import plain, plural
 
 
 def unit_note(setting: Setting) -> str:
@@ -43,6 +43,20 @@ def topology_note(setting: Setting) -> str:
         return "The topology is not the same in all networks: see the warning above."
     options = ", ".join(f"{k} {plain(v)}" for k, v in (json.loads(found.pop()) if found else {}).items())
     return f"One topology for all: {setting.any.spec.backbone}" + (f" ({options})." if options else ".")
+
+
+def tuning_notes(setting: Setting) -> list[str]:
+    """Say of each method that was tuned how, and what that took; empty if none was."""
+    found: dict[str, list[str]] = {}
+    for row in setting.rows:
+        if tuning := row.any.spec.training.tuning:
+            tried = "; ".join(f"{k}: {', '.join(map(str, values))}" for k, values in tuning.searched.items())
+            said = (
+                f"tuned by {plural(tuning.trials, 'trial')} ({plain(tuning.images)} images seen, {tuning.cpu:,.0f} CPU s in "
+                f"all) on {tuning.validation:,} held-out training images"
+            )
+            found.setdefault(said + (f", over {tried}" if tried else ""), []).append(row.label)
+    return [f"{', '.join(labels)}: {said}." for said, labels in found.items()]
 
 
 def interval_words(setting: Setting) -> str:

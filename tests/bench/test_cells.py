@@ -118,7 +118,14 @@ def test_a_plug_in_whose_code_changed_makes_its_cells_again(
     for k, added in enumerate((1, 2)):
         (folder / "mine.py").write_text(code.format(added) + f"# {added * 1000}\n" * added)
         # As a new process, which has read nothing yet.
-        for known in (source._file, source._tree, source._hash, source._closure, source._import_statements):
+        for known in (
+            source._file,
+            source._tree,
+            source._hash,
+            source._closure,
+            source._known,
+            source._import_statements,
+        ):
             known.cache_clear()
         registered.find.cache_clear()
         monkeypatch.delitem(sys.modules, name.corruption, raising=False)

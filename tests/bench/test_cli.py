@@ -130,10 +130,23 @@ def test_plan_trains_nothing(capsys, monkeypatch, tmp_path: Path) -> None:
 
 
 def test_show(capsys, monkeypatch) -> None:
-    assert "1909.10788" in call(capsys, monkeypatch, "show", "method", "irnet")[1]
+    irnet = call(capsys, monkeypatch, "show", "method", "irnet")[1]
+    assert "https://arxiv.org/abs/1909.10788" in irnet
+    assert "https://github.com/htqin/IR-Net" in irnet
+    assert "86.50" in irnet
+    assert "https://arxiv.org/abs/2207.06540" in call(capsys, monkeypatch, "show", "regularizer", "lcr_fixed")[1]
+    assert call(capsys, monkeypatch, "show", "published", "irnet")[1] in irnet
+    assert irnet.splitlines()[-1] in call(capsys, monkeypatch, "show", "published")[1]
+    assert "irnet" in call(capsys, monkeypatch, "list", "published")[1]
+    code, _, err = call(capsys, monkeypatch, "show", "method")
+    assert code == 2
+    assert "lcrbench show method NAME" in err
     assert "0.08" in call(capsys, monkeypatch, "show", "corruption", "gaussian_noise")[1]
     assert "[budget]" in call(capsys, monkeypatch, "show", "preset", "quick")[1]
-    assert "T-shirt" in call(capsys, monkeypatch, "show", "data", "fashion-mnist-10k")[1]
+    fashion = call(capsys, monkeypatch, "show", "data", "fashion-mnist-10k")[1]
+    assert "T-shirt" in fashion
+    assert "train_sha256: " in fashion
+    assert "official: not known" in fashion
 
 
 def test_schemas(capsys, monkeypatch) -> None:

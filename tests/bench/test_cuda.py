@@ -12,7 +12,7 @@ import torch
 
 from lcrbench import registry
 from lcrbench.bench import device, worker
-from lcrbench.bench.executors import local
+from lcrbench.bench.processes import process_context
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import Stopped
@@ -74,7 +74,7 @@ def test_a_resumed_training_ends_in_the_same_bits(
 @on_cuda
 def test_a_killed_process_leaves_a_run_that_ends_in_the_same_bits(tmp_path: Path) -> None:
     one = job(tmp_path / "killed", "irnet+lcr", budget={"images": 5000})
-    context = local._process_context()
+    context = process_context()
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=worker.work, args=(one, writer), daemon=True)
     process.start()
@@ -132,7 +132,7 @@ def test_every_regularizer_trains_there(tmp_path: Path, regularizer: str) -> Non
 
 def test_processes_are_started_before_any_device_is() -> None:
     """A process cannot use a device that the one it was forked from has begun to use."""
-    context = local._process_context()
+    context = process_context()
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_tell, args=(writer,))
     process.start()

@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from lcrbench import registry
-from lcrbench.bench import metrics
+from lcrbench.bench import metrics, planning
 from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.options import Options as SearchOptions
@@ -20,6 +20,7 @@ from lcrbench.bench.metrics._conformance import check
 from lcrbench.bench.records import by_image
 from lcrbench.bench.records.by_image import Effort, ImageKey, Images, Kept
 from lcrbench.bench.records.files import unpack
+from lcrbench.bench.records.grid import Grid
 from lcrbench.bench.records.measurement import Measurement, MetricInfo
 from lcrbench.errors import UserError
 
@@ -166,3 +167,14 @@ def test_a_subject_keeps_which_images_a_figure_is_of() -> None:
     assert a.identity != c.identity
     changed = Images.of(255 - images, np.array([0, 2]))
     assert changed.identity != a.identity, "what the images show, and not their places alone"
+
+
+def test_what_is_measured_by_default_says_so_and_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No list has to be edited; what somebody installed is measured where it is named."""
+    own = [n for n in registry.files("metric") if metrics.by_default(registry.load("metric", n))]
+    assert {"accuracy", "corruption_error", "lipschitz_kappa"} <= set(own)
+    assert "calibration_error" not in own
+    names = registry.names
+    monkeypatch.setattr(registry, "names", lambda kind: [*names(kind), "somebodys"])
+    assert list(planning.metrics_of(Grid())) == own
+    assert planning.metrics_of(Grid(metrics={})) == {}

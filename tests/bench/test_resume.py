@@ -103,6 +103,26 @@ def test_each_training_of_a_run_resumes(
     assert bits(tmp_path, run(tmp_path, **STAGED)) == staged
 
 
+@pytest.mark.parametrize("method", ["ovsw", "siman", "biper", "irnet+cmim", "recu+finetune"])
+def test_what_a_method_keeps_from_step_to_step_resumes(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = {"methods": [method], "metrics": {"accuracy": {}}}
+    whole = whole_run(tmp_path / "whole", **change)
+    own, todo = whole["record"].spec.training.train_id, [5, 4]
+
+    def stopping(self: Checkpoint) -> bool:
+        self.seen = getattr(self, "seen", 0) + (self.path.name == own)
+        return bool(todo) and self.seen >= todo[0]
+
+    monkeypatch.setattr(Checkpoint, "stopping", stopping)
+    while todo:
+        with pytest.raises(Stopped):
+            run(tmp_path / "parts", **change)
+        todo.pop(0)
+    assert bits(tmp_path / "parts", run(tmp_path / "parts", **change)) == whole
+
+
 BEST = {"recipe": {"batch": 50, "lr": 0.2, "validation": 50, "selection": "best", "schedule": "constant"}}
 
 

@@ -20,6 +20,7 @@ from lcrbench.bench.training.spent import Spent
 from lcrbench.bench.training.stream import batches
 from lcrbench.bench.training.transforms import crop_flip
 from lcrbench.models import network as networks
+from lcrbench.models.binary import binary_layers
 
 SMALL = Budget(images=600)
 RECIPE = Recipe(batch=50, lr=0.05)
@@ -56,6 +57,26 @@ def run(
 
 def same_bits(a: networks.Network, b: networks.Network) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_a_methods_hook_lies_between_the_backward_pass_and_the_step(fashion: data.Dataset) -> None:
+    """Called once a step, with this step's gradients; what it makes of them is what the optimizer takes."""
+    choice = networks.choose("bnn")
+    net = networks.build(
+        choice, "vgg_tiny", 10, 32, fashion.mean, fashion.std, lambda _: torch.Generator().manual_seed(0)
+    )
+    weight = net.body.blocks[0][0].weight
+    before, seen = weight.detach().clone(), []
+
+    def on_gradient(given: torch.nn.Module) -> None:
+        assert given is net
+        seen.append((bool(weight.grad.any()), torch.equal(weight.detach(), before)))
+        weight.grad.zero_()
+
+    recipe = RECIPE.model_copy(update={"weight_decay": 0.0})
+    spent = train(net, fashion.train, Budget(images=150), recipe, 0, on_gradient=on_gradient)
+    assert seen == [(True, True)] * spent.steps == [(True, True)] * 3
+    assert torch.equal(weight, before)
 
 
 @pytest.mark.parametrize("base", ["irnet", "bnn", "recu"])
@@ -128,12 +149,14 @@ REGISTERED = [*registry.names("method"), *(f"irnet+{r}" for r in registry.names(
 @pytest.mark.parametrize(
     ("method", "backbone"), [*((m, "vgg_tiny") for m in REGISTERED), ("rbnn", "resnet20:shortcut=binary")]
 )
-def test_only_latent_weights_decay(method: str, backbone: str) -> None:
+def test_latent_weights_decay_and_what_a_method_declares(method: str, backbone: str) -> None:
     """Scales, thresholds, biases and norms take the same step with and without decay; under "all" nothing does."""
     choice = networks.choose(method)
     net = networks.build(choice, backbone, 10, 16, [0.5] * 3, [0.5] * 3, lambda name: torch.Generator().manual_seed(0))
     convolutions = [m for m in net.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
     latent = {id(m.weight) for m in convolutions}
+    must = {k for k, _ in net.named_parameters() if k.endswith("theta")} if method == "rbnn" else set()
+    assert bool(must) == (method == "rbnn")
     start = {k: p.detach().clone() + 1.0 for k, p in net.named_parameters()}
     for decay in ("weights", "all"):
         optimizer = make_optimizer(net, RECIPE.model_copy(update={"decay": decay, "weight_decay": 0.5}))
@@ -145,7 +168,40 @@ def test_only_latent_weights_decay(method: str, backbone: str) -> None:
         optimizer.step()
         for k, p in net.named_parameters():
             moved = bool((p.detach() != start[k])[start[k] != 0].all())
-            assert moved == (decay == "all" or id(p) in latent), f"{k} under decay={decay}"
+            assert moved == (decay == "all" or id(p) in latent or k in must), f"{k} under decay={decay}"
+
+
+@pytest.mark.parametrize(
+    ("method", "recipe", "leaves"),
+    [
+        ("rbnn", {}, True),
+        ("rbnn", {"decay": "all"}, True),
+        ("rbnn", {"weight_decay": 0.0}, False),
+        ("rbnn:gradient=straight", {}, False),
+        ("rbnn:gradient=straight", {"decay": "all"}, True),
+    ],
+)
+def test_rbnns_theta_leaves_a_right_angle_by_weight_decay_alone(
+    fashion: data.Dataset, method: str, recipe: dict[str, Any], leaves: bool
+) -> None:
+    net, _ = run(fashion, method, recipe=RECIPE.model_copy(update={"weight_decay": 0.01} | recipe))
+    theta = torch.cat([layer.binarizer.theta.detach() for layer in binary_layers(net).values()])
+    assert bool((theta < math.pi / 2 - 1e-5).all()) == leaves
+    assert leaves or bool((theta == torch.tensor(math.pi / 2)).all())
+
+
+@pytest.mark.parametrize(("method", "flips"), [("rbnn", False), ("rbnn:gradient=straight", True)])
+def test_a_short_training_by_rbnns_released_gradient_flips_no_latent_sign(
+    fashion: data.Dataset, method: str, flips: bool
+) -> None:
+    def signs(net: networks.Network) -> torch.Tensor:
+        weights = [layer.weight.detach() for layer in binary_layers(net).values()]
+        return torch.cat([(w > w.mean((1, 2, 3), keepdim=True)).flatten() for w in weights])
+
+    start, _ = run(fashion, method, recipe=RECIPE.model_copy(update={"lr": 1e-30}))
+    net, _ = run(fashion, method)
+    share = float((signs(net) != signs(start)).double().mean())
+    assert share > 0.01 if flips else share < 1e-4
 
 
 def test_divergence_is_told(fashion: data.Dataset) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from lcrbench.bench import worker
 from lcrbench.bench.executors import local
+from lcrbench.bench.processes import process_context
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from tests.bench import helpers
@@ -39,7 +40,7 @@ class Worker:
 
     def __init__(self, one: worker.Job) -> None:
         self.label = one.spec.label
-        context = local._process_context()
+        context = process_context()
         self.events, writer = context.Pipe(duplex=False)
         self.process = context.Process(target=worker.work, args=(one, writer), daemon=True)
         self.process.start()
@@ -180,4 +181,4 @@ def test_several_processes_on_one_store(tmp_path: Path, references: dict[str, Re
 
 def test_the_start_method_is_the_one_that_runs_use() -> None:
     there = "forkserver" in multiprocessing.get_all_start_methods()
-    assert local._process_context().get_start_method() == ("forkserver" if there else "spawn")
+    assert process_context().get_start_method() == ("forkserver" if there else "spawn")

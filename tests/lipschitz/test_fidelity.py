@@ -110,7 +110,7 @@ def test_a_real_flip_of_signs_leaves_the_network_and_sigma_1() -> None:
     again = search.modulus(subject(net, grey(4, 16, low=0, high=1)), options).found[0].omega
     np.testing.assert_allclose(again, omega, rtol=1e-5)
     after = fidelity.retention(net, points)
-    name = "body.blocks.1.0"
+    name = Part("body.blocks.1.0")
     torch.testing.assert_close(fidelity.sigma_1(after[name]), fidelity.sigma_1(before[name]), rtol=1e-5, atol=1e-6)
     assert (fidelity.p1(after[name]) / fidelity.p1(before[name]) - 1).abs().max() > 0.01
 
@@ -123,6 +123,11 @@ def test_a_real_flip_of_signs_leaves_the_network_and_sigma_1() -> None:
         ("irnet", "resnet20", True),
         ("recu", "resnet20", True),
         ("bnn", "resnet18", True),
+        ("bnn", "resnet20:head_norm=false", True),
+        ("irnet", "vgg_tiny:stem_activation=false", True),
+        ("reste", "resnet20", True),
+        ("reste", "resnet20:convs=2", True),
+        ("reste", "vgg_tiny", True),
         ("adabin", "resnet20", False),
         ("dorefa", "vgg_tiny", False),
         ("reactnet", "resnet20", False),
@@ -174,10 +179,10 @@ class TestLocalGains:
         assert len(parts) == 18
         assert [p.stage for p in parts] == [1] * 6 + [2] * 6 + [3] * 6
         for part in parts[:-1]:
-            assert (gains[f"{part.name}.conv"] <= part.bound * (1 + 1e-5)).all(), part.name
+            assert (gains[Part(f"{part.name}.conv")] <= part.bound * (1 + 1e-5)).all(), part.name
         for stage in (2, 3):
             bound = np.prod([p.bound for p in parts if p.stage == stage])
-            assert (gains[f"stage {stage}"] <= bound * (1 + 1e-5)).all()
+            assert (gains[Part(stage=stage)] <= bound * (1 + 1e-5)).all()
 
 
 def test_proxy_by_stage_is_that_of_the_stages_outputs() -> None:

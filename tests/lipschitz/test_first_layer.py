@@ -42,8 +42,8 @@ def images(n: int = 2) -> Tensor:
 @torch.no_grad()
 def shifted(method: str) -> networks.Network:
     """ResNet-20 in float64 whose first thresholds, where the method has any, are none of them zero."""
-    net = built(method, "resnet20").double()
-    sign, activation = net.body.blocks[0].conv.sign, net.body.stem[2]
+    net = built(method, "resnet20:stem_activation=false" if method == "recu" else "resnet20").double()
+    sign, activation = net.body.blocks[0].conv.sign, net.body.stem[-1]
     if method == "reactnet":
         sign.shift.copy_(draw(16, seed=1, low=-0.5, high=0.5))
         for k, parameter in enumerate((activation.before, activation.after)):
@@ -69,12 +69,13 @@ def first_signs(net: nn.Module, x: Tensor) -> Tensor:
 
 
 def affine(net: Any, x: Tensor) -> Tensor:
-    """Return the numbers behind the stem's batch norm (n, units), with a graph."""
-    z: Tensor = net.body.stem[1](net.body.stem[0]((x - net.mean) / net.std)).flatten(1)
-    return z
+    """Return the numbers behind the stem's batch norm, or convolution if that is not next (n, units), with a graph."""
+    z: Tensor = net.body.stem[0]((x - net.mean) / net.std)
+    z = net.body.stem[1](z) if isinstance(net.body.stem[1], nn.BatchNorm2d) else z
+    return z.flatten(1)
 
 
-@pytest.mark.parametrize("method", ["bnn", "irnet", "bi_real", "recu", "dorefa", "reactnet", "adabin"])
+@pytest.mark.parametrize("method", ["bnn", "irnet", "bi_real", "recu", "dorefa", "reactnet", "adabin", "reste"])
 def test_a_sign_flips_at_the_distance_and_not_before(method: str) -> None:
     """By the network's own signs, on either side: at 0.999 t along neither, at 1.001 t along one."""
     net, x = shifted(method), images()

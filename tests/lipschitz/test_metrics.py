@@ -43,6 +43,7 @@ SILENT = {
     ("full_precision", "vgg_tiny"): {"first_layer", "first_flips", "agreement", "proxy", "layer_gain", "probes"},
     ("irnet", "vgg_tiny"): {"first_layer", "first_flips"},
     ("bnn", "resnet20"): set(),
+    ("reste", "resnet20"): set(),
     ("rbnn", "vgg_tiny"): {"first_layer", "first_flips", "product"},
 }
 

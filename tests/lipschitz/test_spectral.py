@@ -233,7 +233,9 @@ class TestRange:
             net[1].weight.copy_(0.1 * torch.eye(12))
         assert spectral.range_bound(net, (3, 2, 2)).bound == pytest.approx(0.1 * math.sqrt(12), rel=1e-6)
 
-    @pytest.mark.parametrize("method", ["full_precision", "bnn", "irnet", "reactnet", "adabin", "rbnn", "bi_real"])
+    @pytest.mark.parametrize(
+        "method", ["full_precision", "bnn", "irnet", "reactnet", "adabin", "rbnn", "bi_real", "reste"]
+    )
     @pytest.mark.parametrize("backbone", ["vgg_tiny", "resnet20"])
     def test_no_two_images_are_further_apart(self, method: str, backbone: str) -> None:
         net = built(method, backbone)
@@ -522,6 +524,39 @@ def test_a_path_that_depends_on_the_image_is_refused() -> None:
     with pytest.raises(UserError, match="cannot be followed") as error:
         spectral.product_bound(Branch(), (3, 2, 2))
     assert "\n" not in str(error.value)
+
+
+LARGE = [pytest.param(b, marks=pytest.mark.slow) for b in ("vgg_small", "resnet18")]
+
+
+@pytest.mark.parametrize("backbone", ["resnet20", "resnet20:convs=2", "vgg_tiny", *LARGE])
+def test_an_activation_before_the_batch_norm_is_bounded(backbone: str) -> None:
+    """ReSTE's blocks: the batch norm's scale is folded into the convolution through ReLU, which moves no number by more."""
+    net, size = built("reste", backbone, 8), (3, 8, 8)
+    bounds = spectral.product_bound(net, size)
+    assert not bounds.reason
+    assert math.isfinite(bounds.bound)
+    layers = {layer.name: layer for layer in bounds.layers}
+    assert {k for k, layer in layers.items() if layer.binary} == set(binary_layers(net))
+    x = torch.rand(6, *size, generator=torch.Generator().manual_seed(0))
+    seen: dict[str, Tensor] = {}
+    parts = dict(net.named_modules())
+    norms = {k: parts[_norm_of(k)] for k in binary_layers(net)}
+    for k in layers.keys() & norms.keys():
+        parts[k].register_forward_hook(lambda m, i, o, k=k: seen.__setitem__(f"{k} in", m.sign(i[0])))
+        norms[k].register_forward_hook(lambda m, i, o, k=k: seen.__setitem__(f"{k} out", o))
+    with torch.no_grad():
+        net(x)
+    for k in norms:
+        given, out = (seen[f"{k} {what}"].flatten(1).double() for what in ("in", "out"))
+        moved = torch.cdist(out, out) - layers[k].bracket.upper * torch.cdist(given, given)
+        assert moved.max() <= 1e-4, k
+
+
+def _norm_of(conv: str) -> str:
+    """Return the name of the batch norm behind a convolution and its activation."""
+    above, _, own = conv.rpartition(".")
+    return f"{above}.norm" if own == "conv" else f"{above}.2"
 
 
 def test_a_sign_that_standardizes_has_no_finite_bound() -> None:

@@ -199,6 +199,8 @@ class Mixed:
         self.made += 1
         return nn.Conv2d(*shape, bias=False) if self.made % self.every == 0 else self.binary.conv(*shape)
 
+    order: ClassVar[str] = "norm-activation"
+
     def activation(self, channels: int) -> nn.Module:
         return nn.Hardtanh()
 

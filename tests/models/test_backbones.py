@@ -180,8 +180,37 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 
 
 def test_options_are_written_out() -> None:
-    assert networks.topology("resnet18:convs=2") == ("resnet18", {"stem": "auto", "shortcut": "real", "convs": 2})
-    assert networks.topology("vgg_tiny") == ("vgg_tiny", {})
+    ends = {"stem_activation": True, "head_norm": True}
+    assert networks.topology("resnet18:convs=2") == (
+        "resnet18",
+        {"stem": "auto", "shortcut": "real", "convs": 2} | ends,
+    )
+    assert networks.topology("vgg_tiny:head_norm=false") == ("vgg_tiny", ends | {"head_norm": False})
+    assert networks.topology("vgg_small") == ("vgg_small", {})
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet18:stem=imagenet", "resnet20", "resnet34", "vgg_tiny"])
+def test_the_ends_are_as_asked_for(backbone: str) -> None:
+    """One part goes, and no name of a convolution changes; the default is written as the name alone."""
+    default = f"{backbone}{',' if ':' in backbone else ':'}head_norm=true,stem_activation=true"
+    assert networks.backbone_text(default) == backbone
+    whole = meta(backbone, 32, 10, "reactnet")
+    for option, part, gone in (("stem_activation", "stem", "RPReLU"), ("head_norm", "head", "BatchNorm1d")):
+        less = meta(f"{backbone}{',' if ':' in backbone else ':'}{option}=false", 32, 10, "reactnet")
+        before, after = ([type(m).__name__ for m in net.body.get_submodule(part)] for net in (whole, less))
+        assert [kind for kind in before if kind != gone] == after != before
+        # The linear layer's place in the head is another one without its batch norm.
+        assert [*networks.latent_weights(less)][:-1] == [*networks.latent_weights(whole)][:-1]
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet20:convs=2,shortcut=binary", "vgg_small", "vgg_tiny"])
+def test_an_order_of_the_method_changes_no_cost_and_no_latent_weight(backbone: str) -> None:
+    ours, shared = meta(backbone, 32, 10, "reste"), meta(backbone, 32, 10, "reste:block=shared")
+    assert networks.cost(ours, 32) == networks.cost(shared, 32)
+    assert [*networks.latent_weights(ours)] == [*networks.latent_weights(shared)]
+    assert [*path_layers(ours)] == [*path_layers(shared)]
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in shared.parameters())
+    assert not any(isinstance(m, nn.Hardtanh) for m in ours.modules())
 
 
 @pytest.mark.parametrize("backbone", ["vgg_tiny", "resnet20", "resnet20:shortcut=real", "resnet20:shortcut=pool-pad"])

@@ -29,16 +29,17 @@ PILOT = {
     "bnn": ((49.9, 51.7, 48.9), (34.9, 31.4, 29.4), (22.4, 22.8, 15.2)),
     "dorefa": ((60.5, 59.7, 64.8), (30.6, 30.1, 31.9), (27.6, 25.5, 24.6)),
     "irnet": ((56.2, 59.2, 55.6), (28.2, 28.9, 33.2), (23.0, 31.0, 26.8)),
-    "rbnn": ((53.0, 55.1, 53.0), (23.6, 27.2, 21.1), (26.8, 19.9, 23.2)),
+    # The released gradient trains no binary weight within a pilot (models/methods/rbnn.py).
+    "rbnn:gradient=straight": ((53.0, 55.1, 53.0), (23.6, 27.2, 21.1), (26.8, 19.9, 23.2)),
     "reactnet": ((64.8, 65.0, 61.4), (35.8, 31.1, 30.9), (8.6, 27.7, 18.1)),
     "recu": ((58.8, 59.0, 60.4), (27.9, 28.8, 33.2), (18.2, 19.4, 17.3)),
-    "reste": ((50.8, 55.5, 53.1), (35.6, 30.7, 29.6), (14.8, 7.3, 10.7)),
+    "reste": ((48.4, 52.8, 57.9), (28.0, 34.4, 29.7), (16.5, 17.4, 23.0)),
     "xnor_net": ((48.5, 50.0, 48.8), (26.6, 27.0, 34.5), (25.6, 13.0, 23.5)),
 }
 FULL_PRECISION = (74.4, 73.5, 74.6)
 # Of the quick preset (32 px, batch 100) with a third of its images.
 QUICK_BAR, QUICK_BROKEN = 0.65, 0.62
-FUNCTIONS = [registry.load("estimator", name)._Function for name in registry.files("estimator")]
+ESTIMATORS = [registry.load("estimator", name) for name in registry.files("estimator")]
 
 
 @pytest.fixture(scope="module")
@@ -72,18 +73,16 @@ def accuracy(dataset: data.Dataset, method: str, images: int, batch: int, seed: 
 
 def broken(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
     """Multiply every pseudo-gradient by `factor`."""
-    for function in FUNCTIONS:
-        original = function.backward
+    for estimator in ESTIMATORS:
 
-        def backward(ctx: Any, grad: torch.Tensor, original: Any = original) -> Any:
-            found = original(ctx, grad)
-            return (found[0] * factor, *found[1:]) if isinstance(found, tuple) else found * factor
+        def gradient(*arguments: Any, original: Any = estimator.gradient, **options: Any) -> torch.Tensor:
+            return original(*arguments, **options) * factor
 
-        monkeypatch.setattr(function, "backward", staticmethod(backward))
+        monkeypatch.setattr(estimator, "gradient", gradient)
 
 
 def test_the_bars_are_of_methods_and_tell_broken_estimators_apart() -> None:
-    assert set(PILOT) <= set(registry.files("method"))
+    assert {m.partition(":")[0] for m in PILOT} <= set(registry.files("method"))
     for whole, *others in PILOT.values():
         assert min(whole) - 3 > max(map(max, others)) + 8, "a bar tells the two apart"
 

@@ -108,6 +108,8 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> str:
         ("self.estimator(x - x.mean())", CONV, PASS, "", "depend on its batch"),
         ("self.estimator(x + 0.1 * self.calls)", CONV, PASS, "", "a resumed training differs"),
         (SIGN, CONV, "layer.extra = nn.Parameter(torch.ones(2))", "", "no gradient reaches body.blocks.0.0.extra"),
+        (SIGN, CONV, "layer.sign.decays = ('theta',)", "", "'decays' names what is no parameter"),
+        (SIGN, CONV, PASS, "order = 'norm'", "its order is 'norm', and none of norm-activation, activation-norm"),
         (SIGN, CONV, "layer = layer[0]", "", "TypeError: 'Conv' object is not subscriptable"),
         (SIGN, "y[:, :1]", PASS, "", "maps (2, 3, 8, 8) to (2, 1, 4, 4), not (2, 4, 4, 4)"),
         (SIGN, CONV, PASS, "def on_progress(self, network): pass", "takes 2 positional arguments but 3 were given"),
@@ -180,6 +182,7 @@ TERM = {
         ({"prepare": "body.more = nn.Parameter(torch.ones(3))"}, "with weight 0 the network starts with another state"),
         ({"attach": "None"}, "attach returns NoneType"),
         ({"init": "self.replaces = 2"}, "replaces 2 of the cross-entropy"),
+        ({"early": "assert len(context.images) > 4, 'a few'"}, "a step of 2 images raises AssertionError: a few"),
         ({"init": "raise KeyError('x')"}, "KeyError: 'x'"),
         ({"init": "network.body.blocks[0][1].eps = 1.0"}, "with weight 0 training differs"),
     ],
@@ -197,7 +200,7 @@ def test_a_regularizer_of_somebody_else_conforms(tmp_path, monkeypatch) -> None:
 BACKBONE = """
 '''A backbone of somebody else.'''
 from torch import nn
-from lcrbench.models.api import Backbone
+from lcrbench.models.api import Backbone, ordered
 
 class Net(Backbone):
     def __init__(self, method, classes):
@@ -216,7 +219,7 @@ def build(method, classes, size{options}):
     return {net}
 """
 NET = {
-    "block": "nn.Sequential(method.conv(4, 4, 3, 1, 1), nn.BatchNorm2d(4), method.activation(4))",
+    "block": "nn.Sequential(*ordered(method, method.conv(4, 4, 3, 1, 1), 4))",
     "classes": "classes",
     "stages": "[self.one, self.two]",
     "out": "self.head(self.two(self.one(self.stem(x))))",
@@ -230,6 +233,14 @@ NET = {
     [
         ({"block": "nn.Sequential(nn.Conv2d(4, 4, 3, 1, 1), nn.BatchNorm2d(4))"}, "no binary convolution"),
         ({"block": "nn.Sequential(method.conv(4, 4, 3, 1, 1), nn.Conv2d(4, 4, 1))"}, "makes a real product"),
+        (
+            {"block": "nn.Sequential(method.conv(4, 4, 3, 1, 1), nn.BatchNorm2d(4), method.activation(4))"},
+            "'one.1' follows 'one.0' for a method whose order is 'activation-norm'",
+        ),
+        (
+            {"block": "nn.Sequential(method.conv(4, 4, 3, 1, 1), method.activation(4), nn.BatchNorm2d(4))"},
+            "'one.1' follows 'one.0' for a method whose order is 'norm-activation'",
+        ),
         ({"classes": "3"}, "gives (2, 3) for 2 images and 10 classes"),
         ({"stages": "[self.two, self.one]"}, "stages() returns two, one, and a pass uses one, two"),
         ({"stages": "[nn.Identity(), self.one]"}, "no parts of it"),
@@ -245,6 +256,15 @@ def test_a_backbone_that_does_not_conform(tmp_path, monkeypatch, change: dict[st
     found = conform("backbone", outside(tmp_path, monkeypatch, BACKBONE.format(**NET | change)))
     assert any(says in f for f in found), found
     assert not any("\n" in f for f in found)
+
+
+def test_a_backbone_may_refuse_an_order(tmp_path, monkeypatch) -> None:
+    block = "nn.Sequential(method.conv(4, 4, 3, 1, 1), nn.BatchNorm2d(4), method.activation(4))"
+    refusing = (
+        "    if method.order == 'activation-norm':\n        raise ValueError('no')\n    return Net(method, classes)"
+    )
+    text = BACKBONE.replace("    return {net}", refusing).format(**NET | {"block": block})
+    assert conform("backbone", outside(tmp_path, monkeypatch, text)) == []
 
 
 def test_a_backbone_of_somebody_else_conforms(tmp_path, monkeypatch) -> None:
@@ -385,4 +405,5 @@ def test_what_makes_a_layer_makes_a_binary_one(name: str) -> None:
     method = registry.load("method", name).Method()
     assert (method.weight_bits, method.activation_bits) == (1, 1)
     assert isinstance(method.conv(4, 8, 3, 1, 1), BinaryConv2d)
-    assert not any(isinstance(m, nn.ReLU) for m in method.activation(4).modules()), "sign(relu(x)) is +1 everywhere"
+    if method.order == "norm-activation":
+        assert not any(isinstance(m, nn.ReLU) for m in method.activation(4).modules()), "sign(relu(x)) is +1 everywhere"

@@ -258,6 +258,7 @@ def test_rbnn_without_rotation() -> None:
     with torch.no_grad():
         b.left.copy_(torch.eye(2))
         b.right.copy_(torch.eye(2))
+        b.theta.zero_()
         b.start(made.weight)
     assert b.alpha.tolist() == [3.0]
     assert deployed_weight(made).flatten().tolist() == [-3, -3, 3, 3]

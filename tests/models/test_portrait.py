@@ -26,7 +26,8 @@ def test_curves(name: str) -> None:
     assert [c.of for c in found] == ["activation", "weight"]
     for curve in found:
         assert len(set(curve.value)) == 2
-        assert all(s >= 0 for slope in curve.slope.values() for s in slope)
+        # The first terms of a Fourier series fall below 0 before |x| = 1.
+        assert name == "fda" or all(s >= 0 for slope in curve.slope.values() for s in slope)
         assert max(map(max, curve.slope.values())) > 0
     text = portrait.text(name)
     assert "pseudo-gradient" in text

@@ -37,7 +37,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def fresh() -> None:
     """Forget what was read of files: a new process has not read them."""
-    for cached in (source._file, source._tree, source._hash, source._imports, source._closure):
+    for cached in (source._file, source._tree, source._hash, source._imports, source._closure, source._known):
         cached.cache_clear()
 
 
@@ -194,7 +194,7 @@ def test_one_changed_file_makes_exactly_its_scopes_stale(tmp_path: Path) -> None
             file = Path({str(package)!r}, path)
             kept = file.read_text()
             file.write_text(kept + "\\nADDED = 1\\n")
-            for cached in (source._file, source._tree, source._hash, source._imports, source._closure):
+            for cached in (source._file, source._tree, source._hash, source._imports, source._closure, source._known):
                 cached.cache_clear()
             print(json.dumps([path, sorted(n for n, s in before.items() if source.changed(s))]))
             file.write_text(kept)

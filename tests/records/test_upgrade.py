@@ -14,12 +14,13 @@ import pytest
 from lcrbench.bench import planning, runner
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.records import grid as grids
-from lcrbench.bench.records import source
+from lcrbench.bench.records import source, upgrade
 from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.spec import CLEAN, Cell
+from lcrbench.bench.records.spec import CLEAN, Cell, MethodId
 from lcrbench.bench.records.store import WEIGHTS, Damaged, Store
 from lcrbench.bench.training import run as training
 from lcrbench.errors import UserError
+from lcrbench.models import network as networks
 
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "store-schema-3"
 LABELS = {"full_precision", "bnn", "irnet", "irnet+lcr"}
@@ -124,6 +125,30 @@ def test_old_runs_are_read_with_their_numbers(old: Path) -> None:
         assert len(store.log(record.run_id)) > 50
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "label"),
+    [
+        ("rbnn", {}, "rbnn:gradient=straight"),
+        ("rbnn", {"rotations": 5}, "rbnn:rotations=5,gradient=straight"),
+        ("reste", {}, "reste:block=shared"),
+        ("irnet", {}, "irnet"),
+    ],
+)
+def test_an_old_run_keeps_the_form_that_its_methods_name_stood_for(
+    method: str, options: dict[str, Any], label: str
+) -> None:
+    """What a name alone means today is another method: its number would stand under the wrong name."""
+    data = raw(next(p.name for p in FIXTURE.iterdir() if (p / "record.json").exists()))
+    text = method + (":rotations=5" if options else "")
+    data["spec"] |= {"method": {"name": method, "options": options, "regularizers": {}}, "label": text}
+    spec = upgrade.old_run(json.dumps(data).encode(), "here").record.spec
+    assert spec.label == label
+    assert networks.choose(label).label == label
+    assert (spec.training.train_id == spec.training.model_copy(update={"method": MethodId(name=method)}).train_id) == (
+        label == method
+    )
+
+
 def test_reading_changes_nothing(old: Path) -> None:
     before = {p: p.read_bytes() for p in old.rglob("*") if p.is_file()}
     store = Store(old)
@@ -150,6 +175,23 @@ def test_a_version_that_is_not_known_is_stale(old: Path, monkeypatch: pytest.Mon
 
 
 # ------------------------------------------------------------------------------------------------------------ gone on
+
+
+def test_an_old_run_under_equal_compute_is_stale_since_another_rule_counted_it(old: Path) -> None:
+    name = Store(old).ids()[0]
+    content = raw(name)
+    content["spec"]["budget"]["unit"] = "compute"
+    record = upgrade.old_run(json.dumps(content).encode(), name).record
+    assert source.stale(record).startswith("made before scopes")
+
+
+@pytest.mark.parametrize(("method", "current"), [("irnet", True), ("bnn", True), ("recu", False), ("rbnn", False)])
+def test_an_old_run_of_a_method_whose_bits_have_changed_is_stale(old: Path, method: str, current: bool) -> None:
+    name = Store(old).ids()[0]
+    content = raw(name)
+    content["spec"]["method"] = {"name": method, "options": {}, "regularizers": {}}
+    record = upgrade.old_run(json.dumps(content).encode(), name).record
+    assert (source.stale(record) == "") == current
 
 
 def test_an_old_store_is_complete_without_a_training_or_a_pass(old: Path, counted: dict[str, int]) -> None:
@@ -221,7 +263,7 @@ CLASSES = """
 def test_a_metric_that_needs_classes_makes_them_from_the_kept_weights(
     old: Path, counted: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Schema 3 kept one bit of each image: the cells are shown again, and nothing is trained; the plan says so."""
+    """Schema 3 kept one bit of each image: the wrong ones are shown again, and nothing is trained, as planned."""
     (tmp_path / "pack_of_classes").mkdir()
     (tmp_path / "pack_of_classes" / "zeros.py").write_text(textwrap.dedent(CLASSES))
     monkeypatch.chdir(tmp_path)
@@ -233,15 +275,17 @@ def test_a_metric_that_needs_classes_makes_them_from_the_kept_weights(
     lacking = planning.lacking(Store(old), job, dataset)
     assert (lacking.training, [str(c) for c in lacking.cells]) == (False, ["clean", "fog/1"])
     (record,) = run(old, wanted)
-    assert counted == {"trainings": 0, "images": 2 * 2000}
+    before = next(r for r in Store(FIXTURE).records() if r.spec.label == "bnn")
+    outcomes = Store(FIXTURE).outcomes(before.run_id)
+    wrong = sum(int((~outcomes[cell]).sum()) for cell in (CLEAN, Cell("fog", 1)))
+    assert counted == {"trainings": 0, "images": wrong}
     found = Store(old).evaluation_of(record.run_id)
     assert found is not None
     predicted = Store(old).predictions(found)
     zeros = {(m.corruption, m.severity): m.value for m in record.measurements if m.metric == "pack_of_classes.zeros"}
     for cell in record.spec.protocol.cells:
         assert zeros[tuple(cell)] == (predicted.classes[predicted.cells.index(cell)] == 0).mean()
-    before = next(r for r in Store(FIXTURE).records() if r.spec.label == "bnn")
-    assert Store(old).outcomes(record.run_id).keys() <= Store(FIXTURE).outcomes(before.run_id).keys()
+    assert (predicted.classes[predicted.cells.index(CLEAN)] >= 0).all()
 
 
 def test_the_plan_counts_old_runs_as_there(old: Path) -> None:
@@ -269,11 +313,11 @@ def test_a_run_that_was_taken_over_goes_stale_like_any_other(old: Path, monkeypa
         return "changed" if path.name == "irnet.py" else present(path, stamp)
 
     monkeypatch.setattr(source, "_hash", changed)
-    source._closure.cache_clear()
+    source.look_again()
     assert "lcrbench.models.methods.irnet changed since" in source.stale(record)
     with pytest.raises(UserError, match="irnet changed since"):
         run(old, quick(methods=["irnet"]))
-    source._closure.cache_clear()
+    source.look_again()
 
 
 def test_an_old_run_of_a_plug_in_is_not_known_to_be_as_it_was(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 from lcrbench.bench.records.record import Failure
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import claims, comparison
+from lcrbench.reports.words import LCR_FORMS
 
 from . import make_store
 
@@ -21,7 +22,7 @@ def test_two_seeds_decide_nothing(store: Store) -> None:
     assert {j.verdict for j in found.values()} == {"not enough data"}
     assert (
         "irnet+lcr − irnet: +2.00 points [−1.04, +5.04], 2 against 2 seeds"
-        in found["LCR raises clean accuracy"].measured
+        in found["LCR (latent variant) raises clean accuracy"].measured
     )
 
 
@@ -33,9 +34,9 @@ def test_a_gain_of_every_seed_is_supported_and_unequal_budgets_are_not(tmp_path:
             make_store.add(store, "irnet", seed, spread=0.2)
             make_store.add(store, "irnet+lcr", seed, spread=0.2, initial=initial)
     found = verdicts(good)
-    assert found["LCR raises clean accuracy"].verdict == "supported"
-    assert found["LCR lowers corruption error"].verdict == "supported"
-    assert verdicts(bad)["LCR raises clean accuracy"].verdict == "not enough data"
+    assert found["LCR (latent variant) raises clean accuracy"].verdict == "supported"
+    assert found["LCR (latent variant) lowers corruption error"].verdict == "supported"
+    assert verdicts(bad)["LCR (latent variant) raises clean accuracy"].verdict == "not enough data"
 
 
 def test_collapse_is_counted(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_what_says_nothing_of_usual_regularizers_is_not_judged(tmp_path: Path, w
 
 def test_names_of_regularizers_exist() -> None:
     folder = Path(__file__).parents[2] / "models" / "regularizers"
-    for name in (*claims.LIPSCHITZ_REGULARIZERS, *claims.VARIANTS):
+    for name in (*claims.LIPSCHITZ_REGULARIZERS, *LCR_FORMS):
         assert (folder / f"{name}.py").exists(), name
 
 
@@ -100,7 +101,7 @@ def test_each_variant_of_lcr_has_its_own_verdict(tmp_path: Path) -> None:
         make_store.add(store, "irnet+lcr_released", seed, spread=0.2, shift=40)
     found = verdicts(store)
     assert found["LCR as released raises clean accuracy"].verdict == "supported"
-    assert "LCR raises clean accuracy" not in found
+    assert "LCR (latent variant) raises clean accuracy" not in found
 
 
 def test_no_lcr_no_verdicts(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
     tox run -e speed -- tests/speed/test_methods.py -s
 
 Each method's and each regularizer's step against the full-precision step of the same backbone, and a regularizer's against
-its method's. ResNet-20 at 32 px, batch 128, channels last, float32, one thread, CPU time of the process; the median of the
-rounds' ratios, with the quartiles. What a cache saves is priced over the epochs of the quick preset, its filling included.
+its method's. ResNet-20 at 32 px, batch 128, channels last, float32, one thread, CPU time of the process, halfway through the
+training; the median of the rounds' ratios, with the quartiles, and the median microseconds. What a cache saves is priced
+over the epochs of the quick preset, its filling included.
 With LCRBENCH_PRICES=docs/step_prices.csv the rows that are measured replace those in the table of the page of methods.
 """
 
@@ -56,6 +57,8 @@ def stepper(method: str, backbone: str = "resnet20", batch: int = 128, epochs: i
         return made.to(memory_format=torch.channels_last)
 
     choice, net = networks.choose(method), build(method).train()
+    # A power or a hyperbolic function costs less at the schedules' first values, where it may be constant.
+    choice.method.on_progress(net, 0.5)
     terms = [r.attach(net, build(r.teacher)) if r.teacher else r.attach(net) for r in choice.regularizers.values()]
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
     images = torch.rand(batch, 3, 32, 32, generator=generator("images")).contiguous(memory_format=torch.channels_last)
@@ -75,36 +78,39 @@ def stepper(method: str, backbone: str = "resnet20", batch: int = 128, epochs: i
                 loss = loss + extra
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        choice.method.on_gradient(net)
         optimizer.step()
 
     return train
 
 
-def ratios(step: Step, *bases: Step) -> list[Quartiles]:
-    """Return the quartiles of step's time over that of each base, in rounds whose order turns."""
+def seconds(*steps: Step) -> list[list[float]]:
+    """Return each step's CPU seconds by round; the order turns from round to round."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    steps = [step, *bases]
-    found: list[list[float]] = [[] for _ in bases]
+    found: list[list[float]] = [[] for _ in steps]
     try:
         for f in steps:
             f()
         for k in range(ROUNDS):
-            seconds = {}
             for i in [(k + j) % len(steps) for j in range(len(steps))]:
                 began = time.process_time()
                 steps[i]()
-                seconds[i] = time.process_time() - began
-            for i, row in enumerate(found, start=1):
-                row.append(seconds[0] / seconds[i])
+                found[i].append(time.process_time() - began)
     finally:
         torch.set_num_threads(threads)
-    return [tuple(statistics.quantiles(row, n=4)) for row in found]  # type: ignore[misc]
+    return found
+
+
+def quartiles(times: list[float], base: list[float]) -> Quartiles:
+    """Return the quartiles of the rounds' ratios."""
+    low, middle, high = statistics.quantiles([t / b for t, b in zip(times, base, strict=True)], n=4)
+    return low, middle, high
 
 
 def test_a_step_takes_as_long_as_itself(benchmark) -> None:
     """What is measured is the step and not its place in the round."""
-    ((_, middle, _),) = ratios(stepper("irnet", batch=32), stepper("irnet", batch=32))
+    _, middle, _ = quartiles(*seconds(stepper("irnet", batch=32), stepper("irnet", batch=32)))
     benchmark.extra_info["ratio"] = middle
     benchmark.pedantic(lambda: None, rounds=1)
     assert 0.85 < middle < 1.18
@@ -112,9 +118,11 @@ def test_a_step_takes_as_long_as_itself(benchmark) -> None:
 
 @pytest.mark.parametrize("method", [m for m in registry.names("method") if m != "full_precision"])
 def test_a_methods_step(benchmark, prices: list[dict[str, object]], method: str) -> None:
-    price(benchmark, prices, method, None, None)
+    price(benchmark, prices, method, None, STEP_LIMITS.get(method))
 
 
+# Of a method's step over the full-precision step; of a regularizer's over its method's.
+STEP_LIMITS = {"adabin": 2.0, "rbnn": 1.8, "recu": 1.6, "reste": 1.45, "reactnet": 1.45, "dorefa": 1.45, "irnet": 1.3}
 LIMITS = {"lcr": 1.5, "lcr_fixed": 1.5, "lcr_fixed:cache=true": 1.2}
 
 
@@ -134,13 +142,16 @@ def price(benchmark, prices: list[dict[str, object]], method: str, base: str | N
     epochs = EPOCHS if "cache" in method else 1
     step = stepper(method, epochs=epochs)
     names = ["full_precision", *([base] if base else [])]
-    found = ratios(step, *(stepper(name, epochs=epochs) for name in names))
-    row: dict[str, object] = {"method": method}
-    for column, quartiles in zip(("full_precision", "own_base"), [*found, (None,) * 3], strict=False):
-        row |= dict(zip((f"{column}_low", column, f"{column}_high"), quartiles, strict=True))
+    times = seconds(step, *(stepper(name, epochs=epochs) for name in names))
+    found = [quartiles(times[0], base) for base in times[1:]]
+    own, full = (1e6 * statistics.median(row) / epochs for row in times[:2])
+    row: dict[str, object] = {"method": method, "microseconds": round(own), "full_precision_microseconds": round(full)}
+    for column, three in zip(("full_precision", "own_base"), [*found, (None,) * 3], strict=False):
+        row |= dict(zip((f"{column}_low", column, f"{column}_high"), three, strict=True))
     prices.append(row | {"limit": limit})
     for name, (low, middle, high) in zip(names, found, strict=True):
         print(f"\n{method:28} {middle:.2f} x {name} (quartiles {low:.2f} to {high:.2f}, {ROUNDS} rounds)", end="")
+    print(f"\n{method:28} {own:,.0f} us, full precision {full:,.0f} us", end="")
     benchmark.extra_info |= row | {"ratio": found[-1][1]}  # what `lcrbench check-speed` compares
     benchmark.pedantic(step, rounds=1)
     if limit is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lcrbench.models.api import Backbone, Method
+from lcrbench.models.api import Backbone, Method, ordered
 
 
 class Body(Backbone):
@@ -13,7 +13,7 @@ class Body(Backbone):
     def __init__(self, method: Method, classes: int, width: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width))
-        self.block = nn.Sequential(method.conv(width, width, 3, 1, 1), nn.BatchNorm2d(width), method.activation(width))
+        self.block = nn.Sequential(*ordered(method, method.conv(width, width, 3, 1, 1), width))
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,72 @@
+"""Reads what the commands that run a grid share: a preset's tables, with the command line's values in them."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+from lcrbench.errors import UserError
+
+
+def override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Put what was given on the command line into a preset's tables, and return them.
+
+    `given` are values by the option's name (None: not given), `assignments` are FIELD=VALUE. With recipe = "paper" the
+    preset's recipe is left out.
+    """
+    from lcrbench.bench.records import budget
+
+    places = {
+        "source": "data.source", "size": "data.size", "train": "data.train", "test": "data.test",
+        "backbone": "backbone", "methods": "methods", "seeds": "seeds", "images": "budget.images",
+        "batch": "recipe.batch", "lr": "recipe.lr", "corruptions": "evaluation.corruptions",
+        "severities": "evaluation.severities",
+    }  # fmt: skip
+    values: dict[str, Any] = {}
+    if given.get("recipe"):
+        tables["recipe"] = {"like": given["recipe"]}
+    elif isinstance(tables.get("recipe"), str):
+        tables["recipe"] = {"like": tables["recipe"]}
+    for option, value in given.items():
+        if value is not None and option != "recipe":
+            lists = option in ("methods", "seeds", "corruptions", "severities")
+            values[places[option]] = value.split() if lists else value
+    for option in ("seeds", "severities"):
+        if (place := places[option]) in values:
+            try:
+                values[place] = [int(v) for v in values[place]]
+            except ValueError as error:
+                raise UserError(f"--{option} takes whole numbers separated by spaces: {error}") from error
+    for text in assignments:
+        field, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set takes FIELD=VALUE, not '{text}'")
+        try:
+            values[field.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[field.strip()] = value
+    chosen = {p.removeprefix("budget."): v for p, v in values.items() if p.startswith("budget.")}
+    if chosen and isinstance(tables.get("budget", {}), dict):
+        tables["budget"] = budget.override(tables.get("budget", {}), chosen)
+    for place, value in values.items():
+        *path, last = _keys(place)
+        table = tables
+        for part in path:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise UserError(f"'{place}' is no field of a spec: {part} holds no fields")
+        table[last] = value
+    return tables
+
+
+def _keys(place: str) -> list[str]:
+    """Return the keys that lead to a field, as TOML has them: `metrics."my_pkg.my_metric"` are two."""
+    try:
+        table: Any = tomllib.loads(f"{place} = 0")
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"--set takes FIELD=VALUE, and '{place}' is no field: {error}") from error
+    keys = []
+    while isinstance(table, dict):
+        ((key, table),) = table.items()
+        keys.append(key)
+    return keys

@@ -1,0 +1,95 @@
+"""Throughput of training in bfloat16 over float32, by the loop itself, in interleaved rounds.
+
+    tox run -e speed -- tests/speed/test_precision.py -s
+
+One thread, channels last, 32 px, batch 128 for ResNet-20 and 32 or 64 for ResNet-18, CPU time of the process, the median
+of the rounds' ratios with the quartiles. It asks for a processor that multiplies bfloat16, and is skipped on another.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import torch
+
+from lcrbench.bench.records.budget import Recipe
+from lcrbench.bench.training.loop import _step
+from lcrbench.bench.training.parts import make_optimizer
+from lcrbench.bench.training.precision import widened
+from lcrbench.bench.training.state import State
+from lcrbench.bench.training.tally import Tally
+from lcrbench.models import network as networks
+
+ROUNDS = 9
+pytestmark = pytest.mark.skipif(
+    not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()),
+    reason="the processor multiplies no bfloat16",
+)
+
+
+def stepper(method: str, backbone: str, batch: int, precision: Any, ends: ExitStack) -> Callable[[], None]:
+    """Return one step of the loop on one batch, as it is until `ends`."""
+
+    def generator(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(sum(map(ord, name)))
+
+    net = networks.build(networks.choose(method), backbone, 10, 32, [0.3] * 3, [0.4] * 3, generator)
+    net = net.to(memory_format=torch.channels_last).train()
+    recipe = Recipe(precision=precision, lr=1e-3)
+    state = State(net, make_optimizer(net, recipe), {})
+    images = torch.rand(batch, 3, 32, 32, generator=generator("images")).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(batch) % 10
+    ends.enter_context(widened(net, precision))
+
+    def step() -> None:
+        _step(state, recipe, images, labels, 0, False)
+        state.tally = Tally()
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("method", "backbone", "batch", "least"),
+    [
+        ("full_precision", "resnet20", 128, 1.2),
+        ("bnn", "resnet20", 128, 1.2),
+        ("irnet", "resnet20", 128, 1.2),
+        ("full_precision", "resnet18", 32, 1.5),
+        ("bnn", "resnet18", 32, 1.5),
+        # Binarization of 11 million weights stays in float32; its share of the step falls with the batch (1.46 at 32).
+        ("irnet", "resnet18", 64, 1.5),
+    ],
+)
+def test_bfloat16_is_faster(benchmark, method: str, backbone: str, batch: int, least: float) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    ends = ExitStack()
+    try:
+        wide, narrow = (stepper(method, backbone, batch, p, ends) for p in ("fp32", "bf16"))
+        wide(), narrow()
+        found, seconds = [], []
+        for k in range(ROUNDS):
+            taken = {}
+            for step in (wide, narrow) if k % 2 else (narrow, wide):
+                began = time.process_time()
+                step()
+                taken[step] = time.process_time() - began
+            found.append(taken[wide] / taken[narrow])
+            seconds.append(taken[wide])
+    finally:
+        ends.close()
+        torch.set_num_threads(threads)
+    low, middle, high = statistics.quantiles(found, n=4)
+    print(
+        f"\n{method} {backbone}, batch {batch}: {middle:.2f} x the throughput of float32 (quartiles {low:.2f} to "
+        f"{high:.2f}, {ROUNDS} rounds; float32 {1e6 * statistics.median(seconds) / batch:,.0f} us an image)",
+        end="",
+    )
+    benchmark.extra_info["throughput"] = middle
+    benchmark.pedantic(lambda: None, rounds=1)
+    assert middle >= least
