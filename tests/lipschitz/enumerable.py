@@ -7,6 +7,7 @@ All of them take images (N, 3, H, W) of a few pixels in [0, 1] and compute in fl
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -59,7 +60,9 @@ class Enumerable(nn.Module):
         return patterns, self.rest(torch.from_numpy(patterns).view(-1, *like.shape[1:])).numpy()
 
 
-def sign_mlp(hidden: tuple[int, ...], size: Size = (2, 2), classes: int = 3, seed: int = 0, by: str = "clip") -> Enumerable:
+def sign_mlp(
+    hidden: tuple[int, ...], size: Size = (2, 2), classes: int = 3, seed: int = 0, by: str = "clip"
+) -> Enumerable:
     """Return A sign(... sign(W x + b)), each plane of the first layer through a point near the middle of the box."""
     draw = np.random.default_rng([seed, len(hidden), *hidden])
     d = 3 * math.prod(size)
@@ -74,7 +77,7 @@ def sign_mlp(hidden: tuple[int, ...], size: Size = (2, 2), classes: int = 3, see
     w = draw.standard_normal((hidden[0], d))
     affine = nn.Sequential(nn.Flatten(), linear(w, -(w * draw.uniform(0.2, 0.8, (hidden[0], d))).sum(1)))
     parts: list[nn.Module] = [SIGNS[by]()]
-    for into, out in zip(hidden, hidden[1:], strict=False):
+    for into, out in itertools.pairwise(hidden):
         parts += [linear(draw.standard_normal((out, into)), 0.5 * draw.standard_normal(out)), SIGNS[by]()]
     parts.append(linear(draw.standard_normal((classes, hidden[-1])), 0.3 * draw.standard_normal(classes)))
     return Enumerable(affine, nn.Sequential(*parts), size)
@@ -131,7 +134,7 @@ def linear(seed: int = 0, classes: int = 4, d: int = 12) -> Layer:
     """Return a random linear map."""
     draw = np.random.default_rng(seed)
     w = draw.standard_normal((classes, d))
-    return Layer(w, -w.sum(1) / 2, np.eye(classes), 0.1 * draw.standard_normal(classes), clipped=False)
+    return Layer(w, -w.sum(1) / 2, np.eye(classes), 0.5 * draw.standard_normal(classes), clipped=False)
 
 
 def hardtanh(seed: int = 0, classes: int = 5, units: int = 4, d: int = 12, gain: float = 6.0) -> Layer:
@@ -145,4 +148,4 @@ def hardtanh(seed: int = 0, classes: int = 5, units: int = 4, d: int = 12, gain:
         w[unit, support] = draw.standard_normal(len(support))
     w *= gain / np.linalg.norm(w, axis=1, keepdims=True)
     a = np.linalg.qr(draw.standard_normal((classes, units)))[0] * draw.uniform(0.5, 2, units)
-    return Layer(w, -w.sum(1) / 2, a, 0.1 * draw.standard_normal(classes), clipped=True)
+    return Layer(w, -w.sum(1) / 2, a, 0.5 * draw.standard_normal(classes), clipped=True)

@@ -15,24 +15,27 @@ from .nets import subject
 
 
 class Searched(NamedTuple):
-    """Flip radii (n) in pixel units, infinite where no flip was found; omega and kappa (radii, n)."""
+    """Flip radii (n) in pixel units, infinite where no flip was found; omega and kappa (radii, n); passes an image."""
 
     radii: np.ndarray
     omega: np.ndarray
     kappa: np.ndarray
+    passes: float
 
 
 def searched(
     network: nn.Module, images: np.ndarray, labels: np.ndarray | None, norm: str, radii: Sequence[float]
 ) -> Searched:
     """Search at the default effort: images (n, H, W, 3) in [0, 1], ascending radii in pixel units."""
-    s = subject(network, images, labels, block=16)
+    s = subject(network, images, labels, block=min(100, len(images)))
     options = Options(**{"l2": (), "linf": (), norm: tuple(255 * r for r in radii)}, images=len(images))
     result = search.modulus(s, options)
     back = np.argsort(result.start.indices)
     found = result.of(norm)
+    radii_found = rays.flip_radii(s, result, norm)[back]
     return Searched(
-        rays.flip_radii(s, result, norm)[back],
+        radii_found,
         np.stack([f.omega[back] for f in found]),
         np.stack([f.kappa[back] for f in found]),
+        s.passes / len(images),
     )

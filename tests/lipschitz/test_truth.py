@@ -1,4 +1,8 @@
-"""What the search finds against exact answers, and those answers against whatever could refute them."""
+"""What the search finds against exact answers, and those answers against whatever could refute them.
+
+`pytest -s` prints the found over the true figures of each kind of network. Networks without gradients are held to the same
+standard: so few pixels can be searched by decisions alone.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +26,10 @@ NORMS = ("l2", "linf")
 JUMPS: dict[str, list[Callable[[], Enumerable]]] = {
     "one hidden layer": [lambda k=k, h=h: enumerable.sign_mlp((h,), seed=k) for k, h in enumerate((4, 6, 8, 8))],
     "two hidden layers": [
-        lambda k=k, h=h: enumerable.sign_mlp((h, h), seed=k, by=by)
-        for k, (h, by) in enumerate([(6, "clip"), (8, "identity"), (8, "clip"), (8, "clip")])
+        lambda: enumerable.sign_mlp((6, 6), seed=0),
+        lambda: enumerable.sign_mlp((8, 8), seed=1, by="identity"),
+        lambda: enumerable.sign_mlp((8, 8), seed=2),
+        lambda: enumerable.sign_mlp((8, 8), seed=3),
     ],
     "binary convolutions": [
         lambda: enumerable.binary_conv("irnet", (2, 2), 0),
@@ -38,8 +44,8 @@ SMOOTH: dict[str, tuple[Callable[[int], Layer], type[Linear] | type[Hardtanh]]] 
     "hardtanh": (enumerable.hardtanh, Hardtanh),
 }
 
-PARTS = (0.5, 1.0, 2.0, 4.0)
-"""Radii of omega and kappa as multiples of the median flip radius."""
+PARTS = {"jumping": (0.5, 1.0, 2.0, 4.0), "smooth": (1.0, 4.0, 12.0)}
+"""Radii of omega and kappa as multiples of the median flip radius; the last ones reach where hardtanh is at its ends."""
 
 
 class Case(NamedTuple):
@@ -53,9 +59,12 @@ class Case(NamedTuple):
 
 def _case(network: nn.Module, exact: list[Cells] | list[Linear] | list[Hardtanh], images: np.ndarray) -> Case:
     flips = [e.flip_radius() for e in exact]
-    middle = float(np.median([f.certain for f in flips]))
-    room = min(images.min(), 1 - images.max()) if not isinstance(exact[0], Cells) else np.inf
-    radii = [min(part * middle, room) for part in PARTS]
+    middle = float(np.median([f.certain for f in flips if np.isfinite(f.certain)]))
+    if isinstance(exact[0], Cells):
+        radii = [part * middle for part in PARTS["jumping"]]
+    else:
+        room = min(images.min(), 1 - images.max())
+        radii = sorted({float(min(part * middle, room)) for part in PARTS["smooth"]})
     omega, kappa = ([[getattr(e, name)(r) for e in exact] for r in radii] for name in ("omega", "kappa"))
     return Case(flips, omega, kappa, searched(network, images, None, exact[0].norm, radii))
 
@@ -98,7 +107,9 @@ def shares(cases: list[Case], name: str) -> np.ndarray:
     return np.array([found / true for found, true in pairs if true > 0])
 
 
-ALL = [(jumping, kind, norm) for kind in JUMPS for norm in NORMS] + [(smooth, kind, norm) for kind in SMOOTH for norm in NORMS]
+ALL = [(jumping, kind, norm) for kind in JUMPS for norm in NORMS] + [
+    (smooth, kind, norm) for kind in SMOOTH for norm in NORMS
+]
 NAMES = [f"{kind}, {norm}" for _, kind, norm in ALL]
 
 
@@ -118,7 +129,7 @@ def test_nothing_found_passes_the_truth(cases: Callable[[str, str], list[Case]],
 @pytest.mark.parametrize("kind", JUMPS)
 def test_flip_radii_are_near_the_truth(kind: str, norm: str) -> None:
     ratios = flip_ratios(jumping(kind, norm))
-    middle, most = np.median(ratios), np.quantile(ratios, 0.95)
+    middle, most = np.median(ratios), np.quantile(ratios, 0.95, method="higher")
     print(f"{kind}, {norm}: flip radius found/true median {middle:.3f}, 95 % {most:.2f}, most {ratios.max():.2f}")
     assert middle <= 1.10
     assert most <= 1.6
@@ -219,7 +230,7 @@ class TestTheAnswersThemselves:
         draw = np.random.default_rng(0)
         compared = 0
         for _ in range(40):
-            a, b, x = draw.standard_normal((4, 6)), 0.3 * draw.standard_normal(4), draw.uniform(0, 1, 6)
+            a, b, x = draw.standard_normal((4, 6)), draw.standard_normal(4), draw.uniform(0, 1, 6)
             at, _ = truth.nearest(a, b, x, "l2")
             other = minimize(
                 lambda d: d @ d,
@@ -254,6 +265,8 @@ class TestTheAnswersThemselves:
                 beyond = answers.x + (radius.point - answers.x) * (1 + 1e-6)
                 assert _moved(network, image, beyond[None])[1][0] >= 1
                 assert _length(radius.point - answers.x, norm) == pytest.approx(radius.certain)
+                if radius.certain < 0.42:
+                    assert answers.kappa(radius.certain).limit == pytest.approx(1, abs=1e-6)
                 for eps in (0.1, 0.2, 0.4):
                     omega, kappa = _best_sample(network, image, norm, eps, draw)
                     assert omega <= answers.omega(eps).limit * (1 + 1e-9)
@@ -295,7 +308,9 @@ def _best_sample(
     d *= draw.uniform(0, 1, (20_000, len(x))) ** draw.choice([0, 1, 4], (20_000, 1))
     if norm == "linf":
         d[::2] = np.sign(d[::2])
-    d *= eps * draw.uniform(0, 1, (20_000, 1)) ** 0.1 / np.linalg.norm(d, 2 if norm == "l2" else np.inf, axis=1)[:, None]
+    d *= (
+        eps * draw.uniform(0, 1, (20_000, 1)) ** 0.1 / np.linalg.norm(d, 2 if norm == "l2" else np.inf, axis=1)[:, None]
+    )
     omega, kappa = _moved(network, image, np.clip(x + d, 0, 1))
     return float(omega.max()), float(kappa.max())
 

@@ -188,7 +188,9 @@ class Linear:
 
     def flip_radius(self) -> Bracket:
         """Return r*."""
-        steps = [nearest(g[None], np.array([m]), self.x, self.norm) for g, m in zip(self.gaps, self.margins, strict=True)]
+        steps = [
+            nearest(g[None], np.array([m]), self.x, self.norm) for g, m in zip(self.gaps, self.margins, strict=True)
+        ]
         radius, d = min(steps, key=lambda step: step[0])
         return Bracket(radius, radius, self.x + d)
 
@@ -221,9 +223,9 @@ class Hardtanh:
     The units move independently. In linf unit i takes all values v_i of an interval, so that omega^2 = sum_i |a_i|^2
     max (v_i - v_i(x))^2, and a class's gain is a sum of ends. In l2, for |z_i(x)| < 1 and a ball inside the box, a step of
     length t along row i moves v_i by min(|w_i| t, 1 +- z_i): omega^2 = sum |a_i|^2 |w_i|^2 t_i^2 is linear in t_i^2, and is
-    largest when the units with the largest |a_i| |w_i| are served first. The flip radius is the least over the 3^units linear
-    pieces and the classes, each a quadratic or linear program. kappa follows from it: kappa >= v iff the radius at which
-    a class has made up v of its margin is at most eps.
+    largest when the units with the largest |a_i| |w_i| are served first; a class's gain is concave, and largest where all
+    units that are not at their end have t_i in proportion to their slope. The flip radius takes another way: it is the
+    least over the 3^units linear pieces and the classes, each a quadratic or linear program. kappa(x; r*) = 1 checks both.
     """
 
     def __init__(self, network: Layer, image: np.ndarray, norm: str) -> None:
@@ -241,10 +243,6 @@ class Hardtanh:
 
     def flip_radius(self) -> Bracket:
         """Return r*."""
-        return self._made_up(1.0)
-
-    def _made_up(self, share: float) -> Bracket:
-        """Return the distance at which some class has made up a share of its margin."""
         best, point = np.inf, None
         for piece in itertools.product((-1, 0, 1), repeat=len(self.z)):
             p = np.array(piece)
@@ -255,7 +253,7 @@ class Hardtanh:
             held = np.where(inner, self.z, p) - self.v
             for gap, margin in zip(self.gaps, self.margins, strict=True):
                 rows = np.concatenate([a, (gap * inner @ self.w)[None]])
-                right = np.append(b, share * margin - gap @ held)
+                right = np.append(b, margin - gap @ held)
                 size = np.maximum(np.linalg.norm(rows, axis=1), 1e-12)
                 at, d = nearest(rows / size[:, None], right / size, self.x, self.norm)
                 if at < best:
@@ -281,19 +279,27 @@ class Hardtanh:
         return Bracket(total**0.5, total**0.5)
 
     def kappa(self, eps: float) -> Bracket:
-        """Return kappa(x; eps): for linf in closed form, for l2 by bisection, to 1e-4."""
+        """Return kappa(x; eps)."""
         if self.norm == "linf":
             low, high = self._values(eps)
             most = np.where(self.gaps > 0, self.gaps * (high - self.v), self.gaps * (low - self.v)).sum(1)
-            value = float((most / self.margins).max())
-            return Bracket(value, value)
-        sure, over = 0.0, 1.0
-        while self._made_up(over).certain <= eps:
-            sure, over = over, 2 * over
-        while over - sure > 1e-4 * over:
-            middle = (sure + over) / 2
-            sure, over = (middle, over) if self._made_up(middle).certain <= eps else (sure, middle)
-        return Bracket(over, sure)
+        else:
+            most = np.array([self._gain(gap, eps) for gap in self.gaps])
+        value = float((most / self.margins).max())
+        return Bracket(value, value)
+
+    def _gain(self, gap: np.ndarray, eps: float) -> float:
+        """Return the largest sum_i |gap_i| |w_i| t_i for |t| <= eps: t_i = min(tau |gap_i| |w_i|, cap_i)."""
+        _roomy(self.x, eps)
+        assert (np.abs(self.z) < 1).all(), "a unit is out of its linear part"
+        length = np.linalg.norm(self.w, axis=1)
+        slope, cap = np.abs(gap) * length, (1 - np.sign(gap) * self.z) / length
+        low, high = 0.0, float((cap / np.maximum(slope, 1e-12)).max())
+        if np.linalg.norm(cap) > eps:
+            for _ in range(100):
+                tau = (low + high) / 2
+                low, high = (tau, high) if np.linalg.norm(np.minimum(tau * slope, cap)) <= eps else (low, tau)
+        return float(slope @ np.minimum(high * slope, cap))
 
     def _values(self, eps: float) -> tuple[np.ndarray, np.ndarray]:
         low, high = _interval(self.x, eps).T
