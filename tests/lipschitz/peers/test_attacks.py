@@ -1,0 +1,154 @@
+"""The search against attacks that others wrote, at equal passes; and the harness that runs them, against a known answer.
+
+The tests of the fixture's networks are slow. `pytest --slow -s` prints each attack's flips and median radius.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from .. import enumerable
+from ..nets import Linear, grey
+from ..searched import Searched, searched
+from ..truth import Cells
+from .attacks import HAIR, PEERS, RADII, Seen, SpentError, attack, attacks, first_images, fixture
+
+FLIPS = {"irnet": 78, "irnet+lcr": 61, "bnn": 91, "full_precision": 37}
+"""How many of the first 100 test images have to flip within l2 128/255."""
+
+MEDIANS = {"irnet": 28 / 255, "bnn": 7 / 255}
+"""Largest median flip radius in l2."""
+
+MORE = 5
+"""By how many flips of 100 an attack may beat the search."""
+
+SHARE = 0.95
+"""Least share of the flips of all together that the search has to find."""
+
+
+def points(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+
+def linear() -> tuple[nn.Module, torch.Tensor, np.ndarray]:
+    """Return a map with two classes, images, and the l2 distance of each to the other class."""
+    w = np.random.default_rng(0).standard_normal((2, 3 * 8 * 8))
+    images = grey(12, 8, seed=3)
+    flat = images.reshape(12, -1).astype(np.float64)
+    network = Linear(w - w.mean(1, keepdims=True))
+    w = network.weight.detach().numpy()
+    return network, points(images), np.abs(flat @ (w[0] - w[1])) / np.linalg.norm(w[0] - w[1])
+
+
+class TestHarness:
+    def test_a_point_is_counted_once_and_a_flip_within_the_budget_alone(self) -> None:
+        network, images, distance = linear()
+        seen = Seen(network, images, budget=2)
+        away = network.weight.detach()[0] - network.weight.detach()[1]
+        away = (away / away.norm()).view(8, 8, 3).permute(2, 0, 1).float()
+        side = torch.where(seen.labels == 0, -1.0, 1.0).view(-1, 1, 1, 1)
+        step = side * away * torch.from_numpy(distance).float().view(-1, 1, 1, 1)
+        out = seen(images + 1.5 * step)
+        assert torch.equal(seen(images + 1.5 * step), out)
+        assert (seen.passes == 1).all()
+        np.testing.assert_allclose(seen.radii["l2"], 1.5 * distance, rtol=1e-4)
+        # Some images alone, in another order.
+        seen((images + 1.2 * step)[[4, 2]])
+        assert seen.passes.tolist() == [1, 1, 2, 1, 2] + 7 * [1]
+        np.testing.assert_allclose(seen.radii["l2"][[2, 4]], 1.2 * distance[[2, 4]], rtol=1e-4)
+        seen(images + 1.1 * step)
+        assert seen.passes.tolist() == [2, 2, 3, 2, 3] + 7 * [2]
+        np.testing.assert_allclose(seen.radii["l2"][[2, 4]], 1.2 * distance[[2, 4]], rtol=1e-4)
+        np.testing.assert_allclose(seen.radii["l2"][0], 1.1 * distance[0], rtol=1e-4)
+        with pytest.raises(SpentError):
+            seen(images + 1.05 * step)
+
+    @pytest.mark.parametrize("peer", ["HopSkipJump", "Boundary"])
+    def test_decision_attacks_find_the_plane_of_a_linear_map(self, peer: str) -> None:
+        pytest.importorskip("foolbox")
+        network, images, distance = linear()
+        found = attack(network, images, 3000, peer, "l2", np.inf)
+        assert (found.radii >= distance * (1 - 1e-4)).all()
+        assert np.median(found.radii / distance) < 2
+        assert 2900 <= found.passes <= 3000
+
+    def test_the_square_attack_finds_what_is_well_inside_its_ball(self) -> None:
+        pytest.importorskip("art")
+        network, images, distance = linear()
+        found = attack(network, images, 500, "Square", "l2", float(3 * distance.max()))
+        assert np.isfinite(found.radii).mean() >= 0.5
+        assert (found.radii >= distance * (1 - 1e-4)).all()
+
+    @pytest.mark.parametrize(("peer", "norm"), [("HopSkipJump", "l2"), ("HopSkipJump", "linf"), ("Boundary", "l2")])
+    def test_no_peer_finds_less_than_the_truth(self, peer: str, norm: str) -> None:
+        pytest.importorskip("foolbox")
+        network = enumerable.sign_mlp((8, 8), seed=1)
+        images = np.random.default_rng(0).uniform(0, 1, (24, 2, 2, 3)).astype(np.float32)
+        found = attack(network, points(images), 1000, peer, norm, np.inf)
+        limits = np.array([Cells(network, image, norm).flip_radius().limit for image in images])
+        assert (found.radii >= limits * (1 - HAIR)).all()
+        assert np.median(found.radii / limits) < 2
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    place: Path = tmp_path_factory.mktemp("fixture") / "store"
+    return fixture(place)
+
+
+@pytest.fixture(scope="module")
+def searches(networks: dict[str, Any]) -> dict[tuple[str, str], Searched]:
+    found = {}
+    for label, network in networks.items():
+        images = np.ascontiguousarray(first_images(network, 100).permute(0, 2, 3, 1).numpy())
+        for norm, radii in RADII.items():
+            found[label, norm] = searched(network.looked.network, images, None, norm, radii)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label", FLIPS)
+def test_flips_of_the_fixture_are_found(label: str, searches: dict[tuple[str, str], Searched]) -> None:
+    radii = searches[label, "l2"].radii
+    flips = int((radii <= RADII["l2"][-1]).sum())
+    print(f"{label} search l2: {flips} flips at 128/255, median radius {np.median(radii) * 255:.1f}/255")
+    assert flips >= FLIPS[label]
+    assert np.median(radii) <= MEDIANS.get(label, np.inf)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label", FLIPS)
+def test_no_peer_beats_the_search(
+    label: str, networks: dict[str, Any], searches: dict[tuple[str, str], Searched]
+) -> None:
+    """At as many passes an image as the search takes for all radii of a norm; peers start over for each of their runs."""
+    for needed in ("foolbox", "art"):
+        pytest.importorskip(needed)
+    network, failed = networks[label], []
+    images = first_images(network, 100)
+    together = {norm: np.full(len(images), np.inf) for norm in RADII}
+    for norm in RADII:
+        ours = searches[label, norm]
+        for result in attacks(network.looked.network, images, round(ours.passes), norm):
+            print(f"{label} {result}")
+            together[norm] = np.minimum(together[norm], result.radii)
+            for radius, flips in result.flips().items():
+                if flips > (found := int((ours.radii <= radius).sum())) + MORE:
+                    failed.append(f"{result.peer} {norm} {radius * 255:g}/255: {flips}, and the search {found}")
+        for radius in RADII[norm]:
+            mine = ours.radii <= radius
+            union = mine | (together[norm] <= radius * (1 + HAIR))
+            if mine.sum() < SHARE * union.sum():
+                failed.append(f"{norm} {radius * 255:g}/255: {mine.sum()} of {union.sum()} flips")
+    assert not failed, failed
+
+
+def test_every_peer_has_a_run_in_a_norm_that_is_asked_for() -> None:
+    for _, runs in PEERS.values():
+        assert all(norm in RADII and (np.isinf(r) or r in RADII[norm]) for norm, r in runs)
