@@ -20,13 +20,15 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from lcrbench.bench.lipschitz.ball import Ball
+from lcrbench.bench.lipschitz.ball import Ball, length
 from lcrbench.bench.lipschitz.descent import MOMENTUM, toward_flip
 from lcrbench.bench.lipschitz.probe import Probe
-from lcrbench.bench.lipschitz.results import Start, omega_of
+from lcrbench.bench.lipschitz.results import Start, kappas_of, omega_of
 from lcrbench.bench.lipschitz.surrogates import Surrogate
-from lcrbench.bench.lipschitz.walk import moved_within
+from lcrbench.bench.lipschitz.tally import ROUNDING as LEAST_GAIN
+from lcrbench.bench.lipschitz.walk import FIRST, GROW, KINDS, LEAST, SHRINK, moved_within, proposed
 from lcrbench.bench.seeds import generator
 
 PROJECTED = 0.5
@@ -84,17 +86,86 @@ def climb(probe: Probe, k: int, figure: Figure, surrogates: Sequence[Surrogate],
 
 
 def search_within(probe: Probe, k: int, figure: Figure, steps: int, name: str) -> None:
-    """Take `steps` steps of random search in the k-th ball, one pass each."""
+    """Take `steps` steps without gradients in the k-th ball, one pass each: in turn inside the ball and into it."""
     tally = probe.tally
     ball, best, x = tally.balls[k], getattr(tally, figure)[k], tally.start.x
     rows = np.arange(len(x))
     sizes = np.full(len(x), 0.3)
     draws = [probe.generator(int(r), name, figure, k) for r in rows]
+    inward = _Inward(probe, k, figure)
     for step in range(steps):
         before = best.value.copy()
         points = ball.settle(x, moved_within(ball, best.points - x, sizes, draws, step))
-        tally.offer(rows, points, probe.logits(rows, points), "random")
-        sizes = np.clip(np.where(best.value > before, sizes * 1.6, sizes * 0.9), 0.01, 1.0)
+        if step % 2:
+            points = inward.proposed(points, draws, step // 2)
+        logits = probe.logits(rows, points)
+        tally.offer(rows, points, logits, "random")
+        if step % 2:
+            inward.judge(points, logits, step // 2)
+        else:
+            sizes = np.clip(np.where(best.value > before, sizes * 1.6, sizes * 0.9), 0.01, 1.0)
+
+
+class _Inward:
+    """Walks into the k-th ball from points outside it where the figure is larger, along the level of the best inside.
+
+    A step is that of a boundary walk, taken where the figure stays above the level. A walk that comes in has raised the
+    level, and the next begins at the nearest point outside that is above the new one.
+    """
+
+    def __init__(self, probe: Probe, k: int, figure: Figure) -> None:
+        tally = probe.tally
+        self.probe, self.k, self.figure = probe, k, figure
+        self.points = tally.start.x.clone()
+        self.value = np.zeros(len(self.points))
+        self.radius = np.full(len(self.points), np.inf)
+        self.sizes = {kind: np.full(len(self.points), FIRST) for kind in KINDS}
+
+    @property
+    def level(self) -> np.ndarray:
+        return np.asarray(getattr(self.probe.tally, self.figure)[self.k].value * (1 + LEAST_GAIN) + 1e-12)
+
+    def proposed(self, otherwise: Tensor, draws: list[np.random.Generator], step: int) -> Tensor:
+        """Return the next points of the walks (N, 3, H, W); `otherwise` those of images that have none."""
+        self._begin()
+        rows = np.flatnonzero(np.isfinite(self.radius))
+        points = otherwise.clone()
+        if len(rows):
+            at = torch.from_numpy(rows)
+            x = self.probe.tally.start.x[at]
+            kind = KINDS[step % len(KINDS)]
+            norm = self.probe.tally.norm
+            d = proposed(norm, kind, self.points[at] - x, self.radius[rows], self.sizes[kind][rows], [draws[r] for r in rows])
+            points[at] = (x + d).clamp(0, 1)
+        return points
+
+    def judge(self, points: Tensor, logits: np.ndarray, step: int) -> None:
+        """Take the steps that are nearer and above the level."""
+        tally = self.probe.tally
+        value = omega_of(tally.start, logits) if self.figure == "omega" else kappas_of(tally.start, logits).max(1)
+        distance = length(tally.norm, points.double() - tally.start.x.double()).numpy()
+        walking = np.isfinite(self.radius)
+        inside = distance <= tally.balls[self.k].eps
+        taken = walking & (distance < self.radius) & ((value > self.level) | (inside & (value >= self.level)))
+        kind = KINDS[step % len(KINDS)]
+        s = self.sizes[kind]
+        self.sizes[kind] = np.where(walking, np.clip(np.where(taken, s * GROW, s * SHRINK), LEAST, 1.0), s)
+        self.points[torch.from_numpy(taken)] = points[torch.from_numpy(taken)]
+        self.value, self.radius = np.where(taken, value, self.value), np.where(taken, distance, self.radius)
+
+    def _begin(self) -> None:
+        """Begin where a walk has ended: at the nearest point outside whose figure is above the level."""
+        tally = self.probe.tally
+        ended = ~np.isfinite(self.radius) | (self.value <= self.level)
+        self.radius = np.where(ended, np.inf, self.radius)
+        for best in tally.larger(self.k, self.figure):
+            away = length(tally.norm, best.points.double() - tally.start.x.double()).numpy()
+            better = ended & (best.value > self.level) & (away < self.radius)
+            where = torch.from_numpy(better)
+            self.points[where] = best.points[where]
+            self.value, self.radius = np.where(better, best.value, self.value), np.where(better, away, self.radius)
+            for s in self.sizes.values():
+                s[better] = FIRST
 
 
 def _for_omega(start: Start, logits: np.ndarray, seed: int, step: int) -> np.ndarray:

@@ -118,6 +118,27 @@ class Oracle:
         self.tick(2 * len(points))
         return np.concatenate(values), torch.cat(gradients)
 
+    def first_signs(self) -> Tensor:
+        """Return what the first signs see at the images (N, units, ...). The network has some: see `windows`."""
+        return self._inputs().seen[self._inputs().first][0]
+
+    def pull_sign(self, points: Tensor, units: np.ndarray) -> Tensor:
+        """Return the gradient at each point of what one of the first signs sees; `units` (n) counts over all axes."""
+        gradients = []
+        inputs = self._inputs()
+        for start in range(0, len(points), self.block):
+            part = points[start : start + self.block]
+            x = self._padded(part).requires_grad_()
+            with torch.enable_grad(), inputs.first_seen() as seen:
+                self.subject.network(x)
+            z = seen[0].flatten(1)
+            u = torch.zeros_like(z)
+            u[range(len(part)), units[start : start + len(part)]] = 1
+            gradients.append(self._gradient(z, x, u)[: len(part)])
+        self.subject.passes += 2 * len(points)
+        self.tick(2 * len(points))
+        return torch.cat(gradients)
+
     def _padded(self, points: Tensor) -> Tensor:
         """Return a block of points on the device, filled up with black images."""
         padded = torch.zeros(self.block, *points.shape[1:]).to(memory_format=torch.channels_last)

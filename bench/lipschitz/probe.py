@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +22,10 @@ class Probe:
         self.oracle = oracle
         self.tally = tally
         self.seed = seed
+        self.turns: Any = None
         self.passes = np.zeros(len(tally.start.x), dtype=np.int64)
         place = {int(index): k for k, index in enumerate(oracle.indices)}
-        self._place = np.array([place[int(index)] for index in tally.start.indices])
+        self.place = np.array([place[int(index)] for index in tally.start.indices])
 
     def logits(self, rows: np.ndarray, points: Tensor) -> np.ndarray:
         """Return the deployed network's logits: one pass a point."""
@@ -39,7 +41,12 @@ class Probe:
     ) -> tuple[np.ndarray, Tensor]:
         """Return logits and gradients as `Oracle.pull`: two passes a point."""
         np.add.at(self.passes, rows, 2)
-        return self.oracle.pull(points, weigh, self._place[rows], surrogate)
+        return self.oracle.pull(points, weigh, self.place[rows], surrogate)
+
+    def pull_sign(self, rows: np.ndarray, points: Tensor, units: np.ndarray) -> Tensor:
+        """Return gradients as `Oracle.pull_sign`: two passes a point."""
+        np.add.at(self.passes, rows, 2)
+        return self.oracle.pull_sign(points, units)
 
     def generator(self, row: int, *axes: str | int) -> np.random.Generator:
         """Return a generator that depends on the seed, the image's index in the data set, the norm and `axes` alone."""

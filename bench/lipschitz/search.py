@@ -45,6 +45,7 @@ from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import Found, Look, Mark, Modulus, Start, kappas_of, omega_of
 from lcrbench.bench.lipschitz.surrogates import Surrogate, Window
 from lcrbench.bench.lipschitz.tally import Tally
+from lcrbench.bench.lipschitz.turns import Turns, turn
 from lcrbench.bench.lipschitz.walk import HALVINGS, bisected, walk
 from lcrbench.bench.records.by_image import Effort, ImageKey
 from lcrbench.bench.seeds import generator
@@ -158,11 +159,15 @@ def _round(
     tally = probe.tally
     share = dict(SHARES) if gradients else {"descent": 0.0, "walk": 0.7, "climb": 0.3}
     chains = list(pool)
+    if number:
+        chains.append(Chain(tally.flips.clone(), tally.radius.copy()))
     mark = _marker(probe, curve)
     if gradients:
         for name, run, steps in _runs(tally.balls, number, int(passes * share["descent"]), probe.oracle.windows):
             chains.append(descend(probe, run, steps, name))
         mark()
+    if gradients and probe.oracle.windows and probe.turns is None:
+        probe.turns = Turns(probe)
     left = int(passes * share["walk"])
     if number or not gradients:
         some = 2 if gradients else 4
@@ -173,12 +178,15 @@ def _round(
     mark()
     others = len(tally.balls) - 1
     budget = int(passes * share["climb"]) // (2 * len(tally.balls)) - others
-    steps = (3 * budget // 4 - 1) // 2 if gradients else 0
     for k in range(len(tally.balls)):
         for figure in ("omega", "kappa"):
             carry(probe, k, figure)
+            left = budget
+            if gradients and probe.turns is not None:
+                left -= turn(probe, probe.turns, k, figure, budget // 3)
+            steps = (3 * left // 4 - 1) // 2 if gradients else 0
             climb(probe, k, figure, CLIMBED, steps, f"round {number}")
-            search_within(probe, k, figure, budget - (2 * steps + 1 if steps else 0), f"round {number} at random")
+            search_within(probe, k, figure, left - (2 * steps + 1 if steps > 0 else 0), f"round {number} at random")
     mark()
     return chains
 

@@ -49,13 +49,18 @@ class Inputs:
         weights = {m for layer in binary_layers(network).values() for m in layer.binarizer.modules()}
         self.signs = [m for m in network.modules() if isinstance(m, SIGNS) and m not in weights]
         self.seen: list[list[Tensor]] = [[] for _ in self.signs]
+        self.first = -1
 
     @contextmanager
     def recording(self, rows: int) -> Iterator[None]:
         """Record what a forward pass shows to the signs; of each block the first `rows` are images."""
 
         def keep(k: int) -> Any:
-            return lambda module, given, output: self.seen[k].append(given[0][:rows].detach().clone())
+            def see(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+                self.first = k if self.first < 0 else self.first
+                self.seen[k].append(given[0][:rows].detach().clone())
+
+            return see
 
         with _hooked(self.signs, keep):
             yield
@@ -63,6 +68,13 @@ class Inputs:
     def close(self) -> None:
         """End the recording: one tensor a layer."""
         self.seen = [[torch.cat(parts)] if parts else [] for parts in self.seen]
+
+    @contextmanager
+    def first_seen(self) -> Iterator[list[Tensor]]:
+        """Yield a list that takes what the first signs see in a forward pass, with its graph."""
+        seen: list[Tensor] = []
+        with _hooked([self.signs[self.first]], lambda k: lambda module, given, output: seen.append(given[0])):
+            yield seen
 
     @contextmanager
     def through(self, window: Surrogate, rows: Tensor) -> Iterator[None]:

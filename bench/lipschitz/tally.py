@@ -45,8 +45,13 @@ class Tally:
         self.balls = balls
         self.omega = [Best(start.x) for _ in balls]
         self.kappa = [Best(start.x) for _ in balls]
+        self.beyond = {"omega": Best(start.x), "kappa": Best(start.x)}
         self.radius = np.full(len(start.x), np.inf)
         self.flips = start.x.clone()
+
+    def larger(self, k: int, figure: str) -> list[Best]:
+        """Return the best of a figure in the balls larger than the k-th, and at any distance."""
+        return [*getattr(self, figure)[k + 1 :], self.beyond[figure]]
 
     def of(self, rows: np.ndarray) -> Start:
         """Return the start of some rows."""
@@ -63,6 +68,8 @@ class Tally:
                 within = torch.from_numpy(inside)
                 o.offer(rows[inside], omega[inside], points[within], by)
                 k.offer(rows[inside], kappa[inside], points[within], by)
+        self.beyond["omega"].offer(rows, omega, points, by)
+        self.beyond["kappa"].offer(rows, kappa, points, by)
         for i in np.flatnonzero((kappa >= 1) & (distance < self.radius[rows])):
             if distance[i] < self.radius[rows[i]]:
                 self.radius[rows[i]] = distance[i]

@@ -82,7 +82,7 @@ def _race(probe: Probe, pool: _Pool, size: int, steps: int, name: str) -> None:
     for step in range(steps):
         kind = KINDS[step % len(KINDS)]
         s = sizes[kind]
-        d = _proposed(tally.norm, kind, points - x, radius, s, draws)
+        d = proposed(tally.norm, kind, points - x, radius, s, draws)
         tried = (x + d).clamp(0, 1)
         kappa, distance = tally.offer(rows, tried, probe.logits(rows, tried), "walk")
         better = (kappa >= 1) & (distance < radius)
@@ -94,7 +94,7 @@ def _race(probe: Probe, pool: _Pool, size: int, steps: int, name: str) -> None:
     pool.radius[walks, rows] = radius
 
 
-def _proposed(
+def proposed(
     norm: str, kind: str, d: Tensor, radius: np.ndarray, s: np.ndarray, draws: list[np.random.Generator]
 ) -> Tensor:
     """Return the next displacement of each walk (n, 3, H, W)."""

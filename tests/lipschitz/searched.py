@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn
 
-from lcrbench.bench.lipschitz import rays, search
+from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
 
 from .nets import subject
@@ -28,13 +28,12 @@ def searched(
 ) -> Searched:
     """Search at the default effort: images (n, H, W, 3) in [0, 1], ascending radii in pixel units."""
     s = subject(network, images, labels, block=min(100, len(images)))
-    options = Options(**{"l2": (), "linf": (), norm: tuple(255 * r for r in radii)}, images=len(images))
+    options = Options(**{"l2": (), "linf": (), norm: tuple(255 * r for r in radii)}, images=len(images), effort="default")
     result = search.modulus(s, options)
     back = np.argsort(result.start.indices)
     found = result.of(norm)
-    radii_found = rays.flip_radii(s, result, norm)[back]
     return Searched(
-        radii_found,
+        result.looks[-1].radius[norm][back],
         np.stack([f.omega[back] for f in found]),
         np.stack([f.kappa[back] for f in found]),
         s.passes / len(images),

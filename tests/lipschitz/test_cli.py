@@ -19,7 +19,7 @@ from lcrbench.bench import runner
 from lcrbench.bench.cli import lipschitz as cli_lipschitz
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import measure, search, subjects
-from lcrbench.bench.lipschitz.options import Options, preset
+from lcrbench.bench.lipschitz.options import Options, of_effort
 from lcrbench.bench.records.grid import make_grid
 from lcrbench.bench.records.measurement import Detail
 from lcrbench.bench.records.spec import CLEAN
