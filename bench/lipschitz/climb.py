@@ -34,6 +34,12 @@ from lcrbench.bench.seeds import generator
 PROJECTED = 0.5
 """Length of a projected step as a share of the radius."""
 
+PATIENCE = 25
+"""Steps without success after which a walk into a ball ends."""
+
+FURTHER = 4.0
+"""Radii away from the image at which the next one begins."""
+
 Figure = Literal["omega", "kappa"]
 
 
@@ -119,6 +125,7 @@ class _Inward:
         self.points = tally.start.x.clone()
         self.value = np.zeros(len(self.points))
         self.radius = np.full(len(self.points), np.inf)
+        self.failed = np.zeros(len(self.points), dtype=np.int64)
         self.sizes = {kind: np.full(len(self.points), FIRST) for kind in KINDS}
 
     @property
@@ -137,6 +144,13 @@ class _Inward:
             norm = self.probe.tally.norm
             d = proposed(norm, kind, self.points[at] - x, self.radius[rows], self.sizes[kind][rows], [draws[r] for r in rows])
             points[at] = (x + d).clamp(0, 1)
+        # A walk that no step shortens has come to its end, and a point further out begins another.
+        rows = np.flatnonzero(self.failed >= PATIENCE)
+        if len(rows):
+            at = torch.from_numpy(rows)
+            ball, x = self.probe.tally.balls[self.k], self.probe.tally.start.x[at]
+            d = moved_within(Ball(ball.norm, FURTHER * ball.eps), torch.zeros_like(x), np.ones(len(rows)), [draws[r] for r in rows], step)
+            points[at] = (x + d).clamp(0, 1)
         return points
 
     def judge(self, points: Tensor, logits: np.ndarray, step: int) -> None:
@@ -146,7 +160,11 @@ class _Inward:
         distance = length(tally.norm, points.double() - tally.start.x.double()).numpy()
         walking = np.isfinite(self.radius)
         inside = distance <= tally.balls[self.k].eps
-        taken = walking & (distance < self.radius) & ((value > self.level) | (inside & (value >= self.level)))
+        fresh = self.failed >= PATIENCE
+        taken = walking & (fresh | (distance < self.radius)) & ((value > self.level) | (inside & (value >= self.level)))
+        self.failed = np.where(taken, 0, self.failed + walking)
+        for sizes in self.sizes.values():
+            sizes[fresh & taken] = FIRST
         kind = KINDS[step % len(KINDS)]
         s = self.sizes[kind]
         self.sizes[kind] = np.where(walking, np.clip(np.where(taken, s * GROW, s * SHRINK), LEAST, 1.0), s)

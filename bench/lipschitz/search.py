@@ -157,7 +157,7 @@ def _round(
 ) -> list[Chain]:
     """Spend a round's passes; return the chains to go on from."""
     tally = probe.tally
-    share = dict(SHARES) if gradients else {"descent": 0.0, "walk": 0.7, "climb": 0.3}
+    share = dict(SHARES) if gradients else {"descent": 0.0, "walk": 0.5, "climb": 0.5}
     chains = list(pool)
     if number:
         chains.append(Chain(tally.flips.clone(), tally.radius.copy()))

@@ -23,7 +23,7 @@ from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import kappas_of, omega_of
 
 UNITS = 12
-CYCLES = 20
+CYCLES = 10
 BEYOND = 1e-3
 """How far behind a threshold a turned unit lies, as a share of its distance."""
 
@@ -31,7 +31,7 @@ Figure = Literal["omega", "kappa"]
 
 
 class Turns:
-    """The nearest units of each image: z (N, K), their gradients (N, K, 3, H, W), and how many units are no further."""
+    """The nearest units of each image: z (N, K) and gradients (N, K, P) over the P pixels that they see."""
 
     def __init__(self, probe: Probe) -> None:
         oracle, x = probe.oracle, probe.tally.start.x
@@ -47,31 +47,44 @@ class Turns:
         self.away = z.abs() / scale.repeat_interleave(each).clamp_min(1e-30)
         order = self.away.argsort(1)[:, :UNITS]
         self.z = z.gather(1, order)
-        self.jacobian = torch.stack([probe.pull_sign(rows, x, order[:, k].numpy()) for k in range(order.shape[1])], 1)
+        gradients = [probe.pull_sign(rows, x, order[:, k].numpy()).flatten(1) for k in range(order.shape[1])]
+        jacobian = torch.stack(gradients, 1)
+        # A convolution's unit sees few pixels: the others are left out.
+        sees = (jacobian != 0).any(1)
+        self.seen = sees.int().argsort(stable=True, dim=1, descending=True)[:, : max(1, int(sees.sum(1).max()))]
+        self.jacobian = jacobian.gather(2, self.seen[:, None].expand(-1, jacobian.shape[1], -1))
 
     def few(self, ball: Ball) -> np.ndarray:
         """Return the numbers of the images where some units can turn in a ball, and not many."""
-        gradient = self.jacobian.flatten(2)
-        dual = gradient.norm(dim=2) if ball.norm == "l2" else gradient.abs().sum(2)
+        dual = self.jacobian.norm(dim=2) if ball.norm == "l2" else self.jacobian.abs().sum(2)
         near = (self.z.abs() / dual.clamp_min(1e-30) <= ball.eps).any(1)
-        wide = 1.0 if ball.norm == "l2" else float(np.sqrt(gradient.shape[2]))
-        many = (self.away <= ball.eps * wide).sum(1) > 2 * UNITS if ball.norm == "l2" else torch.zeros(len(near)) > 0
+        # In linf a unit's reach grows by the 1-norm of its gradient: that of the nearest stands for all.
+        reach = ball.eps * (dual[:, :1] / self.jacobian[:, :1].norm(dim=2).clamp_min(1e-30))
+        many = (self.away <= reach).sum(1) > 2 * UNITS
         return np.flatnonzero((near & ~many).numpy())
 
     def reached(self, ball: Ball, x: Tensor, rows: np.ndarray, chosen: Tensor) -> Tensor:
         """Return points (n, 3, H, W) of the ball at which the units `chosen` (n, K) of images `rows` turn, if they can."""
         at = torch.from_numpy(rows)
-        z, jacobian, d = self.z[at], self.jacobian[at], torch.zeros_like(x)
+        z, jacobian, seen = self.z[at], self.jacobian[at], self.seen[at]
+        flat = x.flatten(1)
+        low = -flat.gather(1, seen)
         side = torch.where(z >= 0, 1.0, -1.0)
-        square = jacobian.flatten(2).square().sum(2).clamp_min(1e-30)
+        square = jacobian.square().sum(2).clamp_min(1e-30)
         beyond = BEYOND * z.abs() + 1e-7
+        d = torch.zeros_like(low)
         for _ in range(CYCLES):
             for k in range(z.shape[1]):
-                now = z[:, k] + (jacobian[:, k] * d).sum((1, 2, 3))
+                now = z[:, k] + (jacobian[:, k] * d).sum(1)
                 gap = (side[:, k] * now + beyond[:, k]).clamp_min(0) * chosen[:, k]
-                d = d - (side[:, k] * gap / square[:, k]).view(-1, 1, 1, 1) * jacobian[:, k]
-            d = ball.inside(x, d)
-        return ball.settle(x, d)
+                d = d - (side[:, k] * gap / square[:, k])[:, None] * jacobian[:, k]
+            d = d.clamp(low, low + 1)
+            if ball.norm == "linf":
+                d = d.clamp(-ball.eps, ball.eps)
+            else:
+                d = d * (ball.eps / d.norm(dim=1, keepdim=True).clamp_min(1e-30)).clamp_max(1)
+        moved = torch.zeros_like(flat).scatter_(1, seen, d).view(x.shape)
+        return ball.settle(x, moved)
 
 
 def turn(probe: Probe, turns: Turns, k: int, figure: Figure, passes: int) -> int:
