@@ -1,8 +1,9 @@
 """Climbs inside one ball, for the largest change of the logits (omega) and of the margins (kappa).
 
 From the best point so far, those of the other balls drawn to this radius included, the first half of the steps goes to
-the point of ball and box that is furthest along the running sum of the gradients (a Frank-Wolfe step: on a linear map these are power iterations and reach the
-operator norm); the second half, from the best point so far, takes steps of 0.5 eps that are drawn back into the ball.
+the point of ball and box that is furthest along the running sum of the gradients (a Frank-Wolfe step: on a linear map
+these are power iterations and reach the operator norm); the second half, from the best point so far, takes steps of
+0.5 eps that are drawn back into the ball.
 The gradients are those of <u, f>:
 
     omega    u = df / ||df||, df the change of the logits; where it vanishes, a class difference, so that a plateau does
@@ -27,7 +28,7 @@ from lcrbench.bench.lipschitz.descent import MOMENTUM, toward_flip
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import Start, kappas_of, omega_of
 from lcrbench.bench.lipschitz.surrogates import Surrogate
-from lcrbench.bench.lipschitz.tally import ROUNDING as LEAST_GAIN
+from lcrbench.bench.lipschitz.tally import ROUNDING
 from lcrbench.bench.lipschitz.walk import FIRST, GROW, KINDS, LEAST, SHRINK, moved_within, proposed
 from lcrbench.bench.seeds import generator
 
@@ -55,135 +56,151 @@ def carry(probe: Probe, k: int, figure: Figure) -> None:
         tally.offer(rows, points, probe.logits(rows, points), "climb")
 
 
-def climb(probe: Probe, k: int, figure: Figure, surrogates: Sequence[Surrogate], steps: int, name: str) -> None:
+def climb(
+    probe: Probe,
+    k: int,
+    figure: Figure,
+    surrogates: Sequence[Surrogate],
+    steps: int,
+    name: str,
+    rows: np.ndarray | None = None,
+) -> None:
     """Take `steps` gradient steps in the k-th ball, two passes each, and one at the end; the tally keeps what it finds.
 
-    The surrogates take turns.
+    The surrogates take turns. `rows` are the images' numbers, all by default.
     """
-    if steps < 1:
-        return
     tally = probe.tally
-    ball, best, x = tally.balls[k], getattr(tally, figure)[k], tally.start.x
-    rows = np.arange(len(x))
-    points, memory = best.points.clone(), torch.zeros_like(x)
+    rows = np.arange(len(tally.start.x)) if rows is None else rows
+    if steps < 1 or not len(rows):
+        return
+    ball, best, at = tally.balls[k], getattr(tally, figure)[k], torch.from_numpy(rows)
+    part = tally.of(rows)
+    x = part.x
+    points, memory = best.points[at], torch.zeros_like(x)
     half = (steps + 1) // 2
 
     def weigh(logits: np.ndarray, where: slice) -> np.ndarray:
-        part = Start(tally.start.indices[where], tally.start.logits[where], x[where])
-        return toward_flip(part, logits) if figure == "kappa" else _for_omega(part, logits, probe.seed, step)
+        some = Start(part.indices[where], part.logits[where], x[where])
+        return toward_flip(some, logits) if figure == "kappa" else _for_omega(some, logits, probe.seed, step)
 
     for step in range(steps):
         logits, gradient = probe.pull(rows, points, weigh, surrogates[step % len(surrogates)])
         tally.offer(rows, points, logits, "climb")
         dead = gradient.flatten(1).abs().amax(1) == 0
         if bool(dead.any()):
-            which = np.flatnonzero(dead.numpy())
-            gradient[dead] = probe.normal(which, name, figure, k, step)
+            gradient[dead] = probe.normal(rows[dead.numpy()], name, figure, k, step)
         gradient = gradient / gradient.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1, 1)
         memory = MOMENTUM * memory + gradient
         if step < half:
             points = ball.settle(x, ball.furthest(x, memory))
         else:
             if step == half:
-                points = best.points.clone()
+                points = best.points[at]
             move = Ball(ball.norm, PROJECTED * ball.eps).furthest(torch.full_like(x, 0.5), memory)
             points = ball.settle(x, points - x + move)
     tally.offer(rows, points, probe.logits(rows, points), "climb")
 
 
-def search_within(probe: Probe, k: int, figure: Figure, steps: int, name: str) -> None:
-    """Take `steps` steps without gradients in the k-th ball, one pass each: in turn inside the ball and into it."""
+def search_within(probe: Probe, k: int, figure: Figure, steps: int, name: str, rows: np.ndarray | None = None) -> None:
+    """Take `steps` steps without gradients in the k-th ball, one pass each: in turn inside the ball and into it.
+
+    `rows` are the images' numbers, all by default.
+    """
     tally = probe.tally
-    ball, best, x = tally.balls[k], getattr(tally, figure)[k], tally.start.x
-    rows = np.arange(len(x))
-    sizes = np.full(len(x), 0.3)
+    rows = np.arange(len(tally.start.x)) if rows is None else rows
+    if not len(rows) or steps < 1:
+        return
+    ball, best, at = tally.balls[k], getattr(tally, figure)[k], torch.from_numpy(rows)
+    x = tally.start.x[at]
+    sizes = np.full(len(rows), 0.3)
     draws = [probe.generator(int(r), name, figure, k) for r in rows]
-    inward = _Inward(probe, k, figure)
+    walks = _Inward(probe, k, figure, rows)
     for step in range(steps):
-        before = best.value.copy()
-        points = ball.settle(x, moved_within(ball, best.points - x, sizes, draws, step))
+        before = best.value[rows]
+        points = ball.settle(x, moved_within(ball, best.points[at] - x, sizes, draws, step))
         if step % 2:
-            points = inward.proposed(points, draws, step // 2)
+            points = walks.proposed(points, draws, step // 2)
         logits = probe.logits(rows, points)
         tally.offer(rows, points, logits, "random")
         if step % 2:
-            inward.judge(points, logits, step // 2)
+            walks.judge(points, logits, step // 2)
         else:
-            sizes = np.clip(np.where(best.value > before, sizes * 1.6, sizes * 0.9), 0.01, 1.0)
+            sizes = np.clip(np.where(best.value[rows] > before, sizes * 1.6, sizes * 0.9), 0.01, 1.0)
 
 
 class _Inward:
     """Walks into the k-th ball from points outside it where the figure is larger, along the level of the best inside.
 
     A step is that of a boundary walk, taken where the figure stays above the level. A walk that comes in has raised the
-    level, and the next begins at the nearest point outside that is above the new one.
+    level, and the next begins at the nearest point outside that is above the new one. A walk that `PATIENCE` steps have
+    not shortened ends, and a random point further out begins the next.
     """
 
-    def __init__(self, probe: Probe, k: int, figure: Figure) -> None:
-        tally = probe.tally
-        self.probe, self.k, self.figure = probe, k, figure
-        self.points = tally.start.x.clone()
-        self.value = np.zeros(len(self.points))
-        self.radius = np.full(len(self.points), np.inf)
-        self.failed = np.zeros(len(self.points), dtype=np.int64)
-        self.sizes = {kind: np.full(len(self.points), FIRST) for kind in KINDS}
+    def __init__(self, probe: Probe, k: int, figure: Figure, rows: np.ndarray) -> None:
+        self.tally, self.k, self.figure, self.rows = probe.tally, k, figure, rows
+        self.ball = self.tally.balls[k]
+        self.part = self.tally.of(rows)
+        self.points = self.part.x.clone()
+        self.value = np.zeros(len(rows))
+        self.radius = np.full(len(rows), np.inf)
+        self.failed = np.zeros(len(rows), dtype=np.int64)
+        self.sizes = {kind: np.full(len(rows), FIRST) for kind in KINDS}
 
     @property
     def level(self) -> np.ndarray:
-        return np.asarray(getattr(self.probe.tally, self.figure)[self.k].value * (1 + LEAST_GAIN) + 1e-12)
+        best: np.ndarray = getattr(self.tally, self.figure)[self.k].value[self.rows]
+        return best * (1 + ROUNDING) + 1e-12
 
     def proposed(self, otherwise: Tensor, draws: list[np.random.Generator], step: int) -> Tensor:
-        """Return the next points of the walks (N, 3, H, W); `otherwise` those of images that have none."""
+        """Return the next points of the walks (n, 3, H, W); `otherwise` those of images that have none."""
         self._begin()
-        rows = np.flatnonzero(np.isfinite(self.radius))
         points = otherwise.clone()
-        if len(rows):
-            at = torch.from_numpy(rows)
-            x = self.probe.tally.start.x[at]
-            kind = KINDS[step % len(KINDS)]
-            norm = self.probe.tally.norm
-            d = proposed(norm, kind, self.points[at] - x, self.radius[rows], self.sizes[kind][rows], [draws[r] for r in rows])
+        walking = np.isfinite(self.radius)
+        on, ended = (
+            np.flatnonzero(walking & (self.failed < PATIENCE)),
+            np.flatnonzero(walking & (self.failed >= PATIENCE)),
+        )
+        if len(on):
+            at, kind = torch.from_numpy(on), KINDS[step % len(KINDS)]
+            x, own = self.part.x[at], [draws[r] for r in on]
+            d = proposed(self.ball.norm, kind, self.points[at] - x, self.radius[on], self.sizes[kind][on], own)
             points[at] = (x + d).clamp(0, 1)
-        # A walk that no step shortens has come to its end, and a point further out begins another.
-        rows = np.flatnonzero(self.failed >= PATIENCE)
-        if len(rows):
-            at = torch.from_numpy(rows)
-            ball, x = self.probe.tally.balls[self.k], self.probe.tally.start.x[at]
-            d = moved_within(Ball(ball.norm, FURTHER * ball.eps), torch.zeros_like(x), np.ones(len(rows)), [draws[r] for r in rows], step)
-            points[at] = (x + d).clamp(0, 1)
+        if len(ended):
+            at = torch.from_numpy(ended)
+            x, own = self.part.x[at], [draws[r] for r in ended]
+            wide = Ball(self.ball.norm, FURTHER * self.ball.eps)
+            points[at] = (x + moved_within(wide, torch.zeros_like(x), np.ones(len(ended)), own, step)).clamp(0, 1)
         return points
 
     def judge(self, points: Tensor, logits: np.ndarray, step: int) -> None:
-        """Take the steps that are nearer and above the level."""
-        tally = self.probe.tally
-        value = omega_of(tally.start, logits) if self.figure == "omega" else kappas_of(tally.start, logits).max(1)
-        distance = length(tally.norm, points.double() - tally.start.x.double()).numpy()
-        walking = np.isfinite(self.radius)
-        inside = distance <= tally.balls[self.k].eps
-        fresh = self.failed >= PATIENCE
-        taken = walking & (fresh | (distance < self.radius)) & ((value > self.level) | (inside & (value >= self.level)))
+        """Take the steps that are nearer and above the level; a new walk begins above it at any distance."""
+        value = omega_of(self.part, logits) if self.figure == "omega" else kappas_of(self.part, logits).max(1)
+        distance = length(self.ball.norm, points.double() - self.part.x.double()).numpy()
+        walking, new = np.isfinite(self.radius), self.failed >= PATIENCE
+        # A point inside has just become the level itself.
+        above = (value > self.level) | ((distance <= self.ball.eps) & (value >= self.level))
+        taken = walking & (new | (distance < self.radius)) & above
         self.failed = np.where(taken, 0, self.failed + walking)
-        for sizes in self.sizes.values():
-            sizes[fresh & taken] = FIRST
-        kind = KINDS[step % len(KINDS)]
-        s = self.sizes[kind]
-        self.sizes[kind] = np.where(walking, np.clip(np.where(taken, s * GROW, s * SHRINK), LEAST, 1.0), s)
+        for kind, s in self.sizes.items():
+            if kind == KINDS[step % len(KINDS)]:
+                s[walking] = np.clip(np.where(taken, s * GROW, s * SHRINK), LEAST, 1.0)[walking]
+            s[new & taken] = FIRST
         self.points[torch.from_numpy(taken)] = points[torch.from_numpy(taken)]
         self.value, self.radius = np.where(taken, value, self.value), np.where(taken, distance, self.radius)
 
     def _begin(self) -> None:
-        """Begin where a walk has ended: at the nearest point outside whose figure is above the level."""
-        tally = self.probe.tally
+        """Begin where a walk is below the level: at the nearest point outside that is above."""
         ended = ~np.isfinite(self.radius) | (self.value <= self.level)
         self.radius = np.where(ended, np.inf, self.radius)
-        for best in tally.larger(self.k, self.figure):
-            away = length(tally.norm, best.points.double() - tally.start.x.double()).numpy()
-            better = ended & (best.value > self.level) & (away < self.radius)
-            where = torch.from_numpy(better)
-            self.points[where] = best.points[where]
-            self.value, self.radius = np.where(better, best.value, self.value), np.where(better, away, self.radius)
+        for best in self.tally.larger(self.k, self.figure):
+            points, value = best.points[torch.from_numpy(self.rows)], best.value[self.rows]
+            away = length(self.ball.norm, points.double() - self.part.x.double()).numpy()
+            nearer = ended & (value > self.level) & (away < self.radius)
+            self.points[torch.from_numpy(nearer)] = points[torch.from_numpy(nearer)]
+            self.value, self.radius = np.where(nearer, value, self.value), np.where(nearer, away, self.radius)
+            self.failed[nearer] = 0
             for s in self.sizes.values():
-                s[better] = FIRST
+                s[nearer] = FIRST
 
 
 def _for_omega(start: Start, logits: np.ndarray, seed: int, step: int) -> np.ndarray:

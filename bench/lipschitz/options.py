@@ -8,7 +8,7 @@ from lcrbench.bench.lipschitz.ball import NORMS, Ball
 from lcrbench.bench.records.by_image import Effort
 from lcrbench.errors import UserError, unknown
 
-EFFORTS = {"trial": 160, "quick": 640, "default": 2560, "full": 10240}
+EFFORTS = {"trial": 150, "quick": 600, "default": 2400, "full": 9600}
 """Passes an image, forward and backward counted, in all norms together: each effort four times the one before.
 
 "trial" is the first round alone, to see that a network can be measured; no effort before it checks an order.

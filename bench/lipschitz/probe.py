@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,6 @@ class Probe:
         self.oracle = oracle
         self.tally = tally
         self.seed = seed
-        self.turns: Any = None
         self.passes = np.zeros(len(tally.start.x), dtype=np.int64)
         place = {int(index): k for k, index in enumerate(oracle.indices)}
         self.place = np.array([place[int(index)] for index in tally.start.indices])

@@ -12,7 +12,7 @@ another class draws level. Both are maxima, and what a search finds is a *lower 
 proves nothing.
 
 A search spends a budget of passes an image, forward and backward counted, in equal shares for the norms. It goes
-in rounds, which end at fixed sums of passes (160, 640, 2,560, 10,240), so that a larger effort begins as a smaller one,
+in rounds, which end at fixed sums of passes (150, 600, 2,400, 9,600), so that a larger effort begins as a smaller one,
 and each round's end can be compared with the next. A round parts its passes between
 
     descent    to the nearest flip, along gradients through windows around the signs (`surrogates`), from several radii
@@ -37,7 +37,7 @@ from torch import Tensor
 
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.ball import Ball, length
-from lcrbench.bench.lipschitz.climb import carry, climb, search_within
+from lcrbench.bench.lipschitz.climb import Figure, carry, climb, search_within
 from lcrbench.bench.lipschitz.descent import Chain, Run, descend, toward_flip
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle, checked, chosen
@@ -53,7 +53,9 @@ from lcrbench.bench.seeds import generator
 SURROGATES: tuple[Surrogate, ...] = (Window(4.0), Window(2.0, deep=0.5), Window(4.0, deep=0.5), None)
 CLIMBED: tuple[Surrogate, ...] = (Window(4.0), None)
 SHARES = {"descent": 0.35, "walk": 0.35, "climb": 0.3}
-"""Shares of a round's passes."""
+BLIND_SHARES = {"descent": 0.0, "walk": 0.5, "climb": 0.5}
+"""Shares of a round's passes, with gradients and without."""
+FIGURES: tuple[Figure, ...] = ("omega", "kappa")
 OTHERS = 32
 """Images of the data set that may serve as ends of walks."""
 STEPS = 30
@@ -115,21 +117,22 @@ def rounds(
     norms = options.norms()
     given = options.gradients and (bool(saved[0]["gradients"]) if saved else not blind(oracle, start))
     probes = {n: Probe(oracle, Tally(start, [b for b in options.balls() if b.norm == n]), options.seed) for n in norms}
+    turns = None
     pools: dict[str, list[Chain]] = {n: [] for n in norms}
     curves: dict[str, list[Mark]] = {n: [] for n in norms}
     ends = _ends(oracle, start, options.seed)
-    spent = 0
     for number, effort in enumerate(options.looks()):
         assert effort.passes is not None
+        if number == 1 and given and oracle.windows:  # the first round has no passes to spare
+            turns = Turns(next(iter(probes.values())))
         for norm, probe in probes.items():
             if number < len(saved):
                 pools[norm], curves[norm] = _restore(probe, saved[number])
                 continue
-            passes = (effort.passes - spent) // len(norms)
             if norm == "linf" and "l2" in probes:
-                passes -= _inherit(probe, probes["l2"].tally)
-            pools[norm] = _round(probe, pools[norm], ends, number, passes, given, curves[norm])
-        spent = effort.passes
+                _inherit(probe, probes["l2"].tally)
+            passes = effort.passes // len(norms) - int(probe.passes.max())
+            pools[norm] = _round(probe, pools[norm], ends, number, passes, given, turns, curves[norm])
         yield Round(
             Look(
                 effort.model_copy(update={"gradients": given}),
@@ -143,21 +146,27 @@ def rounds(
         )
 
 
-def _inherit(probe: Probe, inner: Tally) -> int:
-    """Offer what was found in l2 balls to the linf balls, which hold them; return the passes of each image."""
+def _inherit(probe: Probe, inner: Tally) -> None:
+    """Offer what was found in l2 balls to the linf balls, which hold them."""
     rows = np.arange(len(inner.start.x))
     known = [inner.flips, *(best.points for best in [*inner.omega, *inner.kappa])]
     for points in known:
         probe.tally.offer(rows, points, probe.logits(rows, points), "climb")
-    return len(known)
 
 
 def _round(
-    probe: Probe, pool: list[Chain], ends: list[Tensor], number: int, passes: int, gradients: bool, curve: list[Mark]
+    probe: Probe,
+    pool: list[Chain],
+    ends: list[Tensor],
+    number: int,
+    passes: int,
+    gradients: bool,
+    turns: Turns | None,
+    curve: list[Mark],
 ) -> list[Chain]:
     """Spend a round's passes; return the chains to go on from."""
     tally = probe.tally
-    share = dict(SHARES) if gradients else {"descent": 0.0, "walk": 0.5, "climb": 0.5}
+    share = SHARES if gradients else BLIND_SHARES
     chains = list(pool)
     if number:
         chains.append(Chain(tally.flips.clone(), tally.radius.copy()))
@@ -166,8 +175,6 @@ def _round(
         for name, run, steps in _runs(tally.balls, number, int(passes * share["descent"]), probe.oracle.windows):
             chains.append(descend(probe, run, steps, name))
         mark()
-    if gradients and probe.oracle.windows and probe.turns is None:
-        probe.turns = Turns(probe)
     left = int(passes * share["walk"])
     if number or not gradients:
         some = 2 if gradients else 4
@@ -176,19 +183,25 @@ def _round(
     chains = walk(probe, chains, left - HALVINGS - 1, f"round {number}")
     bisected(probe, tally.flips)
     mark()
-    others = len(tally.balls) - 1
-    budget = int(passes * share["climb"]) // (2 * len(tally.balls)) - others
+    budget = int(passes * share["climb"]) // (2 * len(tally.balls)) - (len(tally.balls) - 1)
     for k in range(len(tally.balls)):
-        for figure in ("omega", "kappa"):
+        for figure in FIGURES:
             carry(probe, k, figure)
-            left = budget
-            if gradients and probe.turns is not None:
-                left -= turn(probe, probe.turns, k, figure, budget // 3)
-            steps = (3 * left // 4 - 1) // 2 if gradients else 0
-            climb(probe, k, figure, CLIMBED, steps, f"round {number}")
-            search_within(probe, k, figure, left - (2 * steps + 1 if steps > 0 else 0), f"round {number} at random")
+            _search(probe, k, figure, budget, gradients, turns, f"round {number}")
     mark()
     return chains
+
+
+def _search(probe: Probe, k: int, figure: Figure, passes: int, gradients: bool, turns: Turns | None, name: str) -> None:
+    """Spend `passes` on a figure in the k-th ball: a third on sets of first signs where few can turn, then climbs."""
+    rows = np.arange(len(probe.tally.start.x))
+    few = turns.few(probe.tally.balls[k]) if turns is not None else rows[:0]
+    for some, left in ((few, passes - passes // 3), (np.setdiff1d(rows, few), passes)):
+        if turns is not None and left < passes:
+            turn(probe, turns, k, figure, passes // 3, some)
+        steps = max(0, (3 * left // 4 - 1) // 2) if gradients else 0
+        climb(probe, k, figure, CLIMBED, steps, name, some)
+        search_within(probe, k, figure, left - (2 * steps + 1 if steps else 0), f"{name} at random", some)
 
 
 def _runs(balls: list[Ball], number: int, passes: int, windows: bool) -> Iterator[tuple[str, Run, int]]:

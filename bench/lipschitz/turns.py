@@ -87,13 +87,12 @@ class Turns:
         return ball.settle(x, moved)
 
 
-def turn(probe: Probe, turns: Turns, k: int, figure: Figure, passes: int) -> int:
-    """Search sets of turned units in the k-th ball for so many passes an image; return those that were spent."""
+def turn(probe: Probe, turns: Turns, k: int, figure: Figure, passes: int, rows: np.ndarray) -> None:
+    """Search sets of turned units in the k-th ball for so many passes of each of the images `rows`."""
+    if not len(rows):
+        return
     tally = probe.tally
     ball = tally.balls[k]
-    rows = turns.few(ball)
-    if not len(rows):
-        return 0
     part = tally.of(rows)
     units = turns.z.shape[1]
     sets, value = torch.zeros(len(rows), units, dtype=torch.bool), np.zeros(len(rows))
@@ -107,4 +106,3 @@ def turn(probe: Probe, turns: Turns, k: int, figure: Figure, passes: int) -> int
         better = new > value
         sets[torch.from_numpy(better)] = tried[torch.from_numpy(better)]
         value = np.where(better, new, value)
-    return passes
