@@ -219,7 +219,7 @@ def evaluate(
 def lipschitz(
     model: nn.Module | str,
     *,
-    preset: Literal["quick", "default", "full"] = "quick",
+    effort: Literal["quick", "default", "full"] = "quick",
     images: int | None = None,
     l2: Sequence[float] | None = None,
     linf: Sequence[float] | None = None,
@@ -228,7 +228,7 @@ def lipschitz(
     """Measure how far a network's logits move within radii (in 1/255 pixel units), and what bounds that.
 
     `model` and `how` are as in `evaluate` (`store`, `data`, `device`, ...); no corrupted images are shown. The search's
-    figures are lower bounds. Raises `UserError` as `evaluate` does.
+    figures are lower bounds; `effort` is its budget of passes, the same for every network. Raises `UserError` as `evaluate` does.
     """
     from lcrbench import registry
     from lcrbench.bench.lipschitz import measure, options
@@ -237,9 +237,9 @@ def lipschitz(
     given: dict[str, Any] = {norm: tuple(map(float, r)) for norm, r in radii.items() if r is not None}
     if images is not None:
         given["images"] = images
-    effort = dataclasses.replace(options.preset(preset), **given)
+    asked = dataclasses.replace(options.of_effort(effort), **given)
     chosen = {
-        name: dataclasses.asdict(measure.options_of(registry.load("metric", name), effort))
+        name: dataclasses.asdict(measure.options_of(registry.load("metric", name), asked))
         for name in measure.metrics()
     }
     return evaluate(model, corruptions="", metrics=chosen, **how)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--effort",
     default="default",
     show_default=True,
-    help="How hard to search: quick (640 passes an image), default (2,560) or full (10,240), the same for every network.",
+    help="How hard to search: quick (600 passes an image), default (2,400) or full (9,600), the same for every network.",
 )
 @click.option("--l2", help='Radii in 1/255 pixel units: "2 8 128"; "" for none.  [default: the effort\'s]')
 @click.option("--linf", help="Likewise for the linf norm.")

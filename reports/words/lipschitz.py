@@ -32,8 +32,8 @@ SCALE = (
 def effort_text(effort: Effort) -> str:
     """Return how hard a search looked.
 
-    >>> effort_text(Effort(passes=2560, gradients=False))
-    '2,560 passes an image, without gradients'
+    >>> effort_text(Effort(passes=2400, gradients=False))
+    '2,400 passes an image, without gradients'
     >>> effort_text(Effort(random=10, steps=5, searches=2))
     '10 random candidates and 2 x 5 steps an image and radius, 2 searches'
     """

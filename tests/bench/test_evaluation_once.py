@@ -282,7 +282,7 @@ def test_a_search_keeps_what_a_run_added_meanwhile_and_waits_for_no_process(
     run_id = Store(store).ids()[0]
     (network,) = measure.networks([run_id], [], str(store), None, 32, "cpu")
     go(store, GRID | measured(calibration_error={}))
-    options = dataclasses.replace(lipschitz.preset("quick"), l2=(8.0,), images=4)
+    options = dataclasses.replace(lipschitz.of_effort("trial"), l2=(8.0,), images=4)
     search = partial(measure.measure, network, options, ["lipschitz_norms"], tmp_path / "out", Store(store))
     search()
     entry = Store(store).evaluation_of(run_id)

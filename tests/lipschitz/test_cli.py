@@ -30,7 +30,7 @@ from lcrbench.reports import lipschitz as lipschitz_part
 
 from .nets import built
 
-SMALL = ["--effort", "quick", "--l2", "8 64", "--images", "10", "--data", "fashion-mnist-10k", "--size", "16"]
+SMALL = ["--effort", "trial", "--l2", "8 64", "--images", "10", "--data", "fashion-mnist-10k", "--size", "16"]
 
 
 def dull() -> nn.Module:
@@ -121,12 +121,13 @@ def importable(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
 
 def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:
     words = ["--model", "somebodys:dull", "--model", "somebodys:sharp", *SMALL, "--out", str(tmp_path)]
+    words[words.index("trial")] = "quick"
     first = call(*words)
     assert first.exit_code == 0, first.output
     assert "not separated" in first.output or "is better than" in first.output
     assert "∞ (signs jump)" in first.output
     assert "lower bounds" in first.output
-    assert "2 x 5 steps" in first.output
+    assert "600 passes an image" in first.output
     rows = pd.read_csv(tmp_path / "lipschitz.csv")
     assert set(rows["network"]) == {"somebodys:dull", "somebodys:sharp"}
     assert {round(r * 255) for r in rows["radius_pixel_units"].dropna()} >= {8, 64}
@@ -142,12 +143,12 @@ def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:
     for name in ("lipschitz", "lipschitz_modulus", "lipschitz_slope", "lipschitz_layers", "lipschitz_fidelity"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (tmp_path / f"{name}.svg").read_text()
-    stored = sorted(tmp_path.glob("search/*/l2-64-*.npz"))
+    stored = sorted(tmp_path.glob("search/*/600.npz"))
     assert len(stored) == 2
     stored[0].write_bytes(stored[0].read_bytes()[:100])
     again = call(*words)
-    assert again.stderr.count("found:") == 1
-    assert again.stderr.count("read:") == 3
+    assert again.stderr.count("image searched:") == 1
+    assert again.stderr.count("image read:") == 3
     assert again.stdout == first.stdout
 
 
@@ -155,8 +156,8 @@ def test_a_search_is_not_another_networks(tmp_path: Path) -> None:
     """Equal weights are not equal networks: what was found of one is not read for the other."""
     both = [call("--model", f"somebodys:{name}", *SMALL, "--out", str(tmp_path)) for name in ("ramp", "step")]
     alone = call("--model", "somebodys:step", *SMALL, "--out", str(tmp_path / "alone"))
-    assert "found:" in both[1].stderr
-    assert "read:" not in both[1].stderr
+    assert "image searched:" in both[1].stderr
+    assert "image read:" not in both[1].stderr
     kappas = [[line for line in r.stdout.splitlines() if "kappa >=" in line] for r in (*both, alone)]
     assert kappas[1] == kappas[2] != kappas[0]
 
@@ -231,7 +232,7 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
     assert np.median(kappa) == next(m.value for m in stored if m.statistic == "q50")
     before = lipschitz_part.read(comparison.read(store).settings[0], store)
     assert before is not None
-    assert before.efforts == [preset("quick").effort]
+    assert before.efforts == list(of_effort("quick").looks()[-2:])
     words = ["--store", str(tmp_path), "--effort", "full", "--l2", "8", "--linf", "", "--images", "20", "--quiet"]
     done = call(*(r[:6] for r in runs), *words)
     assert "irnet: Lipschitz constant ∞" in done.output
@@ -239,7 +240,7 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
     # The store's next report shows the longer search, and both efforts.
     found = lipschitz_part.read(comparison.read(store).settings[0], store)
     assert found is not None
-    assert found.efforts == [how.effort for how in preset("full").efforts()]
+    assert found.efforts == list(of_effort("full").looks()[-2:])
     assert len([v for v in found.verdicts if v.figure.name == "kappa"]) == 1
     report.write(store, tmp_path / "report")
     rows = pd.read_csv(tmp_path / "report" / "measurements.csv")

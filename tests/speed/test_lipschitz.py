@@ -20,7 +20,7 @@ from torch import nn
 from lcrbench import registry
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import clever
-from lcrbench.bench.lipschitz.options import Options, preset
+from lcrbench.bench.lipschitz.options import Options, of_effort
 from lcrbench.bench.metrics import by_default
 from lcrbench.models import network as networks
 from lcrbench.models import spectral
@@ -148,7 +148,7 @@ def test_default_report_within_four_cpu_minutes(benchmark) -> None:
     """
     network = resnet20()
     s = subject(network, 500)
-    options = preset("default")
+    options = of_effort("default")
 
     spectral.known_brackets.clear()
 
