@@ -24,14 +24,19 @@ from lcrbench.bench.records.spec import RunSpec
 class Bar:
     """A bar with the time left; made by `bar`."""
 
-    def __init__(self, live: RichProgress, task: TaskID) -> None:
-        self._live, self._task = live, task
+    def __init__(self, live: RichProgress, task: TaskID, total: float) -> None:
+        self._live, self._task, self._total = live, task, total
         self.done = 0.0
 
     def advance(self, n: float = 1, text: str | None = None) -> None:
         """Count n more done; `text` says in place of the last one what is being done."""
         self.done += n
         self._live.update(self._task, completed=self.done, description=text)
+
+    def extend(self, n: float) -> None:
+        """Add n units to what there is to do."""
+        self._total += n
+        self._live.update(self._task, total=self._total)
 
     def tell(self, line: str) -> None:
         """Print a line above the bar."""
@@ -50,7 +55,7 @@ def bar(total: float, what: str, quiet: bool = False, *, unit: str = "") -> Iter
         TimeRemainingColumn(),
     )
     with RichProgress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as live:
-        yield Bar(live, live.add_task(what, total=total))
+        yield Bar(live, live.add_task(what, total=total), total)
 
 
 class Event(NamedTuple):

@@ -111,6 +111,14 @@ def command(
                     network, options, metrics, folder, target, device=device, tell=shown.tell, tick=shown.advance
                 )
                 measured.append(one)
+            if any(m.blind for m in measured):
+                seeing = [k for k, m in enumerate(measured) if not m.blind and options.gradients]
+                shown.tell(f"a network gives no gradient: the {len(seeing)} others are searched without theirs, too")
+                shown.extend(len(seeing) * options.passes)
+                for k in seeing:
+                    measured[k] = measure.decided(
+                        measured[k], options, metrics, folder, device=device, tell=shown.tell, tick=shown.advance
+                    )
         except KeyboardInterrupt:
             shown.tell("what was found so far is kept: the same command goes on from there")
             raise

@@ -34,6 +34,12 @@ class Measured(NamedTuple):
     infos: dict[str, MetricInfo]
     by_image: ByImage
 
+    @property
+    def blind(self) -> bool:
+        """Tell whether the search had no gradient to follow."""
+        efforts = [key.effort for key in self.by_image if key.effort is not None and key.effort.passes is not None]
+        return bool(efforts) and not any(effort.gradients for effort in efforts)
+
 
 def networks(
     runs: Iterable[str],
@@ -146,6 +152,31 @@ def measure(
         tell(f"{name}: left out or incomplete: {', '.join(of)}: {reason}")
     infos = {m.metric: m.info for m in found if m.info is not None}
     return Measured(network, [n for m in found for n in m.measurements], infos, by_image)
+
+
+def decided(
+    one: Measured,
+    options: Options,
+    names: Sequence[str],
+    folder: Path,
+    *,
+    device: str = "cpu",
+    tell: Callable[[str], None] = lambda line: None,
+    tick: Callable[[int], None] = lambda passes: None,
+) -> Measured:
+    """Return a measurement with the figures that a search by decisions alone finds, besides those it has.
+
+    A network that gives no gradient is compared with others by these. They stay out of the store.
+    """
+    network = one.network
+    subject = Subject(network.looked.network, network.dataset.test, network.protocol.block, device=device)
+    options = dataclasses.replace(options, gradients=False)
+    stored.modulus(subject, options, folder, lambda line: tell(f"{network.name}, without gradients: {line}"), tick)
+    for name in names:
+        metric = registry.load("metric", name)
+        if searched(metric) and metric.INFO.ranking is not None:
+            list(metric.measure(subject, options))
+    return one._replace(by_image=subject.by_image | one.by_image)
 
 
 def _kept(store: Store, network: Network, look: Callable[[Known | None], Known]) -> Known:

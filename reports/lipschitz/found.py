@@ -38,8 +38,8 @@ class Lipschitz:
 
     @property
     def efforts(self) -> list[Effort]:
-        """Return the efforts that were searched, from the quick to the longest."""
-        return list(dict.fromkeys(effort for effort, _ in self._searched))
+        """Return the efforts that were searched, those without gradients first, from the quickest to the longest."""
+        return sorted(dict.fromkeys(effort for effort, _ in self._searched), key=lambda e: (e.gradients, e.passes or 0))
 
     @property
     def _searched(self) -> dict[tuple[Effort, Figure], None]:
@@ -128,9 +128,11 @@ def quantiles(found: Lipschitz, row: Row, figure: Figure, levels: Sequence[float
 
     A quantile is the smallest value that the share `level` of the images does not exceed: nothing is interpolated.
     """
-    efforts = found.efforts
-    each = [search.figures.get((efforts[-1], figure)) for search in found.searches[row.index]] if efforts else []
-    return np.array([np.quantile(v.astype(np.float64), levels, method="inverted_cdf") for v in each if v is not None])
+    each = []
+    for search in found.searches[row.index]:
+        efforts = [e for e in found.efforts if (e, figure) in search.figures]
+        each += [search.figures[efforts[-1], figure]] if efforts else []
+    return np.array([np.quantile(v.astype(np.float64), levels, method="inverted_cdf") for v in each])
 
 
 def drawn(found: Lipschitz) -> list[Row]:

@@ -23,6 +23,7 @@ class Why(StrEnum):
     """Why two methods are not separated."""
 
     EFFORTS_DISAGREE = "efforts disagree"
+    ONE_EFFORT = "one effort"
     NOT_CONVERGED = "not converged"
     NO_DIFFERENCE = "no difference"
     SINGLE_SEED = "single seed"
@@ -79,7 +80,8 @@ def judge(found: Lipschitz) -> list[Verdict]:
 class _Compared(NamedTuple):
     """A pair of methods in one figure: the difference of medians by each effort, and the p-value of the longest.
 
-    `moved` is the relative change from the effort before the longest to it, of the method that looks better.
+    `moved` is the relative change from the effort before the longest to it, of the method that looks better; `unchecked`
+    tells that there is no effort before it. Searches of before budgets in passes had one effort by default, and count.
     """
 
     first: Row
@@ -88,6 +90,7 @@ class _Compared(NamedTuple):
     gaps: list[Interval]
     p: float
     moved: float
+    unchecked: bool
 
 
 def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
@@ -122,7 +125,8 @@ def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
         better = a if gaps[-1].interval.value * figure.sign < 0 else b
         ends = [float(np.mean(medians(better, e).medians)) for e in efforts[-2:]]
         moved = abs(ends[-1] - ends[0]) / max(abs(ends[0]), 1e-12)
-        compared.append(_Compared(a, b, figure, [g.interval for g in gaps], p, moved))
+        unchecked = len(efforts) == 1 and efforts[0].passes is not None
+        compared.append(_Compared(a, b, figure, [g.interval for g in gaps], p, moved, unchecked))
     return compared
 
 
@@ -132,6 +136,8 @@ def _why(found: Lipschitz, c: _Compared, p: float) -> Why | None:
     seeds = [len(found.searches[r.index]) for r in (c.first, c.second)]
     if {-1.0, 1.0} <= orders:
         return Why.EFFORTS_DISAGREE
+    if c.unchecked:
+        return Why.ONE_EFFORT
     # What else a search would find of the better one could turn the order; of the worse one it could not.
     if c.moved > STEEP:
         return Why.NOT_CONVERGED

@@ -16,7 +16,8 @@ WHY = (
     "All figures are lower bounds by search (a flip radius is an upper bound of the robust radius), in pixel space on "
     "logits, in evaluation mode: kappa below 1 proves nothing. A longer search raises them by different amounts in "
     "different networks, most where gradients mislead, so an order found by one effort alone may be the search's and "
-    "not the networks'. Methods are 'not separated' where the efforts disagree or find no difference, where the interval "
+    "not the networks'. Methods are 'not separated' where the efforts disagree or find no difference, where the better "
+    f"one's median still moved by more than {STEEP:.0%} at the last (not converged), where the interval "
     "of the difference holds 0, where p is not below .05 after Holm's correction, from fewer than "
     f"{stats.LEAST_IMAGES} images, and where a single seed stands against several."
 )
@@ -59,7 +60,8 @@ def why_text(verdict: Verdict) -> str:
     least = stats.LEAST_IMAGES
     reasons = {
         None: "",
-        Why.EFFORTS_DISAGREE: "a quarter of the search's passes and all of them disagree on the order",
+        Why.EFFORTS_DISAGREE: "a shorter and the longest search disagree on the order",
+        Why.ONE_EFFORT: "an order needs a search that is four times as long to agree",
         Why.NOT_CONVERGED: f"not converged: the last search moved the better one's median by more than {STEEP:.0%}",
         Why.NO_DIFFERENCE: "a search finds no difference",
         Why.SINGLE_SEED: "one of them has a single seed, which says nothing about its method",

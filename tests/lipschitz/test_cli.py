@@ -28,6 +28,8 @@ from lcrbench.errors import UserError
 from lcrbench.reports import comparison, rendering, report
 from lcrbench.reports import lipschitz as lipschitz_part
 
+from lcrbench.models.estimators import clip
+
 from .nets import built
 
 SMALL = ["--effort", "trial", "--l2", "8 64", "--images", "10", "--data", "fashion-mnist-10k", "--size", "16"]
@@ -43,6 +45,28 @@ def sharp() -> nn.Module:
 
 def training() -> nn.Module:
     return built().train()
+
+
+class Jumps(nn.Module):
+    """Signs with or without a pseudo-gradient: equal logits, to the bit."""
+
+    def __init__(self, seen: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(768, 16), nn.Linear(16, 4)
+        self.sign = clip.Estimator() if seen else lambda z: torch.where(z >= 0, 1.0, -1.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.second(self.sign(self.first(x.flatten(1) - 0.5)))
+        return y
+
+
+def seeing() -> nn.Module:
+    return Jumps(True).eval()
+
+
+def blind() -> nn.Module:
+    return Jumps(False).eval()
 
 
 class Noisy(nn.Module):
@@ -150,6 +174,22 @@ def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:
     assert again.stderr.count("image searched:") == 1
     assert again.stderr.count("image read:") == 3
     assert again.stdout == first.stdout
+
+
+def test_a_blind_network_is_compared_by_decisions_alone(tmp_path: Path) -> None:
+    words = ["--model", "somebodys:seeing", "--model", "somebodys:blind", *SMALL, "--out", str(tmp_path)]
+    words[words.index("trial")], words[words.index("10")] = "quick", "50"
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    assert "somebodys:blind: gives no gradient: only the decision-based part" in done.stderr
+    assert "the 1 others are searched without theirs, too" in done.stderr
+    assert "somebodys:seeing, without gradients: 600 passes an image searched" in done.stderr
+    # Equal logits, equal finds: whatever gradients found of one does not count against it.
+    assert "a search finds no difference" in done.stdout
+    assert "is better than" not in done.stdout
+    again = call(*words)
+    assert "image searched" not in again.stderr
+    assert again.stdout == done.stdout
 
 
 def test_a_search_is_not_another_networks(tmp_path: Path) -> None:
