@@ -14,8 +14,8 @@ def unit_note(setting: Setting) -> str:
     n = setting.any.spec.data.test
     if setting.unit == "seeds":
         return (
-            "Intervals are 95 % Student's t over training seeds (n = seeds): they speak about methods. A row with one "
-            "seed "
+            "Intervals are 95 % Student's t over training seeds (n = seeds), on these test images: they speak about "
+            "methods. A row with one seed "
             f"has an interval over its {n:,} test images instead, and says so."
         )
     return (
