@@ -162,7 +162,8 @@ def _of_methods(a: Resampled, b: Resampled) -> Gap:
     tells, with Welch's degrees of freedom for t_s; V_i that over resamples of the images, which are the same for all
     networks, with n images - 1 for t_i. Each part alone is Student's interval of that part. What differs by seed and image
     at once enters both parts, so the interval covers too often where there is no more than that: in simulations it
-    covers 94 to 100 % with 2 to 8 seeds a side, whether seeds or images vary more (tests/bench/test_stats_seeds.py).
+    covers 94 to 100 % with 2 to 8 seeds a side, whether seeds or images vary more, and 92 % with 2 seeds against 8, as
+    Welch's own does (tests/bench/test_stats_seeds.py).
     p is the level at which the interval just reaches 0, and 1 where nothing varies.
     """
     from scipy import optimize, stats
