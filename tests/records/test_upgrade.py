@@ -194,8 +194,13 @@ def test_an_old_run_of_a_method_whose_bits_have_changed_is_stale(old: Path, meth
     assert (source.stale(record) == "") == current
 
 
+SINCE = ("brier_score", "negative_log_likelihood")
+"""Metrics of the preset that are newer than the store."""
+
+
 def test_an_old_store_is_complete_without_a_training_or_a_pass(old: Path, counted: dict[str, int]) -> None:
-    records = run(old, quick())
+    metrics = {name: options for name, options in quick().metrics.items() if name not in SINCE}
+    records = run(old, quick(metrics=metrics), stale="keep")
     assert counted == {"trainings": 0, "images": 0}
     store = Store(old)
     # Taken over: the old runs are no runs of their own any more, and stay where they are.
@@ -212,6 +217,28 @@ def test_an_old_store_is_complete_without_a_training_or_a_pass(old: Path, counte
             s.searches(i)[0].by_image() for s, i in ((store, record.run_id), (Store(FIXTURE), before["run_id"]))
         )
         assert mine.keys() == its.keys()
+
+
+def test_what_a_metric_measured_that_gives_other_numbers_today_is_measured_again(
+    old: Path, counted: dict[str, int]
+) -> None:
+    """The clean images are shown once for the logits, which were not kept; nothing else is shown or trained."""
+    wanted = quick(methods=["bnn"], metrics={"accuracy": {}, "calibration_error": {}, "lipschitz_range": {}})
+    with pytest.raises(UserError, match=r"calibration_error: lcrbench.bench.metrics.calibration_error changed since"):
+        run(old, wanted)
+    (record,) = run(old, wanted, stale="redo")
+    assert counted == {"trainings": 0, "images": 2000}
+    assert {m.statistic for m in record.measurements if m.metric == "calibration_error"} > {"debiased", "calibrated"}
+    before = next(raw(f.name) for f in FIXTURE.iterdir() if raw(f.name)["spec"]["label"] == "bnn")
+    (ece, box), (old_ece, old_box) = (
+        [next(m["value"] for m in found if m["metric"] == name) for name in ("calibration_error", "lipschitz_range")]
+        for found in ([m.model_dump() for m in record.measurements], before["measurements"])
+    )
+    assert ece == pytest.approx(old_ece, abs=1e-6)
+    assert box < 0.95 * old_box, "the head's batch norm is folded"
+    run(old, wanted)
+    run(old, quick(methods=["bnn"], metrics={"accuracy": {}, "brier_score": {}, "negative_log_likelihood": {}}))
+    assert counted == {"trainings": 0, "images": 2000}, "the logits are kept now"
 
 
 def test_one_more_corruption_shows_that_one_alone(old: Path, counted: dict[str, int]) -> None:
