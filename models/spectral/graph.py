@@ -84,6 +84,10 @@ def range_bound(network: nn.Module, shape: tuple[int, ...]) -> Bounds:
     return _Walk(network, shape, distances=True).run()
 
 
+def _not_followed(error: Exception) -> UserError:
+    return UserError(f"the network's graph cannot be followed: {str(error).partition(chr(10))[0]}")
+
+
 class _Walk(fx.Interpreter):
     """Runs the graph on a black image for the shapes, and carries a bound beside each value.
 
@@ -96,7 +100,7 @@ class _Walk(fx.Interpreter):
         try:
             graph = _Tracer().trace(network)
         except Exception as error:  # the tracer passes on whatever the network's own code raises
-            raise UserError(f"the network's graph cannot be followed: {str(error).partition(chr(10))[0]}") from error
+            raise _not_followed(error) from error
         super().__init__(fx.GraphModule(network, graph))
         self.network = network
         self.distances = distances
@@ -123,13 +127,19 @@ class _Walk(fx.Interpreter):
     def _check(self) -> None:
         """Refuse a network that is not its graph: tracing draws noise once, and follows no `+=` that has a second name."""
         image = torch.rand(self.input.shape, generator=torch.Generator().manual_seed(0)).to(self.input.device)
-        own, traced = self.network(image.clone()), self.module(image.clone())
+        try:
+            own, traced = self.network(image.clone()), self.module(image.clone())
+        except Exception as error:  # the network's own code may raise anything
+            raise _not_followed(error) from error
         if isinstance(own, Tensor) and not (isinstance(traced, Tensor) and torch.allclose(own, traced, equal_nan=True)):
             raise UserError("the network's graph cannot be followed: it computes another function than the network")
 
     def run_node(self, n: fx.Node) -> Any:
         changed = any(self.env[a]._version != self.versions[a] for a in n.all_input_nodes if a in self.versions)
-        result = super().run_node(n)
+        try:
+            result = super().run_node(n)
+        except Exception as error:  # likewise, for a graph that left out what the network did apart from it
+            raise _not_followed(error) from error
         if isinstance(result, Tensor):
             self.versions[n] = result._version
         if n.op == "placeholder" and result is self.input:  # other arguments of the network are at their defaults

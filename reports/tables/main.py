@@ -16,7 +16,15 @@ from lcrbench.reports.cost import cost, memory, operations, passes, training_cpu
 from lcrbench.reports.significance import Outcomes
 from lcrbench.reports.table import Cell, Column, Second, Table, TableRow, marked
 from lcrbench.reports.words import listed, norm_text, radius_text
-from lcrbench.reports.words.tables import calibration_note, failures, interval_words, pool_note, topology_note, tuning_notes, unit_note
+from lcrbench.reports.words.tables import (
+    calibration_note,
+    failures,
+    interval_words,
+    pool_note,
+    topology_note,
+    tuning_notes,
+    unit_note,
+)
 
 SECTION, ORDER = "results", 10
 

@@ -317,7 +317,7 @@ def test_a_metric_that_needs_classes_makes_them_from_the_kept_weights(
 
 def test_the_plan_counts_old_runs_as_there(old: Path) -> None:
     metrics = {"metrics": {"accuracy": {}, "lipschitz_norms": {}, "calibration_error": {"bins": 3}}}
-    run(old, quick(methods=["bnn"]))
+    run(old, quick(methods=["bnn"]), stale="redo")
     jobs, dataset = runner.planned(quick(methods=["bnn", "irnet", "xnor_net"], **metrics), old)
     taken, kept, new = (planning.lacking(Store(old), job, dataset) for job in jobs)
     for found in (taken, kept):
@@ -330,7 +330,7 @@ def test_the_plan_counts_old_runs_as_there(old: Path) -> None:
 
 
 def test_a_run_that_was_taken_over_goes_stale_like_any_other(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (record,) = run(old, quick(methods=["irnet"]))
+    (record,) = run(old, quick(methods=["irnet"]), stale="redo")
     assert record.unscoped == ()
     assert "lcrbench.models.methods.irnet" in {m for s in record.sources for m in s.modules}
     assert source.stale(record) == ""
@@ -362,6 +362,6 @@ def test_a_report_says_in_one_line_that_runs_are_from_before_scopes(old: Path) -
     (setting,) = comparison.read(Store(old)).settings
     said = [note for note in setting.notes if "before scopes" in note]
     assert said == ["4 runs are from before scopes, whose code has one hash for all of it: it gives the present bits."]
-    run(old, quick(methods=["bnn", "irnet"]))
+    run(old, quick(methods=["bnn", "irnet"]), stale="redo")
     (setting,) = comparison.read(Store(old)).settings
     assert any(note.startswith("2 runs are from before scopes") for note in setting.notes)

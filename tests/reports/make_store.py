@@ -129,9 +129,14 @@ def measurements(outcomes: dict[Cell, np.ndarray], corruptions: tuple[str, ...],
         )
     ece = 0.05 + 0.01 * seed
     found.append(Measurement(metric="calibration_error", value=ece, n=n))
-    for statistic, value, low, high in (("debiased", ece - 0.02, ece - 0.04, ece + 0.02), ("calibrated", 0.03, 0.02, 0.04)):
+    for statistic, value, low, high in (
+        ("debiased", ece - 0.02, ece - 0.04, ece + 0.02),
+        ("calibrated", 0.03, 0.02, 0.04),
+    ):
         found.append(
-            Measurement(metric="calibration_error", statistic=statistic, value=value, low=low, high=high, n=n, interval="95 %")
+            Measurement(
+                metric="calibration_error", statistic=statistic, value=value, low=low, high=high, n=n, interval="95 %"
+            )
         )
     for metric, value in (("brier_score", 0.3), ("negative_log_likelihood", 0.6)):
         found.append(Measurement(metric=metric, value=value + ece, low=value, high=value + 2 * ece, n=n, interval="t"))

@@ -1,0 +1,41 @@
+"""The one place where the tests of what a search finds meet the search: what it reports, by image, in the images' order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import nn
+
+from lcrbench.bench.lipschitz import rays, search
+from lcrbench.bench.lipschitz.options import Options
+
+from .nets import subject
+
+
+class Searched(NamedTuple):
+    """Flip radii (n) in pixel units, infinite where no flip was found; omega and kappa (radii, n); passes an image."""
+
+    radii: np.ndarray
+    omega: np.ndarray
+    kappa: np.ndarray
+    passes: float
+
+
+def searched(
+    network: nn.Module, images: np.ndarray, labels: np.ndarray | None, norm: str, radii: Sequence[float]
+) -> Searched:
+    """Search at the default effort: images (n, H, W, 3) in [0, 1], ascending radii in pixel units."""
+    s = subject(network, images, labels, block=min(100, len(images)))
+    options = Options(**{"l2": (), "linf": (), norm: tuple(255 * r for r in radii)}, images=len(images))
+    result = search.modulus(s, options)
+    back = np.argsort(result.start.indices)
+    found = result.of(norm)
+    radii_found = rays.flip_radii(s, result, norm)[back]
+    return Searched(
+        radii_found,
+        np.stack([f.omega[back] for f in found]),
+        np.stack([f.kappa[back] for f in found]),
+        s.passes / len(images),
+    )
