@@ -37,9 +37,9 @@ def differentiated(network: nn.Module, points: Tensor) -> Differentiated:
     """
     leaf = points.detach().requires_grad_()
     with torch.enable_grad():
-        for given in (lambda: leaf.clone(), lambda: leaf):
+        for copied in (True, False):
             try:
-                out = forward(network, given())
+                out = forward(network, leaf.clone() if copied else leaf)
             except Exception as error:  # their code may raise anything
                 if lacks_memory(error):
                     raise

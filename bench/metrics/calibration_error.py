@@ -108,7 +108,7 @@ def errors(
 
 
 def calibrated(confidence: NDArray[np.float64], bins: int) -> stats.Interval:
-    """Return the mean ECE of networks that are right with the probabilities `confidence` (N,), and where 95 % of them lie."""
+    """Return the mean ECE of networks that are right with probabilities `confidence` (N,), and where 95 % of them lie."""
     n = len(confidence)
     order = np.argsort(place := _place(confidence, bins), kind="stable")
     sure = confidence[order]

@@ -185,7 +185,7 @@ def _of_methods(a: Resampled, b: Resampled) -> Gap:
         freedom = over_seeds**2 / sum(v**2 / (len(s.medians) - 1) for v, s in zip(parts, (a, b), strict=True))
 
     def half(tail: float) -> float:
-        by_seed, by_image = stats.t.isf(tail / 2, [freedom, max(1, a.images - 1)])
+        by_seed, by_image = np.asarray(stats.t.isf(tail / 2, np.array([freedom, max(1, a.images - 1)])))
         return float(np.sqrt(by_seed**2 * over_seeds + by_image**2 * over_images))
 
     reach = half(1 - LEVEL)
