@@ -158,7 +158,11 @@ AROUND: dict[str, Callable[[Any, Tensor], Tensor]] = {
 @pytest.mark.parametrize(
     "how",
     [
-        pytest.param(how, id=name, marks=[pytest.mark.slow] * (name in ("where", "detach", "resets", "numpy")))
+        pytest.param(
+            how,
+            id=name,
+            marks=[pytest.mark.slow] * (name in ("where", "detach", "resets", "numpy", "in place", "view")),
+        )
         for name, how in AROUND.items()
     ],
 )
