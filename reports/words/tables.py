@@ -65,7 +65,9 @@ def calibration_note(keys: Collection[Key]) -> str:
     """Say what the columns of calibration hold, those that are there."""
     said = {
         "mean": " ECE: expected calibration error on clean images, in bins of equal width, which chance alone raises.",
-        Statistic.DEBIASED: " Debiased: without what chance adds; one network's interval covers its true ECE in 95 % or more.",
+        Statistic.DEBIASED: (
+            " Debiased: without what chance adds; one network's interval covers its true ECE in 95 % or more."
+        ),
         Statistic.CALIBRATED: (
             " If calibrated: what ECE would be of a perfectly calibrated network with these confidences, and the range of "
             "95 % of such networks: an ECE within it shows no miscalibration."
