@@ -228,7 +228,8 @@ def lipschitz(
     """Measure how far a network's logits move within radii (in 1/255 pixel units), and what bounds that.
 
     `model` and `how` are as in `evaluate` (`store`, `data`, `device`, ...); no corrupted images are shown. The search's
-    figures are lower bounds; `effort` is its budget of passes, the same for every network. Raises `UserError` as `evaluate` does.
+    figures are lower bounds; `effort` is its budget of passes, the same for every network. Raises `UserError` as `evaluate`
+    does.
     """
     from lcrbench import registry
     from lcrbench.bench.lipschitz import measure, options

@@ -29,3 +29,7 @@ def unknown(kind: str, name: str, existing: Iterable[str]) -> UserError:
     ]
     hint = f": did you mean '{bare[near[0]]}'? There" if len(near) == 1 else "; there"
     return UserError(f"unknown {kind} '{name}'{hint} are: {', '.join(names) or 'none'}")
+
+
+class NotMeasurable(UserError):
+    """A network does not allow one measurement: it is left out with this reason, and the others are made."""

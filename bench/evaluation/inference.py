@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from lcrbench.errors import UserError
 
 
 def logits(network: nn.Module, images: np.ndarray, block: int, device: str = "cpu") -> np.ndarray:
@@ -23,8 +25,34 @@ def logits(network: nn.Module, images: np.ndarray, block: int, device: str = "cp
             x = torch.from_numpy(padded).to(device).permute(0, 3, 1, 2).float()
             if images.dtype == np.uint8:
                 x = x / 255
-            out.append(network(x)[: len(part)].float().cpu().numpy())
+            out.append(forward(network, x)[: len(part)].float().cpu().numpy())
     return np.concatenate(out)
+
+
+def forward(network: nn.Module, x: Tensor) -> Tensor:
+    """Return what a network gives for x (N, C, H, W), whose channels lie last in memory.
+
+    A forward that views its input as one block of memory gets it as one. What it does to torch's gradient mode ends here.
+    Raises `UserError` where it gives no tensor.
+    """
+    mode = torch.is_grad_enabled()
+    try:
+        try:
+            out = network(x)
+        except RuntimeError as error:
+            if "view size is not compatible" not in str(error):
+                raise
+            out = network(x.contiguous())
+    finally:
+        torch.set_grad_enabled(mode)
+    if not isinstance(out, Tensor):
+        raise UserError(f"the network gives a {type(out).__name__}, not a tensor of logits (N, classes)")
+    return out
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Tell whether an exception says that memory ran out: torch has a type of its own for accelerators alone."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def float32_only() -> None:

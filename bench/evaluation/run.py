@@ -80,6 +80,7 @@ def evaluate(
     cells: Cells | None = None,
     watch: Callable[[str, int, int], None] = lambda phase, done, total: None,
     prepare: Callable[[Subject], None] = lambda subject: None,
+    left: Callable[[str, str], None] = lambda metric, reason: None,
     show: bool = True,
 ) -> Known:
     """Show a network the cells of a protocol that it has not been shown, and measure what has not been measured.
@@ -87,7 +88,8 @@ def evaluate(
     `metrics` has every option of each metric. Of what is `known` (of the same weights) nothing is repeated, but what is
     stale, unless `keep_stale`. Returns all that is known then, with one more batch if there was anything to do, and the
     protocol among those that were asked for. `watch(phase, done, total)` is called between parts, and may raise to stop;
-    `prepare(subject)` before the first metric, if there is any to measure. Without `show` no cell is shown that no metric
+    `prepare(subject)` before the first metric that takes long, searched or on request; `left(metric, reason)` when a metric
+    gives no numbers, or not all. Without `show` no cell is shown that no metric
     needs, and the protocol is not noted as one that was asked for.
     """
     cells = cells or Cells()
@@ -152,15 +154,19 @@ def evaluate(
         return key
 
     measured = []
-    if todo:
-        with clocks.phase("lipschitz"):
-            prepare(subject)
+    prepared = False
     for name, options in todo.items():
         module = modules[name]
+        if not prepared and (module.INFO.searched or metrics_of.cost(module) is metrics_of.Cost.ON_REQUEST):
+            prepared = True
+            with clocks.phase("lipschitz"):
+                prepare(subject)
         watch(name, 0, 1)
         earlier, reason = subject.passes, metrics_of.not_applicable(module.NEEDS, looked.gives)
         with clocks.phase(phase := module.INFO.phase):
             numbers, left_out = ((), reason) if reason else metrics_of.measure(module, name, subject, options)
+        if left_out:
+            left(name, left_out)
         if passes := subject.passes - earlier:
             forward[phase] = forward.get(phase, 0) + passes
         measured.append(

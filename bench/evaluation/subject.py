@@ -8,9 +8,10 @@ import numpy as np
 from torch import nn
 
 from lcrbench.bench.data.arrays import Split
-from lcrbench.bench.evaluation.inference import logits
+from lcrbench.bench.evaluation.inference import lacks_memory, logits
 from lcrbench.bench.records.by_image import ByImage, ImageKey, Images, Kept
 from lcrbench.bench.records.spec import Cell
+from lcrbench.errors import UserError
 
 
 @dataclass
@@ -46,6 +47,22 @@ class Subject:
             self.left_out[metric] = f"{known}; {reason}" if known else reason
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Return logits (N, classes) float32 for images (N, H, W, 3), uint8 or float in [0, 1]; counts the passes."""
+        """Return logits (N, classes) float32 for images (N, H, W, 3), uint8 or float in [0, 1]; counts the passes.
+
+        Raises `UserError` for a network that does not take them, or gives no logits of two classes or more.
+        """
         self.passes += len(images)
-        return logits(self.network, images, self.block, self.device)
+        try:
+            found = logits(self.network, images, self.block, self.device)
+        except UserError:
+            raise
+        except Exception as error:  # a network from elsewhere may raise anything
+            shape = (self.block, images.shape[3], *images.shape[1:3])
+            why = "needs more memory than there is for" if lacks_memory(error) else "does not take"
+            first = str(error).partition("\n")[0]
+            raise UserError(f"the network {why} images {shape}: {type(error).__name__}: {first}") from error
+        if found.ndim != 2 or found.shape[1] < 2:
+            raise UserError(
+                f"the network gives {found.shape} for {len(images)} images, not logits (N, classes) of two classes or more"
+            )
+        return found

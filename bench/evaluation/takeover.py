@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import numpy as np
 from filelock import Timeout
@@ -50,7 +51,8 @@ def _scoped(made: upgrade.Split) -> upgrade.Split:
     """Return a run from before scopes with the scopes of the present code, if its version is known to give equal bits.
 
     From then on it goes stale like any other. What came from outside is not known to be as it was, and stays stale; so does
-    a training under equal compute, which another rule counted, and one by a method whose bits have changed since.
+    a training under equal compute, which another rule counted, one by a method whose bits have changed since, and what a
+    metric measured that gives other numbers today.
     """
     spec = made.training.spec
     named = [("method", spec.method.name), *(("regularizer", name) for name in spec.method.regularizers)]
@@ -63,8 +65,10 @@ def _scoped(made: upgrade.Split) -> upgrade.Split:
         return made
     sources: dict[str, Source] = {}
 
-    def note(*modules: str) -> str:
+    def note(*modules: str, other: bool = False) -> str:
         scope = source.closure((*ROOTS, *modules_of(spec), *modules))
+        if other:  # the hash that those modules had is not known, only that it was another one
+            scope = scope.model_copy(update={"modules": scope.modules | dict.fromkeys(modules, "")})
         sources[scope.sha256[:16]] = scope
         return scope.sha256[:16]
 
@@ -72,8 +76,7 @@ def _scoped(made: upgrade.Split) -> upgrade.Split:
     for batch in made.evaluation.batches:
         known = batch.provenance.source in source.equal_bits()
         measured = tuple(
-            m.model_copy(update={"source": note(registry.module_name("metric", m.metric)) if known else ""})
-            for m in batch.measured
+            m.model_copy(update={"source": _metric_source(note, m.metric) if known else ""}) for m in batch.measured
         )
         cells = note() if known and batch.cells else ""
         batches.append(batch.model_copy(update={"cell_source": cells, "measured": measured}))
@@ -81,6 +84,10 @@ def _scoped(made: upgrade.Split) -> upgrade.Split:
         training=made.training.model_copy(update={"source": scope_of(spec)}),
         evaluation=made.evaluation.model_copy(update={"batches": tuple(batches), "sources": sources}),
     )
+
+
+def _metric_source(note: Callable[..., str], metric: str) -> str:
+    return note(registry.module_name("metric", metric), other=source.other_numbers(metric))
 
 
 def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:

@@ -38,10 +38,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lcrbench.bench.lipschitz.foreign import BLIND, differentiated, in_parts, ran
 from lcrbench.bench.lipschitz.gradients import derivative
 from lcrbench.bench.records.measurement import Part, Probe
 from lcrbench.bench.seeds import generator
-from lcrbench.errors import UserError
+from lcrbench.errors import NotMeasurable, UserError
 from lcrbench.models import api
 from lcrbench.models.backbones._resnet import Pad, ResNet
 from lcrbench.models.backbones._vgg import Vgg
@@ -122,18 +123,28 @@ def retention(network: nn.Module, points: Tensor) -> dict[Part, Tensor]:
     A layer's is from its input to that of the next binary layer, a stage's from the output of the stage before to its own.
     """
     with _features(network) as kept:
-        network(points)
+        ran(network, points)
     return {part: retention_matrix(kept[a].double(), kept[b].double()) for part, (a, b) in _pairs(network).items()}
 
 
 def local_gains(network: nn.Module, points: Tensor, iterations: int = ITERATIONS) -> dict[Part, np.ndarray]:
-    """Return the gain (N) of the surrogate between the same features, as far as the power iteration got."""
+    """Return the gain (N) of the surrogate between the same features, as far as the power iteration got.
+
+    Raises `NotMeasurable` for a network from elsewhere whose features cannot be differentiated.
+    """
+    parts = in_parts(lambda some: _gains(network, some, iterations), points)
+    return {part: np.concatenate([gains[part] for gains in parts]) for part in parts[0]}
+
+
+def _gains(network: nn.Module, points: Tensor, iterations: int) -> dict[Part, np.ndarray]:
     found = {}
     draw = torch.Generator().manual_seed(0)
     with derivative(network, "surrogate"), torch.enable_grad(), _features(network) as kept:
-        network(points.detach().requires_grad_())
+        differentiated(network, points)
         for part, (a, b) in _pairs(network).items():
             into, out = kept[a], kept[b]
+            if not (into.requires_grad and out.requires_grad):
+                raise NotMeasurable(BLIND)
             # J^T u is linear in u, so its derivative along u is J.
             u = torch.zeros_like(out).requires_grad_()
             (pulled,) = torch.autograd.grad(out, into, u, create_graph=True)
@@ -307,7 +318,7 @@ def probes(network: nn.Module, points: Tensor, gain: float = 4.0) -> list[Probed
         least = min(ratios)
         found.append(Probed(Probe.GAIN, name, least, least >= gain / 2))
     other = turned(network)
-    if other is None or not _same(network(points), other(points)):
+    if other is None or not _same(ran(network, points), ran(other, points)):
         return found
     after = retention(other, points)
     for name, proxy in PROXIES.items():

@@ -61,7 +61,10 @@ def distances(network: nn.Module, points: Tensor) -> FirstLayer:
     """
     if not binary_layers(network):
         raise UserError("the network has no binary layer: first-layer distances are about signs")
-    network = copy.deepcopy(network).double().eval()
+    try:
+        network = copy.deepcopy(network).double().eval()
+    except Exception as error:  # copying runs the network's own code
+        raise UserError(f"first-layer distances need a network that can be copied: {error}") from error
     name, first = next(iter(binary_layers(network).items()))
     stem = next((m for k, m in network.named_modules() if k.rpartition(".")[2] == "stem"), nn.Sequential())
     parts: list[Any] = list(stem.children())
@@ -124,7 +127,11 @@ def _check_path(
     affine.register_forward_hook(keep_output)
     stem.register_forward_hook(keep_output)
     first.register_forward_pre_hook(keep_input)
-    network(x)
+    try:
+        network(x)
+    except Exception as error:  # the network's own code
+        first_line = str(error).partition("\n")[0]
+        raise UserError(f"first-layer distances need a network that runs in float64: {first_line}") from error
     if seen.keys() != {affine, stem, first} or not torch.equal(seen[stem], seen[first]):
         raise UserError("first-layer distances need a stem that feeds the first binary layer, and nothing else")
     if not torch.allclose(seen[affine], z):

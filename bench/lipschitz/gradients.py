@@ -9,7 +9,6 @@ For each, the Jacobian J (classes, d) of the logits in pixel space at an image, 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lcrbench.bench.lipschitz.foreign import differentiated, gradient, in_float64, in_parts, ran
 from lcrbench.models.binary import binary_layers
 from lcrbench.models.estimators import sign
 from lcrbench.models.spectral import SIGNS
@@ -74,21 +74,20 @@ def jacobians(
     """Return the Jacobian of the logits at points (N, C, H, W): (N, classes, C H W), float32.
 
     With `weights` (m, classes) it is that of the m weighted sums of logits. One forward pass, and one backward pass a row
-    for the whole batch.
+    for the whole batch, or for parts of it where memory does not suffice. Zero where no gradient comes back.
     """
     network.eval()
-    with derivative(network, kind), torch.enable_grad():
-        x = points.detach().to(device).requires_grad_()
-        out = network(x)
-        rows = []
-        for row in torch.eye(out.shape[1]) if weights is None else weights:
-            if not out.requires_grad:
-                rows.append(torch.zeros_like(x).flatten(1))
-                continue
-            u = row.to(out).expand_as(out)
-            (g,) = torch.autograd.grad(out, x, u, retain_graph=True, allow_unused=True)
-            rows.append((torch.zeros_like(x) if g is None else g).flatten(1))
-    return torch.stack(rows, dim=1).detach().cpu()
+
+    def rows(part: Tensor) -> Tensor:
+        with derivative(network, kind):
+            of = differentiated(network, part.to(device))
+            found = []
+            for row in torch.eye(of.out.shape[1]) if weights is None else weights:
+                g = gradient(of, row.to(of.out).expand_as(of.out))
+                found.append((torch.zeros_like(part, device=device) if g is None else g).flatten(1))
+        return torch.stack(found, dim=1).detach().cpu()
+
+    return torch.cat(in_parts(rows, points))
 
 
 def jacobian_norms(network: nn.Module, points: Tensor, kind: Kind, device: str = "cpu") -> np.ndarray:
@@ -112,22 +111,26 @@ def is_true(network: nn.Module, points: Tensor, device: str = "cpu") -> bool:
     must agree with the gradient's norm within 10 %, in the median over the points with a gradient. A little noise lies on
     the points: in an even patch of an image all places of a pool are its largest, and there is no derivative.
     """
-    # In float64, where the difference of two outputs is not lost in their size.
-    network = copy.deepcopy(network).double().eval()
+    # In float64, where the difference of two outputs is not lost in their size; as it is where it runs in no other type.
     draw = torch.Generator().manual_seed(0)
-    points = (0.98 * points + 0.02 * torch.rand(points.shape, generator=draw)).double()
-    with torch.no_grad():
-        u = torch.randn(1, network(points[:1].to(device)).shape[1], generator=draw, dtype=torch.float64)
+    points = 0.98 * points + 0.02 * torch.rand(points.shape, generator=draw)
+    network, points = in_float64(network, points.to(device))
+    points = points.cpu()
+
+    def outputs(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat(in_parts(lambda part: ran(network, part.to(device)).double().cpu(), x))
+
+    u = torch.randn(1, outputs(points[:1]).shape[1], generator=draw, dtype=torch.float64)
     u /= u.norm()
-    g = jacobians(network, points, "straight", device, weights=u)[:, 0]
+    g = jacobians(network, points, "straight", device, weights=u)[:, 0].double()
     length = g.norm(dim=1)
     has = length > 0
     if not bool(has.any()):
         return True
-    v = (g / length.clamp_min(1e-300).unsqueeze(1)).view(points.shape)
+    v = (g / length.clamp_min(1e-300).unsqueeze(1)).view(points.shape).to(points)
     for step in STEPS:
-        with torch.no_grad():
-            ends = [network((points + s * v).to(device)).double().cpu() for s in (step, -step)]
+        ends = [outputs(points + s * v) for s in (step, -step)]
         slope = ((ends[0] - ends[1]) @ u.T).squeeze(1) / (2 * step)
         if float(((slope - length).abs() / length.clamp_min(1e-300))[has].median()) <= 0.1:
             return True
@@ -139,5 +142,5 @@ def surrogate_agreement(network: nn.Module, points: Tensor, predicted: np.ndarra
     network.eval()
     with derivative(network, "surrogate"), torch.no_grad():
         starts = range(0, len(points), 100)
-        parts = [network(points[k : k + 100].to(device)).argmax(1).cpu() for k in starts]
+        parts = [ran(network, points[k : k + 100].to(device)).argmax(1).cpu() for k in starts]
     return np.asarray(torch.cat(parts).numpy() == predicted)

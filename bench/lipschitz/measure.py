@@ -102,7 +102,7 @@ def measure(
     tell: Callable[[str], None] = lambda line: None,
     tick: Callable[[int], None] = lambda passes: None,
 ) -> Measured:
-    """Search round by round, then measure everything: the search's metrics find its results remembered.
+    """Measure what is quick, search round by round, then the rest: the search's metrics find its results remembered.
 
     What was measured of this network already, with the same options, is not measured again. `folder` keeps the search's
     state; `store` what was measured of a run. `tell` is given lines, `tick` the number of single images that passed through
@@ -114,7 +114,21 @@ def measure(
     modules = {metric: registry.load("metric", metric) for metric in names}
     given = {metric: dataclasses.asdict(options_of(module, options)) for metric, module in modules.items()}
 
+    reasons: dict[str, list[str]] = {}
+    told: set[str] = set()
+
+    def leave(metric: str, reason: str) -> None:
+        if metric not in told:
+            told.add(metric)
+            reasons.setdefault(reason, []).append(metric)
+
+    def tell_reasons() -> None:
+        for reason, of in reasons.items():
+            tell(f"{name}: left out or incomplete: {', '.join(of)}: {reason}")
+        reasons.clear()
+
     def search(subject: Subject) -> None:
+        tell_reasons()  # before what takes long
         try:
             stored.modulus(subject, options, folder, lambda line: tell(f"{name}: {line}"), tick)
         except UserError as error:
@@ -139,17 +153,16 @@ def measure(
             device=device,
             watch=watch,
             prepare=search,
+            left=leave,
             show=False,
         )
 
     after = _kept(store, network, look) if store is not None and network.run_id else look(network.known)
     found, by_image = found_by(after, given, network.protocol)
-    reasons: dict[str, list[str]] = {}
     for m in found:
         if m.left_out:
-            reasons.setdefault(m.left_out, []).append(m.metric)
-    for reason, of in reasons.items():
-        tell(f"{name}: left out or incomplete: {', '.join(of)}: {reason}")
+            leave(m.metric, m.left_out)
+    tell_reasons()
     infos = {m.metric: m.info for m in found if m.info is not None}
     return Measured(network, [n for m in found for n in m.measurements], infos, by_image)
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.lipschitz import foreign
 from lcrbench.bench.lipschitz.surrogates import Inputs, Surrogate
 from lcrbench.errors import UserError
 
@@ -102,18 +103,25 @@ class Oracle:
         """
         values, gradients = [], []
         for start in range(0, len(points), self.block):
-            where = slice(start, min(start + self.block, len(points)))
-            n = where.stop - where.start
-            x = self._padded(points[where]).requires_grad_()
-            near = torch.from_numpy(np.arange(n) if rows is None else rows[where]).to(self.device)
-            through = self._inputs().through(surrogate, near) if surrogate is not None else nullcontext()
-            with torch.enable_grad(), through:
-                out = self.subject.network(x)
-            found = out[:n].detach().double().cpu().numpy()
-            values.append(found)
-            u = torch.zeros_like(out)
-            u[:n] = torch.from_numpy(weigh(found, where)).to(out)
-            gradients.append(self._gradient(out, x, u)[:n])
+            n = min(self.block, len(points) - start)
+            x = self._padded(points[start : start + n])
+            near = torch.from_numpy(np.arange(n) if rows is None else rows[start : start + n]).to(self.device)
+
+            def one(block: Tensor, start: int = start, n: int = n, x: Tensor = x, near: Tensor = near) -> None:
+                first, last = int(block[0]), min(n, int(block[-1]) + 1)
+                own = near[first:last]
+                through = self._inputs().through(surrogate, own) if surrogate is not None else nullcontext()
+                with through:
+                    of = foreign.differentiated(self.subject.network, x[first : int(block[-1]) + 1])
+                found = of.out[: len(own)].detach().double().cpu().numpy()
+                u = torch.zeros_like(of.out)
+                if len(own):
+                    u[: len(own)] = torch.from_numpy(weigh(found, slice(start + first, start + last))).to(u)
+                values.append(found)
+                gradients.append(self._gradient(of, u, x)[: len(own)])
+
+            # All at once, unless memory does not suffice.
+            foreign.in_parts(one, torch.arange(len(x)))
         self.subject.passes += 2 * len(points)
         self.tick(2 * len(points))
         return np.concatenate(values), torch.cat(gradients)
@@ -128,13 +136,13 @@ class Oracle:
         inputs = self._inputs()
         for start in range(0, len(points), self.block):
             part = points[start : start + self.block]
-            x = self._padded(part).requires_grad_()
-            with torch.enable_grad(), inputs.first_seen() as seen:
-                self.subject.network(x)
-            z = seen[0].flatten(1)
+            x = self._padded(part)
+            with inputs.first_seen() as seen:
+                of = foreign.differentiated(self.subject.network, x)
+            z = seen[-1].flatten(1)
             u = torch.zeros_like(z)
             u[range(len(part)), units[start : start + len(part)]] = 1
-            gradients.append(self._gradient(z, x, u)[: len(part)])
+            gradients.append(self._gradient(foreign.Differentiated(z, of.leaf), u, x)[: len(part)])
         self.subject.passes += 2 * len(points)
         self.tick(2 * len(points))
         return torch.cat(gradients)
@@ -162,11 +170,9 @@ class Oracle:
         """Tell whether the network has signs of this suite, which windows are for."""
         return bool(self._inputs().signs)
 
-    def _gradient(self, out: Tensor, x: Tensor, u: Tensor) -> Tensor:
-        if not out.requires_grad:
-            return torch.zeros_like(x).cpu()
-        (gradient,) = torch.autograd.grad(out, x, u, allow_unused=True)
-        return torch.zeros_like(x).cpu() if gradient is None else gradient.float().nan_to_num_().cpu()
+    def _gradient(self, of: foreign.Differentiated, u: Tensor, like: Tensor) -> Tensor:
+        found = foreign.gradient(of, u)
+        return torch.zeros(len(u), *like.shape[1:]) if found is None else found.float().cpu()
 
 
 def checked(images: np.ndarray) -> np.ndarray:

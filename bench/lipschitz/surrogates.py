@@ -7,7 +7,8 @@ will do. Near it, few signs can turn at all: those whose input z lies within rea
 
 for the signs of a layer at a point y near the image x: the width follows the movement of the layer's own input, so it
 falls with the radius, in each layer and image on its own. `deep` fixes w of all layers but the first, whose signs turn
-by jumps of the first. At the image itself, where nothing has moved, w = 0.3. A window is at least twice as wide as the nearest |z| of its layer. Values stay those of the deployed network.
+by jumps of the first. At the image itself, where nothing has moved, w = 0.3. A window is at least twice as wide as the
+nearest |z| of its layer, so that some sign is inside. Values stay those of the deployed network.
 
 Only this suite's estimators have windows; of other networks there is the gradient that they give.
 """

@@ -10,8 +10,9 @@ A metric's module defines
 - optionally `COST`, a `Cost`: how many images `lcrbench lipschitz` gives it; and `BY_DEFAULT = True` if it is one of ours
   that are measured where a spec names no metrics.
 
-Where `measure` can give no number, it calls `subject.leave_out(name, reason)` instead, and the record keeps the reason. A
-metric that was asked for by an import path, or by an entry point of another name, has that name in the record.
+Where `measure` can give no number, it calls `subject.leave_out(name, reason)` instead, or raises
+`lcrbench.errors.NotMeasurable`, and the record keeps the reason. A metric that was asked for by an import path, or by an
+entry point of another name, has that name in the record.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from lcrbench.errors import UserError
+from lcrbench.errors import NotMeasurable, UserError
 
 if TYPE_CHECKING:
     from lcrbench.bench.evaluation.subject import Subject
@@ -84,10 +85,15 @@ def not_applicable(needs: Iterable[Need], gives: Collection[Need]) -> str | None
 def measure(metric: Any, name: str, subject: Subject, options: Any) -> tuple[tuple[Measurement, ...], str]:
     """Return a metric's measurements of a subject under the name that it was asked for, and why it left something out.
 
-    `options` has every option. Raises `UserError` for a measurement that is called otherwise than the metric's file.
+    `options` has every option. A network that does not allow the measurement (`NotMeasurable`) is such a reason. Raises
+    `UserError` for a measurement that is called otherwise than the metric's file.
     """
     own = metric.__name__.rpartition(".")[2]
-    found = tuple(metric.measure(subject, metric.Options(**options)))
+    try:
+        found = tuple(metric.measure(subject, metric.Options(**options)))
+    except NotMeasurable as error:
+        subject.leave_out(own, str(error))
+        found = ()
     for m in found:
         if m.metric != own:
             raise UserError(f"the metric '{name}' gives a measurement of '{m.metric}': it must be called '{own}'")

@@ -16,6 +16,7 @@ import numpy as np
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import clever
+from lcrbench.bench.lipschitz.foreign import need_gradient
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.metrics import Cost, Need
 from lcrbench.bench.records.measurement import Detail, Kind, Measurement, MetricInfo, Scale
@@ -62,6 +63,7 @@ class Options:
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield medians of the score with and without the fit, and the shares of good fits and of capped scores."""
     oracle = Oracle.of(subject, options.images)
+    need_gradient(subject.network, oracle.points(), subject.device)
     each = zip(oracle.images, oracle.indices, strict=True)
     scores = [clever.score(subject, image, int(i), options.settings()) for image, i in each]
     n = len(scores)

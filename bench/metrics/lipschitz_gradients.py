@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.lipschitz.foreign import need_gradient
 from lcrbench.bench.lipschitz.gradients import KINDS, is_true, jacobian_norms
 from lcrbench.bench.lipschitz.oracle import Images, Oracle
 from lcrbench.bench.metrics import Need
@@ -34,6 +35,7 @@ CHECKED = 16
 def measure(subject: Subject, options: Images) -> Iterator[Measurement]:
     """Yield the quantiles over images for each kind of gradient; only its own for a network without binary layers."""
     points = Oracle.of(subject, options.images).points()
+    need_gradient(subject.network, points, subject.device)
     kinds = KINDS
     if not binary_layers(subject.network):
         kinds = KINDS[:1] if is_true(subject.network, points[:CHECKED], subject.device) else KINDS[1:2]

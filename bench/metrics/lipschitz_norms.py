@@ -37,6 +37,10 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     except UserError as error:
         subject.leave_out("lipschitz_norms", str(error))
         return
+    if not layers:
+        subject.leave_out(
+            "lipschitz_norms", "the network has no convolution and no linear layer as a module of torch.nn"
+        )
     for layer in layers:
         yield Measurement(
             metric="lipschitz_norms",

@@ -4,8 +4,9 @@
 
 at every image, norm and radius. Distances are carried through the network's graph, from sqrt(d) at the pixels; n signs are
 at most 2 sqrt(n) apart whatever came before them, and so are n numbers in [-1, 1]. A network that ends in hardtanh, global
-average pooling over C channels and a linear layer W has D = 2 sqrt(C) ||W||_2. See `range_bound` in models/spectral. In
-logits, which have no natural scale: nothing is ranked by it. Nothing is reported where an operation has no rule.
+average pooling over C channels and a linear layer W has D = 2 sqrt(C) ||W||_2, with a batch norm before W folded into it.
+See `range_bound` in models/spectral. In logits, which have no natural scale: nothing is ranked by it. Nothing is reported
+where an operation has no rule.
 """
 
 from __future__ import annotations

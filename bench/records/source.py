@@ -128,6 +128,11 @@ def other_bits(method: MethodId) -> bool:
     return not {method.name, *method.regularizers}.isdisjoint(_equal_bits()["changed"])
 
 
+def other_numbers(metric: str) -> bool:
+    """Tell whether a metric gives other numbers than those versions did."""
+    return metric in _equal_bits()["metrics"]
+
+
 @functools.lru_cache(maxsize=1)
 def _equal_bits() -> dict[str, list[str]]:
     found: dict[str, list[str]] = json.loads(

@@ -23,6 +23,10 @@ class Statistic(StrEnum):
     """Of all parts, where it is worst."""
     PASSED = "passed"
     """1 where a probe was passed, else 0."""
+    DEBIASED = "debiased"
+    """Without what chance alone adds to the mean."""
+    CALIBRATED = "calibrated"
+    """What a perfectly calibrated network would show; the interval is the range of 95 % of such networks."""
 
 
 LEVELS = {Statistic.Q5: 0.05, Statistic.Q50: 0.5, Statistic.Q95: 0.95}

@@ -7,7 +7,16 @@ images. Never a bootstrap of a maximum, which is inconsistent.
 
 from __future__ import annotations
 
-from lcrbench.bench.stats.intervals import LEVEL, Interval, mean, open_quantile, proportion, quantile
+from lcrbench.bench.stats.intervals import (
+    LEVEL,
+    Interval,
+    mean,
+    mean_share,
+    open_quantile,
+    proportion,
+    quantile,
+    share,
+)
 from lcrbench.bench.stats.resampling import (
     LEAST,
     LEAST_IMAGES,
@@ -34,8 +43,10 @@ __all__ = [
     "correlation",
     "gap",
     "mean",
+    "mean_share",
     "open_quantile",
     "proportion",
     "quantile",
     "resampled_medians",
+    "share",
 ]

@@ -5,6 +5,8 @@ scipy.stats takes most of a second to import, so a function that needs it import
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache
 from typing import NamedTuple
 
@@ -23,6 +25,28 @@ class Interval(NamedTuple):
 
 
 LEVEL = 0.95
+
+
+MOST_OUTCOMES = 10**7
+"""Most outcomes (images, times severities and corruptions) of a network that a share of them is recognized by."""
+
+
+def share(value: float) -> Fraction:
+    """Return the share of counted outcomes that a float stands for, exactly; a number that is none as it is.
+
+    Sums of outcomes in another order differ in the last bit. Methods are compared and ranked by the counts, so that
+    equal counts tie.
+
+    >>> 0.1 + 0.2 == 0.3, share(0.1 + 0.2) == share(0.3)
+    (False, True)
+    """
+    found = Fraction(value).limit_denominator(MOST_OUTCOMES)
+    return found if abs(float(found) - value) <= 1e-15 else Fraction(value)
+
+
+def mean_share(values: Sequence[float]) -> float:
+    """Return the mean of shares, one a network: equal floats where the counts are equal."""
+    return float(sum(map(share, values), Fraction(0)) / len(values))
 
 
 def proportion(successes: int, n: int) -> Interval:

@@ -11,7 +11,12 @@ and zero padding as they are. The norm of a layer's linear map is given as a bra
   arXiv 1805.10408, for the torus). Multiplying taps by e^{i t k} multiplies the operator by unitary diagonals on both
   sides, so the grid of frequencies may be shifted by any t: on small maps, where the grid is coarse, the half-step shift
   is tried as well and the smaller bound taken. It misses the mean, at which many kernels peak and where zero padding
-  bites. The gap closes as the map grows.
+  bites. The gap closes as the map grows. A map smaller than the kernel would need a torus much larger than itself: there
+  the operator is made a matrix, and the bound is its norm.
+
+A batch norm that follows a layer is folded into the layer. One that follows no layer, behind an activation or a sum, is
+folded into the next layer, through pools and activations that act on each channel alone: with f(x)_c - f(y)_c = d_c u_c
+and ||u|| <= s ||x - y||, ||W (f(x) - f(y))|| <= ||W diag(d)|| s ||x - y||.
 
 A network of signs has no finite Lipschitz constant. What can be bounded is its *surrogate*: the same weights, with
 hardtanh in place of each sign. `product_bound` walks through the network's graph, multiplies norms along chains, adds them
@@ -20,7 +25,7 @@ where branches meet, and so bounds the surrogate's Lipschitz constant from above
 What can be bounded of the network of signs itself is its range: no two images of the box [0, 1]^d give outputs further
 apart than `range_bound`, which carries distances through the same graph, from sqrt(d) at the pixels. n signs are at most
 2 sqrt(n) apart whatever came before them, and n numbers in [-1, 1] too. Where a network ends in hardtanh, global average
-pooling over C channels and a linear layer W, it is 2 sqrt(C) ||W||_2.
+pooling over C channels and a linear layer W, it is 2 sqrt(C) ||W||_2 (with a batch norm d before it, of W diag(d)).
 """
 
 from __future__ import annotations

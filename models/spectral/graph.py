@@ -84,6 +84,10 @@ def range_bound(network: nn.Module, shape: tuple[int, ...]) -> Bounds:
     return _Walk(network, shape, distances=True).run()
 
 
+def _not_followed(error: Exception) -> UserError:
+    return UserError(f"the network's graph cannot be followed: {str(error).partition(chr(10))[0]}")
+
+
 class _Walk(fx.Interpreter):
     """Runs the graph on a black image for the shapes, and carries a bound beside each value.
 
@@ -96,7 +100,7 @@ class _Walk(fx.Interpreter):
         try:
             graph = _Tracer().trace(network)
         except Exception as error:  # the tracer passes on whatever the network's own code raises
-            raise UserError(f"the network's graph cannot be followed: {str(error).partition(chr(10))[0]}") from error
+            raise _not_followed(error) from error
         super().__init__(fx.GraphModule(network, graph))
         self.network = network
         self.distances = distances
@@ -123,13 +127,19 @@ class _Walk(fx.Interpreter):
     def _check(self) -> None:
         """Refuse a network that is not its graph: tracing draws noise once, and follows no `+=` that has a second name."""
         image = torch.rand(self.input.shape, generator=torch.Generator().manual_seed(0)).to(self.input.device)
-        own, traced = self.network(image.clone()), self.module(image.clone())
+        try:
+            own, traced = self.network(image.clone()), self.module(image.clone())
+        except Exception as error:  # the network's own code may raise anything
+            raise _not_followed(error) from error
         if isinstance(own, Tensor) and not (isinstance(traced, Tensor) and torch.allclose(own, traced, equal_nan=True)):
             raise UserError("the network's graph cannot be followed: it computes another function than the network")
 
     def run_node(self, n: fx.Node) -> Any:
         changed = any(self.env[a]._version != self.versions[a] for a in n.all_input_nodes if a in self.versions)
-        result = super().run_node(n)
+        try:
+            result = super().run_node(n)
+        except Exception as error:  # likewise, for a graph that left out what the network did apart from it
+            raise _not_followed(error) from error
         if isinstance(result, Tensor):
             self.versions[n] = result._version
         if n.op == "placeholder" and result is self.input:  # other arguments of the network are at their defaults
@@ -221,9 +231,9 @@ class _Walk(fx.Interpreter):
     def _between(self, x: Value, width: float) -> Value:
         """Carry a value through a function of slope 1 whose values span `width`."""
         value = through(x, 1.0)
-        if not self.distances or x.endless:
+        if not self.distances or x.endless or value.bound <= apart(width, x.shape):
             return value
-        return Value(min(value.bound, apart(width, x.shape)), ())
+        return Value(apart(width, x.shape), ())
 
     def _unbounded(self, reason: str) -> Value:
         self.reason = self.reason or reason
@@ -235,21 +245,26 @@ class _Walk(fx.Interpreter):
                 before = math.inf if x.endless else apart(2 * level(module), x.shape)
             else:
                 before = x.bound
+            # A sign has a surrogate that acts on each channel alone where it is a bare estimator.
+            bare = not isinstance(module, BinaryConv2d) or (not self.distances and isinstance(module.sign, SIGNS))
+            taken = x.scale if bare and self._takes_channels(module, x) else None
+            if taken is not None:
+                before = x.within
             if isinstance(module, BinaryConv2d) and not self.distances:
                 try:
                     before = times(before, sign_slope(module))
                 except UserError as error:
                     before = self._unbounded(f"the sign of '{name}' has no finite surrogate: {error}").bound
-            value = Value(None, (), (name, module, x.shape), before)
-            value.norm = lambda: self._bracket(value, None).upper
+            value = Value(None, (), (name, module, x.shape), before, taken=taken)
+            value.norm = lambda: self._norm(value, None)
             self.used.setdefault(name, value)
             return value
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.running_var is not None:
             scale = norm_scale(module)
             # A linear layer's channels are the last axis, a batch norm's the second.
             if x.layer is None or x.known is not None or (isinstance(x.layer[1], nn.Linear) and len(x.shape) > 2):
-                return Value(times(x.bound, float(scale.abs().max())), ())
-            return Value(times(x.before, self._bracket(x, scale).upper, x.after), ())
+                return Value.scaled(x.bound, scale) if x.scale is None else Value.scaled(x.within, x.scale * scale)
+            return Value(times(x.before, self._norm(x, scale), x.after), ())
         if isinstance(module, (nn.Hardtanh, nn.Tanh)):
             return self._between(x, module.max_val - module.min_val if isinstance(module, nn.Hardtanh) else 2.0)
         if isinstance(module, SIGNS):
@@ -257,7 +272,9 @@ class _Walk(fx.Interpreter):
         if isinstance(module, (nn.ReLU, nn.Identity, nn.Dropout)):
             return through(x, 1.0)
         if isinstance(module, nn.Flatten):
-            return Value(x.bound, ())
+            if x.scale is None or (module.start_dim, module.end_dim) != (1, -1):
+                return Value(x.bound, ())
+            return Value.scaled(x.within, x.scale.repeat_interleave(math.prod(x.shape[2:])))
         if isinstance(module, nn.PReLU):
             return Value(times(x.bound, max(1.0, float(module.weight.detach().abs().max()))), ())
         if isinstance(module, nn.MaxPool2d):
@@ -272,14 +289,37 @@ class _Walk(fx.Interpreter):
                 return through(x, side / math.sqrt(height * width))
         return self._unbounded(f"no bound is known for the layer '{name}' ({type(module).__name__})")
 
-    def _bracket(self, value: Value, scale: Tensor | None) -> Bracket:
-        """Return the bracket of a value's layer with a batch norm's scale folded in, and enter it in the table."""
+    def _takes_channels(self, module: nn.Conv2d | nn.Linear, x: Value) -> bool:
+        """Tell whether a layer's inputs are the channels of a value with a scale, so that it can be folded in."""
+        if x.scale is None:
+            return False
+        axes = 2 if isinstance(module, nn.Linear) else 4
+        return len(x.shape) == axes and x.shape[1] == len(x.scale)
+
+    def _norm(self, value: Value, scale: Tensor | None) -> float:
+        """Return the upper bound of the norm of a value's layer, with the batch norms before and behind it folded in.
+
+        The table's layer has that behind it alone, so that its norm is a figure of the layer.
+        """
+        own = self._bracket(value, scale).upper
+        if value.taken is None:
+            return own
+        # Never above the plain bound, which the gap of the two brackets could make it.
+        return min(own * float(value.taken.abs().max()), self._bracket(value, scale, value.taken).upper)
+
+    def _bracket(self, value: Value, scale: Tensor | None, taken: Tensor | None = None) -> Bracket:
+        """Return the bracket of a value's layer with scales of its outputs and inputs; without the latter it is entered."""
         assert value.layer is not None
         name, module, shape = value.layer
         assert isinstance(module, (nn.Conv2d, nn.Linear))
         weight = (deployed_weight(module) if isinstance(module, BinaryConv2d) else module.weight).double().cpu()
         if scale is not None:
             weight = weight * scale.view(-1, *[1] * (weight.ndim - 1))
+        if taken is not None:
+            groups = module.groups if isinstance(module, nn.Conv2d) else 1
+            # (groups, inputs of one) against weights (outputs, inputs of one group, ...): each output has its group's.
+            own = taken.view(groups, -1).repeat_interleave(len(weight) // groups, 0)
+            weight = weight * own.view(*own.shape, *[1] * (weight.ndim - 2))
         if isinstance(module, nn.Conv2d):
             if module.dilation != (1, 1):
                 raise UserError(f"no bound is known for the dilated convolution '{name}'")
@@ -292,7 +332,8 @@ class _Walk(fx.Interpreter):
             bracket = conv_bracket(weight, module.stride[0], module.padding[0], (shape[-2], shape[-1]), module.groups)
         else:
             bracket = matrix_bracket(weight)
-        self.layers[name] = Layer(name, isinstance(module, BinaryConv2d), bracket)
+        if taken is None:
+            self.layers[name] = Layer(name, isinstance(module, BinaryConv2d), bracket)
         return bracket
 
 

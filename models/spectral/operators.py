@@ -14,6 +14,9 @@ from torch.nn import functional as F
 SMALL = 20
 """Torus side up to which the shifted grid is tried: above, the gap is below a percent."""
 
+DENSE = 2048
+"""Shorter side up to which the operator on a map smaller than its kernel is made a matrix: some seconds at most."""
+
 REMEMBERED = 500
 """How many brackets are remembered: a layer is asked for alone, by its block and by the whole network."""
 
@@ -92,14 +95,40 @@ def conv_lower(weight: Tensor, stride: int, padding: int, size: tuple[int, int],
 
 
 def conv_upper(weight: Tensor, stride: int, padding: int, size: tuple[int, int]) -> float:
-    """Return an upper bound of the same norm: that of the polyphase kernel on the torus of n_out + k' - 1 positions."""
+    """Return an upper bound of the same norm: that of the polyphase kernel on the torus of n_out + k' - 1 positions.
+
+    Where the map is smaller than the kernel, the torus is much larger than the map and its norm far too high. There it is
+    the norm of the operator as a matrix or, where that has too many rows and columns (`DENSE`), that on the torus of the
+    taps that meet the map.
+    """
     weight = weight.detach().double().cpu()
+    kernels = weight.shape[2:]
+    out = [(n + 2 * padding - k) // stride + 1 for n, k in zip(size, kernels, strict=True)]
+    if any(n < k for n, k in zip(size, kernels, strict=True)):
+        into, outof = weight.shape[1] * math.prod(size), weight.shape[0] * math.prod(out)
+        if min(into, outof) <= DENSE and max(into, outof) <= 4 * DENSE:
+            return _dense_norm(weight, stride, padding, size) * (1 + ROUNDING)
+        rows, columns = (
+            [t for t in range(k) if any(0 <= o * stride + t - padding < n for o in range(m))]
+            for n, k, m in zip(size, kernels, out, strict=True)
+        )
+        if not rows or not columns:
+            return 0.0
+        weight = weight[:, :, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     taps = [-(-k // stride) for k in weight.shape[2:]]
-    torus = [(n + 2 * padding - k) // stride + 1 + t - 1 for n, k, t in zip(size, weight.shape[2:], taps, strict=True)]
+    torus = [m + t - 1 for m, t in zip(out, taps, strict=True)]
     kernel = F.pad(weight, (0, taps[1] * stride - weight.shape[3], 0, taps[0] * stride - weight.shape[2]))
     phases = F.pixel_unshuffle(kernel, stride)
     shifts = (0.0, 0.5) if max(torus) <= SMALL else (0.0,)
     return min(_torus_norm(phases, torus, shift) for shift in shifts) * (1 + ROUNDING)
+
+
+def _dense_norm(weight: Tensor, stride: int, padding: int, size: tuple[int, int]) -> float:
+    """Return the norm of x -> conv2d(x, weight) on maps (C_in, *size) from its matrix."""
+    eye = torch.eye(weight.shape[1] * math.prod(size), dtype=torch.float64)
+    matrix = F.conv2d(eye.view(-1, weight.shape[1], *size), weight, stride=stride, padding=padding).flatten(1)
+    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    return math.sqrt(max(0.0, float(torch.linalg.eigvalsh(gram)[-1])))
 
 
 def _torus_norm(kernel: Tensor, torus: list[int], shift: float) -> float:

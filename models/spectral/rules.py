@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lcrbench.errors import UserError
 from lcrbench.models.api import Estimator
@@ -35,7 +35,11 @@ ARGUMENTS = {
 class Value:
     """A node: its bound with respect to the input; and while a batch norm may still be folded, its linear layer.
 
-    Then bound = before * norm(diag(scale) layer) * after, and the channels of the value are those of the layer.
+    Then bound = before * norm(diag(scale) layer diag(taken)) * after, and the channels of the value are those of the layer;
+    `taken` is what a batch norm before the layer multiplies its inputs by, None without one.
+
+    Or, with `scale`, what a batch norm behind no layer multiplies each channel (the second axis) by: the value changes by
+    diag(scale) u with ||u|| <= `within` times the change of the input. The next layer folds it.
     """
 
     known: float | None
@@ -44,6 +48,14 @@ class Value:
     before: float = 1.0
     after: float = 1.0
     norm: Callable[[], float] = float
+    taken: Tensor | None = None
+    scale: Tensor | None = None
+    within: float = 1.0
+
+    @classmethod
+    def scaled(cls, within: float, scale: Tensor) -> Value:
+        """Return a value that a batch norm behind no layer, or what follows it, left with a scale for each channel."""
+        return cls(times(within, float(scale.abs().max())), (), scale=scale, within=within)
 
     @property
     def bound(self) -> float:
@@ -77,7 +89,9 @@ def picks_once(index: Any) -> bool:
 def through(x: Value, slope: float) -> Value:
     """Carry a value through a map that acts on each channel alone with this slope: a batch norm after it still folds."""
     if x.known is None:
-        return Value(None, (), x.layer, x.before, x.after * slope, x.norm)
+        return Value(None, (), x.layer, x.before, x.after * slope, x.norm, x.taken)
+    if x.scale is not None:
+        return Value.scaled(times(x.within, slope), x.scale)
     return Value(times(x.bound, slope), ())
 
 

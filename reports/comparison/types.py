@@ -93,8 +93,12 @@ class Row:
         return metric in self.infos and self.infos[metric].lipschitz
 
     def per_seed(self, key: Key) -> list[float]:
-        """Return the values of one cell, one a finished run that measured it, in the order of the seeds."""
-        return [m.value for m in self.values.get(key, ())]
+        """Return the values of one cell, one a finished run that measured it, in the order of the seeds.
+
+        Shares of equal counts are equal floats.
+        """
+        values = [m.value for m in self.values.get(key, ())]
+        return [float(stats.share(v)) for v in values] if self.scale(key) is Scale.SHARE else values
 
     def measured(self, key: Key) -> int:
         """Return how many networks an open quantile was sought in: records leave it out where it is infinite; else 0."""
@@ -137,9 +141,11 @@ class Row:
             how = f"median over seeds, {censored} of them beyond every finite value"
             return Interval(middle, None, None, n, how) if math.isfinite(middle) else None
         if len(found) > 1:
-            return within(stats.mean([m.value for m in found], "seeds"), self.scale(key))
+            i = within(stats.mean([m.value for m in found], "seeds"), self.scale(key))
+            # Ranks and marks tie on equal counts: sums in another order differ in the last bit.
+            return i._replace(value=stats.mean_share(self.per_seed(key))) if self.scale(key) is Scale.SHARE else i
         m = found[0]
-        return Interval(m.value, m.low, m.high, m.n, m.interval)
+        return Interval(self.per_seed(key)[0], m.low, m.high, m.n, m.interval)
 
 
 @dataclass(frozen=True)

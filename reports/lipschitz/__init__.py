@@ -9,11 +9,10 @@ Networks are ranked by figures that have no scale: kappa, the gain over the size
 a found flip; never by the change of the logits itself. An order of two methods counts only where all of these hold:
 
 - every effort that was searched (the quick one, and a longer one where there is one) finds the same order;
-- the bootstrap interval of the difference of medians leaves out 0: over images, in pairs, with one seed a method; over seeds
-  and images with several;
-- p < .05 after Holm's correction: that bootstrap's p with one seed, with several Welch's over seeds. One figure, kappa at
-  the middle radius, is the primary one, corrected over its pairs; all others together are corrected over their pairs and
-  figures.
+- the interval of the difference of medians leaves out 0: a bootstrap over images, in pairs, with one seed a method; with
+  several one over seeds and images (`lcrbench.bench.stats.gap`);
+- p < .05 after Holm's correction, of that bootstrap or that interval. One figure, kappa at the middle radius, is the
+  primary one, corrected over its pairs; all others together are corrected over their pairs and figures.
 
 Otherwise the two are *not separated*, and share their ranks.
 """

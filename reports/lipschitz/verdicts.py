@@ -13,7 +13,7 @@ from lcrbench.bench.records.by_image import Effort
 from lcrbench.bench.stats import Interval, Resampled
 from lcrbench.reports.comparison import Row
 from lcrbench.reports.lipschitz.search import Figure
-from lcrbench.reports.significance import ALPHA, holm, welch
+from lcrbench.reports.significance import ALPHA, holm
 
 if TYPE_CHECKING:  # that module asks this one
     from lcrbench.reports.lipschitz.found import Lipschitz
@@ -39,7 +39,8 @@ STEEP = 0.2
 class Verdict(NamedTuple):
     """What the search can say about the order of two methods in one figure; `gap` is the first minus the second.
 
-    `p` is corrected over a family of so many comparisons; `why` says why the two are not separated, None if they are.
+    `p` is corrected over a family of so many comparisons; the medians are over so many `images`; `why` says why the two
+    are not separated, None if they are.
     """
 
     first: Row
@@ -48,6 +49,7 @@ class Verdict(NamedTuple):
     gap: Interval
     p: float
     family: int
+    images: int
     why: Why | None
 
     @property
@@ -72,7 +74,7 @@ def judge(found: Lipschitz) -> list[Verdict]:
         family = [c for c in compared if (c.figure == found.primary) == primary]
         for c, p in zip(family, holm([c.p for c in family]), strict=True):
             verdicts[c.first.index, c.second.index, c.figure] = Verdict(
-                c.first, c.second, c.figure, c.gaps[-1], p, len(family), _why(found, c, p)
+                c.first, c.second, c.figure, c.gaps[-1], p, len(family), c.images, _why(found, c, p)
             )
     return [verdicts[c.first.index, c.second.index, c.figure] for c in compared]
 
@@ -82,6 +84,7 @@ class _Compared(NamedTuple):
 
     `moved` is the relative change from the effort before the longest to it, of the method that looks better; `unchecked`
     tells that there is no effort before it. Searches of before budgets in passes had one effort by default, and count.
+    `images` is how many images each median is over.
     """
 
     first: Row
@@ -91,6 +94,7 @@ class _Compared(NamedTuple):
     p: float
     moved: float
     unchecked: bool
+    images: int
 
 
 def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
@@ -105,7 +109,7 @@ def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
     def medians(row: Row, effort: Effort) -> Resampled:
         if (row.index, effort) not in resampled:  # a method is in many pairs
             each = [seed[effort] for seed in values[row.index]]
-            resampled[row.index, effort] = stats.resampled_medians(each, row.label)
+            resampled[row.index, effort] = stats.resampled_medians(each)
         return resampled[row.index, effort]
 
     for a, b in itertools.combinations(have, 2):
@@ -118,15 +122,12 @@ def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
         if not efforts:
             continue
         gaps = [stats.gap(medians(a, e), medians(b, e)) for e in efforts]
-        p = gaps[-1].p
-        if all(len(side) > 1 for side in sides):
-            over_seeds = welch(*(medians(r, efforts[-1]).medians for r in (a, b)))
-            p = 1.0 if over_seeds is None or np.isnan(over_seeds[1]) else over_seeds[1]
         better = a if gaps[-1].interval.value * figure.sign < 0 else b
         ends = [float(np.mean(medians(better, e).medians)) for e in efforts[-2:]]
         moved = abs(ends[-1] - ends[0]) / max(abs(ends[0]), 1e-12)
         unchecked = len(efforts) == 1 and efforts[0].passes is not None
-        compared.append(_Compared(a, b, figure, [g.interval for g in gaps], p, moved, unchecked))
+        many = medians(a, efforts[0]).images
+        compared.append(_Compared(a, b, figure, [g.interval for g in gaps], gaps[-1].p, moved, unchecked, many))
     return compared
 
 
@@ -145,7 +146,7 @@ def _why(found: Lipschitz, c: _Compared, p: float) -> Why | None:
         return Why.NO_DIFFERENCE
     if min(seeds) == 1 < max(seeds):
         return Why.SINGLE_SEED
-    if max(seeds) == 1 and gap.n < stats.LEAST_IMAGES:
+    if c.images < stats.LEAST_IMAGES:
         return Why.FEW_IMAGES
     if gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
         return Why.HOLDS_0

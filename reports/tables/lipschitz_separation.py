@@ -33,11 +33,15 @@ def pairs(found: Lipschitz) -> Table:
             v.figure == found.primary
         )
         rows.append(TableRow(label, (cell_of(v.gap, scale), Cell(v.p), Cell(text=said)), ranked=False, group=""))
-    unit = "images: this is about the trained networks"
+    unit = "a paired bootstrap over images: they are about these trained networks"
     if any(len(s) > 1 for s in found.searches.values()):
-        unit = "seeds and images where there are several seeds (p: Welch's over seeds), else over images alone"
+        unit = (
+            "over seeds and images where there are several seeds, Student's t over the seeds' medians with that over images "
+            "added: they are about methods, and other images of the same kind. With one seed a method they are "
+            f"{unit}"
+        )
     notes = [
-        f"Intervals: 95 % bootstrap over {unit}. Flip radii in 1/255 pixel units; an image without a found flip counts as "
+        f"Intervals, 95 %, are {unit}. Flip radii in 1/255 pixel units; an image without a found flip counts as "
         "the largest searched radius, so that their differences are cut off there.",
         effort_note(found),
     ]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
 
 from lcrbench.bench import stats
+from lcrbench.bench.records.statistics import Statistic
 from lcrbench.reports import mce
 from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, GROUPS, Key, Row
 from lcrbench.reports.context import Context
@@ -12,11 +16,27 @@ from lcrbench.reports.cost import cost, memory, operations, passes, training_cpu
 from lcrbench.reports.significance import Outcomes
 from lcrbench.reports.table import Cell, Column, Second, Table, TableRow, marked
 from lcrbench.reports.words import listed, norm_text, radius_text
-from lcrbench.reports.words.tables import failures, interval_words, pool_note, topology_note, tuning_notes, unit_note
+from lcrbench.reports.words.tables import (
+    calibration_note,
+    failures,
+    interval_words,
+    pool_note,
+    topology_note,
+    tuning_notes,
+    unit_note,
+)
 
 SECTION, ORDER = "results", 10
 
-CALIBRATION = Key("calibration_error")
+ECE = Key("calibration_error")
+CALIBRATION = {
+    ECE: Column("ECE", "%", "Calibration", False, scale=100),
+    ECE._replace(statistic=Statistic.DEBIASED): Column("debiased", "%", "Calibration", False, scale=100),
+    ECE._replace(statistic=Statistic.CALIBRATED): Column("if calibrated", "%", "Calibration", scale=100, paper=False),
+    Key("brier_score"): Column("Brier", "", "Calibration", False, 3),
+    Key("negative_log_likelihood"): Column("NLL", "nats", "Calibration", False, 3),
+}
+"""The columns of calibration; those of shares have the digits of percentages."""
 COST = ("Drop", "Calibration", "Network", "Training")
 """The headings of the main table's second half."""
 
@@ -55,8 +75,8 @@ def table(context: Context) -> Table:
         where = f"{norm_text(lipschitz.norm)}, {radius_text(lipschitz.radius)}".removesuffix(", ")
         columns.append(Column(f"median, {bound}", f"{where}, {info.unit}", "Kappa", None, 2))
     columns.append(Column("clean − mean", "points", "Drop", digits=digits, scale=100))
-    calibration = [CALIBRATION] if any(r.estimate(CALIBRATION) for r in setting.rows) else []
-    columns += [Column("ECE", "%", "Calibration", False, digits, 100) for _ in calibration]
+    calibration = {k: c for k, c in CALIBRATION.items() if any(r.estimate(k) for r in setting.rows)}
+    columns += [replace(c, digits=digits) if c.scale == 100 else c for c in calibration.values()]
     columns += [
         Column("Parameters", "thousands", "Network", digits=1, scale=1e-3),
         Column("binary", "% of parameters", "Network", digits=1, scale=100, paper=False),
@@ -81,7 +101,7 @@ def table(context: Context) -> Table:
         if lipschitz:
             cells.append(Cell.of(kappas[row.index].estimate(lipschitz) if row.index in kappas else None))
         cells.append(drop(row, outcomes))
-        cells += [Cell.of(row.estimate(k)) for k in calibration]
+        cells += [calibration_cell(row, k) for k in calibration]
         cells += [
             cost(row, lambda r: r.model.parameters if r.model else None),
             cost(row, lambda r: r.model.binary_weights / max(1, r.model.parameters) if r.model else None),
@@ -119,7 +139,7 @@ def table(context: Context) -> Table:
         "the budget tells them apart. CPU: seconds of all threads in training, a teacher's included."
     )
     if calibration:
-        costs += " ECE: expected calibration error on clean images, in bins of equal width."
+        costs += calibration_note(calibration)
     notes.append(costs)
     caption = f"{setting.title}: accuracy and mean corruption error, {interval_words(setting)}."
     return marked(
@@ -134,6 +154,15 @@ def table(context: Context) -> Table:
             second=Second("Drop, calibration, size and cost", COST),
         )
     )
+
+
+def calibration_cell(row: Row, key: Key) -> Cell:
+    """Return a figure of calibration; of what perfect calibration would show, the means over seeds of value and range."""
+    found = row.values.get(key, [])
+    if key.statistic != Statistic.CALIBRATED or not found or any(m.low is None or m.high is None for m in found):
+        return Cell.of(row.estimate(key))
+    value, low, high = (float(np.mean([getattr(m, end) for m in found])) for end in ("value", "low", "high"))
+    return Cell(value, low, high, found[0].n, found[0].interval)
 
 
 def lipschitz_key(rows: Iterable[Row]) -> Key | None:

@@ -65,7 +65,7 @@ def why_text(verdict: Verdict) -> str:
         Why.NOT_CONVERGED: f"not converged: the last search moved the better one's median by more than {STEEP:.0%}",
         Why.NO_DIFFERENCE: "a search finds no difference",
         Why.SINGLE_SEED: "one of them has a single seed, which says nothing about its method",
-        Why.FEW_IMAGES: f"{verdict.gap.n} images are too few for an order: {least} at least",
+        Why.FEW_IMAGES: f"{verdict.images} images are too few for an order: {least} at least",
         Why.HOLDS_0: "the interval of the difference holds 0",
         Why.BY_CHANCE: f"p = {verdict.p:.2g} after Holm over {verdict.family} comparisons",
     }

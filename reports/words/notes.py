@@ -59,7 +59,9 @@ def methods_notes(compared: Comparison) -> list[dict[str, str]]:
             "Intervals and their unit",
             "Two questions are kept apart. Whether a method is better is a question about training: its unit is the "
             "seed, the "
-            "interval Student's t (a mean) or Welch's (a difference) over seeds. Whether these trained networks "
+            "interval Student's t (a mean) or Welch's (a difference) over seeds, on these test images; differences of "
+            "Lipschitz figures "
+            "add what other images would change. Whether these trained networks "
             "differ on these "
             "images has the image as its unit, and outcomes are paired. The corrupted copies of one image are not "
             "independent, so "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
+from lcrbench.bench.records.statistics import Statistic
 from lcrbench.reports import identity
-from lcrbench.reports.comparison import Row, Setting
+from lcrbench.reports.comparison import Key, Row, Setting
 from lcrbench.reports.words import plain, plural
 
 
@@ -14,8 +16,8 @@ def unit_note(setting: Setting) -> str:
     n = setting.any.spec.data.test
     if setting.unit == "seeds":
         return (
-            "Intervals are 95 % Student's t over training seeds (n = seeds): they speak about methods. A row with one "
-            "seed "
+            "Intervals are 95 % Student's t over training seeds (n = seeds), on these test images: they speak about "
+            "methods. A row with one seed "
             f"has an interval over its {n:,} test images instead, and says so."
         )
     return (
@@ -57,6 +59,23 @@ def tuning_notes(setting: Setting) -> list[str]:
             )
             found.setdefault(said + (f", over {tried}" if tried else ""), []).append(row.label)
     return [f"{', '.join(labels)}: {said}." for said, labels in found.items()]
+
+
+def calibration_note(keys: Collection[Key]) -> str:
+    """Say what the columns of calibration hold, those that are there."""
+    said = {
+        "mean": " ECE: expected calibration error on clean images, in bins of equal width, which chance alone raises.",
+        Statistic.DEBIASED: (
+            " Debiased: without what chance adds; one network's interval covers its true ECE in 95 % or more."
+        ),
+        Statistic.CALIBRATED: (
+            " If calibrated: what ECE would be of a perfectly calibrated network with these confidences, and the range of "
+            "95 % of such networks: an ECE within it shows no miscalibration."
+        ),
+        "brier_score": " Brier: mean squared distance of the probabilities from the truth, 0 to 2.",
+        "negative_log_likelihood": " NLL: mean negative log-likelihood of the true class.",
+    }
+    return "".join(said[k.statistic if k.metric == "calibration_error" else k.metric] for k in keys)
 
 
 def interval_words(setting: Setting) -> str:

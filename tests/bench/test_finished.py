@@ -43,12 +43,14 @@ def call(*words: str) -> tuple[float, set[str], str]:
 
 
 def test_the_second_call_of_quick_takes_less_than_three_seconds(tmp_path: Path) -> None:
-    """A store of four finished runs, taken over by the first call: 1.2 s where it is idle, most of it reading our code."""
+    """A store of four finished runs, taken over by the first call: 1.2 s where it is idle, most of it reading our code.
+
+    That call measures again what metrics of today find otherwise, and what the preset has more of.
+    """
     shutil.copytree(SCHEMA_3, tmp_path / "store")
     words = ("run", "quick", "--store", str(tmp_path / "store"))
-    _, modules, told = call(*words)
+    _, modules, told = call(*words, "--stale", "redo")
     assert "torch" in modules, "the first call plans"
-    assert "4 of 4 runs are in the store already" in told
     page = tmp_path / "store" / "reports" / "quick" / "index.html"
     written = page.stat().st_mtime_ns
     took = []

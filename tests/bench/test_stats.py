@@ -60,7 +60,7 @@ class TestBootstrap:
 
 
 def median_gap(a: list[np.ndarray], b: list[np.ndarray]) -> stats.Gap:
-    return stats.gap(stats.resampled_medians(a, "a"), stats.resampled_medians(b, "b"))
+    return stats.gap(stats.resampled_medians(a), stats.resampled_medians(b))
 
 
 class TestMedianGap:
@@ -70,14 +70,11 @@ class TestMedianGap:
         counts = stats.resampling._image_counts(n)
         assert (counts.sum(0) == n).all()
         expected = [np.median(np.repeat(x, counts[:, k])) for k in range(counts.shape[1])]
-        np.testing.assert_allclose(stats.resampled_medians([x], "a").draws, expected)
+        np.testing.assert_allclose(stats.resampled_medians([x]).draws, expected)
 
-    def test_images_are_drawn_in_pairs_and_seeds_apart(self) -> None:
+    def test_images_are_drawn_in_pairs_for_all_seeds(self) -> None:
         x = np.random.default_rng(0).normal(size=50)
-        assert np.ptp(stats.resampled_medians([x + 1], "a").draws - stats.resampled_medians([x], "b").draws) < 1e-12
-        seeds = [x, x + 1, x + 2]
-        a, b = (stats.resampled_medians(seeds, name).draws for name in "ab")
-        assert abs(np.corrcoef(a, b)[0, 1]) < 0.3
+        assert np.ptp(stats.resampled_medians([x + 1]).draws - stats.resampled_medians([x, x + 2]).draws) < 1e-12
 
     def test_of_one_network_each_is_paired_over_images(self) -> None:
         x = np.random.default_rng(0).lognormal(0, 2, 200)
@@ -104,15 +101,6 @@ class TestMedianGap:
         assert median_gap([x + 100], [x]).p == pytest.approx(2 / 2001)
         x = np.random.default_rng(0).normal(size=20)
         assert median_gap([x + 100], [x]).p == 1e-6
-
-    def test_of_seeds_is_as_wide_as_the_seeds_are_apart(self) -> None:
-        rng = np.random.default_rng(0)
-        x = rng.normal(10, 0.01, 500)
-        a, b = ([x + s for s in rng.normal(0, 1, 5)] for _ in range(2))
-        i = median_gap(a, b).interval
-        expected = np.hypot(*(np.std([np.median(v) for v in side]) / np.sqrt(5) for side in (a, b)))
-        assert i.high - i.low == pytest.approx(2 * 1.96 * expected, rel=0.1)
-        assert i.n == 10
 
     def test_covers_the_difference_of_two_networks(self) -> None:
         """95 % nominal: of 200 samples of 60 images, the interval must miss the true difference in 2 to 22."""

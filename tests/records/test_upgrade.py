@@ -194,8 +194,13 @@ def test_an_old_run_of_a_method_whose_bits_have_changed_is_stale(old: Path, meth
     assert (source.stale(record) == "") == current
 
 
+SINCE = ("brier_score", "negative_log_likelihood")
+"""Metrics of the preset that are newer than the store."""
+
+
 def test_an_old_store_is_complete_without_a_training_or_a_pass(old: Path, counted: dict[str, int]) -> None:
-    records = run(old, quick())
+    metrics = {name: options for name, options in quick().metrics.items() if name not in SINCE}
+    records = run(old, quick(metrics=metrics), stale="keep")
     assert counted == {"trainings": 0, "images": 0}
     store = Store(old)
     # Taken over: the old runs are no runs of their own any more, and stay where they are.
@@ -212,6 +217,28 @@ def test_an_old_store_is_complete_without_a_training_or_a_pass(old: Path, counte
             s.searches(i)[0].by_image() for s, i in ((store, record.run_id), (Store(FIXTURE), before["run_id"]))
         )
         assert mine.keys() == its.keys()
+
+
+def test_what_a_metric_measured_that_gives_other_numbers_today_is_measured_again(
+    old: Path, counted: dict[str, int]
+) -> None:
+    """The clean images are shown once for the logits, which were not kept; nothing else is shown or trained."""
+    wanted = quick(methods=["bnn"], metrics={"accuracy": {}, "calibration_error": {}, "lipschitz_range": {}})
+    with pytest.raises(UserError, match=r"calibration_error: lcrbench.bench.metrics.calibration_error changed since"):
+        run(old, wanted)
+    (record,) = run(old, wanted, stale="redo")
+    assert counted == {"trainings": 0, "images": 2000}
+    assert {m.statistic for m in record.measurements if m.metric == "calibration_error"} > {"debiased", "calibrated"}
+    before = next(raw(f.name) for f in FIXTURE.iterdir() if raw(f.name)["spec"]["label"] == "bnn")
+    (ece, box), (old_ece, old_box) = (
+        [next(m["value"] for m in found if m["metric"] == name) for name in ("calibration_error", "lipschitz_range")]
+        for found in ([m.model_dump() for m in record.measurements], before["measurements"])
+    )
+    assert ece == pytest.approx(old_ece, abs=1e-6)
+    assert box < 0.95 * old_box, "the head's batch norm is folded"
+    run(old, wanted)
+    run(old, quick(methods=["bnn"], metrics={"accuracy": {}, "brier_score": {}, "negative_log_likelihood": {}}))
+    assert counted == {"trainings": 0, "images": 2000}, "the logits are kept now"
 
 
 def test_one_more_corruption_shows_that_one_alone(old: Path, counted: dict[str, int]) -> None:
@@ -290,7 +317,7 @@ def test_a_metric_that_needs_classes_makes_them_from_the_kept_weights(
 
 def test_the_plan_counts_old_runs_as_there(old: Path) -> None:
     metrics = {"metrics": {"accuracy": {}, "lipschitz_norms": {}, "calibration_error": {"bins": 3}}}
-    run(old, quick(methods=["bnn"]))
+    run(old, quick(methods=["bnn"]), stale="redo")
     jobs, dataset = runner.planned(quick(methods=["bnn", "irnet", "xnor_net"], **metrics), old)
     taken, kept, new = (planning.lacking(Store(old), job, dataset) for job in jobs)
     for found in (taken, kept):
@@ -303,7 +330,7 @@ def test_the_plan_counts_old_runs_as_there(old: Path) -> None:
 
 
 def test_a_run_that_was_taken_over_goes_stale_like_any_other(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (record,) = run(old, quick(methods=["irnet"]))
+    (record,) = run(old, quick(methods=["irnet"]), stale="redo")
     assert record.unscoped == ()
     assert "lcrbench.models.methods.irnet" in {m for s in record.sources for m in s.modules}
     assert source.stale(record) == ""
@@ -335,6 +362,6 @@ def test_a_report_says_in_one_line_that_runs_are_from_before_scopes(old: Path) -
     (setting,) = comparison.read(Store(old)).settings
     said = [note for note in setting.notes if "before scopes" in note]
     assert said == ["4 runs are from before scopes, whose code has one hash for all of it: it gives the present bits."]
-    run(old, quick(methods=["bnn", "irnet"]))
+    run(old, quick(methods=["bnn", "irnet"]), stale="redo")
     (setting,) = comparison.read(Store(old)).settings
     assert any(note.startswith("2 runs are from before scopes") for note in setting.notes)

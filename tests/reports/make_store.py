@@ -127,7 +127,19 @@ def measurements(outcomes: dict[Cell, np.ndarray], corruptions: tuple[str, ...],
                 corruption=name,
             )
         )
-    found.append(Measurement(metric="calibration_error", value=0.05 + 0.01 * seed, n=n, interval=""))
+    ece = 0.05 + 0.01 * seed
+    found.append(Measurement(metric="calibration_error", value=ece, n=n))
+    for statistic, value, low, high in (
+        ("debiased", ece - 0.02, ece - 0.04, ece + 0.02),
+        ("calibrated", 0.03, 0.02, 0.04),
+    ):
+        found.append(
+            Measurement(
+                metric="calibration_error", statistic=statistic, value=value, low=low, high=high, n=n, interval="95 %"
+            )
+        )
+    for metric, value in (("brier_score", 0.3), ("negative_log_likelihood", 0.6)):
+        found.append(Measurement(metric=metric, value=value + ece, low=value, high=value + 2 * ece, n=n, interval="t"))
     return found
 
 
@@ -195,7 +207,8 @@ def lipschitz(label: str, seed: int, efforts: int) -> tuple[list[Measurement], B
 INFOS = {name: registry.load("metric", name).INFO for name in registry.files("metric")}
 """What each metric of ours says of its numbers."""
 
-MEASURED = {name: INFOS[name] for name in ("accuracy", "corruption_error", "calibration_error")}
+CLASSIFYING = ("accuracy", "corruption_error", "calibration_error", "brier_score", "negative_log_likelihood")
+MEASURED = {name: INFOS[name] for name in CLASSIFYING}
 
 
 def make(

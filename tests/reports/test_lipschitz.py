@@ -101,7 +101,7 @@ def test_many_pairs_are_corrected(tmp_path: Path) -> None:
         noise = np.random.default_rng(20 + index).normal(0.09 * index, 0.3, make_store.IMAGES)
         found.searches[row.index][0].figures[key] = 1 + noise
     raw = [
-        stats.gap(*(stats.resampled_medians([found.searches[r.index][0].figures[key]], r.label) for r in (a, b))).p
+        stats.gap(*(stats.resampled_medians([found.searches[r.index][0].figures[key]]) for r in (a, b))).p
         for a, b in itertools.combinations(found.rows, 2)
     ]
     told = list(verdicts(found).values())
@@ -160,7 +160,7 @@ def test_the_other_figures_are_corrected_together(tmp_path: Path) -> None:
         for key in keys:
             found.searches[row.index][0].figures[key] = 1 + draw.normal(0.15 * index, 0.3, make_store.IMAGES)
     raw = [
-        stats.gap(*(stats.resampled_medians([found.searches[r.index][0].figures[key]], r.label) for r in (a, b))).p
+        stats.gap(*(stats.resampled_medians([found.searches[r.index][0].figures[key]]) for r in (a, b))).p
         for key in keys
         for a, b in itertools.combinations(found.rows, 2)
     ]

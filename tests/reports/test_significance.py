@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lcrbench.bench.records.measurement import Measurement
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import comparison, significance
+from lcrbench.reports.comparison import COMMON, Key
+from lcrbench.reports.comparison.reading import ERROR
 from lcrbench.reports.figures.accuracy_operations import pareto
 from lcrbench.reports.figures.critical_difference import ranks_over
 
@@ -43,6 +46,38 @@ def test_welch_needs_two_values_a_side_and_survives_no_spread() -> None:
     interval, p = significance.welch([2.0, 2.0], [1.0, 1.0]) or pytest.fail("no interval")
     assert (interval.value, interval.low) == (1.0, None)
     assert math.isnan(p)
+
+
+def test_equal_counts_tie_whatever_the_order_they_were_added_in() -> None:
+    """The shares of 5 severities and 3 seeds, of 1,000 images: equal counts, and floats that differ in the last bit."""
+    rng = np.random.default_rng(0)
+    counts = rng.integers(100, 900, (6, 3, 5))
+    rows = []
+    for k in range(4):
+        values = {}
+        for c, name in enumerate(COMMON[:6]):
+            mixed = rng.permuted(counts[c].ravel()).reshape(3, 5)
+            shares = [float(np.mean([np.float64(n) / 1000 for n in seed])) for seed in mixed]
+            values[Key("corruption_error", corruption=name)] = [
+                Measurement(metric="corruption_error", value=v, n=1000, corruption=name) for v in shares
+            ]
+        rows.append(comparison.Row(k, f"m{k}", (), values=values, infos={"corruption_error": ERROR}))
+    keys = [Key("corruption_error", corruption=name) for name in COMMON[:6]]
+    floats = np.array([[np.mean([m.value for m in r.values[k]]) for r in rows] for k in keys])
+    assert np.ptp(floats, axis=1).any(), "the floats differ, else this shows nothing"
+    errors = comparison.errors_of(None, rows, keys)  # type: ignore[arg-type]
+    ranks, p, _ = ranks_over(errors)
+    assert (ranks == 2.5).all()
+    assert p == 1.0
+
+
+def test_equal_outcomes_are_no_difference_by_rounding() -> None:
+    """0.1 three times has a standard deviation of 1e-17, and 1/75 + 2/75 is not 3/75."""
+    _, p = significance.welch([0.1] * 3, [0.1] * 3) or pytest.fail("no interval")
+    assert math.isnan(p)
+    assert np.std([0.1] * 3) > 0, "else this shows nothing"
+    a = np.array([0.1 + 0.2, 0.3, 0.7] * 20)
+    assert significance.paired(a, [0.3, 0.1 + 0.2, 0.7] * 20)[1] == 1.0
 
 
 @pytest.mark.parametrize(("seeds", "sigmas"), [(3, 3.1), (5, 2.0), (10, 1.3)])
