@@ -240,8 +240,7 @@ def lipschitz(
         given["images"] = images
     asked = dataclasses.replace(options.of_effort(effort), **given)
     chosen = {
-        name: dataclasses.asdict(measure.options_of(registry.load("metric", name), asked))
-        for name in measure.metrics()
+        name: dataclasses.asdict(measure.options_of(registry.load("metric", name), asked)) for name in measure.metrics()
     }
     return evaluate(model, corruptions="", metrics=chosen, **how)
 

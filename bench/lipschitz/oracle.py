@@ -135,14 +135,21 @@ class Oracle:
         gradients = []
         inputs = self._inputs()
         for start in range(0, len(points), self.block):
-            part = points[start : start + self.block]
-            x = self._padded(part)
-            with inputs.first_seen() as seen:
-                of = foreign.differentiated(self.subject.network, x)
-            z = seen[-1].flatten(1)
-            u = torch.zeros_like(z)
-            u[range(len(part)), units[start : start + len(part)]] = 1
-            gradients.append(self._gradient(foreign.Differentiated(z, of.leaf), u, x)[: len(part)])
+            x = self._padded(points[start : start + self.block])
+            n = min(self.block, len(points) - start)
+            which = np.zeros(len(x), dtype=np.int64)
+            which[:n] = units[start : start + n]
+
+            def one(block: Tensor, x: Tensor = x, which: np.ndarray = which) -> Tensor:
+                first, last = int(block[0]), int(block[-1]) + 1
+                with inputs.first_seen() as seen:
+                    of = foreign.differentiated(self.subject.network, x[first:last])
+                z = seen[-1].flatten(1)
+                u = torch.zeros_like(z)
+                u[range(len(z)), which[first:last]] = 1
+                return self._gradient(foreign.Differentiated(z, of.leaf), u, x)
+
+            gradients.append(torch.cat(foreign.in_parts(one, torch.arange(len(x))))[:n])
         self.subject.passes += 2 * len(points)
         self.tick(2 * len(points))
         return torch.cat(gradients)
@@ -161,7 +168,7 @@ class Oracle:
             for start in range(0, len(x), self.block):
                 part = x[start : start + self.block]
                 with torch.no_grad(), self._seen.recording(len(part)):
-                    self.subject.network(self._padded(part))
+                    foreign.ran(self.subject.network, self._padded(part))
             self._seen.close()
         return self._seen
 

@@ -260,10 +260,12 @@ def _state(probe: Probe, pool: list[Chain], curve: list[Mark]) -> dict[str, np.n
     """Return the arrays of a norm from which the next round follows."""
     tally = probe.tally
     state = {"passes": probe.passes.copy(), "radius": tally.radius.copy(), "flips": tally.flips.numpy().copy()}
-    for figure in ("omega", "kappa"):
+    for figure in FIGURES:
         for k, best in enumerate(getattr(tally, figure)):
             state |= {f"{figure} {k}": best.value.copy(), f"{figure} {k} points": best.points.numpy().copy()}
             state[f"{figure} {k} by"] = best.by.copy()
+        best = tally.beyond[figure]
+        state |= {f"{figure} beyond": best.value.copy(), f"{figure} beyond points": best.points.numpy().copy()}
     for k, chain in enumerate(pool):
         state |= {f"chain {k}": chain.radius.copy(), f"chain {k} points": chain.points.numpy().copy()}
     state["curve"] = np.array([(m.passes, *m.flips, *m.kappa, *m.omega) for m in curve])
@@ -278,10 +280,12 @@ def _restore(probe: Probe, state: dict[str, np.ndarray]) -> tuple[list[Chain], l
         return state[f"{tally.norm} {name}"].copy()
 
     probe.passes, tally.radius, tally.flips = of("passes"), of("radius"), torch.from_numpy(of("flips"))
-    for figure in ("omega", "kappa"):
+    for figure in FIGURES:
         for k, best in enumerate(getattr(tally, figure)):
             best.value, best.by = of(f"{figure} {k}"), of(f"{figure} {k} by")
             best.points = torch.from_numpy(of(f"{figure} {k} points"))
+        best = tally.beyond[figure]
+        best.value, best.points = of(f"{figure} beyond"), torch.from_numpy(of(f"{figure} beyond points"))
     pool = []
     while f"{tally.norm} chain {len(pool)}" in state:
         name = f"chain {len(pool)}"

@@ -28,7 +28,9 @@ def searched(
 ) -> Searched:
     """Search at the default effort: images (n, H, W, 3) in [0, 1], ascending radii in pixel units."""
     s = subject(network, images, labels, block=min(100, len(images)))
-    options = Options(**{"l2": (), "linf": (), norm: tuple(255 * r for r in radii)}, images=len(images), effort="default")
+    options = Options(
+        **{"l2": (), "linf": (), norm: tuple(255 * r for r in radii)}, images=len(images), effort="default"
+    )
     result = search.modulus(s, options)
     back = np.argsort(result.start.indices)
     found = result.of(norm)

@@ -25,10 +25,9 @@ from lcrbench.bench.records.measurement import Detail
 from lcrbench.bench.records.spec import CLEAN
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
+from lcrbench.models.estimators import clip
 from lcrbench.reports import comparison, rendering, report
 from lcrbench.reports import lipschitz as lipschitz_part
-
-from lcrbench.models.estimators import clip
 
 from .nets import built
 
