@@ -19,9 +19,9 @@ from lcrbench.errors import UserError, unknown
 def command(kind: str, name: str | None, ledger: bool, store: str) -> None:
     """Show one thing of a KIND, as `lcrbench list` names them: `show method irnet`, `show run 3f2a`.
 
-    A method is shown with its formula, its options, a drawing of its gradient, its paper and what that published; an
-    estimator with its drawing; a run by the beginning of its id. `show published` shows all papers and their numbers,
-    those of methods that are not built here too.
+    A method is shown with its formula, its options, the recipe of its paper, a drawing of its gradient, its paper and what
+    that published; an estimator with its drawing; a run by the beginning of its id. `show published` shows all papers and
+    their numbers, those of methods that are not built here too.
     """
     kind = kinds.known(kind)
     if kind == "published":
@@ -64,6 +64,8 @@ def command(kind: str, name: str | None, ledger: bool, store: str) -> None:
             from lcrbench.models import portrait
 
             click.echo("\n" + portrait.options(kind, name))
+            if kind == "method" and (recipe := portrait.recipe(name)):
+                click.echo("\n" + recipe)
         if kind in ("method", "estimator"):
             from lcrbench.models import portrait
 

@@ -240,14 +240,21 @@ def test_a_regularizer_that_wraps_the_binarizers_hides_none(method: str) -> None
 
 
 NEW = ("biper", "siman", "siman:nonlinearity=hardtanh", "ovsw", "fda", "recu+finetune", "irnet+finetune", "irnet+cmim")
+MENDED = ("rbnn", "reste", "irnet+lcr")
+
+
+def quick(text: str, backbone: str) -> bool:
+    """Tell which pairs take a second; rotations of a large network take most of a minute."""
+    small = ("resnet20", "vgg_tiny", *(["vgg_small"] if text != "rbnn" else []))
+    return backbone in small or (text, backbone) == ("fda", "reactnet_a")
 
 
 @pytest.mark.parametrize(
     ("text", "backbone"),
     [
-        pytest.param(m, b, marks=() if b == "resnet20" or (m, b) == ("biper", "reactnet_a") else pytest.mark.slow)
+        pytest.param(m, b, marks=() if quick(m, b) else pytest.mark.slow)
         for b in registry.files("backbone")
-        for m in NEW
+        for m in (*NEW, *MENDED)
     ],
 )
 def test_a_tiny_training_ends_in_a_binary_network(text: str, backbone: str) -> None:
