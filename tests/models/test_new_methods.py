@@ -244,8 +244,8 @@ MENDED = ("rbnn", "reste", "irnet+lcr")
 
 
 def quick(text: str, backbone: str) -> bool:
-    """Tell which pairs take a second; rotations of a large network take most of a minute."""
-    small = ("resnet20", "vgg_tiny", *(["vgg_small"] if text != "rbnn" else []))
+    """Tell which pairs take about a second; rotations of a large network take most of a minute."""
+    small = ("resnet20", "vgg_tiny", *(["vgg_small"] if text not in ("rbnn", "siman:nonlinearity=hardtanh") else []))
     return backbone in small or (text, backbone) == ("fda", "reactnet_a")
 
 
@@ -283,7 +283,10 @@ def test_a_tiny_training_ends_in_a_binary_network(text: str, backbone: str) -> N
         optimizer.step()
     for name, m in binary_layers(net).items():
         assert m.weight.isfinite().all(), name
-        assert not torch.equal(m.weight, before[name]), name
+        # Nothing reaches RBNN's at its first angle.
+        assert torch.equal(m.weight, before[name]) == (text == "rbnn"), name
+    for term in terms:
+        term.detach()
     found = audit(net.eval(), images(2, size))
     assert found.passed, found.faults
 
