@@ -77,7 +77,7 @@ def retained(chains: Sequence[Sequence[Tensor]], iterations: int = 5) -> list[Te
         wide = [at_least_float32(a) for chain in chains for a in chain]
         lengths = [len(chain) for chain in chains]
         values: Tensor = _Retained.apply(iterations, lengths, *wide)
-    return list(values.split([length - 1 for length in lengths]))
+    return list(torch.split(values, [length - 1 for length in lengths]))
 
 
 class _Retained(torch.autograd.Function):

@@ -92,7 +92,8 @@ def above_median(w: Tensor, estimator: api.Estimator) -> Tensor:
     magnitude = w.abs()
     median = magnitude.detach().flatten(1).median(dim=1).values.view(-1, *[1] * (w.dim() - 1))
     # Not sign(magnitude - median), because the median itself is -1.
-    return -estimator(median - magnitude)
+    signs: Tensor = -estimator(median - magnitude)
+    return signs
 
 
 class ByMagnitude(api.Sign):
