@@ -62,7 +62,7 @@ def stepper(method: str, backbone: str, batch: int, precision: Any, ends: ExitSt
         ("irnet", "resnet20", 128, 1.2),
         ("full_precision", "resnet18", 32, 1.5),
         ("bnn", "resnet18", 32, 1.5),
-        # Binarization of 11 million weights stays in float32; its share of the step falls with the batch (1.46 to 1.56 at 32).
+        # Binarization of 11 million weights stays in float32; its share falls with the batch (1.46 to 1.56 at 32).
         ("irnet", "resnet18", 64, 1.5),
     ],
 )
