@@ -147,6 +147,25 @@ def test_simans_step_acts_on_the_clipped_weights() -> None:
         torch.testing.assert_close(m.weight.detach(), clipped(w, 15 * 0.75), rtol=1e-12, atol=1e-15)
 
 
+def test_siman_takes_its_percentiles_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And anew for a weight that has changed since the pass."""
+    made = layer("siman").train()
+    taken, quantile = [], torch.quantile
+    monkeypatch.setattr(torch, "quantile", lambda *given: taken.append(1) or quantile(*given))
+    expected = made.binarizer.clipped(made.weight)
+    taken.clear()
+    made(torch.ones(1, 6, 7, 7, dtype=torch.float64))
+    made.binarizer.clip(made.weight)
+    assert len(taken) == 1
+    assert torch.equal(made.weight, expected)
+    made(torch.ones(1, 6, 7, 7, dtype=torch.float64))
+    with torch.no_grad():
+        made.weight.mul_(2)
+    expected = made.binarizer.clipped(made.weight)
+    made.binarizer.clip(made.weight)
+    assert torch.equal(made.weight, expected)
+
+
 def test_ovsw() -> None:
     def oracle(x: Tensor, w: Tensor, alpha: Tensor) -> Tensor:
         a = Quadratic.apply(x / torch.sqrt(x.var(dim=OF, keepdim=True) + 1e-5).detach())
