@@ -96,7 +96,7 @@ def render(
             }
             for j in claims
         ],
-        methods=[{"label": label, "mark": mark(label)} for label in comparison.labels],
+        methods=[{"label": label, "mark": mark(label, method)} for label, method in comparison.methods.items()],
         groups=[g for g in ("noise", "blur", "weather", "digital", "extra", "other") if g in present],
         settings=[_section(s, index, len(sections)) for s in sections],
         environment=environment,
@@ -164,8 +164,8 @@ def _section(section: Section, index: dict[str, int], settings: int) -> dict[str
             "sentence": proof.sentence,
             "labels": [{"label": label, "method": index[label]} for label in proof.labels[:MOST_COLUMNS]],
             "fields": [
-                {"name": name, "cells": values[:MOST_COLUMNS], "equal": equal, "hash": name in Proof.HASHED}
-                for name, values, equal in proof.fields
+                {"name": f.name, "cells": f.values[:MOST_COLUMNS], "equal": f.equal, "hash": f.hashed}
+                for f in proof.shown
             ],
             "left_out": max(0, len(proof.labels) - MOST_COLUMNS),
             "seconds": [{"name": name, "cells": values[:MOST_COLUMNS]} for name, values in proof.seconds],

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from lcrbench.bench.records.spec import MethodId
 from lcrbench.reports.colours import VARIABLES, style
 from lcrbench.reports.comparison import Row
 from lcrbench.reports.table import Cell, Column, Table, bounds, number, part, worded
@@ -39,9 +40,9 @@ def prose(text: str) -> Markup:
     return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
-def mark(label: str) -> dict[str, str]:
+def mark(label: str, method: MethodId | None) -> dict[str, str]:
     """Return how a method is drawn, for the page's legends."""
-    s = style(label)
+    s = style(label, method)
     dash = {"dashed": "5 2.5", "dashdot": "6 2 1.5 2", "dotted": "1.5 2"}.get(s.dash, "")
     return {"colour": f"var({VARIABLES[s.colour]})", "dash": dash, "marker": s.marker}
 
@@ -163,4 +164,4 @@ def figure(drawn: Drawn, index: dict[str, int]) -> dict[str, Any]:
 
 def _legend(row: Row, index: dict[str, int]) -> dict[str, Any]:
     label = row.label + (" †" if row.aside else "")
-    return {"label": label, "method": index[row.label], "mark": mark(row.label)}
+    return {"label": label, "method": index[row.label], "mark": mark(row.label, row.method)}

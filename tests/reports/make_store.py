@@ -221,6 +221,7 @@ def make(
     train: int = 10_000,
     audited: str = "passed",
     efforts: int = 1,
+    part_of: int | None = None,
 ) -> tuple[Record, Files]:
     method = method_of(label)
     regularizer = "+".join(method.regularizers)
@@ -243,6 +244,9 @@ def make(
         evaluation=Shown(corruptions=corruptions),
         metrics={"accuracy": {}, "corruption_error": {}, "lipschitz_kappa": {}},
     )
+    if part_of:
+        test = spec.protocol.test.model_copy(update={"images": part_of, "chosen": n})
+        spec = spec.model_copy(update={"protocol": spec.protocol.model_copy(update={"test": test})})
     provenance = Provenance(
         source=code.sha256,
         lcrbench="0.1.0",
@@ -286,7 +290,7 @@ def make(
         unit="images",
         forward={"student": images} | ({"teacher": teacher} if teacher else {}),
         backward={"student": images},
-        evaluation_forward={"clean": n, "corruption": n * 5 * len(corruptions)},
+        evaluation_forward={"evaluation": n * (1 + 5 * len(corruptions))},
         data_order_sha256=f"{seed:01x}{images % 7}" * 32,
         augmentation_sha256=f"a{seed:01x}" * 32,
         initial_weights_sha256=initial or f"b{seed:01x}" * 32,
