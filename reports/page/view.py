@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -86,11 +87,15 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
         "tall": len(table.rows) > TALL,
         "short": len(table.rows) <= SHORT,
     }
+    # Nearly all cells have it, and what an element says on pointing at it those in it say too, unless they say otherwise.
+    counts = Counter(cell.how for r in table.rows for cell in r.cells)
+    how = counts.most_common(1)[0][0] if counts else ""
     owners = [index.get(label) for label in table.labels] or [None] * len(table.columns)
     return {
         "id": name,
         "caption": table.caption,
         "told": sizes["told"],
+        "how": how,
         "classes": " ".join(["table", *[name for name, holds in sizes.items() if holds]]),
         "first": table.first,
         "heads": heads,
@@ -129,7 +134,7 @@ def _cell(cell: Cell, column: Column) -> dict[str, Any]:
         plain = {"bounds": "", "n": "", "mark": "", "how": cell.how}
         return {"sort": cell.text, "shown": shown, "href": cell.href, "words": words} | plain
     return {
-        "sort": f"{cell.value:.10g}",
+        "sort": f"{cell.value:.7g}",
         "shown": number(cell.value, column),
         "href": "",
         "bounds": bounds(cell, column),
