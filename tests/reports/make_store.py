@@ -273,9 +273,14 @@ def make(
             "cross_entropy": loss * 0.98,
             "accuracy": 1 - loss / 3,
         }
-        if regularizer:
-            line |= {"lcr.loss": 0.4 * 0.9**k, "lcr.ratio.1": 2 - k * 0.05, "lcr.ratio.2": 0.6 + k * 0.02}
-            line |= {"lcr.sigma_full.1": 3.0 - 0.01 * k, "bn_scale.1": 0.9}
+        for name in method.regularizers:
+            told = {
+                "loss": 0.4 * 0.9**k,
+                "ratio.1": 2 - k * 0.05,
+                "ratio.2": 0.6 + k * 0.02,
+                "sigma_full.1": 3.0 - k / 100,
+            }
+            line |= {f"{name}.{figure}": value for figure, value in told.items()}
         log.append(json.dumps(line))
     written = ("\n".join(log) + "\n").encode()
     if failure:
