@@ -24,7 +24,7 @@ from lcrbench.reports.words.findings import Finding
 # Of the figures' data so many characters are in the page for download; what is more lies only beside it.
 EMBED = 1_200_000
 MOST_RUNS = 200
-# Of the long tables of one name in all settings together, but of each at least `LEAST_ROWS`; what is more lies beside the page.
+# Of the long tables of one name in all settings together, but of each at least `LEAST_ROWS`; the rest lies beside the page.
 MOST_ROWS, LEAST_ROWS = 400, 40
 NOTHING = {"differences": "There is nothing to compare: fewer than two finished methods share a budget."}
 """What stands in a part of the page without tables; other parts are left out."""
