@@ -19,7 +19,7 @@ import numpy as np
 from lcrbench.bench import stats
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.comparison import CLEAN, COMMON, Key, Row, Setting
-from lcrbench.reports.words import short_name
+from lcrbench.reports.published import data_sets
 
 Errors = Mapping[str, Sequence[float]]
 
@@ -44,11 +44,14 @@ def relative_mce(errors: Errors, clean: float, normalizer: Errors, normalizer_cl
 
 
 def defined(setting: Setting) -> bool:
-    """Tell whether AlexNet's errors may normalize a setting: all of ImageNet-C at 224 px, every severity."""
-    spec = setting.any.spec
-    name = short_name(spec.data.name).lower()
-    imagenet = "imagenet" in name and "tiny" not in name and len(spec.data.classes) == 1000 and spec.data.size == 224
-    return imagenet and set(COMMON) <= set(spec.evaluation.corruptions) and setting.severities == (1, 2, 3, 4, 5)
+    """Tell whether AlexNet's errors may normalize a setting: all of ImageNet-C at 224 px, every severity.
+
+    ImageNet is told by its classes and test images, of which it is enough that some are used; no hash of it is known.
+    """
+    spec, imagenet = setting.any.spec, data_sets()["imagenet"]
+    test = spec.protocol.test
+    alike = (len(test.classes), test.images, test.size) == (imagenet.classes, imagenet.test, imagenet.size)
+    return alike and set(COMMON) <= set(spec.evaluation.corruptions) and setting.severities == (1, 2, 3, 4, 5)
 
 
 def of_row(row: Row) -> tuple[Interval | None, Interval | None]:

@@ -139,9 +139,9 @@ class Published(Frozen):
         spec, model = run.spec, run.model
         return (
             model is not None
-            and not self.kept_back
             and self.method_id == spec.method
-            and self.network == spec.backbone.partition(":")[0]
+            and self.network == spec.training.backbone_name
+            and not self.kept_back  # asks the registry
             and data_sets()[self.data].is_that_of(spec)
             and _equal(self.topology, model.topology)
         )

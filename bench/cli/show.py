@@ -102,7 +102,7 @@ def _show_run(store: str, prefix: str, ledger: bool) -> None:
     if not ledger:
         click.echo(record.model_dump_json(indent=1))
         return
-    click.echo(f"{record.spec.label} seed {record.spec.seed} on {record.spec.data.name}, {record.spec.backbone}")
+    click.echo(f"{record.spec.label} seed {record.spec.seed} on {record.spec.data.text}, {record.spec.backbone}")
     if record.ledger is None:
         raise UserError(f"run {record.run_id} has no ledger: it failed ({record.failure and record.failure.message})")
     rows: dict[str, object] = {}

@@ -26,11 +26,12 @@ from lcrbench.bench.metrics import Need
 from lcrbench.bench.records import by_image, predictions, source
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Options
+from lcrbench.bench.records.measurement import Phase
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Measured, Provenance, Source
 from lcrbench.bench.records.spec import CLEAN, Cell, Protocol, TestSet, TrainSpec
 from lcrbench.bench.records.spec import Subject as SubjectId
-from lcrbench.corruptions.registered import is_ours
+from lcrbench.corruptions.registered import Name, is_ours
 
 ROOTS = ("lcrbench.bench.evaluation.inference", "lcrbench.bench.evaluation.cells")
 """What every prediction depends on, besides the network's own code."""
@@ -109,7 +110,7 @@ def evaluate(
     wants_logits, wants_classes = Need.LOGITS in needs, Need.CLASSES in needs
     show = show or bool(needs & metrics_of.OF_CELLS)
 
-    forward: dict[str, int] = {}
+    forward: dict[Phase, int] = {}
     images_of = {
         cell: kept.missing(cell, indices, exact=wants_classes) if show else indices[:0] for cell in protocol.cells
     }
@@ -246,7 +247,7 @@ def _named(sources: Mapping[str, Source], batches: Iterable[Batch]) -> dict[str,
 def _plug_ins(shown: Iterable[Cell]) -> list[str]:
     """Return the modules of the corruptions among these cells that come from outside."""
     names = {cell.corruption for cell in shown if cell.corruption and not is_ours(cell.corruption)}
-    return [registry.module_name("corruption", head) for head in sorted({name.partition(":")[0] for name in names})]
+    return [registry.module_name("corruption", head) for head in sorted({Name.read(name).module for name in names})]
 
 
 def _now() -> str:

@@ -208,6 +208,11 @@ class DataId(Frozen):
     train: int
     test: int
 
+    @property
+    def text(self) -> str:
+        """Return the name with the numbers of images, which tell a subset from the whole."""
+        return f"{self.name} ({self.train:,} training and {self.test:,} test images)"
+
 
 class RunSpec(Frozen):
     """One run of a grid: a training, the protocol that its network is evaluated under, and the metrics asked for."""

@@ -52,8 +52,8 @@ def table(context: Context) -> Table:
         infos = {name: info for row in kappas.values() for run in row.runs for name, info in run.metrics.items()}
         info = infos[lipschitz.metric].kind(lipschitz.statistic)
         bound = {"lower": "lower bound", "upper": "upper bound"}.get(info.bound, info.bound)
-        where = f"{norm_text(lipschitz.norm)}, {radius_text(lipschitz.radius)}".removesuffix(", ")
-        columns.append(Column(f"median, {bound}", f"{where}, {info.unit}", "Kappa", None, 2))
+        where = [norm_text(lipschitz.norm), radius_text(lipschitz.radius), info.unit]
+        columns.append(Column(f"median, {bound}", ", ".join(word for word in where if word), "Kappa", None, 2))
     columns.append(Column("clean − mean", "points", "Drop", digits=digits, scale=100))
     calibration = [CALIBRATION] if any(r.estimate(CALIBRATION) for r in setting.rows) else []
     columns += [Column("ECE", "%", "Calibration", False, digits, 100) for _ in calibration]

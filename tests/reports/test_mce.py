@@ -49,13 +49,21 @@ def test_it_is_defined_on_imagenet_c_alone(tmp_path: Path, store: Store) -> None
     text = writers.markdown(main.table(Context(comparison.read(store).settings[0])))
     assert "mCE" not in text
     large = Store(tmp_path / "large", create=True)
-    for data, classes, size in (("imagenet", 1000, 224), ("tiny-imagenet", 200, 64), ("imagenet-100", 100, 224)):
-        make_store.add(large, "irnet", 0, data=data, classes=classes, size=size, corruptions=comparison.COMMON)
+    for data, classes, size, images in (
+        ("ILSVRC2012", 1000, 224, 50_000),
+        ("tiny-imagenet", 200, 64, 10_000),
+        ("imagenet-100", 100, 224, 5_000),
+        ("imagenetv2", 1000, 224, 10_000),
+    ):
+        facts = {"classes": classes, "size": size, "part_of": images}
+        make_store.add(large, "irnet", 0, data=data, corruptions=comparison.COMMON, **facts)
     settings = comparison.read(large).settings
+    # By classes and images, since a folder may have any name.
     assert {s.any.spec.data.name: mce.defined(s) for s in settings} == {
-        "imagenet": True,
+        "ILSVRC2012": True,
         "tiny-imagenet": False,
         "imagenet-100": False,
+        "imagenetv2": False,
     }
     setting = next(s for s in settings if mce.defined(s))
     table = main.table(Context(setting))
