@@ -14,6 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,9 +36,23 @@ _SETTLED_NS: Final = 2_000_000_000
 _MAX_DEPTH: Final = 32
 
 
+_off = False
+
+
+@contextmanager
+def without() -> Iterator[None]:
+    """Decode everything again, and keep nothing, for as long as this lasts."""
+    global _off
+    before, _off = _off, True
+    try:
+        yield
+    finally:
+        _off = before
+
+
 def through(name: str, sources: Iterable[Path], size: int, layout: str, make: Callable[[], Dataset]) -> Dataset:
     """Return the data set of these files from the cache, or make it, and keep it if it is large."""
-    place = folder(tuple(sources), size, layout)
+    place = None if _off else folder(tuple(sources), size, layout)
     if place and (kept := read(place, name)):
         return kept
     made = make()
@@ -62,9 +77,14 @@ def folder(sources: tuple[Path, ...], size: int, layout: str) -> Path | None:
         else:
             with path.open("rb") as file:
                 key.update(hashlib.file_digest(file, "sha256").digest())
+    return home() / key.hexdigest()[:32]
+
+
+def home() -> Path:
+    """Return the folder in the user's cache folder where all this is kept."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
-    return home / "lcrbench" / "data" / key.hexdigest()[:32]
+    top = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
+    return top / "lcrbench" / "data"
 
 
 def listing(roots: Iterable[Path]) -> list[tuple[object, ...]] | None:
@@ -92,10 +112,10 @@ def _beneath(roots: Iterable[Path]) -> Iterator[tuple[str, os.stat_result]]:
             yield from ((entry.path, entry.stat()) for entry in reversed(inner) if not entry.is_dir())
 
 
-def told(place: Path) -> dict[str, Any] | None:
-    """Return what is told of a kept data set without reading its images; None if there is none."""
+def told(place: Path, name: str = _CONTENT) -> dict[str, Any] | None:
+    """Return the facts in a kept file; None if there is none."""
     try:
-        loaded: dict[str, Any] = json.loads((place / _CONTENT).read_text(encoding="utf-8"))
+        loaded: dict[str, Any] = json.loads((place / name).read_text(encoding="utf-8"))
         return loaded
     except (OSError, ValueError):
         return None

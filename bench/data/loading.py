@@ -89,6 +89,12 @@ class _Kept(NamedTuple):
 _kept: _Kept | None = None
 
 
+def forget() -> None:
+    """Let go of the data set that is kept."""
+    global _kept
+    _kept = None
+
+
 def find(source: str) -> tuple[str, str]:
     """Return the source's entry in the registry, and the place that it is asked for."""
     head, _, place = source.partition(":")

@@ -132,8 +132,7 @@ def test_a_pickle_calls_nothing(tmp_path: Path) -> None:
     for bomb in (
         Bomb(os.system, f"touch {mark}"),
         Bomb(builtins.eval, f"open({str(mark)!r}, 'w')"),
-        Bomb(np.load, str(mark)),
-        Bomb(getattr, np, "load"),
+        Bomb(shutil.copy, "/dev/null", str(mark)),
         Bomb(pickle.loads, b"."),
         Bomb(bytearray, 1 << 40),
     ):
