@@ -84,7 +84,8 @@ def parts_of(member: Member, source: Path) -> tuple[str, ...]:
 
     macOS writes an accented letter as two characters, others as one: the same name must be the same class.
     """
-    parts = PurePosixPath(unicodedata.normalize("NFC", member.path)).parts
+    path = member.path if member.path.isascii() else unicodedata.normalize("NFC", member.path)
+    parts = tuple(part for part in path.split("/") if part not in ("", "."))
     if ".." in parts or member.path.startswith("/"):
         raise UserError(f"{member.where} points outside of the archive: make the archive again with plain paths")
     if not parts and member.read:
@@ -104,7 +105,8 @@ def why_passed(parts: tuple[str, ...]) -> str:
         return "in hidden folders"
     if parts[-1].startswith("."):
         return "hidden"
-    suffix = PurePosixPath(parts[-1]).suffix.lower()
+    dot = parts[-1].rfind(".")
+    suffix = parts[-1][dot:].lower() if 0 < dot < len(parts[-1]) - 1 else ""
     if suffix in SUFFIXES:
         return ""
     if not suffix.isprintable() or len(suffix) > 12:
