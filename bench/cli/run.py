@@ -113,9 +113,15 @@ def command(
         _conform([*planning.outside(wanted), *([("executor", executor)] * registry.is_outside("executor", executor))])
         jobs, dataset = runner.planned(wanted, Path(store), fresh=fresh, stale=stale)
         there = Store(store) if Path(store).is_dir() else None
-        for job in jobs:
-            found = planning.lacking(there, job, dataset)
-            click.echo(f"{job.spec.run_id}  {job.spec.label} seed {job.spec.seed}: {found.text}")
+        lacking = [planning.lacking(there, job, dataset) for job in jobs]
+        for found in lacking:
+            click.echo(f"{found.spec.run_id}  {found.spec.label} seed {found.spec.training.seed}: {found.text}")
+        if any(not found.nothing for found in lacking):
+            from lcrbench.bench import estimate
+
+            chosen = devices.choose(device)
+            at_once = workers or devices.workers(chosen, wanted.budget.unit)
+            click.echo(estimate.cost(lacking, dataset, chosen, at_once).text(at_once))
         return
     chosen = devices.choose(device)
     if test_sets:
