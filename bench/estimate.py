@@ -39,8 +39,8 @@ class Cost(NamedTuple):
         hours = self.seconds / 3600 / max(1, min(workers, self.runs))
         told = f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
         return (
-            f"{self.runs} runs to do: {self.trained:,} images trained on, {self.shown:,} shown; about {told} with {workers} at"
-            f" once, by a few steps measured now, Lipschitz metrics and waits not included; {self.memory / 1e9:.1f} GB of"
+            f"{self.runs} runs to do: {self.trained:,} images trained on, {self.shown:,} shown; about {told} with {workers}"
+            f" at once, by a few steps measured now, Lipschitz metrics and waits not included; {self.memory / 1e9:.1f} GB of"
             f" memory, {self.disk / 1e9:.1f} GB of disk"
         )
 
@@ -99,8 +99,8 @@ def _measured(spec: TrainSpec, dataset: Dataset, device: str) -> tuple[float, fl
         devices.wait(device)
         return time.perf_counter() - start
 
-    timed(1)
-    step = max(timed(1 + _STEPS) - timed(1), 1e-9) / _STEPS
+    timed(1)  # compiles, allocates
+    step = timed(_STEPS) / _STEPS
     base = spec.model_copy(update={"method": spec.method.model_copy(update={"regularizers": {}})})
     step *= priced(spec.label, spec).step(0, False, 0.0) / priced(base.label, base).step(0, False, 0.0)
     shown = dataset.test.images[: spec.recipe.batch]

@@ -49,6 +49,10 @@ def override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[s
         if given.get("images") is not None:
             raise UserError("--epochs and --images are both given: a budget has one amount")
         values.setdefault("budget.unit", "epochs")
+    stated = tables.get("budget")
+    if given.get("images") is not None and isinstance(stated, dict) and stated.get("unit") in ("epochs", "seconds"):
+        # In the place of the preset's amount, whatever that is counted in.
+        values.setdefault("budget.unit", "images")
     chosen = {p.removeprefix("budget."): v for p, v in values.items() if p.startswith("budget.")}
     if chosen and isinstance(tables.get("budget", {}), dict):
         tables["budget"] = budget.override(tables.get("budget", {}), chosen)

@@ -121,7 +121,8 @@ def command(
 
             chosen = devices.choose(device)
             at_once = workers or devices.workers(chosen, wanted.budget.unit)
-            click.echo(estimate.cost(lacking, dataset, chosen, at_once).text(at_once))
+            # Apart from the list of runs, which programs read.
+            click.echo(estimate.cost(lacking, dataset, chosen, at_once).text(at_once), err=True)
         return
     chosen = devices.choose(device)
     if test_sets:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Final, NamedTuple, NoReturn, Protocol, cast
+from typing import IO, Any, BinaryIO, Final, NamedTuple, NoReturn, Protocol, cast
 
 from lcrbench.errors import UserError
 from lcrbench.images import SUFFIXES
@@ -196,8 +196,12 @@ def _folder_members(root: Path, largest: int) -> Iterator[Member]:
         for file in sorted(files):
             path = os.path.join(place, file)
             yield Member(
-                f"{here}/{file}" if here else file, path, partial(_read_file, path, largest), partial(open, path, "rb")
+                f"{here}/{file}" if here else file, path, partial(_read_file, path, largest), partial(_open, path)
             )
+
+
+def _open(path: str) -> BinaryIO:
+    return open(path, "rb")
 
 
 def _read_file(path: str | Path, largest: int) -> bytes:
@@ -315,8 +319,6 @@ def _tar_members(path: Path, stream: _Stream) -> Iterator[Member]:
             else:
                 read, opened = partial(stream.read_exactly, where, member.size), partial(stream.window, member.size)
                 yield Member(member.name, where, read, opened)
-            # Else tarfile keeps the header of each member, of a million files.
-            tar.members = []
         # tarfile stops without a word at a damaged header, and where the file just ends; a whole archive goes on with
         # nothing but zeros. Reading them also checks the checksum of the compressed file.
         if stream.tell() < tar.offset + tarfile.BLOCKSIZE:
