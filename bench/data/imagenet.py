@@ -69,7 +69,8 @@ def _synsets(content: bytes, where: str) -> dict[int, str]:
     from scipy.io import loadmat
 
     try:
-        table = loadmat(io.BytesIO(content), squeeze_me=True, variable_names=["synsets"])["synsets"].reshape(-1)
+        file: Any = io.BytesIO(content)
+        table = loadmat(file, squeeze_me=True, variable_names=["synsets"])["synsets"].reshape(-1)
         found = {int(row["ILSVRC2012_ID"]): str(row["WNID"]).strip() for row in table if int(row["num_children"]) == 0}
     except Exception as error:  # scipy fails in any way
         reason = str(error).partition("\n")[0]

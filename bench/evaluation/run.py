@@ -231,7 +231,8 @@ def _answers(found: np.ndarray, columns: tuple[int, ...]) -> np.ndarray:
         best: np.ndarray = found.argmax(1)
         return best
     chosen = np.array(columns)
-    return chosen[found[:, chosen].argmax(1)]
+    answers: np.ndarray = chosen[found[:, chosen].argmax(1)]
+    return answers
 
 
 def _without_logits(kept: Predictions, indices: np.ndarray) -> np.ndarray:
