@@ -67,7 +67,7 @@ def test_the_crop_is_torchvisions() -> None:
     assert (ours[:, 0] + ours[:, 2]).max() <= 40
     assert (ours[:, 1] + ours[:, 3]).max() <= 60
     image = pictures(1, 64)[0].permute(2, 0, 1)
-    u = rows[0][:-1] + [0.9]
+    u = [*rows[0][:-1], 0.9]
     top, left, h, w = _based._place(64, 64, u, scale, ratio)
     expected = v2.functional.resize(image[:, top : top + h, left : left + w], [32, 32], antialias=True)
     assert torch.equal(_based.resized_crop(image, u, 32, scale, ratio), expected)
@@ -142,5 +142,5 @@ def test_augmix_is_a_mixture() -> None:
      "random-resized-crop:scale=(0,1)", "colour-jitter:hue=1"],
 )  # fmt: skip
 def test_wrong_options(text: str) -> None:
-    with pytest.raises(UserError, match="recipe.augmentation"):
+    with pytest.raises(UserError, match=r"recipe\.augmentation"):
         load(text)

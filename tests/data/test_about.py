@@ -86,6 +86,8 @@ def test_doctor_of_published_files(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_fifty_thousand_files(tmp_path: Path) -> None:
     """50,000 files of 2 kB: ten seconds the first time, one after; of CPU time, since others use this machine too."""
+    if os.getloadavg()[0] > (os.cpu_count() or 1):
+        pytest.skip("others use this machine: a processor shared by two threads counts seconds that are too long")
     content = [jpeg(k, 40, 32) for k in range(50)]
     for half, each in (("train", 4000), ("test", 1000)):
         for label in range(10):
