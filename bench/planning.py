@@ -43,6 +43,9 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
         size=grid.data.size,
         classes=dataset.classes,
         images=len(dataset.train.labels),
+        space=dataset.space,
+        layout=dataset.layout,
+        passed_over=dict(dataset.reasons),
     )
     shown = grid.evaluation.model_copy(update={"corruptions": expand(grid.evaluation.corruptions)})
     protocol = evaluation.protocol_of(dataset, grid.data.size, shown)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from lcrbench.bench.data.arrays import Dataset, Indices, Part, Split
@@ -45,7 +47,7 @@ def take(dataset: Dataset, train: int | None, test: int | None, seed: int) -> Da
     indices = dataset.test_indices if kept[1] is None else dataset.test_indices[kept[1]]
     indices.setflags(write=False)
     part = Part(dataset.whole_sha256, dataset.whole_test_sha256, indices, train, test, seed)
-    return Dataset(dataset.name, dataset.classes, parts[0], parts[1], dataset.skipped, part)
+    return replace(dataset, train=parts[0], test=parts[1], part=part)
 
 
 def _chosen(dataset: Dataset, split: Split, number: int, which: str, seed: np.random.SeedSequence) -> Indices:

@@ -13,6 +13,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from filelock import FileLock
@@ -26,6 +27,16 @@ from lcrbench.corruptions.registered import Name, is_ours
 
 LIMIT = 1 << 30
 _HASH = hashlib.sha256().digest_size
+
+
+class Shows(Protocol):
+    """Gives the images of a cell: made here (`Cells`), or read from a published benchmark."""
+
+    def images(
+        self, clean: NDArray[np.uint8], cell: Cell, indices: NDArray[np.int64], *, seed: int, stream: str
+    ) -> NDArray[np.uint8]:
+        """Return images (N, H, W, 3) of a cell; the clean ones for the clean cell."""
+        ...
 
 
 @dataclass(frozen=True)

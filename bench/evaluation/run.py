@@ -18,7 +18,7 @@ from lcrbench.bench import device as devices
 from lcrbench.bench import metrics as metrics_of
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.data.arrays import Dataset
-from lcrbench.bench.evaluation.cells import Cells
+from lcrbench.bench.evaluation.cells import Cells, Shows
 from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.known import Known, empty, measured_of, with_asked, without_stale
 from lcrbench.bench.evaluation.subject import Subject
@@ -78,7 +78,7 @@ def evaluate(
     known: Known | None = None,
     keep_stale: bool = False,
     device: str = "cpu",
-    cells: Cells | None = None,
+    cells: Shows | None = None,
     watch: Callable[[str, int, int], None] = lambda phase, done, total: None,
     prepare: Callable[[Subject], None] = lambda subject: None,
     show: bool = True,
@@ -128,7 +128,7 @@ def evaluate(
         with clocks.phase("evaluation"):
             found = logits(looked.network, images, protocol.block, device)
         columns = kept.at(lacking)
-        kept.classes[kept.cells.index(cell), columns] = found.argmax(1)
+        kept.classes[kept.cells.index(cell), columns] = _answers(found, protocol.test.columns)
         if cell == CLEAN and wants_logits:
             _keep_logits(kept, columns, found)
         forward["evaluation"] = forward.get("evaluation", 0) + len(lacking)
@@ -176,7 +176,8 @@ def evaluate(
                 source=note([module.__name__]),
             )
         )
-    cell_source = note(_plug_ins(shown)) if shown else ""
+    # A benchmark's files are named by their hash, and no code of ours made them.
+    cell_source = note([] if protocol.test.benchmark else _plug_ins(shown)) if shown else ""
     files = dict(known.files)
     batches = list(evaluation.batches)
     if shown or measured:
@@ -223,6 +224,16 @@ def _of_these_weights(known: Known | None, looked: Looked, protocol: Protocol) -
         stays = {"asked": known.evaluation.asked, "replaces": known.evaluation.replaces}
         return Known(nothing.model_copy(update=stays), Predictions.none())
     return known
+
+
+def _answers(found: np.ndarray, columns: tuple[int, ...]) -> np.ndarray:
+    """Return the class of the largest logit (N,), among the classes `columns` where there are some."""
+    if not columns:
+        best: np.ndarray = found.argmax(1)
+        return best
+    chosen = np.array(columns)
+    answers: np.ndarray = chosen[found[:, chosen].argmax(1)]
+    return answers
 
 
 def _without_logits(kept: Predictions, indices: np.ndarray) -> np.ndarray:
