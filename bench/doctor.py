@@ -49,6 +49,16 @@ def checks(store: str) -> Iterator[Check]:
     yield from _store(store)
 
 
+def data_checks(source: str, size: int) -> Iterator[Check]:
+    """Yield the findings about a data set, a test set or a corruption benchmark, of which every file is read."""
+    from lcrbench.bench.data import about
+
+    try:
+        yield from (Check(good, what) for good, what in about.checks(source, size))
+    except UserError as error:
+        yield Check(False, str(error))
+
+
 def _data() -> Check:
     from lcrbench.bench import data
 

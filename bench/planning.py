@@ -27,6 +27,7 @@ from lcrbench.bench.training.recipes import Own
 from lcrbench.bench.training.run import allot
 from lcrbench.bench.training.stream import held_out
 from lcrbench.bench.worker import Job, current, known
+from lcrbench.corruptions.registered import Name
 from lcrbench.errors import UserError, unknown
 from lcrbench.models import network, parse
 
@@ -42,6 +43,9 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
         size=grid.data.size,
         classes=dataset.classes,
         images=len(dataset.train.labels),
+        space=dataset.space,
+        layout=dataset.layout,
+        passed_over=dict(dataset.reasons),
     )
     shown = grid.evaluation.model_copy(update={"corruptions": expand(grid.evaluation.corruptions)})
     protocol = evaluation.protocol_of(dataset, grid.data.size, shown)
@@ -124,7 +128,7 @@ def outside(grid: Grid) -> list[tuple[str, str]]:
         texts = [getattr(grid.recipe, field), *(str(t.recipe[field]) for t in grid.tuned.values() if field in t.recipe)]
         named += [(kind, part.name) for text in texts for part in parse.read(text, f"recipe.{field}")]
     named += [("metric", name) for name in grid.metrics or ()]
-    named += [("corruption", name.partition(":")[0]) for name in grid.evaluation.corruptions]
+    named += [("corruption", Name.read(name).module) for name in grid.evaluation.corruptions]
     return [(kind, name) for kind, name in dict.fromkeys(named) if registry.is_outside(kind, name)]
 
 

@@ -6,6 +6,7 @@ What a process does with its cell is in worker.py; who starts the processes, in 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from filelock import Timeout
 
 from lcrbench import corruptions, registry
 from lcrbench.bench import finished
+from lcrbench.bench.data.about import passed_over
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.evaluation.cells import Cells
@@ -89,6 +91,8 @@ def run(
     """
     source.look_again()
     jobs, dataset = planned(grid, root, device=device, command=command, fresh=fresh, stale=stale, save_every=save_every)
+    if dataset.reasons and not quiet:
+        print(f"lcrbench: {dataset.name}: {passed_over(dataset.reasons)}", file=sys.stderr)
     target = Store(root, create=True)
     _mend(target, jobs, redo)
     for job in jobs:

@@ -5,6 +5,8 @@
     fog/1/CLASS/*.JPEG ...                  ImageNet-C, Tiny-ImageNet-C
     weather/fog/1/CLASS/*.JPEG ...          the same with the group folders
 
+C-bar's and 3DCC's corruptions are read in the same two formats.
+
 Nothing is unpacked: a .tar is read in place, and of a .npy only the slice of one severity is mapped into memory. Files
 are compared with the published md5, or with the sha256 in the manifest that `lcrbench corrupt` writes, when they are
 first read. A file that is cut off, reordered or of the wrong kind raises `UserError`.
@@ -29,6 +31,17 @@ from lcrbench.errors import UserError, unknown
 from lcrbench.images import decode, natural
 
 MANIFEST = "manifest.json"
+
+# CIFAR-10-C-bar and ImageNet-C-bar; ImageNet-3DCC.
+_BAR = (
+    *("blue_noise_sample", "brownish_noise", "caustic_refraction", "checkerboard_cutout", "circular_motion_blur"),
+    *("cocentric_sine_waves", "inverse_sparkles", "lines", "perlin_noise", "pinch_and_twirl", "plasma_noise", "ripple"),
+    *("single_frequency_greyscale", "sparkles", "transverse_chromatic_abberation"),
+)
+_3DCC = (
+    *("near_focus", "far_focus", "fog_3d", "flash", "color_quant", "low_light", "xy_motion_blur", "z_motion_blur"),
+    *("iso_noise", "bit_error", "h265_abr", "h265_crf"),
+)
 Progress = Callable[[int, int, str], None]
 Layout = Literal["npy", "tree"]
 
@@ -109,6 +122,12 @@ class Archive:
             raise UserError(f"'{self.path}' is a tree: its labels come with `load`")
         return self._labels
 
+    def labels_of(self, name: str, severity: int, classes: tuple[str, ...] | None = None) -> NDArray[np.int64]:
+        """Return the labels (n,) that `load` gives, without reading an image. Raises `UserError` as `load` does."""
+        if self.layout == "npy":
+            return self.labels
+        return self._tree_files(name, severity, classes or self.classes)[1]
+
     def check(self, progress: Progress | None = None) -> None:
         """Compare every file with its hash now. Raises `UserError` at the first that differs, or if no hashes are known."""
         if not self.verified:
@@ -119,6 +138,20 @@ class Archive:
             self._verify(member)
             if progress:
                 progress(done + 1, len(self._hashes), member)
+
+    def hashes(self) -> dict[str, str]:
+        """Return a hash of each file or cell: the known one, which is compared when it is read, or that of its bytes.
+
+        Of a published tree the hashes of its .tar files are known, which `check_download` compares: those stand for all.
+        """
+        if self._hashes:
+            return {name: f"{algorithm} {wanted}" for name, (algorithm, wanted) in self._hashes.items()}
+        if self.layout == "npy":
+            return {name: member.digest("sha256") for name, member in self._members.items()}
+        if self._members:
+            return {path.name: whole(path).digest("md5") for path in sorted({m.path for m in self._members.values()})}
+        cells = [f"{name}/{severity}" for name in self.corruptions for severity in SEVERITIES]
+        return {cell: tree_digest((file, member.read()) for file, member in self._cell(cell)) for cell in cells}
 
     def _verify(self, name: str) -> None:
         if name in self._checked or name not in self._hashes:
@@ -164,13 +197,12 @@ class Archive:
             found = {f"{f.parent.name}/{f.name}": Member(f, 0, f.stat().st_size) for f in files}
         return sorted(found.items())
 
-    def _load_tree(
-        self, name: str, severity: int, indices: ArrayLike | None, classes: tuple[str, ...]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def _tree_files(
+        self, name: str, severity: int, classes: tuple[str, ...]
+    ) -> tuple[list[tuple[str, Member]], NDArray[np.int64]]:
+        """Return the files of a cell in the order in which data sources return class folders, and their labels."""
         cell = f"{name}/{severity}"
-        self._verify(cell)
         number = {label: k for k, label in enumerate(classes)}
-        # The order in which data sources return the images of class folders.
         cell_files = sorted(self._cell(cell), key=lambda entry: natural(tuple(entry[0].split("/"))))
         files = [(key, member) for key, member in cell_files if key.partition("/")[0] in number]
         missing = set(classes) - {key.partition("/")[0] for key, _ in files}
@@ -179,7 +211,14 @@ class Archive:
                 f"'{cell}' in '{self.path}' lacks {len(missing)} of {len(classes)} classes, such as '{min(missing)}': "
                 "the archive is incomplete"
             )
-        labels = np.array([number[key.partition("/")[0]] for key, _ in files], np.int64)
+        return files, np.array([number[key.partition("/")[0]] for key, _ in files], np.int64)
+
+    def _load_tree(
+        self, name: str, severity: int, indices: ArrayLike | None, classes: tuple[str, ...]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        cell = f"{name}/{severity}"
+        self._verify(cell)
+        files, labels = self._tree_files(name, severity, classes)
         if indices is not None:
             chosen = np.asarray(indices)
             files, labels = [files[k] for k in chosen.tolist()], labels[chosen]
@@ -223,7 +262,7 @@ def _read_manifest(root: Path, members: dict[str, Member]) -> dict[str, Any] | N
 def _expected(manifest: dict[str, Any] | None) -> list[str]:
     """Return the corruptions that an archive may hold: the nineteen, and those from outside that its manifest names."""
     written = [file.partition("/")[0].removesuffix(".npy") for file in (manifest or {"files": {}})["files"]]
-    return list(dict.fromkeys([*names("all"), *(name for name in written if name != "labels")]))
+    return list(dict.fromkeys([*names("all"), *_BAR, *_3DCC, *(name for name in written if name != "labels")]))
 
 
 def _open_npy(root: Path, members: dict[str, Member], manifest: dict[str, Any] | None) -> Archive:
@@ -240,7 +279,10 @@ def _open_npy(root: Path, members: dict[str, Member], manifest: dict[str, Any] |
         name = official[md5]
         hashes = {file: ("md5", wanted) for file, wanted in published()[name]["md5"].items() if file in members}
     elif name in published():
-        raise UserError(f"labels.npy in '{root}' is not that of the published {name}: its md5 is {md5}")
+        raise UserError(
+            f"labels.npy in '{root}' is not that of the published {name}: its md5 is {md5}; download it again, or call a"
+            " benchmark of your own by another name"
+        )
     labels = map_npy(members["labels.npy"], "labels.npy", root)
     if labels.ndim != 1 or len(labels) % 5 or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
         raise UserError(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lcrbench.corruption_names import SEVERITIES
 from lcrbench.corruptions.draws import Draws, derive_key
 from lcrbench.corruptions.engine import corrupt
-from lcrbench.corruptions.registered import Entry, expand, find, is_ours
+from lcrbench.corruptions.registered import Entry, Name, expand, find, is_ours
 from lcrbench.errors import UserError
 from lcrbench.testing import misspelt, own_names
 
@@ -158,7 +158,7 @@ def _stirred(seed: int) -> Iterator[None]:
 
 
 def _at(name: str, severity: int = 0) -> str:
-    variant = name.partition(":")[2]
+    variant = Name.read(name).variant
     where = [*([f"variant {variant}"] if variant else []), *([f"severity {severity}"] if severity else [])]
     return f" ({', '.join(where)})" if where else ""
 

@@ -74,6 +74,23 @@ def is_ours(name: str) -> bool:
     return name in GROUP
 
 
+class Name(NamedTuple):
+    """The name of a corruption as it is typed, MODULE or MODULE:VARIANT; `variant` is None where there is no colon."""
+
+    module: str
+    variant: str | None = None
+
+    @classmethod
+    def read(cls, text: str) -> Name:
+        """Return the parts of a name.
+
+        >>> Name.read("imagecorruptions:fog"), Name.read("fog")
+        (Name(module='imagecorruptions', variant='fog'), Name(module='fog', variant=None))
+        """
+        module, colon, variant = text.partition(":")
+        return cls(module, variant if colon else None)
+
+
 @functools.lru_cache(maxsize=64)  # the registry reads folders and installed packages
 def find(name: str) -> Entry:
     """Return the corruption of this name: NAME or NAME:VARIANT.
@@ -85,7 +102,7 @@ def find(name: str) -> Entry:
     if is_ours(name):
         ours = importlib.import_module(f"lcrbench.corruptions.functions.{name}")
         return Entry(name, ours, "", Contract.of(ours))
-    head, colon, variant = name.partition(":")
+    head, variant = Name.read(name)
     if is_ours(head):
         raise UserError(f"corruption '{head}' has no variants: name it without ':{variant}'")
     known = others()
@@ -94,9 +111,9 @@ def find(name: str) -> Entry:
     module = registry.load("corruption", head)
     contract = Contract.of(module)
     variants = contract.variants
-    if colon and variant not in variants:
+    if variant is not None and variant not in variants:
         raise unknown(f"corruption of {head}", variant, variants)
-    if variants and not colon:
+    if variants and variant is None:
         raise UserError(f"'{head}' stands for {len(variants)} corruptions: name one, such as {head}:{variants[0]}")
     if (contract.apply is None) == (contract.into is None):
         raise UserError(f"corruption '{head}' must define either apply(image, severity, random) or into(...)")
@@ -107,7 +124,7 @@ def find(name: str) -> Entry:
         raise UserError(
             f"corruption '{head}' has the GROUP '{contract.group}', which is that of the paper's: choose another"
         )
-    return Entry(name, module, variant, contract)
+    return Entry(name, module, variant or "", contract)
 
 
 def others() -> list[str]:
@@ -136,7 +153,7 @@ def expand(named: Iterable[str]) -> tuple[str, ...]:
 
 def _variants(word: str) -> tuple[str, ...]:
     """Return the variants of a module that is named without one."""
-    if is_ours(word) or ":" in word or (word not in others() and "." not in word):
+    if is_ours(word) or Name.read(word).variant is not None or (word not in others() and "." not in word):
         return ()
     return tuple(Contract.of(registry.load("corruption", word)).variants)
 

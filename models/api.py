@@ -132,6 +132,10 @@ class Binarizer(nn.Module):
         """Return beta (C_out) if a sign b stands for the weight alpha b + beta; None for alpha b."""
         return None
 
+    def drawn(self) -> Sign:
+        """Return what a drawing of the method shows of a weight: its estimator, unless more lies before that."""
+        return self.estimator
+
 
 class Backbone(nn.Module):
     """A topology: normalized images (N, 3, size, size) to logits (N, classes), made by `build` in `backbones/NAME.py`.

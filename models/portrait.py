@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lcrbench import registry
-from lcrbench.models.api import Sign
+from lcrbench.models.api import Method, Sign
 from lcrbench.models.binary import BinaryConv2d, estimator
 from lcrbench.models.definitions import definition
 from lcrbench.models.estimators import set_progress
@@ -32,14 +33,14 @@ def curves(method: str, end: float = 2.0, points: int = 401) -> list[Curve]:
     """Return the curves of a method's activations and weights; none for a method without binary layers.
 
     Of what a layer does to its input beforehand, levels are shown; thresholds are at their first values, and standardized
-    inputs are taken as they are. A weight's curve is that of the standardized weight, without its scale; what follows from
-    the weights' distribution follows from that of the points.
+    inputs are taken as they are. A weight's curve is that of the standardized weight, without its scale (biper's is over w
+    in units of pi / f); what follows from the weights' distribution follows from that of the points.
     """
     layer = definition("method", method)().conv(2, 2, 3, 1, 1)
     if not isinstance(layer, BinaryConv2d):
         return []
     sign = estimator(layer) if layer.sign.levels() is None else layer.sign
-    return [_curve("activation", sign, end, points), _curve("weight", layer.binarizer.estimator, end, points)]
+    return [_curve("activation", sign, end, points), _curve("weight", layer.binarizer.drawn(), end, points)]
 
 
 def estimator_curve(name: str, end: float = 2.0, points: int = 401) -> Curve:
@@ -52,6 +53,25 @@ def options(kind: str, name: str) -> str:
     cls = definition(kind, name)
     defaults = ", ".join(f"{f.name}={f.default}" for f in fields(cls))
     return f"{inspect.getdoc(cls)}" + (f"\nDefaults: {defaults}." if defaults else "")
+
+
+def recipe(method: str) -> str:
+    """Return the recipe that a method recommends, with what differs by backbone, under the words that say where it is from.
+
+    Empty for a method that says nothing of one.
+    """
+    cls = definition("method", method)
+    if cls.recipe is Method.recipe:
+        return ""
+    given = {backbone: cls().recipe(backbone) for backbone in registry.files("backbone")}
+    common = Counter(tuple(one.items()) for one in given.values()).most_common(1)[0][0]
+    lines = ["Recipe of its paper (`--recipe paper`):", f"{inspect.getdoc(cls.recipe)}"]
+    if common:
+        lines.append(", ".join(f"{k}={v}" for k, v in common))
+    for backbone, one in given.items():
+        if other := [f"{k}={v}" for k, v in one.items() if (k, v) not in common]:
+            lines.append(f"On {backbone}: {', '.join(other)}")
+    return "\n".join(lines)
 
 
 def _curve(of: str, sign: Sign, end: float, points: int) -> Curve:

@@ -65,8 +65,8 @@ def _pooled(a: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.adaptive_avg_pool2d(a, (size[0], size[1]))
 
 
-def retained(chains: Sequence[Sequence[Tensor]], iterations: int = 5) -> list[list[Tensor]]:
-    """Return for each chain of activations the largest singular value (N,) of each consecutive pair's retention matrix.
+def retained(chains: Sequence[Sequence[Tensor]], iterations: int = 5) -> list[Tensor]:
+    """Return for each chain of activations the largest singular values (pairs, N) of consecutive pairs' retention matrices.
 
     The value and its gradient are those of `top_singular_value` of the matrices, u^T R v with u and v held fixed. They are
     computed as the mean over positions of (pool(A_in)^T u) (A_out^T v), so that no gradient passes through a matrix product
@@ -75,8 +75,9 @@ def retained(chains: Sequence[Sequence[Tensor]], iterations: int = 5) -> list[li
     """
     with torch.autocast(chains[0][0].device.type, enabled=False):
         wide = [at_least_float32(a) for chain in chains for a in chain]
-        values = iter(_Retained.apply(iterations, [len(chain) for chain in chains], *wide).unbind())
-    return [[next(values) for _ in pairwise(chain)] for chain in chains]
+        lengths = [len(chain) for chain in chains]
+        values: Tensor = _Retained.apply(iterations, lengths, *wide)
+    return list(torch.split(values, [length - 1 for length in lengths]))
 
 
 class _Retained(torch.autograd.Function):
@@ -174,17 +175,21 @@ def _vectors_of_pairs(pairs: Sequence[tuple[Tensor, Tensor]], iterations: int) -
     for shape, indices in groups.items():
         n = len(pairs[0][0])
         products = pairs[0][0].new_empty((len(indices), n, *shape))
-        for product, k in zip(products, indices, strict=True):
-            a, b = pairs[k]
-            # Without the number of positions, which no singular vector depends on.
-            torch.bmm(_by_position(_pooled(a, b.shape[-2:])).transpose(1, 2), _by_position(b), out=product)
+        own = [(_by_position(_pooled(a, b.shape[-2:])), _by_position(b)) for a, b in (pairs[k] for k in indices)]
+        # Few images at a time: the output of a pair is the input of the next, and still in the cache.
+        some = max(AT_ONCE // 4 // own[0][1][0].numel(), 1)
+        for first in range(0, n, some):
+            part = slice(first, first + some)
+            for product, (a, b) in zip(products, own, strict=True):
+                # Without the number of positions, which no singular vector depends on.
+                torch.bmm(a[part].transpose(1, 2), b[part], out=product[part])
         u, v = _vectors(products.flatten(0, 1), iterations)
         found |= dict(zip(indices, zip(torch.split(u, n), torch.split(v, n), strict=True), strict=True))
     return [found[k] for k in range(len(pairs))]
 
 
 AT_ONCE = 2**20
-"""Numbers of the matrices that are iterated together: few enough to stay in a processor's cache."""
+"""Numbers that are worked on together, those of the matrices in an iteration: few enough to stay in a processor's cache."""
 
 
 @torch.no_grad()
@@ -215,7 +220,7 @@ def _times(vectors: Tensor, matrices: Tensor) -> Tensor:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    return F.normalize(vectors, dim=1, eps=1e-30)
+    return vectors.div_(torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_min_(1e-30))
 
 
 def top_singular_value(matrices: Tensor, iterations: int = 5) -> Tensor:

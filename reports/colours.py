@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 from typing import Literal, NamedTuple
 
+from lcrbench.bench.records.spec import MethodId
+
 # Stands for "the ink of the page": black on paper, light in dark mode.
 INK = "#1b1e23"
 
@@ -39,37 +41,40 @@ class Style(NamedTuple):
 
 
 PINNED = {
-    "full_precision": Style(INK, "dashed", "o"),
-    "bnn": Style(ORANGE, "solid", "s"),
-    "irnet": Style(BLUE, "solid", "D"),
-    "irnet+lcr": Style(VERMILION, "solid", "o"),
-    "lcr": Style(VERMILION, "solid", "o"),
-    "xnor_net": Style(OLIVE, "solid", "^"),
-    "dorefa": Style(SKY, "solid", "v"),
-    "bireal": Style(GREEN, "solid", "^"),
-    "rbnn": Style(PURPLE, "solid", "s"),
-    "reactnet": Style(GREEN, "dashed", "P"),
-    "recu": Style(SKY, "dashed", "X"),
-    "recu+lcr": Style(VERMILION, "dashed", "X"),
-    "adabin": Style(PURPLE, "dashed", "v"),
-    "bnn+lcr": Style(VERMILION, "dotted", "s"),
+    ("full_precision",): Style(INK, "dashed", "o"),
+    ("bnn",): Style(ORANGE, "solid", "s"),
+    ("irnet",): Style(BLUE, "solid", "D"),
+    ("irnet", "lcr"): Style(VERMILION, "solid", "o"),
+    ("xnor_net",): Style(OLIVE, "solid", "^"),
+    ("dorefa",): Style(SKY, "solid", "v"),
+    ("bireal",): Style(GREEN, "solid", "^"),
+    ("rbnn",): Style(PURPLE, "solid", "s"),
+    ("reactnet",): Style(GREEN, "dashed", "P"),
+    ("recu",): Style(SKY, "dashed", "X"),
+    ("recu", "lcr"): Style(VERMILION, "dashed", "X"),
+    ("adabin",): Style(PURPLE, "dashed", "v"),
+    ("bnn", "lcr"): Style(VERMILION, "dotted", "s"),
 }
+"""By the names of the method and of its regularizers."""
 
 
-def style(label: str) -> Style:
-    """Return a method's style; a label with options, `irnet+lcr(weight=2)`, keeps its method's colour with another dash.
+def style(label: str, method: MethodId | None = None) -> Style:
+    """Return a method's style; one with options has its method's colour with another dash and marker.
 
-    >>> style("irnet").colour
-    '#0072B2'
-    >>> style("something new") == style("something new")
-    True
+    `method` is None of a network that no record describes, whose style its label gives.
+
+    >>> pinned = style("irnet", MethodId(name="irnet"))
+    >>> other = style("irnet:a=2", MethodId(name="irnet", options={"a": 2}))
+    >>> pinned.colour == other.colour, pinned.dash == other.dash
+    (True, False)
     """
-    if label in PINNED:
-        return PINNED[label]
     digest = hashlib.sha256(label.encode()).digest()
-    base = label.partition("(")[0].strip()
-    if base in PINNED:
-        pinned = PINNED[base]
-        others = [d for d in DASHES if d != pinned.dash]
-        return Style(pinned.colour, others[digest[1] % len(others)], MARKERS[digest[2] % len(MARKERS)])
-    return Style(PALETTE[digest[0] % len(PALETTE)], DASHES[digest[1] % len(DASHES)], MARKERS[digest[2] % len(MARKERS)])
+    pinned = PINNED.get((method.name, *method.regularizers)) if method else None
+    if pinned is None or method is None:
+        return Style(
+            PALETTE[digest[0] % len(PALETTE)], DASHES[digest[1] % len(DASHES)], MARKERS[digest[2] % len(MARKERS)]
+        )
+    if not (method.options or any(method.regularizers.values())):
+        return pinned
+    others = [d for d in DASHES if d != pinned.dash]
+    return Style(pinned.colour, others[digest[1] % len(others)], MARKERS[digest[2] % len(MARKERS)])

@@ -78,7 +78,7 @@ class Picture:
 
 def look(row: Row) -> Style:
     """Return how a row is drawn: as its method, but dotted where it stands aside under another budget."""
-    s = style(row.label)
+    s = style(row.label, row.method)
     return s._replace(dash="dotted") if row.aside else s
 
 

@@ -47,8 +47,8 @@ def write_tables(section: Section, folder: Path) -> list[str]:
         pd.concat(frames, ignore_index=True).to_csv(folder / name, index=False)
     proof = section.proof
     rows = [
-        {"field": name, "equal": equal} | dict(zip(map(str, range(len(values))), values, strict=True))
-        for name, values, equal in proof.fields
+        {"field": f.name, "equal": f.equal} | dict(zip(map(str, range(len(f.values))), f.values, strict=True))
+        for f in proof.shown
     ]
     labels = {str(i): label for i, label in enumerate(proof.labels)}
     pd.DataFrame(rows).rename(columns=labels).to_csv(folder / "budget.csv", index=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from lcrbench.bench.records import before_6
 from lcrbench.bench.records.budget import Budget, Recipe, move_keys
 from lcrbench.bench.records.ids import stated
 from lcrbench.bench.records.record import Provenance, Record
@@ -91,7 +92,12 @@ def _searched_for(record: Record) -> dict[str, Any]:
 
 
 def gated_before(method: str, old: dict[str, Any]) -> dict[str, Any]:
-    """Return the identity in a reference of schema 3 or older in the form of `gated`; `method` is its label."""
+    """Return the identity in a reference that may be of an older schema in the form of `gated`; `method` is its label."""
+    if "data" in old:
+        old = old | {"data": dict(old["data"])}
+        before_6.name(old["data"])
+    if "schema" not in old:
+        return old
     tables, _ = move_keys({"budget": old.get("budget", {})})
     rest = {k: v for k, v in old.items() if k not in ("schema", "method", "budget")}
     return rest | {

@@ -3,8 +3,9 @@
     CE_c = sum_s E(c, s) / sum_s E_ref(c, s),        mCE = mean of CE_c over the 15 common corruptions,
     relative CE_c = sum_s (E(c, s) - E(clean)) / sum_s (E_ref(c, s) - E_ref(clean)),
 
-in percent, E the top-1 error and s the severities 1 to 5. The published normalizer is AlexNet on ImageNet-C at 224 px; on
-any other data it is not defined, and the unnormalized mean error is reported instead.
+in percent, E the top-1 error and s the severities 1 to 5. The published normalizer is AlexNet on ImageNet-C's own files
+(JPEGs of quality 85 at 224 px). On any other images, those of ImageNet that were corrupted here among them, it is not
+defined, and the unnormalized mean error is reported instead.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import numpy as np
 from lcrbench.bench import stats
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.comparison import CLEAN, COMMON, Key, Row, Setting
-from lcrbench.reports.words import short_name
 
 Errors = Mapping[str, Sequence[float]]
 
@@ -44,11 +44,14 @@ def relative_mce(errors: Errors, clean: float, normalizer: Errors, normalizer_cl
 
 
 def defined(setting: Setting) -> bool:
-    """Tell whether AlexNet's errors may normalize a setting: all of ImageNet-C at 224 px, every severity."""
+    """Tell whether AlexNet's errors may normalize a setting: the published files of ImageNet-C, all of them.
+
+    Images that were corrupted here are others, whatever the data are called.
+    """
     spec = setting.any.spec
-    name = short_name(spec.data.name).lower()
-    imagenet = "imagenet" in name and "tiny" not in name and len(spec.data.classes) == 1000 and spec.data.size == 224
-    return imagenet and set(COMMON) <= set(spec.evaluation.corruptions) and setting.severities == (1, 2, 3, 4, 5)
+    test = spec.protocol.test
+    own = test.benchmark == "ImageNet-C" and test.published is True
+    return own and set(COMMON) <= set(spec.evaluation.corruptions) and setting.severities == (1, 2, 3, 4, 5)
 
 
 def of_row(row: Row) -> tuple[Interval | None, Interval | None]:

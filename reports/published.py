@@ -2,8 +2,8 @@
 
 Published top-1 accuracies rest on other budgets (150 to 2000 epochs) and on different topologies under one name, so they are
 no baseline for a run of this suite: they say what the authors had. A number may be printed as published only if it was read
-in the authors' own repository (certainty "readme"); one that was read in another work ("secondary") is kept for whoever
-checks it. A run has a published number beside it only if all of these are the number's:
+in the authors' own repository (certainty "readme"); one that was read elsewhere ("secondary": another work, an abstract) is
+kept for whoever checks it. A run has a published number beside it only if all of these are the number's:
 
 - the method with the options of `form`, all others at their default, and no regularizer besides;
 - the data, by the hashes of `official`: the whole data set, trained and tested on. A name and a shape prove nothing. Where
@@ -39,7 +39,7 @@ class Paper(Frozen):
     venue: str
     year: int
     arxiv: str
-    repository: str = Field(description="OWNER/NAME on GitHub")
+    repository: str = Field(description="OWNER/NAME on GitHub; empty: no code was read")
     folder: str = ""
     commit: str = Field(description="that was read")
     by_authors: bool = Field(description="whether the code is the authors' own")
@@ -57,7 +57,9 @@ class Paper(Frozen):
 
     @property
     def code(self) -> str:
-        """Return the address of the code."""
+        """Return the address of the code; empty if none was read."""
+        if not self.repository:
+            return ""
         tree = f"/tree/HEAD/{self.folder}" if self.folder else ""
         return f"https://github.com/{self.repository}{tree}"
 
@@ -125,7 +127,7 @@ class Published(Frozen):
     def kept_back(self) -> str:
         """Return why the number stands beside no run, whatever the run is; empty if it may."""
         if self.certainty != "readme":
-            return "read in another work, and not verified"
+            return "not read in the authors' repository, and not verified"
         if self.note:
             return self.note
         if not self.built:
@@ -137,9 +139,9 @@ class Published(Frozen):
         spec, model = run.spec, run.model
         return (
             model is not None
-            and not self.kept_back
             and self.method_id == spec.method
-            and self.network == spec.backbone.partition(":")[0]
+            and self.network == spec.training.backbone_name
+            and not self.kept_back  # asks the registry
             and data_sets()[self.data].is_that_of(spec)
             and _equal(self.topology, model.topology)
         )

@@ -229,8 +229,8 @@ def proof_markdown(proof: Proof) -> str:
     """Return the budget table in Markdown."""
     head = ["Budget", "equal", *[escape_markdown(label) for label in proof.labels]]
     lines = ["| " + " | ".join(head) + " |", "|" + "|".join([":--"] * len(head)) + "|"]
-    for name, values, equal in proof.fields:
-        cells = [name, "yes" if equal else "**differs**", *[escape_markdown(v) for v in values]]
+    for field in proof.shown:
+        cells = [field.name, "yes" if field.equal else "**differs**", *[escape_markdown(v) for v in field.values]]
         lines.append("| " + " | ".join(cells) + " |")
     for name, values in proof.seconds:
         lines.append("| " + " | ".join([f"seconds, {name}", "", *[escape_markdown(v) for v in values]]) + " |")

@@ -99,6 +99,8 @@ def section(kind: str, name: str) -> str:
         parts.append(f"```text\n{text}\n```")
     if kind != "backbone":
         parts.append(portrait.options(kind, name))
+    if kind == "method" and (recipe := portrait.recipe(name)):
+        parts.append(recipe)
     return "\n\n".join(parts)
 
 
@@ -212,7 +214,7 @@ def page() -> str:
         "What the methods' authors report in their own repositories. Budgets (400 to 2000 epochs) and topologies differ, so "
         "these are no baselines for a run of this suite. A report prints one beside ours only where the method's form, the "
         "topology and the data are the same, data by the hash of the official files, and where no note tells of something "
-        f"that no record proves. `reports/published.json` holds {secondary} more that were read in other works: they are "
+        f"that no record proves. `reports/published.json` holds {secondary} more that were read elsewhere: they are "
         "not verified, and never printed as published.",
         published_numbers(),
     ]

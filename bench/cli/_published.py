@@ -54,7 +54,7 @@ def of_paper(paper: Paper) -> str:
     lines = [
         f"{paper.title}",
         f"  {paper.short}, arXiv {paper.arxiv}: {paper.link}",
-        f"  {whose}: {paper.code} (read at {paper.commit})",
+        f"  {whose}: {paper.code} (read at {paper.commit})" if paper.code else "  code: none was read",
     ]
     found = published.of_paper(paper.id)
     return "\n".join([*lines, _table(found) if found else "  published numbers: none here"])

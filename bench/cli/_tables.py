@@ -18,7 +18,7 @@ def override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[s
 
     places = {
         "source": "data.source", "size": "data.size", "train": "data.train", "test": "data.test",
-        "backbone": "backbone", "methods": "methods", "seeds": "seeds", "images": "budget.images",
+        "backbone": "backbone", "methods": "methods", "seeds": "seeds", "images": "budget.images", "epochs": "budget.epochs",
         "batch": "recipe.batch", "lr": "recipe.lr", "corruptions": "evaluation.corruptions",
         "severities": "evaluation.severities",
     }  # fmt: skip
@@ -45,6 +45,14 @@ def override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[s
             values[field.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             values[field.strip()] = value
+    if given.get("epochs") is not None:
+        if given.get("images") is not None:
+            raise UserError("--epochs and --images are both given: a budget has one amount")
+        values.setdefault("budget.unit", "epochs")
+    stated = tables.get("budget")
+    if given.get("images") is not None and isinstance(stated, dict) and stated.get("unit") in ("epochs", "seconds"):
+        # In the place of the preset's amount, whatever that is counted in.
+        values.setdefault("budget.unit", "images")
     chosen = {p.removeprefix("budget."): v for p, v in values.items() if p.startswith("budget.")}
     if chosen and isinstance(tables.get("budget", {}), dict):
         tables["budget"] = budget.override(tables.get("budget", {}), chosen)

@@ -9,15 +9,22 @@ from lcrbench.bench.cli import Failed, store_option
 
 @click.command(epilog="Example: lcrbench doctor --store lcrbench-runs")
 @store_option
-def command(store: str) -> None:
+@click.option("--data", "source", help="Check this data set whole instead: every file is read again.")
+@click.option(
+    "--size", type=click.IntRange(1, 1024), default=32, show_default=True, help="(--data) Image size in pixels."
+)
+def command(store: str, source: str | None, size: int) -> None:
     """Check the environment, the embedded data and the store, and say what to do about what is wrong.
+
+    With --data, check a data set, a test set, or a corruption benchmark: each file is read and decoded, and compared with
+    published hashes where there are some.
 
     Exit code 1 if a line begins with BAD.
     """
     from lcrbench.bench import doctor as checks
 
     good = True
-    for check in checks.checks(store):
+    for check in checks.checks(store) if source is None else checks.data_checks(source, size):
         good &= check.good
         click.echo(f"{'ok ' if check.good else 'BAD'}  {check.what}")
     if not good:

@@ -94,7 +94,7 @@ def command(
             except Timeout:
                 raise UserError(f"another process evaluates run {run}: wait for it, then try again") from None
         record = opened.record(view.run_id(found.evaluation, protocol))
-        click.echo(f"{record.run_id}  {record.spec.label} seed {record.spec.seed} on {record.spec.data.name}")
+        click.echo(f"{record.run_id}  {record.spec.label} seed {record.spec.seed} on {record.spec.data.text}")
         for m in record.measurements:
             if m.metric in options and (m.severity == 0 or not m.corruption):
                 where = f" {m.corruption}" if m.corruption else ""

@@ -68,5 +68,5 @@ def _run_entries(store: str) -> list[tuple[str, str]]:
         why = source.stale(record) if record.status == "finished" else ""
         stale = f"  (stale: {why})" if why else ""
         spec = record.spec
-        rows.append((run_id, f"{record.status:8}  {spec.label} seed {spec.seed} on {spec.data.name}{stale}"))
+        rows.append((run_id, f"{record.status:8}  {spec.label} seed {spec.seed} on {spec.data.text}{stale}"))
     return rows

@@ -21,12 +21,20 @@ if TYPE_CHECKING:
 @click.argument("preset", default="quick")
 @click.option("--data", "source", help="Built-in data set, or a folder or archive of images.")
 @click.option("--size", type=int, help="Image size in pixels.")
+@click.option(
+    "--test-set",
+    "test_sets",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Also show this test set, or corruption benchmark, to each network: cifar10-c=CIFAR-10-C.tar.",
+)
 @click.option("--train", type=int, help="Use a class-balanced subset of this many training images.")
 @click.option("--test", type=int, help="Use a class-balanced subset of this many test images.")
 @click.option("--backbone", help="Network topology.")
 @click.option("--methods", help='Methods, separated by spaces: "bnn irnet irnet+lcr:weight=0.5,beta=2".')
 @click.option("--seeds", help='Seeds, separated by spaces: "0 1 2".')
 @click.option("--images", type=int, help="Training budget: images seen.")
+@click.option("--epochs", type=float, help="Training budget in epochs, in the place of the preset's.")
 @click.option("--batch", type=int, help="Images an optimizer step.")
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option(
@@ -70,6 +78,7 @@ def command(
     save_every: float,
     only_plan: bool,
     quiet: bool,
+    test_sets: tuple[str, ...],
     **given: Any,
 ) -> None:
     """Train and measure every method of PRESET under one budget, and write the report.
@@ -91,7 +100,7 @@ def command(
     wanted = grid.make_grid(tables)
     pages = out or str(Path(store, "reports", registry.file("preset", preset).stem))
     plainly = device in ("auto", "cpu") and executor == "local"
-    if plainly and not (fresh or redo or only_plan) and (all_there := finished.runs(wanted, Path(store))):
+    if plainly and not (fresh or redo or only_plan or test_sets) and (all_there := finished.runs(wanted, Path(store))):
         with Progress([], len(all_there), quiet=quiet):
             _report(Store(store), pages, all_there, quiet)
         return
@@ -104,11 +113,23 @@ def command(
         _conform([*planning.outside(wanted), *([("executor", executor)] * registry.is_outside("executor", executor))])
         jobs, dataset = runner.planned(wanted, Path(store), fresh=fresh, stale=stale)
         there = Store(store) if Path(store).is_dir() else None
-        for job in jobs:
-            found = planning.lacking(there, job, dataset)
-            click.echo(f"{job.spec.run_id}  {job.spec.label} seed {job.spec.seed}: {found.text}")
+        lacking = [planning.lacking(there, job, dataset) for job in jobs]
+        for found in lacking:
+            click.echo(f"{found.spec.run_id}  {found.spec.label} seed {found.spec.training.seed}: {found.text}")
+        if any(not found.nothing for found in lacking):
+            from lcrbench.bench import estimate
+
+            chosen = devices.choose(device)
+            at_once = workers or devices.workers(chosen, wanted.budget.unit)
+            # Apart from the list of runs, which programs read.
+            click.echo(estimate.cost(lacking, dataset, chosen, at_once).text(at_once), err=True)
         return
     chosen = devices.choose(device)
+    if test_sets:
+        # Before anything is trained.
+        from lcrbench.bench.evaluation import test_sets as others
+
+        opened = others.open_all(test_sets, wanted)
     # Without --fresh, which would make again what is finished by then.
     again = shlex.join(["lcrbench", *(a for a in sys.argv[1:] if a != "--fresh")])
     try:
@@ -133,6 +154,8 @@ def command(
             f"interrupted: what is finished or saved is kept in {store}; to go on: {again}{rest}"
         ) from None
     target = Store(store)
+    if test_sets:
+        ids = [*ids, *others.show_all(target, ids, opened, wanted, device=chosen, stale=stale, quiet=quiet)]
     _report(target, pages, ids, quiet)
     failed = [i for i in ids if target.record(i).status == "failed"]
     if failed:

@@ -15,12 +15,16 @@ from lcrbench.errors import UserError, unknown
 @click.argument("kind")
 @click.argument("name", required=False)
 @click.option("--ledger", is_flag=True, help="(run) What was spent, and the hashes that prove what it was given.")
+@click.option(
+    "--size", type=click.IntRange(1, 1024), default=32, show_default=True, help="(data) Image size in pixels."
+)
 @store_option
-def command(kind: str, name: str | None, ledger: bool, store: str) -> None:
+def command(kind: str, name: str | None, ledger: bool, size: int, store: str) -> None:
     """Show one thing of a KIND, as `lcrbench list` names them: `show method irnet`, `show run 3f2a`.
 
-    A method is shown with its formula, its options, a drawing of its gradient, its paper and what that published; an
-    estimator with its drawing; a run by the beginning of its id. `show published` shows all papers and their numbers,
+    A method is shown with its formula, its options, the recipe of its paper, a drawing of its gradient, its paper and what
+    that published; an estimator with its drawing; data by a name or a path, with classes, counts, hashes, what was passed
+    over, and what a run needs; a run by the beginning of its id. `show published` shows all papers and their numbers,
     those of methods that are not built here too.
     """
     kind = kinds.known(kind)
@@ -55,7 +59,7 @@ def command(kind: str, name: str | None, ledger: bool, store: str) -> None:
 
         click.echo(registry.file(kind, name).read_text(encoding="utf-8").rstrip())
     elif kind == "data":
-        _show_data(name)
+        _show_data(name, size)
     else:
         from lcrbench import registry
 
@@ -64,6 +68,8 @@ def command(kind: str, name: str | None, ledger: bool, store: str) -> None:
             from lcrbench.models import portrait
 
             click.echo("\n" + portrait.options(kind, name))
+            if kind == "method" and (recipe := portrait.recipe(name)):
+                click.echo("\n" + recipe)
         if kind in ("method", "estimator"):
             from lcrbench.models import portrait
 
@@ -76,17 +82,16 @@ def command(kind: str, name: str | None, ledger: bool, store: str) -> None:
                 click.echo("\n" + known)
 
 
-def _show_data(name: str) -> None:
-    from lcrbench.bench import data
+def _show_data(name: str, size: int) -> None:
+    from lcrbench.bench.data import about
     from lcrbench.reports import published
 
-    loaded = data.load(name)
-    click.echo(f"{loaded.name}\n{len(loaded.train)} training and {len(loaded.test)} test images")
-    click.echo(f"classes: {', '.join(loaded.classes)}\nsha256: {loaded.sha256}\ntrain_sha256: {loaded.train_sha256}")
+    found = about.about(name, size)
+    for line in found.lines():
+        click.echo(line)
+    hashes = (found.facts["sha256"], found.facts["train_sha256"])
     known = [
-        d.title
-        for d in published.data_sets().values()
-        if (loaded.sha256, loaded.train_sha256) in [(one.sha256, one.train_sha256) for one in d.official]
+        d.title for d in published.data_sets().values() if hashes in [(o.sha256, o.train_sha256) for o in d.official]
     ]
     click.echo(f"official: {known[0] if known else 'not known as the data of any published number'}")
 
@@ -100,7 +105,7 @@ def _show_run(store: str, prefix: str, ledger: bool) -> None:
     if not ledger:
         click.echo(record.model_dump_json(indent=1))
         return
-    click.echo(f"{record.spec.label} seed {record.spec.seed} on {record.spec.data.name}, {record.spec.backbone}")
+    click.echo(f"{record.spec.label} seed {record.spec.seed} on {record.spec.data.text}, {record.spec.backbone}")
     if record.ledger is None:
         raise UserError(f"run {record.run_id} has no ledger: it failed ({record.failure and record.failure.message})")
     rows: dict[str, object] = {}

@@ -62,11 +62,40 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
+class TestImages:
+    """A test set without training images, such as CIFAR-10.1: its labels number `classes`, ids of the label space `space`.
+
+    The other fields are those of a `Dataset`.
+    """
+
+    __test__ = False  # not a test class
+
+    name: str
+    classes: tuple[str, ...]
+    split: Split
+    space: str = "own"
+    layout: str = ""
+    reasons: tuple[tuple[str, int], ...] = ()
+    published: bool | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of what was decoded: classes, sizes, pixels, labels; a data set's `test_sha256` of the same images."""
+        return _split_sha256(self.classes, self.split)
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A named set of labelled images, for training and for testing.
 
-    Labels number `classes`. `skipped` counts the files that were passed over because they are no images. `part` says of a
-    subset what it was taken from; None: this is a whole data set.
+    Labels number `classes`, which are the ids of a label space where one is declared (`spaces.SPACES`: `cifar10`, or
+    `imagenet1k`, whose ids are WordNet's), and names of this data set alone in the space "own". The order of classes is
+    that of the space, never that of folders.
+
+    `skipped` counts the files that were passed over because they are no images, and `reasons` says why, with the number of
+    each. `layout` is the name of the source that read it. `published` tells whether the files are those that were
+    published, by their hashes; None: no hashes are known. `part` says of a subset what it was taken from; None: this is a
+    whole data set.
     """
 
     name: str
@@ -75,6 +104,10 @@ class Dataset:
     test: Split
     skipped: int = 0
     part: Part | None = None
+    space: str = "own"
+    layout: str = ""
+    reasons: tuple[tuple[str, int], ...] = ()
+    published: bool | None = None
 
     @cached_property
     def sha256(self) -> str:

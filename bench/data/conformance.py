@@ -16,7 +16,7 @@ from lcrbench.bench.data.loading import checked
 from lcrbench.errors import UserError
 from lcrbench.testing import misspelt, own_names, raised
 
-PARTS = ("NAMES", "ORDER", "detect", "files", "load")
+PARTS = ("NAMES", "ORDER", "detect", "files", "load", "load_test")
 SIZE = 32
 
 
@@ -24,7 +24,7 @@ def contract(name: str) -> Iterator[str]:
     """It defines what `lcrbench.bench.data.sources` asks for."""
     module = registry.load("source", name)
     yield from misspelt(PARTS, own_names(module))
-    for part, count in (("load", 2), ("detect", 1), ("files", 1)):
+    for part, count in (("load", 2), ("load_test", 2), ("detect", 1), ("files", 1)):
         if hasattr(module, part) and (wrong := _not_called_with(getattr(module, part), count)):
             yield f"{part} {wrong}"
     names, order = getattr(module, "NAMES", ()), getattr(module, "ORDER", 50)

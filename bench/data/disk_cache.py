@@ -1,4 +1,7 @@
-"""Keeps the decoded content of archives in the user's cache folder; each is checked by its hash and safe to delete."""
+"""Keeps decoded images in the user's cache folder; each set is checked by its hash and safe to delete.
+
+An archive is named by the hash of its bytes, a folder by the names, sizes and times of its files.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
+import time
 import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import PIL
@@ -20,27 +27,118 @@ from lcrbench.bench.data.arrays import Dataset, Split
 WORTH: Final = 10_000
 
 _ARRAYS: Final = ("train-images", "train-labels", "test-images", "test-labels")
+_CONTENT: Final = "content.json"
+
+# A file that was written so short a time ago may be written again without another time stamp.
+_SETTLED_NS: Final = 2_000_000_000
+
+# Deeper folders come from links that lead back.
+_MAX_DEPTH: Final = 32
 
 
-def folder(archives: tuple[Path, ...], size: int) -> Path:
-    """Return where the decoded content of these archives is kept, under the user's cache folder."""
-    key = hashlib.sha256(f"1 {size} {PIL.__version__}".encode())
-    for path in archives:
-        with path.open("rb") as file:
-            key.update(hashlib.file_digest(file, "sha256").digest())
+_off = False
+
+
+@contextmanager
+def without() -> Iterator[None]:
+    """Decode everything again, and keep nothing, for as long as this lasts."""
+    global _off
+    before, _off = _off, True
+    try:
+        yield
+    finally:
+        _off = before
+
+
+def through(name: str, sources: Iterable[Path], size: int, layout: str, make: Callable[[], Dataset]) -> Dataset:
+    """Return the data set of these files from the cache, or make it, and keep it if it is large."""
+    place = None if _off else folder(tuple(sources), size, layout)
+    if place and (kept := read(place, name)):
+        return kept
+    made = make()
+    if place and len(made.train) + len(made.test) >= WORTH:
+        write(place, made)
+    return made
+
+
+def folder(sources: tuple[Path, ...], size: int, layout: str) -> Path | None:
+    """Return where the decoded content of these files is kept, under the user's cache folder; None: it cannot be.
+
+    Files that are still being written, or cannot be listed, are not kept.
+    """
+    key = hashlib.sha256(f"2 {size} {layout} {PIL.__version__}".encode())
+    for path in sources:
+        if path.is_dir():
+            if (found := listing([path])) is None:
+                return None
+            # Without the names above: a folder that is moved stays what it was.
+            top = len(os.fspath(path))
+            key.update(json.dumps([(str(name)[top:], *facts) for name, *facts in found]).encode())
+        else:
+            with path.open("rb") as file:
+                key.update(hashlib.file_digest(file, "sha256").digest())
+    return home() / key.hexdigest()[:32]
+
+
+def home() -> Path:
+    """Return the folder in the user's cache folder where all this is kept."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
-    return home / "lcrbench" / "data" / key.hexdigest()[:32]
+    top = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
+    return top / "lcrbench" / "data"
+
+
+def listing(roots: Iterable[Path]) -> list[tuple[object, ...]] | None:
+    """Return paths, sizes and times of the roots and of all beneath them, in one order; None if one is still changing."""
+    newest = time.time_ns() - _SETTLED_NS
+    found: list[tuple[object, ...]] = []
+    for path, status in _beneath(roots):
+        if status.st_mtime_ns > newest:
+            return None
+        size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+        found.append((path, size, status.st_mtime_ns, status.st_ino))
+    return found
+
+
+def _beneath(roots: Iterable[Path]) -> Iterator[tuple[str, os.stat_result]]:
+    todo = [(os.fspath(root), 0) for root in roots][::-1]
+    while todo:
+        path, depth = todo.pop()
+        status = os.stat(path)
+        yield path, status
+        if stat.S_ISDIR(status.st_mode) and depth <= _MAX_DEPTH:
+            with os.scandir(path) as entries:
+                inner = sorted(entries, key=lambda entry: entry.name, reverse=True)
+            todo += [(entry.path, depth + 1) for entry in inner if entry.is_dir()]
+            yield from ((entry.path, entry.stat()) for entry in reversed(inner) if not entry.is_dir())
+
+
+def told(place: Path, name: str = _CONTENT) -> dict[str, Any] | None:
+    """Return the facts in a kept file; None if there is none."""
+    try:
+        loaded: dict[str, Any] = json.loads((place / name).read_text(encoding="utf-8"))
+        return loaded
+    except (OSError, ValueError):
+        return None
 
 
 def read(place: Path, name: str) -> Dataset | None:
     """Return the data set kept in the cache, or None if there is none or it is not what was written."""
     try:
-        told = json.loads((place / "content.json").read_text(encoding="utf-8"))
+        facts = told(place) or {}
         arrays = [np.load(place / f"{part}.npy", allow_pickle=False) for part in _ARRAYS]
         train, test = Split(arrays[0], arrays[1]), Split(arrays[2], arrays[3])
-        dataset = Dataset(name, tuple(told["classes"]), train, test, told["skipped"])
-        return dataset if dataset.sha256 == told["sha256"] else None
+        dataset = Dataset(
+            name,
+            tuple(facts["classes"]),
+            train,
+            test,
+            facts["skipped"],
+            space=facts["space"],
+            layout=facts["layout"],
+            reasons=tuple((str(why), int(n)) for why, n in facts["reasons"]),
+            published=facts["published"],
+        )
+        return dataset if dataset.sha256 == facts["sha256"] else None
     except (OSError, ValueError, EOFError, KeyError, TypeError):
         return None
 
@@ -55,11 +153,28 @@ def write(place: Path, dataset: Dataset) -> None:
             for part, split in (("train", dataset.train), ("test", dataset.test)):
                 np.save(new / f"{part}-images.npy", split.images)
                 np.save(new / f"{part}-labels.npy", split.labels)
-            told = {"classes": dataset.classes, "skipped": dataset.skipped, "sha256": dataset.sha256}
-            (new / "content.json").write_text(json.dumps(told), encoding="utf-8")
+            (new / _CONTENT).write_text(json.dumps(facts_of(dataset)), encoding="utf-8")
             # Whole or not at all. What lies there by now was damaged, or another process has just written the same.
             shutil.rmtree(place, ignore_errors=True)
             new.rename(place)
     except OSError as error:
         if not place.exists():
             warnings.warn(f"the decoded images could not be cached in {place.parent}: {error}", stacklevel=2)
+
+
+def facts_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what is told of a data set besides its name: classes, counts, hashes, and what was passed over."""
+    return {
+        "classes": dataset.classes,
+        "space": dataset.space,
+        "layout": dataset.layout,
+        "published": dataset.published,
+        "skipped": dataset.skipped,
+        "reasons": dataset.reasons,
+        "size": int(dataset.train.images.shape[1]),
+        "train": [int(n) for n in np.bincount(dataset.train.labels, minlength=len(dataset.classes))],
+        "test": [int(n) for n in np.bincount(dataset.test.labels, minlength=len(dataset.classes))],
+        "sha256": dataset.sha256,
+        "train_sha256": dataset.train_sha256,
+        "test_sha256": dataset.test_sha256,
+    }

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lcrbench import registry
-from lcrbench.bench.data.arrays import Dataset
-from lcrbench.bench.data.members import MAX_DEPTH, not_an_archive
+from lcrbench.bench.data.arrays import Dataset, TestImages
+from lcrbench.bench.data.disk_cache import listing
+from lcrbench.bench.data.members import not_an_archive
 from lcrbench.bench.data.trees import EXPECTED
 from lcrbench.errors import UserError, unknown
 from lcrbench.testing import raised
-
-# A file that was written so short a time ago may be written again without another time stamp.
-_SETTLED_NS = 2_000_000_000
 
 
 def names() -> dict[str, str]:
@@ -68,6 +65,21 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset
     return dataset
 
 
+def load_test(source: str | Path, *, size: int = 32) -> TestImages:
+    """Return the test images that `source` names as for `load`: a test set without training images, or a data set's own.
+
+    Raises `UserError` as `load` does.
+    """
+    try:
+        entry, place = find(str(source))
+        if (own := _contract(entry).load_test) is not None:
+            return _checked_test(_ask(own, entry, place, size), entry, size)
+    except OSError as error:
+        raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
+    whole = load(source, size=size)
+    return TestImages(whole.name, whole.classes, whole.test, whole.space, whole.layout, whole.reasons, whole.published)
+
+
 class _Kept(NamedTuple):
     key: tuple[str, str, int]
     fingerprint: tuple[tuple[object, ...], ...]
@@ -77,12 +89,18 @@ class _Kept(NamedTuple):
 _kept: _Kept | None = None
 
 
+def forget() -> None:
+    """Let go of the data set that is kept."""
+    global _kept
+    _kept = None
+
+
 def find(source: str) -> tuple[str, str]:
     """Return the source's entry in the registry, and the place that it is asked for."""
-    for entry, name in _named():
-        if source == name:
-            return entry, name
     head, _, place = source.partition(":")
+    for entry, name in _named():
+        if head == name:
+            return entry, source
     if head in _installed():
         return head, place or _default(head)
     path = Path(source).expanduser()
@@ -102,12 +120,13 @@ class _Contract(NamedTuple):
     order: int = 50
     detect: Callable[[Path], object] | None = None
     files: Callable[[str], Iterable[Path]] | None = None
+    load_test: Callable[[str, int], object] | None = None
 
 
 def _contract(entry: str) -> _Contract:
     """Return what a source's module defines; raises `UserError` as `registry.load` does."""
     given = vars(registry.load("source", entry))
-    parts = {"names": "NAMES", "order": "ORDER", "detect": "detect", "files": "files"}
+    parts = {"names": "NAMES", "order": "ORDER", "detect": "detect", "files": "files", "load_test": "load_test"}
     return _Contract(**{field: given[part] for field, part in parts.items() if part in given})
 
 
@@ -159,6 +178,14 @@ def _importable(name: str) -> bool:
         return False
 
 
+def _checked_test(found: object, entry: str, size: int) -> TestImages:
+    """Return what a source's `load_test` loaded. Raises `UserError` if it breaks the contract."""
+    if not isinstance(found, TestImages):
+        raise UserError(f"source '{entry}' returned a {type(found).__name__}: load_test() must return TestImages")
+    checked(Dataset(found.name, found.classes, found.split, found.split), entry, size)
+    return found
+
+
 def checked(dataset: object, entry: str, size: int) -> Dataset:
     """Return what a source loaded. Raises `UserError` if it breaks the contract in `lcrbench.bench.data.sources`."""
     if not isinstance(dataset, Dataset):
@@ -188,22 +215,5 @@ def _fingerprint(files: Callable[[str], Iterable[Path]] | None, place: str) -> t
         roots = [Path(place)]
     else:
         return None
-    newest = time.time_ns() - _SETTLED_NS
-    found: list[tuple[object, ...]] = []
-    for path in _beneath(roots):
-        status = path.stat()
-        if status.st_mtime_ns > newest:
-            return None
-        found.append((str(path), status.st_size, status.st_mtime_ns, status.st_ino))
-    return tuple(found)
-
-
-def _beneath(roots: Iterable[Path]) -> Iterator[Path]:
-    """Yield the roots and all that lies beneath them, in one order."""
-    for root in roots:
-        yield root
-        for place, folders, files in os.walk(root, followlinks=True):
-            if len(Path(place).relative_to(root).parts) > MAX_DEPTH:
-                return  # a link leads back: the source refuses such a folder
-            folders.sort()
-            yield from (Path(place, name) for name in sorted([*folders, *files]))
+    found = listing(roots)
+    return None if found is None else tuple(found)

@@ -1,6 +1,7 @@
 """Lists and reads the files in folders and archives (tar, tar.gz, tar.xz, tar.bz2, zip), without unpacking to disk.
 
-An archive is read forward, in one pass. What is damaged, too large or points outside raises `UserError`.
+An archive is read forward, in one pass; so is a tar inside of a tar. What is damaged, too large or points outside raises
+`UserError`.
 """
 
 from __future__ import annotations
@@ -11,19 +12,29 @@ import lzma
 import os
 import stat
 import tarfile
+import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, NoReturn, Protocol, cast
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, BinaryIO, Final, NamedTuple, NoReturn, Protocol, cast
 
 from lcrbench.errors import UserError
+from lcrbench.images import SUFFIXES
 
 ARCHIVE_SUFFIXES: Final = (".tar.xz", ".tar", ".tar.gz", ".zip", ".tar.bz2", ".txz", ".tgz", ".tbz2")
 
 # The largest file in an archive: images of data sets are far smaller, and a larger one may be a bomb.
 MAX_FILE_BYTES: Final = 1 << 26
+
+# An archive may unpack to this much, and to this many times its own size besides. Photographs do not shrink when they are
+# packed, and a file of a few kB that unpacks to a TB is a bomb.
+_FREE_BYTES: Final = 1 << 30
+_MAX_RATIO: Final = 100
+
+# Endings of image files that the decoder does not read.
+_OTHER_IMAGES: Final = {".jfif", ".jpe", ".gif", ".heic", ".avif", ".jp2", ".jxl", ".svg"}
 
 # The deepest folder that is entered. Deeper ones come from links that lead back.
 MAX_DEPTH: Final = 32
@@ -35,23 +46,114 @@ _OPENERS: Final[dict[bytes, Callable[[Path], Any]]] = {
 }
 
 
+class Readable(Protocol):
+    """An open binary file, as far as it is used here."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes, none at the end."""
+        ...
+
+
 class Member(NamedTuple):
-    """A file or folder of a tree; a file's `read` is to be called before the next member is asked for."""
+    """A file or folder of a tree; a file's `read` is to be called before the next member is asked for.
+
+    `stream` opens a file of any size to be read forward; None where it cannot be.
+    """
 
     path: str
     where: str
     read: Callable[[], bytes] | None  # None: a folder
+    stream: Callable[[], Readable] | None = None
 
 
-class _Readable(Protocol):
-    """An open binary file, as far as it is used here."""
+def members(source: Path, largest: int = MAX_FILE_BYTES) -> Iterator[Member]:
+    """Yield what a folder or an archive holds; a file of more than `largest` bytes is refused when it is read."""
+    return _folder_members(source, largest) if source.is_dir() else _archive_members(source, largest)
 
-    def read(self, size: int, /) -> bytes: ...
+
+def inside(member: Member, source: Path) -> Iterator[Member]:
+    """Yield what a tar holds that is itself a member of a folder or a tar."""
+    if member.stream is None:
+        raise UserError(f"{member.where} is an archive within a zip: unpack the zip first")
+    with damage_told(source):
+        yield from _tar_members(source, _Stream(member.stream(), source, MAX_FILE_BYTES, None))
 
 
-def members(source: Path) -> Iterator[Member]:
-    """Yield what a folder or an archive holds."""
-    return _folder_members(source) if source.is_dir() else _archive_members(source)
+def parts_of(member: Member, source: Path) -> tuple[str, ...]:
+    """Return a member's path, part by part; raises `UserError` if it points outside of the archive, or a file has none.
+
+    macOS writes an accented letter as two characters, others as one: the same name must be the same class.
+    """
+    path = member.path if member.path.isascii() else unicodedata.normalize("NFC", member.path)
+    parts = tuple(part for part in path.split("/") if part not in ("", "."))
+    if ".." in parts or member.path.startswith("/"):
+        raise UserError(f"{member.where} points outside of the archive: make the archive again with plain paths")
+    if not parts and member.read:
+        raise UserError(f"{source} holds a file without a name: make the archive again")
+    return parts
+
+
+def why_passed(parts: tuple[str, ...]) -> str:
+    """Return why the file at a path is passed over, in words that a number of files stands before; "" for an image.
+
+    >>> why_passed(("cat", "1.jpg")), why_passed(("cat", "1.GIF")), why_passed(("cat", "._1.jpg")), why_passed((".git", "x"))
+    ('', 'images ending in .gif', 'hidden', 'in hidden folders')
+    """
+    if "__MACOSX" in parts[:-1]:
+        return "of macOS (__MACOSX)"
+    if hides(parts[:-1]):
+        return "in hidden folders"
+    if parts[-1].startswith("."):
+        return "hidden"
+    dot = parts[-1].rfind(".")
+    suffix = parts[-1][dot:].lower() if 0 < dot < len(parts[-1]) - 1 else ""
+    if suffix in SUFFIXES:
+        return ""
+    if not suffix.isprintable() or len(suffix) > 12:
+        return "with a strange ending"
+    return (
+        (f"images ending in {suffix}" if suffix in _OTHER_IMAGES else f"ending in {suffix}")
+        if suffix
+        else "without an ending"
+    )
+
+
+def hides(folders: tuple[str, ...]) -> bool:
+    """Tell whether one of these folders is a hidden one, or of macOS."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in folders)
+
+
+def files_of(place: Path, wanted: Collection[str], largest: int) -> dict[str, bytes]:
+    """Return the wanted files by name: those that lie in a folder itself, or anywhere in an archive.
+
+    What is not there is left out. Raises `UserError` for a name that is there twice, or a file of more than `largest` bytes.
+    """
+    if place.is_dir():
+        return {name: _read_file(place / name, largest) for name in wanted if (place / name).is_file()}
+    found: dict[str, bytes] = {}
+    for member in members(place, largest):
+        parts = parts_of(member, place)
+        if member.read is None or parts[-1] not in wanted or hides(parts[:-1]):
+            continue
+        if parts[-1] in found:
+            raise UserError(f"{member.where} is there twice: make the archive again")
+        with damage_told(place):
+            found[parts[-1]] = member.read()
+    return found
+
+
+def first_names(archive: Path, number: int = 4) -> list[str]:
+    """Return the paths of the first members of an archive; fewer, or none, where it is damaged or no archive."""
+    names: list[str] = []
+    try:
+        for member in members(archive):
+            if not PurePosixPath(member.path).name.startswith("."):
+                names.append(member.path.removeprefix("./"))
+            if len(names) == number:
+                break
+    except (UserError, OSError):
+        pass
+    return names
 
 
 def is_archive(path: Path) -> bool:
@@ -76,31 +178,40 @@ def not_an_archive(path: Path) -> UserError:
     return UserError(f"{path} is neither a tar (plain, xz, gz, bz2) nor a zip archive")
 
 
-def _folder_members(root: Path) -> Iterator[Member]:
+def _folder_members(root: Path, largest: int) -> Iterator[Member]:
     """Yield what lies beneath a folder; links are followed."""
 
     def fail(error: OSError) -> NoReturn:
         raise error
 
-    for place, folders, files in os.walk(root, onerror=fail, followlinks=True):
+    # Paths as text, because a Path for each of 50,000 files takes a second.
+    top = os.fspath(root)
+    for place, folders, files in os.walk(top, onerror=fail, followlinks=True):
         folders.sort()
-        here = Path(place)
-        depth = len(here.relative_to(root).parts)
-        if depth > MAX_DEPTH:
+        here = "" if place == top else os.path.relpath(place, top).replace(os.sep, "/")
+        if here.count("/") >= MAX_DEPTH:
             raise UserError(f"{place} lies too deep: remove the link that leads back to a folder above it")
-        if depth:
-            yield Member(here.relative_to(root).as_posix(), place, None)
+        if here:
+            yield Member(here, place, None)
         for file in sorted(files):
-            yield Member((here / file).relative_to(root).as_posix(), str(here / file), partial(_read_file, here / file))
+            path = os.path.join(place, file)
+            yield Member(
+                f"{here}/{file}" if here else file, path, partial(_read_file, path, largest), partial(_open, path)
+            )
 
 
-def _read_file(path: Path) -> bytes:
-    """Return the content of an image file of ordinary size."""
-    status = path.stat()
+def _open(path: str) -> BinaryIO:
+    return open(path, "rb")
+
+
+def _read_file(path: str | Path, largest: int) -> bytes:
+    """Return the content of a file of ordinary size."""
+    status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path} is no regular file: remove it")
-    _check_size(str(path), status.st_size)
-    return path.read_bytes()
+    _check_size(str(path), status.st_size, largest)
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _inside(archive: Path, name: str) -> str:
@@ -108,9 +219,9 @@ def _inside(archive: Path, name: str) -> str:
     return f"{archive}: {name if name.isprintable() else ascii(name)}"
 
 
-def _check_size(where: str, size: int) -> None:
-    if size > MAX_FILE_BYTES:
-        raise UserError(f"{where} has {size:,} bytes, more than {MAX_FILE_BYTES >> 20} MiB: remove it")
+def _check_size(where: str, size: int, largest: int) -> None:
+    if size > largest:
+        raise UserError(f"{where} has {size:,} bytes, more than {largest >> 20} MiB: remove it")
 
 
 @contextmanager
@@ -126,7 +237,7 @@ def damage_told(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is truncated or damaged ({error or type(error).__name__}): get it again") from error
 
 
-def _archive_members(path: Path) -> Iterator[Member]:
+def _archive_members(path: Path, largest: int) -> Iterator[Member]:
     """Yield the members of an archive, whose format is read from its first bytes, not from its name."""
     with damage_told(path):
         with path.open("rb") as file:
@@ -134,28 +245,35 @@ def _archive_members(path: Path) -> Iterator[Member]:
         if not head:
             raise UserError(f"{path} is empty: get it again")
         if head.startswith(b"PK"):
-            yield from _zip_members(path)
+            yield from _zip_members(path, largest)
             return
         unpack = next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
         if unpack is None and head[257:262] != b"ustar":
             raise not_an_archive(path)
+        most = _FREE_BYTES + _MAX_RATIO * path.stat().st_size if unpack else None
         with unpack(path) if unpack else path.open("rb") as file:
-            yield from _tar_members(path, _Stream(file, path))
+            yield from _tar_members(path, _Stream(file, path, largest, most))
 
 
 class _Stream:
-    """An unpacked tar: read forward only, and never a block so large that it must be a bomb."""
+    """An unpacked tar: read forward only, and never a block so large that it must be a bomb, nor `most` bytes in all."""
 
-    def __init__(self, file: _Readable, path: Path) -> None:
+    def __init__(self, file: Readable, path: Path, largest: int, most: int | None) -> None:
         self.file = file
         self.path = path
+        self.largest = largest
+        self.most = most
         self.position = 0
 
     def read(self, size: int) -> bytes:
         # tarfile reads the headers of long names at once, as large as they say that they are.
-        _check_size(f"{self.path}: a member or its header", size - tarfile.BLOCKSIZE)
+        _check_size(f"{self.path}: a member or its header", size - tarfile.BLOCKSIZE, self.largest)
         data = self.file.read(size)
         self.position += len(data)
+        if self.most is not None and self.position > self.most:
+            raise UserError(
+                f"{self.path} unpacks to more than {self.most >> 20:,} MiB, over {_MAX_RATIO} times its size: get it again"
+            )
         return data
 
     def tell(self) -> int:
@@ -165,10 +283,27 @@ class _Stream:
         while self.position < position and self.read(min(position - self.position, 1 << 20)):
             pass
 
-    def read_exactly(self, size: int) -> bytes:
+    def read_exactly(self, where: str, size: int) -> bytes:
+        _check_size(where, size, self.largest)
         data = self.read(size)
         if len(data) < size:
             raise EOFError("it ends within a file")
+        return data
+
+    def window(self, size: int) -> Readable:
+        return _Window(self, size)
+
+
+class _Window:
+    """The next `size` bytes of a stream, as a file of their own."""
+
+    def __init__(self, stream: _Stream, size: int) -> None:
+        self.stream = stream
+        self.left = size
+
+    def read(self, size: int) -> bytes:
+        data = self.stream.read(min(size, self.left))
+        self.left -= len(data)
         return data
 
 
@@ -182,8 +317,8 @@ def _tar_members(path: Path, stream: _Stream) -> Iterator[Member]:
             elif member.islnk() or member.issym() or member.issparse():
                 raise UserError(f"{where} is a link or a sparse file: make the archive again with plain files")
             else:
-                _check_size(where, member.size)
-                yield Member(member.name, where, partial(stream.read_exactly, member.size))
+                read, opened = partial(stream.read_exactly, where, member.size), partial(stream.window, member.size)
+                yield Member(member.name, where, read, opened)
         # tarfile stops without a word at a damaged header, and where the file just ends; a whole archive goes on with
         # nothing but zeros. Reading them also checks the checksum of the compressed file.
         if stream.tell() < tar.offset + tarfile.BLOCKSIZE:
@@ -193,18 +328,20 @@ def _tar_members(path: Path, stream: _Stream) -> Iterator[Member]:
             raise EOFError("a header in it is wrong")
 
 
-def _zip_members(path: Path) -> Iterator[Member]:
+def _zip_members(path: Path, largest: int) -> Iterator[Member]:
     """Yield the members of a zip archive; each is checked against its CRC when it is read."""
 
-    def read(info: zipfile.ZipInfo) -> bytes:
+    def read(info: zipfile.ZipInfo, where: str) -> bytes:
+        _check_size(where, info.file_size, largest)
         with archive.open(info) as file:
             return file.read(info.file_size + 1)  # with a bound, since the stated size may be a lie
 
     with zipfile.ZipFile(path) as archive:
+        most = _FREE_BYTES + _MAX_RATIO * path.stat().st_size
+        if sum(info.file_size for info in archive.infolist()) > most:
+            raise UserError(
+                f"{path} unpacks to more than {most >> 20:,} MiB, over {_MAX_RATIO} times its size: get it again"
+            )
         for info in archive.infolist():
             where = _inside(path, info.filename)
-            if info.is_dir():
-                yield Member(info.filename, where, None)
-            else:
-                _check_size(where, info.file_size)
-                yield Member(info.filename, where, partial(read, info))
+            yield Member(info.filename, where, None if info.is_dir() else partial(read, info, where))

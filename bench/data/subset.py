@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from lcrbench.bench.data.arrays import Dataset, Indices, Part, Split
@@ -21,8 +23,8 @@ def take(dataset: Dataset, train: int | None, test: int | None, seed: int) -> Da
 
     Each class gives the same number of images (where the number does not divide, the first classes give one more), in the
     order they have in `dataset`. The choice depends on `seed` and the positions alone, and a smaller subset is part of a
-    larger one of the same seed. The name tells: `NAME[train=5000,test=1000,seed=0]`. `part` says what the subset is part
-    of; a subset of a subset is part of the first whole.
+    larger one of the same seed. The subset has the name of what it is part of, and `part` says of what; a subset of a
+    subset is part of the first whole.
 
     Raises `UserError` if a class has too few images, there are more classes than images asked for, or the seed is
     negative.
@@ -42,11 +44,10 @@ def take(dataset: Dataset, train: int | None, test: int | None, seed: int) -> Da
         split if keep is None else Split(split.images[keep], split.labels[keep])
         for split, keep in zip((dataset.train, dataset.test), kept, strict=True)
     ]
-    told = ",".join(f"{key}={'all' if n is None else n}" for key, n in (("train", train), ("test", test)))
     indices = dataset.test_indices if kept[1] is None else dataset.test_indices[kept[1]]
     indices.setflags(write=False)
     part = Part(dataset.whole_sha256, dataset.whole_test_sha256, indices, train, test, seed)
-    return Dataset(f"{dataset.name}[{told},seed={seed}]", dataset.classes, parts[0], parts[1], dataset.skipped, part)
+    return replace(dataset, train=parts[0], test=parts[1], part=part)
 
 
 def _chosen(dataset: Dataset, split: Split, number: int, which: str, seed: np.random.SeedSequence) -> Indices:

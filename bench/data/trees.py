@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import unicodedata
-from pathlib import Path, PurePosixPath
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from lcrbench.bench.data import disk_cache
+from lcrbench.bench.data import disk_cache, spaces
 from lcrbench.bench.data.arrays import Dataset, Images, Split
-from lcrbench.bench.data.members import damage_told, members
+from lcrbench.bench.data.members import damage_told, hides, members, parts_of, why_passed
 from lcrbench.errors import UserError
-from lcrbench.images import SUFFIXES, decode, natural
+from lcrbench.images import decode, natural
 
 EXPECTED: Final = (
     "expected train/ and test/ (or val/) with one folder of images a class, archives of these, or four idx files"
 )
 
 _Parts = tuple[str, ...]
+Half = dict[str, list[Images]]
+"""The images of a split by the id of their class, both in order."""
 
 
 class Tree(NamedTuple):
@@ -26,59 +29,67 @@ class Tree(NamedTuple):
 
     images: dict[_Parts, Images]
     folders: set[_Parts]
-    skipped: int
+    passed: Counter[str]
 
 
-def load_trees(name: str, sources: tuple[Path, ...], size: int) -> Dataset:
-    """Load a training and a test tree, or one archive of both; archives are decoded once and then kept in the cache."""
-    cache = None if any(path.is_dir() for path in sources) else disk_cache.folder(sources, size)
-    if cache and (cached := disk_cache.read(cache, name)):
-        return cached
+def load_trees(name: str, sources: tuple[Path, ...], size: int, layout: str) -> Dataset:
+    """Load a training and a test tree, or one archive of both; many images are decoded once and then kept in the cache."""
 
-    trees = [read_tree(path, size) for path in sources]
-    wheres = [str(path) for path in sources]
-    if len(trees) == 1:
-        trees, wheres = _halves(trees[0], wheres[0])
-    train, test = (_by_class(tree, where) for tree, where in zip(trees, wheres, strict=True))
+    def make() -> Dataset:
+        trees = [read_tree(path, size) for path in sources]
+        wheres = [str(path) for path in sources]
+        if len(trees) == 1:
+            trees, wheres = _halves(trees[0], wheres[0])
+        passed = sum((tree.passed for tree in trees), Counter[str]())
+        halves = [by_class(tree, where) for tree, where in zip(trees, wheres, strict=True)]
+        return joined(name, halves, wheres, size, layout, passed)
+
+    return disk_cache.through(name, sources, size, layout, make)
+
+
+def joined(
+    name: str, halves: list[Half], wheres: list[str], size: int, layout: str, passed: Mapping[str, int]
+) -> Dataset:
+    """Return the data set of a training and a test half, whose classes must be the same."""
+    train, test = halves
     for one, other, here, there in ((train, test, *wheres), (test, train, *reversed(wheres))):
         if lacking := [f"'{label}'" for label in one if label not in other]:
             raise UserError(
                 f"{there} lacks {len(lacking)} of the class folders of {here}: {', '.join(lacking[:3])}"
                 f"{' ...' if len(lacking) > 3 else ''}; training and test need the same classes"
             )
-    dataset = Dataset(
-        name, tuple(train), _stack(train, size), _stack(test, size), skipped=sum(tree.skipped for tree in trees)
+    classes = tuple(train)
+    return Dataset(
+        name,
+        classes,
+        stack(classes, train, size),
+        stack(classes, test, size),
+        skipped=sum(passed.values()),
+        space=spaces.of_folders(classes),
+        layout=layout,
+        reasons=tuple(sorted(passed.items())),
     )
-    if cache and len(dataset.train) + len(dataset.test) >= disk_cache.WORTH:
-        disk_cache.write(cache, dataset)
-    return dataset
 
 
 def read_tree(source: Path, size: int) -> Tree:
     """Decode all images of a folder or archive, in one pass and without unpacking to disk."""
     images: dict[_Parts, Images] = {}
     folders: set[_Parts] = set()
-    skipped = 0
+    passed: Counter[str] = Counter()
     for member in members(source):
-        # macOS writes accents as two characters, others as one: the same name must be the same class.
-        parts = PurePosixPath(unicodedata.normalize("NFC", member.path)).parts
-        if ".." in parts or member.path.startswith("/"):
-            raise UserError(f"{member.where} points outside of the archive: make the archive again with plain paths")
-        if not parts and member.read:
-            raise UserError(f"{source} holds a file without a name: make the archive again")
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+        parts = parts_of(member, source)
         if member.read is None:
-            if not hidden:
+            if not hides(parts):
                 folders.add(parts)
-        elif hidden or PurePosixPath(parts[-1]).suffix.lower() not in SUFFIXES:
-            skipped += 1
+        elif why := why_passed(parts):
+            passed[why] += 1
         elif parts in images:
             raise UserError(f"{member.where} is there twice: make the archive again")
         else:
             with damage_told(source):
                 content = member.read()
             images[parts] = decode(content, member.where, size)
-    return Tree(images, folders, skipped)
+    return Tree(images, folders, passed)
 
 
 def _depth(tree: Tree) -> int:
@@ -105,15 +116,16 @@ def _halves(tree: Tree, where: str) -> tuple[list[Tree], list[str]]:
         Tree(
             {path[depth + 1 :]: image for path, image in tree.images.items() if path[depth] == top},
             {folder[depth + 1 :] for folder in tree.folders if folder[depth : depth + 1] == (top,)},
-            0,
+            Counter(),
         )
         for top in ("train", test)
     ]
     others = len(tree.images) - sum(len(half.images) for half in trees)
-    return [trees[0]._replace(skipped=tree.skipped + others), trees[1]], [f"{where}: train", f"{where}: {test}"]
+    passed = tree.passed + Counter({f"images outside of train/ and {test}/": others})
+    return [trees[0]._replace(passed=passed), trees[1]], [f"{where}: train", f"{where}: {test}"]
 
 
-def _by_class(tree: Tree, where: str) -> dict[str, list[Images]]:
+def by_class(tree: Tree, where: str) -> Half:
     """Return the images of each class: the folders beneath the one that all images lie in; both in natural order."""
     if not tree.images:
         raise UserError(f"{where} holds no images: {EXPECTED}")
@@ -134,10 +146,20 @@ def _by_class(tree: Tree, where: str) -> dict[str, list[Images]]:
     }
 
 
-def _stack(classes: dict[str, list[Images]], size: int) -> Split:
+def ordered(found: Iterable[tuple[str, _Parts, Images]]) -> Half:
+    """Return images, each with the id of its class and its name, class by class and by name, both in natural order."""
+    rows = sorted(found, key=lambda row: (natural((row[0],)), natural(row[1])))
+    half: Half = {}
+    for label, _, image in rows:
+        half.setdefault(label, []).append(image)
+    return half
+
+
+def stack(classes: tuple[str, ...], half: Half, size: int) -> Split:
     """Return the images of all classes as one split, class after class."""
-    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(images) for images in classes.values()])
+    counts = [len(half.get(label, ())) for label in classes]
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
     stacked = np.empty((len(labels), size, size, 3), np.uint8)
-    for i, image in enumerate(image for images in classes.values() for image in images):
+    for i, image in enumerate(image for label in classes for image in half.get(label, ())):
         stacked[i] = image
     return Split(stacked, labels)

@@ -13,6 +13,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from filelock import FileLock
@@ -22,10 +23,20 @@ from lcrbench import corruptions, registry
 from lcrbench.bench.records import source
 from lcrbench.bench.records.ids import canonical
 from lcrbench.bench.records.spec import Cell
-from lcrbench.corruptions.registered import is_ours
+from lcrbench.corruptions.registered import Name, is_ours
 
 LIMIT = 1 << 30
 _HASH = hashlib.sha256().digest_size
+
+
+class Shows(Protocol):
+    """Gives the images of a cell: made here (`Cells`), or read from a published benchmark."""
+
+    def images(
+        self, clean: NDArray[np.uint8], cell: Cell, indices: NDArray[np.int64], *, seed: int, stream: str
+    ) -> NDArray[np.uint8]:
+        """Return images (N, H, W, 3) of a cell; the clean ones for the clean cell."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,7 @@ class Cells:
         }
         if not is_ours(cell.corruption):
             # A command that was killed leaves its cache, and the code of a plug-in may change before the next one.
-            module = registry.module_name("corruption", cell.corruption.partition(":")[0])
+            module = registry.module_name("corruption", Name.read(cell.corruption).module)
             facts["code"] = source.closure([module]).sha256
         path = self.folder / f"{hashlib.sha256(canonical(facts).encode()).hexdigest()[:24]}.cell"
         try:

@@ -14,16 +14,17 @@ from lcrbench.bench import data as sources
 from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation import known as known_of
+from lcrbench.bench.evaluation.cells import Shows
 from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import external, restored
-from lcrbench.bench.evaluation.run import evaluate, protocol_of
+from lcrbench.bench.evaluation.run import Looked, evaluate, protocol_of
 from lcrbench.bench.evaluation.takeover import own_data, present
 from lcrbench.bench.records import env
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.record import Provenance, Training
 from lcrbench.bench.records.source import look_again, stale_training
-from lcrbench.bench.records.spec import Protocol
+from lcrbench.bench.records.spec import Protocol, RunSpec
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 
@@ -60,7 +61,31 @@ def of_run(
     if test is not None:
         dataset = sources.take(dataset, None, test, seed=0)
     protocol = protocol_of(dataset, spec.data.size, shown)
+    return shown_to(
+        store, spec, training, looked, dataset, protocol, metrics, device=device, stale=stale, watch=watch
+    ), protocol
+
+
+def shown_to(
+    store: Store,
+    spec: RunSpec,
+    training: Training,
+    looked: Looked,
+    dataset: Dataset,
+    protocol: Protocol,
+    metrics: Mapping[str, Options],
+    *,
+    device: str = "cpu",
+    stale: Literal["refuse", "redo", "keep"] = "refuse",
+    watch: Watch = lambda phase, done, total: None,
+    cells: Shows | None = None,
+) -> Known:
+    """Show a run's network the cells of a protocol, keep in the store what is found, and return all that is known.
+
+    Raises `UserError` for what is stale, as `of_run` does, or `Timeout` if another process evaluates it.
+    """
     named = spec.model_copy(update={"protocol": protocol})
+    shown = Shown(corruptions=() if protocol.test.benchmark else protocol.corruptions, severities=protocol.severities)
     with store.held(named.evaluation_id):
         kept = store.known(named.evaluation_id)
         before = Known(*kept) if kept else None
@@ -74,12 +99,13 @@ def of_run(
             known=before,
             keep_stale=stale == "keep",
             device=device,
+            cells=cells,
             watch=watch,
         )
         if before is None or found.evaluation != before.evaluation:
             written = store.evaluations.write(named.evaluation_id, found.evaluation, found.files)
             found = replace(found, evaluation=written)
-    return found, protocol
+    return found
 
 
 def _check_stale(

@@ -18,7 +18,7 @@ from lcrbench.bench import device as devices
 from lcrbench.bench import metrics as metrics_of
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.data.arrays import Dataset
-from lcrbench.bench.evaluation.cells import Cells
+from lcrbench.bench.evaluation.cells import Cells, Shows
 from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.known import Known, empty, measured_of, with_asked, without_stale
 from lcrbench.bench.evaluation.subject import Subject
@@ -26,11 +26,12 @@ from lcrbench.bench.metrics import Need
 from lcrbench.bench.records import by_image, predictions, source
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Options
+from lcrbench.bench.records.measurement import Phase
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Measured, Provenance, Source
 from lcrbench.bench.records.spec import CLEAN, Cell, Protocol, TestSet, TrainSpec
 from lcrbench.bench.records.spec import Subject as SubjectId
-from lcrbench.corruptions.registered import is_ours
+from lcrbench.corruptions.registered import Name, is_ours
 
 ROOTS = ("lcrbench.bench.evaluation.inference", "lcrbench.bench.evaluation.cells")
 """What every prediction depends on, besides the network's own code."""
@@ -77,7 +78,7 @@ def evaluate(
     known: Known | None = None,
     keep_stale: bool = False,
     device: str = "cpu",
-    cells: Cells | None = None,
+    cells: Shows | None = None,
     watch: Callable[[str, int, int], None] = lambda phase, done, total: None,
     prepare: Callable[[Subject], None] = lambda subject: None,
     left: Callable[[str, str], None] = lambda metric, reason: None,
@@ -111,7 +112,7 @@ def evaluate(
     wants_logits, wants_classes = Need.LOGITS in needs, Need.CLASSES in needs
     show = show or bool(needs & metrics_of.OF_CELLS)
 
-    forward: dict[str, int] = {}
+    forward: dict[Phase, int] = {}
     images_of = {
         cell: kept.missing(cell, indices, exact=wants_classes) if show else indices[:0] for cell in protocol.cells
     }
@@ -129,7 +130,7 @@ def evaluate(
         with clocks.phase("evaluation"):
             found = logits(looked.network, images, protocol.block, device)
         columns = kept.at(lacking)
-        kept.classes[kept.cells.index(cell), columns] = found.argmax(1)
+        kept.classes[kept.cells.index(cell), columns] = _answers(found, protocol.test.columns)
         if cell == CLEAN and wants_logits:
             _keep_logits(kept, columns, found)
         forward["evaluation"] = forward.get("evaluation", 0) + len(lacking)
@@ -181,7 +182,8 @@ def evaluate(
                 source=note([module.__name__]),
             )
         )
-    cell_source = note(_plug_ins(shown)) if shown else ""
+    # A benchmark's files are named by their hash, and no code of ours made them.
+    cell_source = note([] if protocol.test.benchmark else _plug_ins(shown)) if shown else ""
     files = dict(known.files)
     batches = list(evaluation.batches)
     if shown or measured:
@@ -230,6 +232,16 @@ def _of_these_weights(known: Known | None, looked: Looked, protocol: Protocol) -
     return known
 
 
+def _answers(found: np.ndarray, columns: tuple[int, ...]) -> np.ndarray:
+    """Return the class of the largest logit (N,), among the classes `columns` where there are some."""
+    if not columns:
+        best: np.ndarray = found.argmax(1)
+        return best
+    chosen = np.array(columns)
+    answers: np.ndarray = chosen[found[:, chosen].argmax(1)]
+    return answers
+
+
 def _without_logits(kept: Predictions, indices: np.ndarray) -> np.ndarray:
     if kept.logits is None:
         return indices
@@ -252,7 +264,7 @@ def _named(sources: Mapping[str, Source], batches: Iterable[Batch]) -> dict[str,
 def _plug_ins(shown: Iterable[Cell]) -> list[str]:
     """Return the modules of the corruptions among these cells that come from outside."""
     names = {cell.corruption for cell in shown if cell.corruption and not is_ours(cell.corruption)}
-    return [registry.module_name("corruption", head) for head in sorted({name.partition(":")[0] for name in names})]
+    return [registry.module_name("corruption", head) for head in sorted({Name.read(name).module for name in names})]
 
 
 def _now() -> str:

@@ -102,16 +102,19 @@ def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
 
 
 def own_data(spec: RunSpec) -> Dataset:
-    """Return the data set of a run; a subset is named whole[train=..., test=..., seed=0].
+    """Return the data set of a run: the one of that name, cut down to as many images as the run has.
 
     Raises `UserError` if the images of that name are not those of the run.
     """
-    whole, bracket, _ = spec.data.name.partition("[")
-    dataset = data.load(whole, size=spec.data.size)
-    if bracket:
-        train = None if "train=all" in spec.data.name else spec.data.train
-        test = None if "test=all" in spec.data.name else spec.data.test
-        dataset = data.take(dataset, train, test, seed=0)
+    dataset = data.load(spec.data.name, size=spec.data.size)
+    train, test = spec.data.train, spec.data.test
+    if train <= len(dataset.train) and test <= len(dataset.test):
+        dataset = data.take(
+            dataset,
+            None if train == len(dataset.train) else train,
+            None if test == len(dataset.test) else test,
+            seed=0,
+        )
     wanted = spec.training.data
     same = dataset.train_sha256 == wanted.sha256 or dataset.sha256 == wanted.both_sha256
     if not same or spec.protocol.test.sha256 not in (dataset.whole_sha256, dataset.sha256):

@@ -18,7 +18,7 @@ from lcrbench.bench.records.ids import canonical
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.spec import Cell, Protocol, RunSpec, Subject, TrainSpec
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 class Seconds(Frozen):
@@ -94,7 +94,7 @@ class Ledger(Frozen):
         None,
         description="in training steps of the plain network (the backbone in full precision) for one image",
     )
-    evaluation_forward: dict[str, int] = Field({}, description="images through the deployed network, by phase")
+    evaluation_forward: dict[Phase, int] = Field({}, description="images through the deployed network, by phase")
     data_order_sha256: str
     augmentation_sha256: str
     initial_weights_sha256: str
@@ -245,7 +245,7 @@ class Batch(Frozen):
     figures: tuple[ImageFigure, ...] = Field(
         (), description="the figures in that file; empty in one of before schema 5"
     )
-    forward: dict[str, int] = Field({}, description="images through the network, by phase")
+    forward: dict[Phase, int] = Field({}, description="images through the network, by phase")
     seconds: dict[Phase, Seconds] = Field({})
     provenance: Provenance
 

@@ -36,6 +36,9 @@ class TrainData(Frozen):
     size: int
     classes: tuple[str, ...]
     images: int
+    space: str = Field("own", description="label space that the classes are ids of; own: they mean nothing elsewhere")
+    layout: str = Field("", description="name of the source that read the files")
+    passed_over: dict[str, int] = Field({}, description="files that are no images of the set, by the reason")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -156,6 +159,14 @@ class TestSet(Frozen):
     classes: tuple[str, ...]
     images: int = Field(description="in the whole test split")
     chosen: int | None = None
+    benchmark: str = Field("", description="whose files were shown in the cells, such as ImageNet-C; empty: made here")
+    benchmark_sha256: str = Field("", description="of these files; empty: the cells were made here")
+    published: bool | None = Field(
+        None, description="whether the files are those that were published, by their hashes; null: no hashes are known"
+    )
+    columns: tuple[int, ...] = Field(
+        (), description="of the network's classes those that an answer is chosen from; empty: all"
+    )
 
     @property
     def count(self) -> int:
@@ -175,7 +186,9 @@ class Protocol(Frozen):
     @property
     def look(self) -> dict[str, Any]:
         """Return what a prediction depends on besides subject, cell and image; with the same look they are shared."""
-        return {"test": self.test.sha256, "size": self.test.size, "seed": self.seed, "block": self.block}
+        own = {"benchmark": self.test.benchmark_sha256, "columns": self.test.columns}
+        facts = {"test": self.test.sha256, "size": self.test.size, "seed": self.seed, "block": self.block}
+        return facts | {key: value for key, value in own.items() if value}
 
     @property
     def protocol_id(self) -> str:
@@ -207,6 +220,11 @@ class DataId(Frozen):
     classes: tuple[str, ...]
     train: int
     test: int
+
+    @property
+    def text(self) -> str:
+        """Return the name with the numbers of images, which tell a subset from the whole."""
+        return f"{self.name} ({self.train:,} training and {self.test:,} test images)"
 
 
 class RunSpec(Frozen):

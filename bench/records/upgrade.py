@@ -1,6 +1,6 @@
 """Reads records: those of the present schema as they are, older ones upgraded, with weights, outcomes and figures kept.
 
-Schema 4 had the same folders, and wrote as text what has fields of its own now (before_5.py).
+Schemas 4 and 5 had the same folders, and wrote as text what has fields of its own now (before_5.py, before_6.py).
 
 Until schema 3 a run was one folder, STORE/<run id>, with its training and its evaluation: one hash of the spec named both,
 and one hash of the whole source said what had made it ("from before scopes"). `OldRuns` reads such folders as they are.
@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from lcrbench.bench.records import before_5, by_image, predictions, source
+from lcrbench.bench.records import before_5, before_6, by_image, predictions, source
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe, move_keys
 from lcrbench.bench.records.by_image import ByImage
 from lcrbench.bench.records.files import unpack
@@ -56,16 +56,19 @@ def _checked(data: dict[str, Any], where: str) -> int:
 
 def training(content: bytes, where: str) -> Training:
     """Return the training in JSON; raises `UserError` if a newer version wrote it."""
-    return _present(Training, content, where, before_5.training)
+    return _present(Training, content, where, (before_5.training, before_6.training))
 
 
 def evaluation(content: bytes, where: str) -> Evaluation:
     """Return the evaluation in JSON; raises `UserError` if a newer version wrote it."""
-    return _present(Evaluation, content, where, before_5.evaluation)
+    return _present(Evaluation, content, where, (before_5.evaluation, before_6.evaluation))
 
 
-def _present(kind: type[P], content: bytes, where: str, upgrade: Callable[[dict[str, Any]], None]) -> P:
-    """Return a record of the present schema; `upgrade` brings one of schema 4 into that form."""
+Step = Callable[[dict[str, Any]], None]
+
+
+def _present(kind: type[P], content: bytes, where: str, steps: tuple[Step, Step]) -> P:
+    """Return a record of the present schema; `steps` bring one of schema 4, and of schema 5, to the next."""
     # Read at once: decoded first, and then made a record of, it would take half as long again.
     try:
         record = kind.model_validate_json(content)
@@ -76,7 +79,8 @@ def _present(kind: type[P], content: bytes, where: str, upgrade: Callable[[dict[
         if _checked(from_json(content), where) == SCHEMA_VERSION:
             raise
     data = from_json(content)
-    upgrade(data)
+    for step in steps[max(0, data["schema_version"] - 4) :]:
+        step(data)
     return kind.model_validate({**data, "schema_version": SCHEMA_VERSION})
 
 
@@ -98,6 +102,7 @@ def old_run(content: bytes, where: str) -> OldRun:
             data["ledger"]["unit"] = "images"
         data["spec"]["budget"] |= {"unit": "images", "seconds": None}
     before_5.run(data)
+    before_6.run(data)
     files = data.pop("files", {})
     tables, _ = move_keys(data["spec"])
     spec = _spec(tables)

@@ -176,7 +176,7 @@ def _infos(measured: Iterable[Measured]) -> dict[str, MetricInfo]:
 def _ledger(training: Ledger, batches: list[Batch]) -> Ledger:
     """Return the training's ledger with what the evaluation took."""
     seconds: dict[Phase, Seconds] = dict(training.seconds)
-    forward: dict[str, int] = dict(training.evaluation_forward)
+    forward: dict[Phase, int] = dict(training.evaluation_forward)
     for batch in batches:
         for phase, taken in batch.seconds.items():
             before = seconds.get(phase, Seconds(cpu=0.0, wall=0.0))

@@ -36,6 +36,7 @@ from lcrbench.models.api import Backbone, Method, ordered
 from lcrbench.models.backbones._head import head
 
 SHORTCUTS = ("real", "pool-real", "binary", "pool-pad", "pad")
+POOLED, PADDED = ("pool-real", "pool-pad"), ("pool-pad", "pad")
 
 
 class Pad(nn.Module):
@@ -92,8 +93,8 @@ class Block(nn.Module):
 def _shortcut(method: Method, in_channels: int, out_channels: int, stride: int, form: str) -> nn.Module:
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
-    pool = [nn.AvgPool2d(stride)] if form.startswith("pool") and stride > 1 else []
-    if form.endswith("pad"):
+    pool = [nn.AvgPool2d(stride)] if form in POOLED and stride > 1 else []
+    if form in PADDED:
         return nn.Sequential(*pool, Pad(out_channels - in_channels, 1 if pool else stride))
     step = 1 if pool else stride
     if form == "binary":

@@ -1,7 +1,7 @@
 """Frequency domain approximation: the derivative of the first terms of a square wave's Fourier series.
 
 Xu, Han, Xu, Tang, Xu, Wang 2021, "Learning Frequency Domain Approximation for Binary Neural Networks", arXiv 2103.00841, as
-in BiBench's code (htqin/BiBench@5a04a6d, bibench/models/layers/fda.py); the authors' own was not read.
+in BiBench's code (htqin/BiBench@5a04a6d, bibench/models/layers/fda.py).
 
     dS/dx = 4 omega / pi  sum_{i=0}^{n} cos((2 i + 1) omega x)  for |x| <= 1,  0 beyond
           = 2 omega / pi  sin(2 (n + 1) omega x) / sin(omega x)

@@ -32,6 +32,7 @@ from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
 from lcrbench.models.estimators import ede, polynomial, set_progress, sign
 from lcrbench.models.fused import Fused, by_channel, sum_by_channel
+from lcrbench.models.methods._recipes import CIFAR
 
 
 class Binarizer(api.Binarizer):
@@ -141,16 +142,7 @@ class Method(api.Method):
 
     def recipe(self, backbone: str) -> Mapping[str, Any]:
         """Return the released code's on CIFAR-10 (huawei-noah/Efficient-Computing, BinaryNetworks/AdaBin): 400 epochs."""
-        return {
-            "optimizer": "sgd:nesterov=false",
-            "batch": 128,
-            "lr": 0.1,
-            "momentum": 0.9,
-            "weight_decay": 1e-4,
-            "decay": "all",
-            "schedule": "cosine",
-            "warmup": 0.0,
-        }
+        return dict(CIFAR)
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with adaptive values."""

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
 from lcrbench.models.estimators import clip, polynomial, without_scale
+from lcrbench.models.methods._recipes import ADAM
 
 
 class Binarizer(api.Binarizer):
@@ -49,16 +50,7 @@ class Method(api.Method):
 
     def recipe(self, backbone: str) -> Mapping[str, Any]:
         """Return the released PyTorch code's on ImageNet (liuzechun/Bi-Real-net), 256 epochs; there is none for CIFAR-10."""
-        return {
-            "optimizer": "adam",
-            "batch": 512,
-            "lr": 1e-3,
-            "momentum": 0.9,
-            "weight_decay": 0.0,
-            "schedule": "linear",
-            "warmup": 0.0,
-            "label_smoothing": 0.1,
-        }
+        return ADAM | {"batch": 512, "lr": 1e-3, "schedule": "linear", "label_smoothing": 0.1}
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with Bi-Real Net's weights."""

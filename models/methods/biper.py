@@ -21,9 +21,10 @@ are those of its scripts for ResNet-18, where the defaults of its options are 30
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
 from lcrbench.models.estimators import identity
+from lcrbench.models.methods._recipes import CIFAR
 from lcrbench.models.methods.recu import ScaledSign
 
 
@@ -47,6 +49,22 @@ class Binarizer(api.Binarizer):
         """Return the signs (C_out, C_in, k, k), or the sine, and the scale (C_out)."""
         wave = torch.sin(self.frequency * weight)
         return wave if self.smooth else self.estimator(wave), self.alpha
+
+    def drawn(self) -> api.Sign:
+        """Return the sign of the sine, of weights in units of pi / f."""
+        return SignOfSine()
+
+
+class SignOfSine(api.Sign):
+    """w, in units of pi / f, to sign(sin(pi w))."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.estimator = identity.Estimator()
+
+    def forward(self, w: Tensor) -> Tensor:
+        """Return the signs."""
+        return self.estimator(torch.sin(math.pi * w))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,14 @@ class Method(api.Method):
     def stages(self) -> tuple[str, ...]:
         """Return the names of the training's stages."""
         return "real weights", "binary weights"
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return that of the released code's script for ResNet-18 on CIFAR-10 (edmav4/BiPer, cifar10/run_stg1.sh).
+
+        It is the first stage's: 600 epochs, 5 of them warm-up. The second stage has 300 epochs, a rate of 0.0037 and a decay
+        of 1.6e-4 there; here it has the first one's. The settings of other networks stand in files that were not read.
+        """
+        return CIFAR | {"batch": 256, "lr": 0.021, "weight_decay": 1.6e-3, "warmup": 0.0083}
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with periodic weights."""

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
 from lcrbench.models.estimators import clip
+from lcrbench.models.methods._recipes import ADAM
 
 
 class Binarizer(api.Binarizer):
@@ -52,15 +53,8 @@ class Method(api.Method):
         Rates 5e-3, 1e-3, 5e-4, 1e-4 and 1e-5 from epochs 0, 101, 142, 184 and 220. The code's 2,500 epochs change nothing
         after that, so the shares are of 250 epochs; that is our reading.
         """
-        return {
-            "optimizer": "adam",
-            "batch": 256,
-            "lr": 5e-3,
-            "momentum": 0.9,
-            "weight_decay": 0.0,
-            "schedule": "step:at=(0.404,0.568,0.736,0.88),factors=(0.2,0.1,0.02,0.002)",
-            "warmup": 0.0,
-        }
+        shares = "step:at=(0.404,0.568,0.736,0.88),factors=(0.2,0.1,0.02,0.002)"
+        return ADAM | {"batch": 256, "lr": 5e-3, "schedule": shares}
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution without scale."""

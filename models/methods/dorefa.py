@@ -14,8 +14,9 @@ and +1 for this method's activations measure another one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -73,6 +74,10 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return none: the form is larq's, which has no training of it, and the authors' code is not for PyTorch."""
+        return {}
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution of zeros and ones."""

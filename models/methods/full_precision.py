@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from lcrbench.models import api
+from lcrbench.models.methods._recipes import CIFAR
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,7 @@ class Method(api.Method):
 
         The rate falls to a tenth at 32,000 and 48,000 of 64,000 steps.
         """
-        return {
-            "optimizer": "sgd:nesterov=false",
-            "batch": 128,
-            "lr": 0.1,
-            "momentum": 0.9,
-            "weight_decay": 1e-4,
-            "decay": "all",
-            "schedule": "step",
-            "warmup": 0.0,
-        }
+        return CIFAR | {"schedule": "step"}
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return an ordinary convolution without bias."""

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
 from lcrbench.models.estimators import ede, set_progress
+from lcrbench.models.methods._recipes import CIFAR
 
 
 class Binarizer(api.Binarizer):
@@ -63,16 +64,7 @@ class Method(api.Method):
 
     def recipe(self, backbone: str) -> Mapping[str, Any]:
         """Return the released code's on CIFAR-10 (htqin/IR-Net): 400 epochs; on VGG-Small 300, with a rate of 0.007."""
-        return {
-            "optimizer": "sgd:nesterov=false",
-            "batch": 128,
-            "lr": 0.007 if backbone == "vgg_small" else 0.1,
-            "momentum": 0.9,
-            "weight_decay": 1e-4,
-            "decay": "all",
-            "schedule": "cosine",
-            "warmup": 0.0,
-        }
+        return CIFAR | ({"lr": 0.007} if backbone == "vgg_small" else {})
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with IR-Net's weights."""

@@ -20,8 +20,9 @@ and 600 epochs there, in half precision.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from lcrbench.models.binary import BinaryConv2d, binary_layers
 from lcrbench.models.estimators import identity, polynomial
 from lcrbench.models.fused import centred
 from lcrbench.models.methods import recu
+from lcrbench.models.methods._recipes import CIFAR
 
 
 class Binarizer(api.Binarizer):
@@ -91,6 +93,13 @@ class Method(api.Method):
                 f"needs delta >= 0, decay >= 0 and 0 <= momentum < 1, not delta={self.delta}, decay={self.decay}, "
                 f"momentum={self.momentum}"
             )
+
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return the released code's on CIFAR-10 (JingyangXiang/OvSW, configs/smallscale): 600 epochs, 5 of them warm-up.
+
+        Its steps are in half precision, which the recipe leaves out.
+        """
+        return CIFAR | {"batch": 256, "weight_decay": 5e-4, "warmup": 0.0083}
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution that counts the flips of its weights."""

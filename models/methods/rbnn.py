@@ -49,6 +49,7 @@ from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
 from lcrbench.models.estimators import set_progress, sign, tent
 from lcrbench.models.fused import Fused, centred, centred_sign, of_standardized
+from lcrbench.models.methods._recipes import CIFAR
 from lcrbench.models.precision import at_least_float32
 
 
@@ -157,16 +158,7 @@ class Method(api.Method):
 
     def recipe(self, backbone: str) -> Mapping[str, Any]:
         """Return the released code's on CIFAR-10 (lmbxmu/RBNN): 1,000 epochs, 5 of them warm-up."""
-        return {
-            "optimizer": "sgd:nesterov=false",
-            "batch": 256,
-            "lr": 0.1,
-            "momentum": 0.9,
-            "weight_decay": 1e-4,
-            "decay": "all",
-            "schedule": "cosine",
-            "warmup": 0.005,
-        }
+        return CIFAR | {"batch": 256, "warmup": 0.005}
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with rotated weights."""

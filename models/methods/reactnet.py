@@ -33,6 +33,7 @@ from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
 from lcrbench.models.estimators import polynomial, sign
 from lcrbench.models.fused import Fused, by_channel, sum_by_channel
+from lcrbench.models.methods._recipes import ADAM
 from lcrbench.models.methods.bi_real import Binarizer
 
 
@@ -121,15 +122,7 @@ class Method(api.Method):
 
         Its first stage has a weight decay of 1e-5 and its second none; here no stage has any.
         """
-        return {
-            "optimizer": "adam",
-            "batch": 512,
-            "lr": 2.5e-3,
-            "momentum": 0.9,
-            "weight_decay": 0.0,
-            "schedule": "linear",
-            "warmup": 0.0,
-        }
+        return ADAM | {"batch": 512, "lr": 2.5e-3, "schedule": "linear"}
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution behind learnable thresholds."""

@@ -1,6 +1,6 @@
 """ReCU: weights far from zero are clamped to a quantile that moves outward, so that they can flip again.
 
-Xu, Lin, Liu, Chen, Shen, Ji, Huang 2021, "ReCU: Reviving the Dead Weights in Binary Neural Networks", arXiv 2103.12369,
+Xu, Lin, Liu, Chen, Shao, Gao, Tian, Ji 2021, "ReCU: Reviving the Dead Weights in Binary Neural Networks", arXiv 2103.12369,
 as in its code (z-hXu/ReCU).
 
     forward:   w1 = 2 sqrt(2) (w - mean(w)) / sqrt(var(w) + 1e-5)            per output channel, unbiased, over (C_in, k, k);
@@ -31,6 +31,7 @@ from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
 from lcrbench.models.estimators import identity, polynomial, set_progress, sign
 from lcrbench.models.fused import Fused, centred
+from lcrbench.models.methods._recipes import CIFAR
 from lcrbench.models.precision import at_least_float32
 
 
@@ -111,16 +112,7 @@ class Method(api.Method):
 
     def recipe(self, backbone: str) -> Mapping[str, Any]:
         """Return the released code's on CIFAR-10 (z-hXu/ReCU): 600 epochs, 5 of them warm-up."""
-        return {
-            "optimizer": "sgd:nesterov=false",
-            "batch": 256,
-            "lr": 0.1,
-            "momentum": 0.9,
-            "weight_decay": 5e-4,
-            "decay": "all",
-            "schedule": "cosine",
-            "warmup": 0.0083,
-        }
+        return CIFAR | {"batch": 256, "weight_decay": 5e-4, "warmup": 0.0083}
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with rectified clamp weights."""

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
 from lcrbench.models.estimators import power, set_progress
+from lcrbench.models.methods._recipes import CIFAR
 
 
 class Binarizer(api.Binarizer):
@@ -70,16 +71,9 @@ class Method(api.Method):
 
         On ResNet-18 it is 2,000 epochs in batches of 96.
         """
-        return {
-            "optimizer": "sgd:nesterov=false",
-            "batch": 96 if backbone == "resnet18" else 256,
-            "lr": 0.1,
-            "momentum": 0.9,
-            "weight_decay": 1e-4,
-            "decay": "all",
-            "schedule": "cosine",
-            "warmup": 0.0025 if backbone == "resnet18" else 0.005,
-        }
+        if backbone == "resnet18":
+            return CIFAR | {"batch": 96, "warmup": 0.0025}
+        return CIFAR | {"batch": 256, "warmup": 0.005}
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with one scale a layer."""

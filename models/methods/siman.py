@@ -24,8 +24,9 @@ in ReLU there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,7 @@ from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d, binary_layers
 from lcrbench.models.estimators import identity, polynomial
 from lcrbench.models.fused import Fused, centred, centred_sign, of_standardized
+from lcrbench.models.methods._recipes import CIFAR
 from lcrbench.models.precision import at_least_float32
 
 
@@ -46,6 +48,7 @@ class Binarizer(api.Binarizer):
         self.alpha = nn.Parameter(torch.ones(channels))
         self.percent: Tensor
         self.register_buffer("percent", torch.tensor(percent))
+        self.made: tuple[Tensor, int, Tensor] | None = None
 
     def start(self, weight: Tensor) -> None:
         """Set alpha from the initial latent weight."""
@@ -54,13 +57,25 @@ class Binarizer(api.Binarizer):
 
     def forward(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs (C_out, C_in, k, k) and the scale (C_out)."""
+        clipped = self.clipped(weight)
+        self.made = (weight, weight._version, clipped) if self.training else None
         # The clipped weight's values, exactly, and the latent weight's gradient.
-        w = self.clipped(weight) + (weight - weight.detach())
+        w = clipped + (weight - weight.detach())
         var, mean = torch.var_mean(w, dim=(1, 2, 3), keepdim=True)
-        magnitude = ((w - mean) / (var + 1e-5).sqrt()).abs()
-        median = magnitude.detach().flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
-        # Not sign(magnitude - median), because the median itself is -1.
-        return -self.estimator(median - magnitude), self.alpha
+        return above_median((w - mean) / (var + 1e-5).sqrt(), self.estimator), self.alpha
+
+    def drawn(self) -> api.Sign:
+        """Return the sign of one filter's standardized weights (n) by their magnitudes."""
+        return ByMagnitude()
+
+    @torch.no_grad()
+    def clip(self, weight: Tensor) -> None:
+        """Put w' in the place of a latent weight; the w' of the pass before, if the weight is as it was then."""
+        if self.made and self.made[0] is weight and self.made[1] == weight._version:
+            weight.copy_(self.made[2])
+        else:
+            weight.copy_(self.clipped(weight))
+        self.made = None
 
     @torch.no_grad()
     def clipped(self, weight: Tensor) -> Tensor:
@@ -70,6 +85,27 @@ class Binarizer(api.Binarizer):
         share = (self.percent / 100).to(weight.dtype)
         low, high = torch.quantile(magnitude.flatten(), torch.stack([share, 1 - share]))
         return magnitude.clamp(low, high).mul_(centred.sign())
+
+
+def above_median(w: Tensor, estimator: api.Estimator) -> Tensor:
+    """Return the signs of filters (C_out, ...) of standardized weights: +1 where |w| is above the filter's lower median."""
+    magnitude = w.abs()
+    median = magnitude.detach().flatten(1).median(dim=1).values.view(-1, *[1] * (w.dim() - 1))
+    # Not sign(magnitude - median), because the median itself is -1.
+    signs: Tensor = -estimator(median - magnitude)
+    return signs
+
+
+class ByMagnitude(api.Sign):
+    """The weights (n) of one filter to their signs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.estimator = identity.Estimator()
+
+    def forward(self, w: Tensor) -> Tensor:
+        """Return the signs (n)."""
+        return above_median(w.unsqueeze(0), self.estimator).squeeze(0)
 
 
 class StandardizedSign(api.Sign):
@@ -114,6 +150,13 @@ class Method(api.Method):
         if self.nonlinearity not in ("prelu", "hardtanh"):
             raise ValueError(f"nonlinearity is 'prelu' or 'hardtanh', not '{self.nonlinearity}'")
 
+    def recipe(self, backbone: str) -> Mapping[str, Any]:
+        """Return the released code's on CIFAR-10 (lmbxmu/SiMaN, README and cifar/main.py): 400 epochs, 5 of them warm-up.
+
+        There the binary layers' weights and scales do not decay, and all else does; here neither do batch norms and slopes.
+        """
+        return CIFAR | {"batch": 256, "weight_decay": 5e-4, "decay": "real_weights", "warmup": 0.0125}
+
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:
         """Return a binary convolution with weights by magnitude."""
         sign, binarizer = StandardizedSign(), Binarizer(out_channels, self.percent)
@@ -129,10 +172,9 @@ class Method(api.Method):
             if isinstance(part, Binarizer):
                 part.percent.fill_(self.percent * (1 - t))
 
-    @torch.no_grad()
     def on_gradient(self, network: nn.Module) -> None:
         """Put w' in the place of the latent weights."""
         for layer in binary_layers(network).values():
             for part in layer.binarizer.modules():  # a regularizer may have wrapped it
                 if isinstance(part, Binarizer):
-                    layer.weight.copy_(part.clipped(layer.weight))
+                    part.clip(layer.weight)

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from lcrbench.models import api
 from lcrbench.models.binary import BinaryConv2d
 from lcrbench.models.estimators import clip
+from lcrbench.models.methods._recipes import CIFAR
 
 
 class Binarizer(api.Binarizer):
@@ -57,15 +58,11 @@ class Method(api.Method):
 
         The rate falls to a tenth at epochs 120, 200, 240 and 280.
         """
-        return {
+        return CIFAR | {
             "optimizer": "adam",
-            "batch": 128,
             "lr": 0.01,
-            "momentum": 0.9,
             "weight_decay": 1e-5,
-            "decay": "all",
             "schedule": "step:at=(0.375,0.625,0.75,0.875)",
-            "warmup": 0.0,
         }
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int) -> nn.Module:

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -77,8 +76,7 @@ class Term(api.Term):
         # The last layer's own surrogate, without the thresholds that belong to that layer's input.
         self.estimator = estimator(list(layers.values())[-1])
         self.norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-        self.sigma_full: list[Tensor] = []
-        self.sigma_sign: list[Tensor] = []
+        self.sigma_full = self.sigma_sign = torch.empty(0)
         self.value: Tensor | None = None
         self.expected = False
         self.last: Tensor | None = None
@@ -108,16 +106,13 @@ class Term(api.Term):
             self.sigma_full, self.sigma_sign = retained([full, signs], self.options.iterations)
             if self.options.normalize == "rms":
                 # Dividing an activation divides its matrices.
-                sizes = [_root_mean_square(a) for a in full]
-                self.sigma_full = [f / (a * b) for f, (a, b) in zip(self.sigma_full, pairwise(sizes), strict=True)]
+                sizes = torch.stack([_root_mean_square(a) for a in full])
+                self.sigma_full = self.sigma_full / (sizes[:-1] * sizes[1:])
             if self.options.gradient == "sign":
-                self.sigma_full = [f.detach() for f in self.sigma_full]
+                self.sigma_full = self.sigma_full.detach()
+            terms = (self.sigma_sign / self.sigma_full.clamp_min(1e-12) - 1).square().mean(dim=1)
             last = len(self.signs)
-            terms = [
-                self.options.beta ** (k - last) * (b / f.clamp_min(1e-12) - 1).square().mean()
-                for k, (f, b) in enumerate(zip(self.sigma_full, self.sigma_sign, strict=True), start=1)
-            ]
-            self.value = torch.stack(terms).sum()
+            self.value = (terms * terms.new_tensor([self.options.beta ** (k - last) for k in range(1, last + 1)])).sum()
         return self.options.weight * self.value if optimized else None
 
     def figures(self) -> dict[str, float]:

@@ -98,7 +98,7 @@ class Term(api.Term):
     def _ask(self, images: Tensor) -> Tensor:
         assert self.teacher is not None, "attached without a teacher"
         (values,) = retained([features(self.teacher, stages(self.teacher), images)], self.options.iterations)
-        return torch.stack(values, dim=1)
+        return values.T
 
     def figures(self) -> dict[str, float]:
         """Return weight, beta, unweighted loss, the share of images that the teacher saw, and the median ratios."""

@@ -14,10 +14,9 @@ from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports import identity
 from lcrbench.reports.comparison.keys import COMMON, COMMON_ERROR, GROUPS, Key
-from lcrbench.reports.comparison.types import Comparison, Row, Setting
+from lcrbench.reports.comparison.types import Apart, Between, Comparison, Replaced, Row, Setting
 from lcrbench.reports.stamp import ids as ids_of
 from lcrbench.reports.stamp import unfinished
-from lcrbench.reports.words import class_text, plain
 
 PLAIN = BudgetClass()
 ERROR = MetricInfo.about("Mean error.", "fraction", bound="exact", higher_is_better=False, scale=Scale.SHARE)
@@ -84,38 +83,32 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
         regularized = bool(group[0].spec.method.regularizers)
         return (bool(_difference(standard, kind, group)), place, key[0] != REFERENCE, regularized, *key)
 
-    rows, notes = [], []
+    rows, replaced = [], []
     for i, key in enumerate(sorted(grouped, key=rank)):
-        row, note = _row(i, key[0], grouped[key], _difference(standard, kind, grouped[key]))
+        row, gone = _row(i, key[0], grouped[key], _difference(standard, kind, grouped[key]))
         rows.append(row)
-        notes += note
-    ranked = [r for r in rows if r.runs and not r.aside]
-    if different := versions([run for r in ranked for run in r.runs]):
-        notes.append(
-            f"The runs were made by different versions of {different}, so a difference between methods may be one between "
-            "versions: run the older ones again with --stale redo."
-        )
-    if before := {text for r in ranked for run in r.runs for text in run.unscoped}:
-        known = (
-            "it gives the present bits" if before <= source.equal_bits() else "it is not known to give the present bits"
-        )
-        number = sum(bool(run.unscoped) for r in ranked for run in r.runs)
-        notes.append(f"{number} runs are from before scopes, whose code has one hash for all of it: {known}.")
-    if mixed := mixture([run.provenance for r in ranked for run in r.runs]):
-        notes.append(mixed)
-    topologies = {t for row in ranked for r in row.runs if (t := identity.topology(r)) is not None}
-    if len(topologies) > 1:
-        notes.append(
-            "The networks differ in their topology, so a difference between methods may be one between topologies: "
-            f"{'; '.join(sorted(topologies))}."
-        )
-    named = [r for r in ranked if r.label == first]
-    reference = next(iter(named or ranked), None)
-    return Setting(index, tuple(rows), reference, tuple(notes))
+        replaced += gone
+    ranked = [r for r in rows if r.runs and not r.apart]
+    reference = next(iter([r for r in ranked if r.label == first] or ranked), None)
+    return Setting(index, tuple(rows), reference, _between(replaced, [run for r in ranked for run in r.runs]))
 
 
-def versions(runs: Sequence[Record]) -> str:
-    """Name the code that numbers depend on and that differs between runs; empty if none does.
+def _between(replaced: Sequence[Replaced], runs: Sequence[Record]) -> Between:
+    """Return what stands between the ranked runs of a setting besides their methods."""
+    before = {text for run in runs for text in run.unscoped}
+    topologies = {t for run in runs if (t := identity.topology(run)) is not None}
+    return Between(
+        replaced=tuple(replaced),
+        versions=versions(runs),
+        unscoped=sum(bool(run.unscoped) for run in runs),
+        equal_bits=before <= source.equal_bits(),
+        mixed=mixture([run.provenance for run in runs]),
+        topologies=tuple(sorted(topologies)) if len(topologies) > 1 else (),
+    )
+
+
+def versions(runs: Sequence[Record]) -> tuple[str, ...]:
+    """Return the modules that numbers depend on and that differ between runs; "lcrbench" alone for a whole version.
 
     Two runs differ in a module that both depend on, by its hash; runs from before scopes in the whole of the code, unless
     it is one of the versions that are known to give the present bits.
@@ -128,35 +121,27 @@ def versions(runs: Sequence[Record]) -> str:
             for module, code in scope.modules.items():
                 hashes[module].add(code)
     if len(whole) > 1 or (whole and hashes):
-        return "the code"
-    differing = [module.removeprefix("lcrbench.") for module, codes in sorted(hashes.items()) if len(codes) > 1]
-    return ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
+        return ("lcrbench",)
+    return tuple(module for module, codes in sorted(hashes.items()) if len(codes) > 1)
 
 
-def mixture(made: Sequence[Provenance]) -> str:
-    """Say in one line in which devices, versions of torch or kinds of processor these runs differ; empty if in none."""
+def mixture(made: Sequence[Provenance]) -> dict[str, tuple[str, ...]]:
+    """Return in which devices, versions of torch or kinds of processor these runs differ, each with its values."""
     found: dict[str, set[str]] = defaultdict(set)
     for provenance in made:
         for name, value in identity.machine(provenance).items():
             found[name].add(value)
-    mixed = [f"{name} ({', '.join(sorted(values))})" for name, values in found.items() if len(values) > 1]
-    if not mixed:
-        return ""
-    what = mixed[0] if len(mixed) == 1 else f"{', '.join(mixed[:-1])} and {mixed[-1]}"
-    return f"The runs mix {what}: their numbers are close, and equal to the bit only within one of each."
+    return {name: tuple(sorted(values)) for name, values in found.items() if len(values) > 1}
 
 
-def _row(index: int, label: str, records: list[Record], aside: str) -> tuple[Row, list[str]]:
-    notes = []
+def _row(index: int, label: str, records: list[Record], apart: Apart | None) -> tuple[Row, list[Replaced]]:
+    replaced = []
     finished: dict[int, Record] = {}
     for r in sorted(records, key=lambda r: (r.spec.seed, r.provenance.created, r.run_id)):
         if r.status != "finished":
             continue
         if r.spec.seed in finished:
-            notes.append(
-                f"{label}, seed {r.spec.seed}: run {finished[r.spec.seed].run_id} is left out, "
-                f"the later run {r.run_id} stands for the seed"
-            )
+            replaced.append(Replaced(label, r.spec.seed, finished[r.spec.seed].run_id, r.run_id))
         finished[r.spec.seed] = r
     runs = tuple(finished[s] for s in sorted(finished))
     failed = tuple(sorted((r for r in records if r.status == "failed"), key=lambda r: r.spec.seed))
@@ -168,7 +153,7 @@ def _row(index: int, label: str, records: list[Record], aside: str) -> tuple[Row
             values[key].append(m)
     infos = {key.metric: ERROR for key in values if key.metric == COMMON_ERROR.metric}
     infos |= {name: info for r in runs for name, info in r.metrics.items()}
-    return Row(index, label, runs, failed, aside, dict(values), infos), notes
+    return Row(index, label, runs, failed, apart, dict(values), infos), replaced
 
 
 def _derived(record: Record) -> list[tuple[Key, Measurement]]:
@@ -193,16 +178,15 @@ def _derived(record: Record) -> list[tuple[Key, Measurement]]:
     return found
 
 
-def _difference(standard: Record, kind: BudgetClass, records: list[Record]) -> str:
-    """Name the fields in which the budget of a row differs from that of `standard`; empty if in none.
+def _difference(standard: Record, kind: BudgetClass, records: list[Record]) -> Apart | None:
+    """Return the fields in which the budget of a row differs from that of `standard`; None if in none.
 
     Under equal images a budget of another class than `kind` is another budget; under equal compute and equal seconds all
     that a class adds is charged.
     """
     ours, theirs = identity.budget(standard), identity.budget(records[0])
-    fields = [f for f in identity.compared(standard, records[0]) if ours[f] != theirs[f]]
-    parts = [f"{f} {plain(theirs[f])} instead of {plain(ours[f])}" for f in fields]
+    names = identity.compared(standard, records[0])
+    fields = tuple((name, theirs[name], ours[name]) for name in names if ours[name] != theirs[name])
     other = next((r.ledger.budget_class for r in records if r.ledger), kind)
-    if standard.spec.budget.unit in ("images", "epochs") and other != kind:
-        parts.append(f"{class_text(other)} instead of {class_text(kind)}")
-    return f"another budget: {', '.join(parts)}" if parts else ""
+    counts = standard.spec.budget.unit in ("images", "epochs") and other != kind
+    return Apart(fields, (other, kind) if counts else None) if fields or counts else None

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.bench import stats
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
-from lcrbench.bench.records.record import Record
+from lcrbench.bench.records.record import BudgetClass, Record
+from lcrbench.bench.records.spec import MethodId
 from lcrbench.bench.stats import Interval
 from lcrbench.reports import identity
 from lcrbench.reports.comparison.keys import CLEAN, COMMON, COMMON_ERROR, GROUPS, Key
-from lcrbench.reports.words import short_name
+from lcrbench.reports.words.budget import apart_text, between_notes
 
 # More lines than this in one panel are a tangle, and more columns than that no table; the files hold all.
 MOST, MOST_COLUMNS = 8, 16
+
+
+class Apart(NamedTuple):
+    """In what a row's budget differs from that of the comparison.
+
+    `fields` are a field's name, the row's value and the comparison's; `classes` those of the row and of the comparison where
+    they differ and nothing charges what a class adds.
+    """
+
+    fields: tuple[tuple[str, object, object], ...]
+    classes: tuple[BudgetClass, BudgetClass] | None = None
 
 
 @dataclass(frozen=True)
@@ -32,16 +44,26 @@ class Row:
     label: str
     runs: tuple[Record, ...]
     failed: tuple[Record, ...] = ()
-    aside: str = ""
+    apart: Apart | None = None
     values: dict[Key, list[Measurement]] = field(default_factory=dict)
     infos: dict[str, MetricInfo] = field(default_factory=dict)
     jumps: bool = False
     _estimates: dict[Key, Interval | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
+    def aside(self) -> str:
+        """Return why the row stands aside; empty if it does not."""
+        return apart_text(self.apart) if self.apart else ""
+
+    @property
     def any(self) -> Record:
         """Return one record of the row: what all of its runs share can be read there."""
         return (*self.runs, *self.failed)[0]
+
+    @property
+    def method(self) -> MethodId | None:
+        """Return the method; None of a network that no record describes."""
+        return self.any.spec.method if self.runs or self.failed else None
 
     @property
     def regularizers(self) -> tuple[str, ...]:
@@ -148,6 +170,32 @@ class Row:
         return Interval(self.per_seed(key)[0], m.low, m.high, m.n, m.interval)
 
 
+class Replaced(NamedTuple):
+    """A run that is left out because a later one stands for its seed."""
+
+    label: str
+    seed: int
+    run_id: str
+    later: str
+
+
+@dataclass(frozen=True)
+class Between:
+    """What stands between the runs of a setting besides their methods; empty where they are alike.
+
+    `versions` are the modules whose code differs, "lcrbench" alone where it is that of a whole version; `unscoped` runs are
+    from before scopes, and `equal_bits` tells whether their versions give the present bits; `mixed` are the kinds of machine
+    that differ, each with its values; `topologies` the networks' options as text.
+    """
+
+    replaced: tuple[Replaced, ...] = ()
+    versions: tuple[str, ...] = ()
+    unscoped: int = 0
+    equal_bits: bool = True
+    mixed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    topologies: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Setting:
     """One data set, backbone and evaluation, with the rows that may be compared there."""
@@ -155,7 +203,12 @@ class Setting:
     index: int
     rows: tuple[Row, ...]
     reference: Row | None
-    notes: tuple[str, ...] = ()
+    between: Between = field(default_factory=Between)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader must be told of the runs, in sentences."""
+        return between_notes(self.between)
 
     @property
     def any(self) -> Record:
@@ -166,7 +219,7 @@ class Setting:
     def title(self) -> str:
         """Return the setting in a few words."""
         spec = self.any.spec
-        return f"{short_name(spec.data.name)}, {spec.backbone}"
+        return f"{spec.data.name}, {spec.backbone}"
 
     @property
     def corruptions(self) -> list[str]:
@@ -226,9 +279,14 @@ class Comparison:
         return [r for s in self.settings for row in s.rows for r in (*row.runs, *row.failed)]
 
     @property
+    def methods(self) -> dict[str, MethodId | None]:
+        """Return the methods by their labels, in the order of the tables."""
+        return {row.label: row.method for s in self.settings for row in s.rows}
+
+    @property
     def labels(self) -> list[str]:
         """Return the methods' labels, each once, in the order of the tables."""
-        return list(dict.fromkeys(row.label for s in self.settings for row in s.rows))
+        return list(self.methods)
 
 
 def within(interval: Interval, scale: Scale) -> Interval:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -40,7 +42,8 @@ def figure(context: Context) -> Picture | None:
     together = pd.concat(data, ignore_index=True)
     columns = [c for c in ("cross_entropy", "accuracy") if c in together]
     columns = columns if "cross_entropy" in columns else [c for c in ("loss", "accuracy") if c in together]
-    regularizers = sorted({str(c).partition(".")[0] for c in together if str(c).endswith(".loss")})
+    named = sorted({name for row in rows for name in row.regularizers})
+    regularizers = [name for name in named if column_of(name, "loss") in together]
     thousand = 1e-3
 
     def curve(column: str, label: str, title: str, scale: float = 1.0) -> Panel:
@@ -95,14 +98,15 @@ def figure(context: Context) -> Picture | None:
     }
     panels = [curve(c, *names[c], scale=100 if c == "accuracy" else 1) for c in columns]
     for name in regularizers:
-        panels.append(curve(f"{name}.loss", "unweighted", f"{name} loss"))
-        ratios = sorted((str(c) for c in together if str(c).startswith(f"{name}.ratio.")), key=lambda c: (len(c), c))
+        panels.append(curve(column_of(name, "loss"), "unweighted", f"{name} loss"))
+        ratios = _layers(name, "ratio", together)
         with_ratios = 0
         for row in rows:
-            finished = [log for bad, log in logs.get(row.index, []) if not bad and ratios and ratios[0] in log]
+            finished = [log for bad, log in logs.get(row.index, []) if not bad and ratios and ratios[1] in log]
+            its = {k: column for k, column in ratios.items() if any(column in log for log in finished)}
             with_ratios += bool(finished)
             if finished and with_ratios <= MOST_RATIOS:
-                panels.append(_ratios(row, finished, ratios, name))
+                panels.append(_ratios(row, finished, its, name))
     caption = (
         "Training as the log recorded it: the thin lines are seeds (the first five), the thick one their mean; a cross ends "
         "a run that failed."
@@ -112,14 +116,28 @@ def figure(context: Context) -> Picture | None:
     return Picture("training", "Training", caption, panels, together, 3, legend, paper=(2.35, 1.75))
 
 
-def _ratios(row: Row, logs: list[pd.DataFrame], columns: list[str], name: str) -> Panel:
+def column_of(regularizer: str, figure: str, layer: int = 0) -> str:
+    """Return the log's column of what a regularizer's term tells (`figures` of its contract), of a layer from 1 on.
+
+    >>> column_of("lcr", "ratio", 2)
+    'lcr.ratio.2'
+    """
+    return f"{regularizer}.{figure}" + (f".{layer}" if layer else "")
+
+
+def _layers(regularizer: str, figure: str, log: pd.DataFrame) -> dict[int, str]:
+    """Return the columns of a figure that is told by layer, by the layer's number."""
+    columns = ((k, column_of(regularizer, figure, k)) for k in itertools.count(1))
+    return dict(itertools.takewhile(lambda one: one[1] in log, columns))
+
+
+def _ratios(row: Row, logs: list[pd.DataFrame], columns: dict[int, str], name: str) -> Panel:
     def draw(ax: Axes, hits: Hits) -> None:
-        together = pd.concat(logs).groupby("images")[columns].mean()
+        together = pd.concat(logs).groupby("images")[list(columns.values())].mean()
         shades = mpl.colormaps["cividis"](np.linspace(0.3, 0.92, len(columns)))
         ax.axhline(1, color=MUTED, linewidth=0.8, linestyle="dashed")
-        for colour, column in zip(shades, columns, strict=True):
+        for colour, (layer, column) in zip(shades, columns.items(), strict=True):
             line = together[column].dropna()
-            layer = column.rpartition(".")[2]
             ax.plot(line.index * 1e-3, line, color=colour, linewidth=1.1, gid=gid(row))
             for x, y in list(line.items())[:: max(1, len(line) // 8)]:
                 hits.point(
@@ -131,7 +149,7 @@ def _ratios(row: Row, logs: list[pd.DataFrame], columns: list[str], name: str) -
                 )
             if len(line) and len(columns) <= 8:
                 ax.annotate(
-                    layer,
+                    str(layer),
                     (line.index[-1] * 1e-3, line.iloc[-1]),
                     xytext=(3, 0),
                     textcoords="offset points",

@@ -58,8 +58,6 @@ def load(path: Path) -> Reference:
     found = load_as(path, Reference, REFERENCE_VERSION, "reference", "lcrbench reference update")
     methods = {
         name: held.model_copy(update={"identity": identity.gated_before(name, held.identity)})
-        if "schema" in held.identity
-        else held
         for name, held in found.methods.items()
     }
     scaled = {

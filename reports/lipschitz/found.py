@@ -36,12 +36,12 @@ class Lipschitz:
         """Return what is known of every Lipschitz metric that any row has."""
         return {name: info for row in self.every for name, info in row.infos.items() if info.lipschitz}
 
-    @property
+    @cached_property
     def efforts(self) -> list[Effort]:
         """Return the efforts that were searched, those without gradients first, from the quickest to the longest."""
         return sorted(dict.fromkeys(effort for effort, _ in self._searched), key=lambda e: (e.gradients, e.passes or 0))
 
-    @property
+    @cached_property
     def _searched(self) -> dict[tuple[Effort, Figure], None]:
         """Return every effort with every figure that it found of any network."""
         return dict.fromkeys(key for seeds in self.searches.values() for search in seeds for key in search.figures)
@@ -81,9 +81,16 @@ class Lipschitz:
         """Return the verdict on each pair of methods in each figure."""
         return judge(self)
 
+    @cached_property
+    def _by_figure(self) -> dict[Figure, list[Verdict]]:
+        found: dict[Figure, list[Verdict]] = {}
+        for verdict in self.verdicts:
+            found.setdefault(verdict.figure, []).append(verdict)
+        return found
+
     def rank(self, row: Row, figure: Figure) -> str:
         """Return a method's place in a figure: a range where others are not separated from it, "" if not measured."""
-        about = [v for v in self.verdicts if v.figure == figure and row in (v.first, v.second)]
+        about = [v for v in self._by_figure.get(figure, ()) if row.index in (v.first.index, v.second.index)]
         if not about:
             return ""
         first = 1 + sum(v.separated and v.better is not row for v in about)

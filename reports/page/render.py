@@ -17,15 +17,15 @@ from lcrbench.reports.budget_proof import Proof
 from lcrbench.reports.claims import Judged
 from lcrbench.reports.comparison import MOST_COLUMNS, Comparison, Setting
 from lcrbench.reports.entries import SECTIONS
-from lcrbench.reports.page.view import TALL, Drawn, figure, first, mark, parts, prose, view
+from lcrbench.reports.page.view import Drawn, figure, first, mark, parts, prose, view
 from lcrbench.reports.table import Table
 from lcrbench.reports.words.findings import Finding
 
 # Of the figures' data so many characters are in the page for download; what is more lies only beside it.
 EMBED = 1_200_000
 MOST_RUNS = 200
-# Of the long tables of one name in all settings together, but of each at least `TALL`; what is more lies beside the page.
-MOST_ROWS = 400
+# Of the long tables of one name in all settings together, but of each at least `LEAST_ROWS`; the rest lies beside the page.
+MOST_ROWS, LEAST_ROWS = 400, 40
 NOTHING = {"differences": "There is nothing to compare: fewer than two finished methods share a budget."}
 """What stands in a part of the page without tables; other parts are left out."""
 
@@ -96,7 +96,7 @@ def render(
             }
             for j in claims
         ],
-        methods=[{"label": label, "mark": mark(label)} for label in comparison.labels],
+        methods=[{"label": label, "mark": mark(label, method)} for label, method in comparison.methods.items()],
         groups=[g for g in ("noise", "blur", "weather", "digital", "extra", "other") if g in present],
         settings=[_section(s, index, len(sections)) for s in sections],
         environment=environment,
@@ -148,7 +148,7 @@ def _section(section: Section, index: dict[str, int], settings: int) -> dict[str
     for name, heading in SECTIONS.items():
         placed = [p for p in section.tables if p.section == name]
         if placed or name in NOTHING:
-            tables = _tables(placed, prefix, index, max(TALL, MOST_ROWS // settings))
+            tables = _tables(placed, prefix, index, max(LEAST_ROWS, MOST_ROWS // settings))
             shown.append({"id": name, "title": heading, "tables": tables, "nothing": NOTHING.get(name, "")})
     return {
         "index": setting.index,
@@ -164,8 +164,8 @@ def _section(section: Section, index: dict[str, int], settings: int) -> dict[str
             "sentence": proof.sentence,
             "labels": [{"label": label, "method": index[label]} for label in proof.labels[:MOST_COLUMNS]],
             "fields": [
-                {"name": name, "cells": values[:MOST_COLUMNS], "equal": equal, "hash": name in Proof.HASHED}
-                for name, values, equal in proof.fields
+                {"name": f.name, "cells": f.values[:MOST_COLUMNS], "equal": f.equal, "hash": f.hashed}
+                for f in proof.shown
             ],
             "left_out": max(0, len(proof.labels) - MOST_COLUMNS),
             "seconds": [{"name": name, "cells": values[:MOST_COLUMNS]} for name, values in proof.seconds],

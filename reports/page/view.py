@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from lcrbench.bench.records.spec import MethodId
 from lcrbench.reports.colours import VARIABLES, style
 from lcrbench.reports.comparison import Row
 from lcrbench.reports.table import Cell, Column, Table, bounds, number, part, worded
@@ -39,9 +41,9 @@ def prose(text: str) -> Markup:
     return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
-def mark(label: str) -> dict[str, str]:
+def mark(label: str, method: MethodId | None) -> dict[str, str]:
     """Return how a method is drawn, for the page's legends."""
-    s = style(label)
+    s = style(label, method)
     dash = {"dashed": "5 2.5", "dashdot": "6 2 1.5 2", "dotted": "1.5 2"}.get(s.dash, "")
     return {"colour": f"var({VARIABLES[s.colour]})", "dash": dash, "marker": s.marker}
 
@@ -85,11 +87,15 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
         "tall": len(table.rows) > TALL,
         "short": len(table.rows) <= SHORT,
     }
+    # Nearly all cells have it, and what an element says on pointing at it those in it say too, unless they say otherwise.
+    counts = Counter(cell.how for r in table.rows for cell in r.cells)
+    how = counts.most_common(1)[0][0] if counts else ""
     owners = [index.get(label) for label in table.labels] or [None] * len(table.columns)
     return {
         "id": name,
         "caption": table.caption,
         "told": sizes["told"],
+        "how": how,
         "classes": " ".join(["table", *[name for name, holds in sizes.items() if holds]]),
         "first": table.first,
         "heads": heads,
@@ -128,7 +134,7 @@ def _cell(cell: Cell, column: Column) -> dict[str, Any]:
         plain = {"bounds": "", "n": "", "mark": "", "how": cell.how}
         return {"sort": cell.text, "shown": shown, "href": cell.href, "words": words} | plain
     return {
-        "sort": f"{cell.value:.10g}",
+        "sort": f"{cell.value:.7g}",
         "shown": number(cell.value, column),
         "href": "",
         "bounds": bounds(cell, column),
@@ -163,4 +169,4 @@ def figure(drawn: Drawn, index: dict[str, int]) -> dict[str, Any]:
 
 def _legend(row: Row, index: dict[str, int]) -> dict[str, Any]:
     label = row.label + (" †" if row.aside else "")
-    return {"label": label, "method": index[row.label], "mark": mark(row.label)}
+    return {"label": label, "method": index[row.label], "mark": mark(row.label, row.method)}

@@ -72,8 +72,8 @@ def table(context: Context) -> Table:
         infos = {name: info for row in kappas.values() for run in row.runs for name, info in run.metrics.items()}
         info = infos[lipschitz.metric].kind(lipschitz.statistic)
         bound = {"lower": "lower bound", "upper": "upper bound"}.get(info.bound, info.bound)
-        where = f"{norm_text(lipschitz.norm)}, {radius_text(lipschitz.radius)}".removesuffix(", ")
-        columns.append(Column(f"median, {bound}", f"{where}, {info.unit}", "Kappa", None, 2))
+        where = [norm_text(lipschitz.norm), radius_text(lipschitz.radius), info.unit]
+        columns.append(Column(f"median, {bound}", ", ".join(word for word in where if word), "Kappa", None, 2))
     columns.append(Column("clean − mean", "points", "Drop", digits=digits, scale=100))
     calibration = {k: c for k, c in CALIBRATION.items() if any(r.estimate(k) for r in setting.rows)}
     columns += [replace(c, digits=digits) if c.scale == 100 else c for c in calibration.values()]

@@ -19,15 +19,6 @@ LCR_FORMS = {
 """Our forms of the LCR paper's loss as reports call them, each judged apart from the others."""
 
 
-def short_name(data: str) -> str:
-    """Return a data set's name without the options that made a subset of it.
-
-    >>> short_name("fashion-mnist-10k[train=all,test=500,seed=0]")
-    'fashion-mnist-10k'
-    """
-    return data.partition("[")[0] or data
-
-
 def plain(value: object) -> str:
     """Return a value for people: whole numbers with their thousands apart, the rest as it is.
 

@@ -10,7 +10,7 @@ from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, Comparison,
 from lcrbench.reports.context import Context, Family
 from lcrbench.reports.significance import Difference
 from lcrbench.reports.table import Cell, Column, bounds, number
-from lcrbench.reports.words import listed, plural, short_name
+from lcrbench.reports.words import listed, plural
 
 # Of more settings than this the headlines are those of the first.
 MOST_SETTINGS = 3
@@ -27,7 +27,7 @@ class Finding:
 
 def title(compared: Comparison) -> str:
     """Return the report's title."""
-    names = list(dict.fromkeys(short_name(s.any.spec.data.name) for s in compared.settings))
+    names = list(dict.fromkeys(s.any.spec.data.name for s in compared.settings))
     methods = len(compared.labels)
     what = f"{methods} methods" if methods > 1 else compared.labels[0]
     return f"Robustness of {what} on {', '.join(names[:3])}" + (" and more" if len(names) > 3 else "")
@@ -51,7 +51,7 @@ def summary(compared: Comparison) -> str:
 def setting_summary(setting: Setting) -> str:
     """Return in a few sentences what was trained and tested in a setting."""
     spec = setting.any.spec
-    name = short_name(spec.data.name)
+    name = spec.data.name
     rows = [r for r in setting.rows if r.runs]
     seeds = sorted({len(r.runs) for r in rows})
     n_seeds = (
@@ -139,7 +139,8 @@ def _difference_finding(d: Difference, where: str) -> Finding:
     cell = Cell.of(interval)
     significant = d.holm is not None and d.holm < 0.05
     direction = "more" if interval.value > 0 else "less"
-    over = interval.how.replace(" 95 %", "")
+    seeds = f"Welch over seeds, {len(d.row.runs)} against {len(d.reference.runs)}"
+    over = seeds if d.unit == "seeds" else "t over base images"
     p = "" if d.holm is None else f", p = {d.holm:.2g} after Holm"
     verdict = (
         f"{d.row.label} is {direction} accurate under the common corruptions than {d.reference.label}"

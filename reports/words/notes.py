@@ -7,6 +7,7 @@ from collections import Counter
 from lcrbench.bench.records.measurement import MetricInfo
 from lcrbench.reports.comparison import Comparison, mixture
 from lcrbench.reports.words import LCR_FORMS, plural
+from lcrbench.reports.words.budget import mixture_text
 
 
 def environment(compared: Comparison) -> list[tuple[str, str]]:
@@ -33,7 +34,7 @@ def environment(compared: Comparison) -> list[tuple[str, str]]:
             "Corruptions",
             each([", ".join(f"{k} {v}" for k, v in sorted(p.corruptions.items())) or "–" for p in provenance]),
         ),
-        ("Data", each([f"{r.spec.data.name}, sha256 {r.spec.data.sha256[:16]}…" for r in runs])),
+        ("Data", each([f"{r.spec.data.text}, sha256 {r.spec.data.sha256[:16]}…" for r in runs])),
         ("Corruption seed", each([str(r.spec.evaluation.seed) for r in runs])),
         ("Images a forward pass", each([f"{r.spec.evaluation.block:,}, padded" for r in runs])),
     ]
@@ -103,7 +104,7 @@ def methods_notes(compared: Comparison) -> list[dict[str, str]]:
         )
         notes.append(("Forms of LCR", text if "lcr" in used else "; ".join(forms) + "."))
     if mixed := mixture([r.provenance for r in compared.runs]):
-        notes.append(("Devices and versions", mixed))
+        notes.append(("Devices and versions", mixture_text(mixed)))
     seen = {name: info for s in compared.settings for name, info in s.metrics.items()}
     listed = "; ".join(
         f"{name} ({info.unit}, {_direction(info.higher_is_better)}, {info.bound}): {info.summary}{_others(info)}"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 
 from lcrbench.bench.records.statistics import Statistic
-from lcrbench.reports import identity
 from lcrbench.reports.comparison import Key, Row, Setting
 from lcrbench.reports.words import plain, plural
 
@@ -40,10 +38,10 @@ def pool_note(setting: Setting) -> str:
 
 def topology_note(setting: Setting) -> str:
     """Say which topology all networks of a setting have, or that they differ."""
-    found = {t for row in setting.rows for r in row.runs if (t := identity.topology(r)) is not None}
-    if len(found) > 1:
+    found = [r.model.topology for row in setting.rows for r in row.runs if r.model]
+    if any(topology != found[0] for topology in found):
         return "The topology is not the same in all networks: see the warning above."
-    options = ", ".join(f"{k} {plain(v)}" for k, v in (json.loads(found.pop()) if found else {}).items())
+    options = ", ".join(f"{k} {plain(v)}" for k, v in sorted(found[0].items() if found else ()))
     return f"One topology for all: {setting.any.spec.backbone}" + (f" ({options})." if options else ".")
 
 

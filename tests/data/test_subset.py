@@ -21,7 +21,7 @@ def fashion() -> data.Dataset:
 
 def test_take(fashion: data.Dataset) -> None:
     small = data.take(fashion, 5000, 1000, 0)
-    assert small.name == "fashion-mnist-10k[train=5000,test=1000,seed=0]"
+    assert small.name == fashion.name
     assert np.bincount(small.train.labels).tolist() == [500] * 10
     assert np.bincount(small.test.labels).tolist() == [100] * 10
     assert data.take(fashion, 5000, 1000, 0).sha256 == small.sha256
@@ -33,7 +33,8 @@ def test_take(fashion: data.Dataset) -> None:
     test_only = data.take(fashion, None, 1000, 0)
     assert np.array_equal(test_only.test.images, small.test.images)
     assert np.array_equal(test_only.train.images, fashion.train.images)
-    assert test_only.name == "fashion-mnist-10k[train=all,test=1000,seed=0]"
+    assert test_only.part is not None
+    assert (test_only.part.train, test_only.part.test) == (None, 1000)
     assert data.take(fashion, None, None, 0) is fashion
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,9 @@ def test_curves(name: str) -> None:
     assert [c.of for c in found] == ["activation", "weight"]
     for curve in found:
         assert len(set(curve.value)) == 2
-        # The first terms of a Fourier series fall below 0 before |x| = 1.
-        assert name == "fda" or all(s >= 0 for slope in curve.slope.values() for s in slope)
+        # The first terms of a Fourier series fall below 0 before |x| = 1; a sine and a magnitude fall too.
+        falls = name == "fda" or (curve.of == "weight" and name in ("biper", "siman"))
+        assert falls or all(s >= 0 for slope in curve.slope.values() for s in slope)
         assert max(map(max, curve.slope.values())) > 0
     text = portrait.text(name)
     assert "pseudo-gradient" in text
@@ -46,6 +48,26 @@ def test_known_curves() -> None:
     # Q = mean|x| * 1.204 at first and 3.91 at the end, of a grid whose mean magnitude is 1.2.
     clamp = portrait.curves("recu", points=5)[1].slope
     assert (clamp[0.0], clamp[1.0]) == ((0, 1, 1, 1, 0), (1, 1, 1, 1, 1))
+
+
+def test_a_weights_curve_shows_what_lies_before_the_estimator() -> None:
+    magnitude = portrait.curves("siman", points=5)[1]
+    assert magnitude.value == (1, -1, -1, -1, 1), "+1 above the median magnitude, whatever the sign"
+    assert magnitude.slope[0.0] == (-1, -1, 0, 1, 1)
+    wave = portrait.curves("biper", end=1.75, points=8)[1]
+    assert wave.value == (1, 1, -1, -1, 1, 1, -1, -1), "the sign of a sine, of half-periods"
+    assert wave.slope[0.0][3] == pytest.approx(math.pi * math.cos(0.25 * math.pi))
+
+
+@pytest.mark.parametrize("name", registry.files("method"))
+def test_the_recommended_recipe_is_shown(name: str) -> None:
+    """With its source, and with what differs by backbone."""
+    shown = portrait.recipe(name)
+    for backbone in registry.files("backbone"):
+        for key, value in registry.load("method", name).Method().recipe(backbone).items():
+            assert f"{key}={value}" in shown
+    assert ("On vgg_small: lr=0.007" in shown) == (name == "irnet")
+    assert "code" in shown or "arXiv" in shown
 
 
 @pytest.mark.parametrize("name", registry.names("estimator"))

@@ -234,6 +234,7 @@ def make(
     train: int = 10_000,
     audited: str = "passed",
     efforts: int = 1,
+    part_of: int | None = None,
 ) -> tuple[Record, Files]:
     method = method_of(label)
     regularizer = "+".join(method.regularizers)
@@ -256,6 +257,9 @@ def make(
         evaluation=Shown(corruptions=corruptions),
         metrics={"accuracy": {}, "corruption_error": {}, "lipschitz_kappa": {}},
     )
+    if part_of:
+        test = spec.protocol.test.model_copy(update={"images": part_of, "chosen": n})
+        spec = spec.model_copy(update={"protocol": spec.protocol.model_copy(update={"test": test})})
     provenance = Provenance(
         source=code.sha256,
         lcrbench="0.1.0",
@@ -282,9 +286,14 @@ def make(
             "cross_entropy": loss * 0.98,
             "accuracy": 1 - loss / 3,
         }
-        if regularizer:
-            line |= {"lcr.loss": 0.4 * 0.9**k, "lcr.ratio.1": 2 - k * 0.05, "lcr.ratio.2": 0.6 + k * 0.02}
-            line |= {"lcr.sigma_full.1": 3.0 - 0.01 * k, "bn_scale.1": 0.9}
+        for name in method.regularizers:
+            told = {
+                "loss": 0.4 * 0.9**k,
+                "ratio.1": 2 - k * 0.05,
+                "ratio.2": 0.6 + k * 0.02,
+                "sigma_full.1": 3.0 - k / 100,
+            }
+            line |= {f"{name}.{figure}": value for figure, value in told.items()}
         log.append(json.dumps(line))
     written = ("\n".join(log) + "\n").encode()
     if failure:
@@ -299,7 +308,7 @@ def make(
         unit="images",
         forward={"student": images} | ({"teacher": teacher} if teacher else {}),
         backward={"student": images},
-        evaluation_forward={"clean": n, "corruption": n * 5 * len(corruptions)},
+        evaluation_forward={"evaluation": n * (1 + 5 * len(corruptions))},
         data_order_sha256=f"{seed:01x}{images % 7}" * 32,
         augmentation_sha256=f"a{seed:01x}" * 32,
         initial_weights_sha256=initial or f"b{seed:01x}" * 32,

@@ -49,13 +49,25 @@ def test_it_is_defined_on_imagenet_c_alone(tmp_path: Path, store: Store) -> None
     text = writers.markdown(main.table(Context(comparison.read(store).settings[0])))
     assert "mCE" not in text
     large = Store(tmp_path / "large", create=True)
-    for data, classes, size in (("imagenet", 1000, 224), ("tiny-imagenet", 200, 64), ("imagenet-100", 100, 224)):
-        make_store.add(large, "irnet", 0, data=data, classes=classes, size=size, corruptions=comparison.COMMON)
+    # A name says nothing: what counts is whose files were shown.
+    for name, benchmark, published in (
+        ("imagenet", "", None),
+        ("imagenet-c", "ImageNet-C", False),
+        ("cifar10-c", "CIFAR-10-C", True),
+        ("the published one", "ImageNet-C", True),
+    ):
+        record, files = make_store.make("irnet", 0, data=name, classes=1000, size=224, corruptions=comparison.COMMON)
+        test = record.spec.protocol.test.model_copy(
+            update={"benchmark": benchmark, "published": published, "benchmark_sha256": benchmark and name}
+        )
+        spec = record.spec.model_copy(update={"protocol": record.spec.protocol.model_copy(update={"test": test})})
+        make_store.write(large, record.model_copy(update={"spec": spec, "run_id": spec.run_id}), files)
     settings = comparison.read(large).settings
     assert {s.any.spec.data.name: mce.defined(s) for s in settings} == {
-        "imagenet": True,
-        "tiny-imagenet": False,
-        "imagenet-100": False,
+        "imagenet": False,
+        "imagenet-c": False,
+        "cifar10-c": False,
+        "the published one": True,
     }
     setting = next(s for s in settings if mce.defined(s))
     table = main.table(Context(setting))

@@ -26,7 +26,7 @@ def load(place: str, size: int) -> Dataset:
     path = Path(place)
     train, test = _find(path, "train"), _find(path, "test") or _find(path, "val")
     if train and test:
-        return load_trees(path.resolve().name, (train, test), size)
+        return load_trees(path.resolve().name, (train, test), size, "class_folders")
     lacking = "train/" if test else "test/ or val/"
     raise UserError(f"{path} has {(train or test or path).name} but no {lacking} (or archive of it) beside it")
 

@@ -25,7 +25,7 @@ def load(place: str, size: int) -> Dataset:
     archive = _only(path) if path.is_dir() else path
     if archive is None:
         raise not_an_archive(path)
-    return load_trees(path.resolve().name if path.is_dir() else stem(path), (archive,), size)
+    return load_trees(path.resolve().name if path.is_dir() else stem(path), (archive,), size, "one_archive")
 
 
 def _only(folder: Path) -> Path | None:

@@ -1,0 +1,209 @@
+"""What is told of a data set: kind, classes, counts, hashes, what was passed over, and what a run of it needs.
+
+The facts are kept in the user's cache by the names, sizes and times of the files, so that a second look reads none of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lcrbench import registry
+from lcrbench.bench.data import disk_cache, loading
+from lcrbench.bench.data.arrays import Dataset, Images, TestImages
+from lcrbench.errors import UserError
+
+_VERSION = 1
+_CELLS = 75
+"""Of the common corruptions at five severities."""
+
+
+def passed_over(reasons: Iterable[tuple[str, int]]) -> str:
+    """Return what was passed over in one line.
+
+    >>> passed_over([("hidden", 1), ("images ending in .gif", 1200)])
+    '1,201 files passed over: 1 hidden, 1,200 images ending in .gif'
+    """
+    each = list(reasons)
+    total = sum(n for _, n in each)
+    return f"{total:,} file{'s' * (total != 1)} passed over: {', '.join(f'{n:,} {why}' for why, n in each)}"
+
+
+class About(NamedTuple):
+    """What is told of a data set: its name, the source that reads it, and the facts of `disk_cache.facts_of`."""
+
+    name: str
+    source: str
+    facts: dict[str, Any]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines that `lcrbench show data` prints."""
+        facts = self.facts
+        train, test, classes, size = facts["train"], facts["test"], facts["classes"], facts["size"]
+        yield self.name
+        yield f"kind: {self.source}, {registry.summary('source', self.source)}"
+        if sum(train):
+            yield f"{sum(train)} training and {sum(test)} test images, as {size} x {size} px"
+        else:
+            yield f"{sum(test)} test images and none to train on (name it by --test-set), as {size} x {size} px"
+        told = ", ".join(classes) if len(classes) <= 20 else f"{', '.join(classes[:5])} ... {', '.join(classes[-2:])}"
+        yield f"classes: {told}"
+        yield f"{len(classes)} classes of the label space {facts['space']}; images of a class: {_spread(train, test)}"
+        yield f"sha256: {facts['sha256']}"
+        yield f"train_sha256: {facts['train_sha256']}"
+        yield f"test_sha256: {facts['test_sha256']}"
+        yield f"published files: {_published(facts['published'])}"
+        yield passed_over(facts["reasons"]) if facts["reasons"] else "no file passed over"
+        image = size * size * 3
+        held, cell = (sum(train) + sum(test)) * image, sum(test) * image
+        yield (
+            f"a run needs {_bytes(held)} of memory in each process for the images, and {_bytes(sum(train) * image)} more"
+            f" while it trains; on disk, until it ends, at most {_bytes(min(_CELLS * cell, 1 << 30))} of corrupted images"
+        )
+
+
+def _spread(train: list[int], test: list[int]) -> str:
+    def told(counts: list[int]) -> str:
+        low, high = min(counts, default=0), max(counts, default=0)
+        return f"{low}" if low == high else f"{low} to {high}"
+
+    return f"{told(train)} to train, {told(test)} to test" if sum(train) else f"{told(test)} to test"
+
+
+def _published(known: bool | None) -> str:
+    if known is None:
+        return "no hashes are known of these"
+    return "yes, by their hashes" if known else "no, mine: these are not the published bytes"
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
+
+
+def about(source: str, size: int) -> About:
+    """Return what is told of a data set or a test set. Raises `UserError` as `load` does."""
+    try:
+        entry, place = loading.find(source)
+        kept = _place(entry, place, size)
+    except OSError as error:
+        raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
+    if kept and (known := disk_cache.told(kept.parent, kept.name)):
+        return About(known["name"], entry, known)
+    found = _load(source, size)
+    facts = disk_cache.facts_of(found) if isinstance(found, Dataset) else _facts_of_test(found)
+    facts["name"] = found.name
+    if kept:
+        # Without room or permission it is found out again the next time.
+        with contextlib.suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            new = kept.with_suffix(".new")
+            new.write_text(json.dumps(facts), encoding="utf-8")
+            new.replace(kept)
+    return About(found.name, entry, facts)
+
+
+def _place(entry: str, place: str, size: int) -> Path | None:
+    """Return where the facts of a path are kept; None for what has no settled files."""
+    if registry.is_outside("source", entry) or not Path(place).exists():
+        return None
+    found = disk_cache.listing([Path(place).resolve()])
+    if found is None:
+        return None
+    key = hashlib.sha256(json.dumps([_VERSION, entry, size, found]).encode()).hexdigest()
+    return disk_cache.home() / f"about-{key[:32]}.json"
+
+
+def _load(source: str, size: int) -> Dataset | TestImages:
+    entry, _ = loading.find(source)
+    if hasattr(registry.load("source", entry), "load_test"):
+        return loading.load_test(source, size=size)
+    return loading.load(source, size=size)
+
+
+def _facts_of_test(found: TestImages) -> dict[str, Any]:
+    return {
+        "classes": found.classes,
+        "space": found.space,
+        "layout": found.layout,
+        "published": found.published,
+        "skipped": sum(n for _, n in found.reasons),
+        "reasons": found.reasons,
+        "size": int(found.split.images.shape[1]),
+        "train": [0] * len(found.classes),
+        "test": [int(n) for n in np.bincount(found.split.labels, minlength=len(found.classes))],
+        "sha256": "",
+        "train_sha256": "",
+        "test_sha256": found.sha256,
+    }
+
+
+def checks(source: str, size: int) -> Iterator[tuple[bool, str]]:
+    """Yield what is found of a data set whose every file is read again: whether it is good, and one line.
+
+    Raises `UserError` for what cannot be read at all.
+    """
+    if benchmark := _benchmark(source):
+        yield from benchmark
+        return
+    before = about(source, size)
+    loading.forget()
+    with disk_cache.without():
+        found = _load(source, size)
+    facts = disk_cache.facts_of(found) if isinstance(found, Dataset) else _facts_of_test(found)
+    same = facts["test_sha256"] == before.facts["test_sha256"] and facts["sha256"] == before.facts["sha256"]
+    yield (
+        same,
+        (
+            f"{found.name} ({before.source}): every file reads, {sum(facts['train']):,} + {sum(facts['test']):,} images"
+            if same
+            else f"{found.name}: what is kept in {disk_cache.home()} is of other images: delete that folder"
+        ),
+    )
+    if facts["published"] is not None:
+        yield True, f"published files: {_published(facts['published'])}"
+    yield True, passed_over(facts["reasons"]) if facts["reasons"] else "no file passed over"
+    halves = {"test": found.split} if isinstance(found, TestImages) else {"training": found.train, "test": found.test}
+    for which, split in halves.items():
+        counts = np.bincount(split.labels, minlength=len(found.classes))
+        if len(empty := np.flatnonzero(counts == 0)):
+            yield (
+                False,
+                f"{len(empty)} classes have no {which} image, such as {found.classes[int(empty[0])]}: get it again",
+            )
+        flat = sum(1 for image in split.images if image.min() == image.max())
+        if flat:
+            yield True, f"{flat:,} {which} images are of one colour"
+        if twice := len(split) - len(_digests(split.images)):
+            yield True, f"{twice:,} {which} images are copies of others"
+    if isinstance(found, Dataset) and (shared := _digests(found.train.images) & _digests(found.test.images)):
+        yield True, f"{len(shared):,} test images are training images too: accuracy on them says nothing"
+
+
+def _digests(images: Images) -> set[bytes]:
+    return {hashlib.sha256(image.data).digest() for image in images}
+
+
+def _benchmark(source: str) -> list[tuple[bool, str]]:
+    """Return what is found of a corruption benchmark, read whole; nothing if the path holds none."""
+    from lcrbench.corruptions.archive import open_archive
+
+    path = Path(source).expanduser()
+    if not path.exists() or (path.is_dir() and any((path / name).exists() for name in ("train", "test", "val"))):
+        return []
+    try:
+        opened = open_archive(path)
+    except UserError:
+        return []
+    told = f"{opened.name}: {len(opened.corruptions)} corruptions"
+    if not opened.verified:
+        return [(True, f"{told}, mine: no hashes are known of these files")]
+    opened.check()
+    return [
+        (True, f"{told}, every file has the hash that is {'written beside it' if opened.manifest else 'published'}")
+    ]

@@ -1,0 +1,113 @@
+"""What a grid costs on this machine: a few steps of each method are measured, and counted up; memory and disk follow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from lcrbench.bench import device as devices
+from lcrbench.bench.data.arrays import Dataset, Split
+from lcrbench.bench.evaluation.cells import LIMIT
+from lcrbench.bench.evaluation.inference import logits
+from lcrbench.bench.planning import Lacking
+from lcrbench.bench.records.budget import Budget
+from lcrbench.bench.records.spec import TrainSpec
+from lcrbench.bench.training.loop import train
+from lcrbench.bench.training.run import allot, priced
+from lcrbench.models import network as networks
+
+_STEPS = 2
+_WEIGHTS = 4
+"""Bytes of a weight."""
+
+
+class Cost(NamedTuple):
+    """What a grid costs: runs to be done, images seen in training and shown in evaluation, seconds, and bytes."""
+
+    runs: int
+    trained: int
+    shown: int
+    seconds: float
+    memory: int
+    disk: int
+
+    def text(self, workers: int) -> str:
+        """Return the cost in one line, for so many runs at once."""
+        hours = self.seconds / 3600 / max(1, min(workers, self.runs))
+        told = f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
+        return (
+            f"{self.runs} runs to do: {self.trained:,} images trained on, {self.shown:,} shown; about {told} with {workers}"
+            f" at once, by a few steps measured now, Lipschitz metrics and waits not included; {self.memory / 1e9:.1f} GB of"
+            f" memory, {self.disk / 1e9:.1f} GB of disk"
+        )
+
+
+def cost(found: Sequence[Lacking], dataset: Dataset, device: str, workers: int) -> Cost:
+    """Return what is left to do of a grid, by steps that are measured here."""
+    todo = [lacking for lacking in found if not lacking.nothing]
+    steps: dict[str, tuple[float, float]] = {}
+    seconds, trained, shown = 0.0, 0, 0
+    for lacking in todo:
+        spec = lacking.spec.training
+        if spec.label not in steps:
+            steps[spec.label] = _measured(spec, dataset, device)
+        step, image = steps[spec.label]
+        if lacking.training:
+            budget = allot(spec, networks.choose(spec.method.text))[1]
+            if budget.seconds is not None:
+                seconds += budget.seconds
+            else:
+                trained += budget.images or 0
+                seconds += (budget.images or 0) / spec.recipe.batch * step
+        images = len(lacking.cells) * lacking.spec.protocol.test.count
+        shown += images
+        seconds += images * image
+    held = dataset.train.images.nbytes * 2 + dataset.test.images.nbytes
+    cells = max((len(lacking.cells) for lacking in todo), default=0) * dataset.test.images.nbytes
+    kept = sum(2 * len(one.cells) * one.spec.protocol.test.count + _kept(one) for one in todo)
+    return Cost(len(todo), trained, shown, seconds, held * max(1, min(workers, len(todo))), min(cells, LIMIT) + kept)
+
+
+def _kept(lacking: Lacking) -> int:
+    """Return the bytes of a run's weights in the store."""
+    spec = lacking.spec.training
+    with torch.device("meta"):
+        made = networks.body(networks.choose(spec.method.text), spec.backbone, len(spec.data.classes), spec.data.size)
+    return _WEIGHTS * sum(p.numel() for p in made.parameters())
+
+
+def _measured(spec: TrainSpec, dataset: Dataset, device: str) -> tuple[float, float]:
+    """Return the seconds of a training step, and of an image in an evaluation.
+
+    The method's own steps are measured. What its regularizers add is charged by their operations.
+    """
+    devices.prepare(device)
+    choice = networks.choose(spec.method.text)
+    net = networks.build(
+        choice, spec.backbone, len(dataset.classes), spec.data.size, [0.5] * 3, [0.25] * 3, lambda name: _generator()
+    ).to(memory_format=torch.channels_last)
+    batch = spec.recipe.batch
+    few = Split(dataset.train.images[: 2 * batch], dataset.train.labels[: 2 * batch])
+    recipe = spec.recipe.model_copy(update={"validation": 0, "selection": "last"})
+
+    def timed(steps: int) -> float:
+        start = time.perf_counter()
+        train(net, few, Budget(images=steps * batch), recipe, 0, device=device, on_progress=choice.method.on_progress)
+        devices.wait(device)
+        return time.perf_counter() - start
+
+    timed(1)  # compiles, allocates
+    step = timed(_STEPS) / _STEPS
+    base = spec.model_copy(update={"method": spec.method.model_copy(update={"regularizers": {}})})
+    step *= priced(spec.label, spec).step(0, False, 0.0) / priced(base.label, base).step(0, False, 0.0)
+    shown = dataset.test.images[: spec.recipe.batch]
+    start = time.perf_counter()
+    logits(net.eval(), shown, min(100, len(shown)), device)
+    return step, (time.perf_counter() - start) / len(shown)
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
