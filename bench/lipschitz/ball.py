@@ -41,8 +41,8 @@ class Ball:
         low, high = -x, 1 - x
         if self.norm == "linf":
             return (self.eps * gradient.sign()).clamp(low, high)
-        g = gradient / _length(gradient).clamp_min(1e-30)
-        t = torch.full_like(_length(g), self.eps)
+        g = gradient / lengths(gradient).clamp_min(1e-30)
+        t = torch.full_like(lengths(g), self.eps)
         d = (t * g).clamp(low, high)
         for _ in range(20):
             free = (d == t * g) & (g != 0)
@@ -61,7 +61,7 @@ class Ball:
         d = d.clamp(-x, 1 - x)
         if self.norm == "linf":
             return d.clamp(-self.eps, self.eps)
-        return d * (self.eps / _length(d).clamp_min(1e-30)).clamp_max(1)
+        return d * (self.eps / lengths(d).clamp_min(1e-30)).clamp_max(1)
 
     def length(self, d: Tensor) -> Tensor:
         """Return ||d||_p in float64 (N)."""
@@ -97,14 +97,15 @@ def shortened(norm: str, d: Tensor, radius: Tensor) -> Tensor:
     radius = radius.to(d.dtype).view(-1, 1, 1, 1)
     if norm == "linf":
         return d.clamp(-radius, radius)
-    return d * (radius / _length(d).clamp_min(1e-30)).clamp_max(1)
+    return d * (radius / lengths(d).clamp_min(1e-30)).clamp_max(1)
 
 
 def steepest(norm: str, gradient: Tensor) -> Tensor:
     """Return the d of ||d||_p = 1 along which <gradient, d> grows most, without the box; 0 for a gradient of 0."""
-    return gradient.sign() if norm == "linf" else gradient / _length(gradient).clamp_min(1e-30)
+    return gradient.sign() if norm == "linf" else gradient / lengths(gradient).clamp_min(1e-30)
 
 
-def _length(d: Tensor) -> Tensor:
+def lengths(d: Tensor) -> Tensor:
+    """Return ||d||_2 (N, 1, 1, 1)."""
     length: Tensor = d.flatten(1).norm(dim=1)
     return length.view(-1, 1, 1, 1)

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lcrbench.bench.lipschitz.ball import Ball, length
+from lcrbench.bench.lipschitz.ball import Ball, length, lengths
 from lcrbench.bench.lipschitz.descent import MOMENTUM, toward_flip
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import Start, kappas_of, omega_of
@@ -89,7 +89,7 @@ def climb(
         dead = gradient.flatten(1).abs().amax(1) == 0
         if bool(dead.any()):
             gradient[dead] = probe.normal(rows[dead.numpy()], name, figure, k, step)
-        gradient = gradient / gradient.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1, 1)
+        gradient = gradient / lengths(gradient).clamp_min(1e-30)
         memory = MOMENTUM * memory + gradient
         if step < half:
             points = ball.settle(x, ball.furthest(x, memory))

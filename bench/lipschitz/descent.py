@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lcrbench.bench.lipschitz.ball import shortened, steepest
+from lcrbench.bench.lipschitz.ball import lengths, shortened, steepest
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import Start, kappas_of
 from lcrbench.bench.lipschitz.surrogates import Surrogate
@@ -110,7 +110,7 @@ def toward_flip(start: Start, logits: np.ndarray, target: np.ndarray | None = No
 
 
 def _unit(gradient: Tensor) -> Tensor:
-    return gradient / gradient.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1, 1)
+    return gradient / lengths(gradient).clamp_min(1e-30)
 
 
 def _wide(radius: np.ndarray) -> Tensor:
@@ -120,5 +120,5 @@ def _wide(radius: np.ndarray) -> Tensor:
 def _at_length(norm: str, d: Tensor, radius: np.ndarray) -> Tensor:
     """Return d drawn to the length `radius`: in l2 shrunk or stretched, in linf clipped."""
     if norm == "l2":
-        return d * (_wide(radius) / d.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1, 1))
+        return d * (_wide(radius) / lengths(d).clamp_min(1e-30))
     return shortened(norm, d, torch.from_numpy(radius))

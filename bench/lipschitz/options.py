@@ -73,8 +73,6 @@ class Options:
 
 
 RADII: dict[str, dict[str, tuple[float, ...]]] = {
-    "trial": {},
-    "quick": {},
     "default": {"l2": (2, 8, 32, 128), "linf": (2, 8)},
     "full": {"l2": (1, 2, 4, 8, 16, 32, 64, 128, 255), "linf": (1, 2, 4, 8)},
 }
@@ -84,4 +82,6 @@ def of_effort(name: str) -> Options:
     """Return what `lcrbench lipschitz` searches by an effort: its radii and images too."""
     if name not in EFFORTS:
         raise unknown("effort", name, EFFORTS)
-    return Options(effort=name, images=500 if name in ("default", "full") else 100, **RADII[name])
+    if name not in RADII:
+        return Options(effort=name)
+    return Options(RADII[name]["l2"], RADII[name]["linf"], images=500, effort=name)

@@ -286,7 +286,7 @@ def _restore(probe: Probe, state: dict[str, np.ndarray]) -> tuple[list[Chain], l
             best.points = torch.from_numpy(of(f"{figure} {k} points"))
         best = tally.beyond[figure]
         best.value, best.points = of(f"{figure} beyond"), torch.from_numpy(of(f"{figure} beyond points"))
-    pool = []
+    pool: list[Chain] = []
     while f"{tally.norm} chain {len(pool)}" in state:
         name = f"chain {len(pool)}"
         pool.append(Chain(torch.from_numpy(of(f"{name} points")), of(name)))

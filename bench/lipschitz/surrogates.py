@@ -48,7 +48,7 @@ class Inputs:
     def __init__(self, network: nn.Module) -> None:
         # A binarizer's estimators see weights, not the image.
         weights = {m for layer in binary_layers(network).values() for m in layer.binarizer.modules()}
-        self.signs = [m for m in network.modules() if isinstance(m, SIGNS) and m not in weights]
+        self.signs: list[nn.Module] = [m for m in network.modules() if isinstance(m, SIGNS) and m not in weights]
         self.seen: list[list[Tensor]] = [[] for _ in self.signs]
         self.first = -1
 
@@ -97,7 +97,7 @@ class Inputs:
                     width[: len(rows)] = torch.where(length > 0, scaled, width[: len(rows)])
                 # Some sign is always inside: a window around none shows no direction.
                 width = torch.maximum(width, 2 * z.detach().abs().flatten(1).amin(1))
-                out: Tensor = _Windowed.apply(z, width.view(-1, *[1] * (z.ndim - 1)))  # type: ignore[no-untyped-call]
+                out: Tensor = _Windowed.apply(z, width.view(-1, *[1] * (z.ndim - 1)))
                 return out
 
             return hook

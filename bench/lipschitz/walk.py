@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lcrbench.bench.lipschitz.ball import Ball, shortened
+from lcrbench.bench.lipschitz.ball import Ball, lengths, shortened
 from lcrbench.bench.lipschitz.descent import Chain
 from lcrbench.bench.lipschitz.probe import Probe
 
@@ -106,9 +106,9 @@ def proposed(
         if norm == "linf":
             return shortened(norm, d + size * r * e, (r * (1 - size / 4)).flatten())
         e = e - d * ((e * d).sum((1, 2, 3), keepdim=True) / r.square().clamp_min(1e-30))
-        e = e / e.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1, 1)
+        e = e / lengths(e).clamp_min(1e-30)
         moved = d + size * r * e
-        return moved * (r * (1 - size / 4) / moved.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1, 1))
+        return moved * (r * (1 - size / 4) / lengths(moved).clamp_min(1e-30))
     if kind == "square":
         corner = np.stack([g.random(2) for g in draws])
         side = np.maximum(1, np.round(1 + s * 0.6 * max(h, w)))
@@ -192,4 +192,4 @@ def moved_within(ball: Ball, d: Tensor, s: np.ndarray, draws: list[np.random.Gen
     if ball.norm == "linf":
         moved = d + 2 * size * e if kind != "square" else torch.where(e != 0, ball.eps * e.sign(), d)
         return moved.clamp(-ball.eps, ball.eps)
-    return d + size * e / e.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1, 1)
+    return d + size * e / lengths(e).clamp_min(1e-30)
