@@ -84,4 +84,4 @@ def of_effort(name: str) -> Options:
         raise unknown("effort", name, EFFORTS)
     if name not in RADII:
         return Options(effort=name)
-    return Options(RADII[name]["l2"], RADII[name]["linf"], images=500, effort=name)
+    return Options(RADII[name]["l2"], RADII[name]["linf"], images=200 if name == "full" else 100, effort=name)

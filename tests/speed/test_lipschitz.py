@@ -1,4 +1,4 @@
-"""Cost of the Lipschitz measurements on ResNet-20 at 32 px, one thread, CPU time: ratios within one run, and budgets.
+"""Cost of the Lipschitz measurements at 32 px, one thread, CPU time: ratios within one run, and budgets.
 
     tox run -e speed -- tests/speed/test_lipschitz.py -s
 
@@ -19,8 +19,9 @@ from torch import nn
 
 from lcrbench import registry
 from lcrbench.bench.evaluation.subject import Subject
-from lcrbench.bench.lipschitz import clever
-from lcrbench.bench.lipschitz.options import Options, of_effort
+from lcrbench.bench.lipschitz import clever, search
+from lcrbench.bench.lipschitz.options import Options
+from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.metrics import by_default
 from lcrbench.models import network as networks
 from lcrbench.models import spectral
@@ -54,12 +55,16 @@ def once(benchmark: Any, task: Callable[[], object]) -> float:
 
 
 def resnet20() -> networks.Network:
-    """IR-Net's ResNet-20 with random weights and batch-norm statistics of random images."""
+    return irnet("resnet20")
+
+
+def irnet(backbone: str) -> networks.Network:
+    """IR-Net with random weights and batch-norm statistics of random images."""
 
     def generator(name: str) -> torch.Generator:
         return torch.Generator().manual_seed(sum(map(ord, name)))
 
-    network = networks.build(networks.choose("irnet"), "resnet20", 10, 32, [0.5] * 3, [0.25] * 3, generator)
+    network = networks.build(networks.choose("irnet"), backbone, 10, 32, [0.5] * 3, [0.25] * 3, generator)
     for m in network.modules():
         if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d):
             m.momentum = None
@@ -75,8 +80,8 @@ def subject(network: nn.Module, n: int, block: int = 100) -> Subject:
 
 
 def test_quick_preset_within_30_cpu_seconds(benchmark) -> None:
-    """All Lipschitz metrics that are measured where a spec names none."""
-    s = subject(resnet20(), 100)
+    """All Lipschitz metrics that are measured where a spec names none, of the quick preset's backbone."""
+    s = subject(irnet("vgg_tiny"), 100)
 
     def everything() -> None:
         for name in registry.files("metric"):
@@ -137,39 +142,40 @@ def test_clever_against_the_toolbox(benchmark) -> None:
     assert min(ratios) >= 4
 
 
-DEFAULT = ("norms", "product", "gradients", "modulus", "kappa", "relative_gain", "flip_radius", "slope")
+@pytest.mark.parametrize(("backbone", "limit"), [("vgg_tiny", 90), ("resnet20", 400)])
+def test_default_search_of_100_images_at_three_radii(benchmark, monkeypatch, backbone: str, limit: int) -> None:
+    """CPU seconds, and how much of them bare passes in full blocks would take: the efficiency of the search."""
+    s = subject(irnet(backbone), 100)
+    options = Options(l2=(8, 128), linf=(8,), images=100, effort="default")
+    oracle, start = search.begin(s, options)
+    counted = {"logits": 0, "pull": 0}
 
+    def counting(name: str) -> None:
+        plain = getattr(Oracle, name)
 
-def test_default_report_within_four_cpu_minutes(benchmark) -> None:
-    """All of it by the metrics themselves: 6 radii, brackets, block and product bounds, Jacobians three ways, 500 images.
+        def call(self: Oracle, points: torch.Tensor, *rest: Any) -> Any:
+            counted[name] += len(points)
+            return plain(self, points, *rest)
 
-    Left out is what the preset does not set: the proxy, local gains and probes, agreement, first-layer distances. The
-    toolbox's time is measured on the 8 images of the CLEVER benchmark and multiplied; it computes another quantity, CLEVER.
-    """
-    network = resnet20()
-    s = subject(network, 500)
-    options = of_effort("default")
+        monkeypatch.setattr(Oracle, name, call)
 
-    spectral.known_brackets.clear()
+    def backward() -> None:
+        x = start.x.clone().requires_grad_()
+        out = s.network(x)
+        torch.autograd.grad(out, x, torch.ones_like(out))
 
-    def everything() -> None:
-        for name in DEFAULT:
-            metric = registry.load("metric", f"lipschitz_{name}")
-            own = options if metric.Options is Options else metric.Options()
-            own = metric.Options(images=500) if name == "gradients" else own
-            assert list(metric.measure(s, own)), name
+    def forward() -> None:
+        s.logits(s.test.images)
 
-    spent = once(benchmark, everything)
-    print(f"\ndefault report: {spent:.0f} CPU seconds for 500 images")
-    assert spent <= 240
-    pytest.importorskip("art.metrics")
-    theirs = toolbox(network)
-    images = s.test.images[:IMAGES].astype(np.float32) / np.float32(255)
-    each = cpu(lambda: [theirs(image) for image in images]) / len(images)
-    print(
-        f"toolbox: {each:.1f} s an image, extrapolated to 500: {500 * each / 60:.0f} min, {500 * each / spent:.0f} times"
-    )
-    assert 500 * each >= 25 * spent
+    bare = {name: min(cpu(task) for _ in range(5)) / 100 for name, task in (("logits", forward), ("pull", backward))}
+    for name in counted:
+        counting(name)
+    spent = once(benchmark, lambda: list(search.rounds(oracle, start, options)))
+    efficiency = sum(counted[name] * bare[name] for name in counted) / spent
+    print(f"\n{backbone}: {spent:.0f} CPU seconds, {counted} points, efficiency {efficiency:.2f}")
+    benchmark.extra_info |= {"cpu": spent, "efficiency": efficiency}
+    assert spent <= limit
+    assert efficiency >= 0.8
 
 
 def toolbox(network: nn.Module) -> Callable[[np.ndarray], None]:
