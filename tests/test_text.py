@@ -22,6 +22,7 @@ ALLOWED = {
     "references of before schema 5": ("reports/gate/reference.py",),
     "what people type": (
         *("bench/device.py", "bench/tuning.py", "bench/records/store.py", "bench/lipschitz/subjects.py"),
+        "bench/evaluation/test_sets.py",
         "bench/lipschitz/measure.py",
     ),
     "a benchmark's name, which pytest writes": ("reports/gate/speed.py",),
@@ -92,7 +93,9 @@ def test_no_text_is_taken_apart_where_a_field_should_be() -> None:
 
 
 def test_no_sentence_is_compared_with() -> None:
-    assert not [line for path in files() if "before_5" not in path.name for line in compared(path)]
+    # torch has no types of its own for what inference.py tells apart by torch's words.
+    allowed = ("before_5.py", "inference.py")
+    assert not [line for path in files() if path.name not in allowed for line in compared(path)]
 
 
 @pytest.mark.parametrize(

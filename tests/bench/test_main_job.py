@@ -34,7 +34,7 @@ TABLES = {
     "metrics": {
         "accuracy": {},
         "corruption_error": {},
-        "lipschitz_kappa": {"images": 10, "l2": [8.0, 128.0], "random": 2, "steps": 2},
+        "lipschitz_kappa": {"images": 10, "l2": [8.0, 128.0], "effort": "trial"},
     },
 }
 

@@ -223,7 +223,7 @@ def test_surrogate_gradients_are_those_of_the_training_s_end(
     tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch, trains_nothing: Any
 ) -> None:
     """A search along them finds the same after a stop during evaluation: how sharp they are lies in no weight."""
-    search = {"metrics": {"lipschitz_modulus": {"images": 4, "restarts": 1, "steps": 3}}, "methods": [method]}
+    search = {"metrics": {"lipschitz_modulus": {"images": 4, "effort": "trial"}}, "methods": [method]}
     first = whole_run(tmp_path / "whole", **search)
     stop_after(monkeypatch, [IN_EVALUATION])
     with pytest.raises(Stopped):

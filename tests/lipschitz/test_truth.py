@@ -48,7 +48,7 @@ def jumping(kind: str, norm: str) -> list[Case]:
     cases = []
     for k, make in enumerate(JUMPS[kind]):
         network = make()
-        images = np.random.default_rng(100 + k).uniform(0, 1, (12, *network.size, 3)).astype(np.float32)
+        images = np.random.default_rng(100 + k).uniform(0, 1, (16, *network.size, 3)).astype(np.float32)
         cases.append(_case(network, [Cells(network, image, norm) for image in images], images))
     return cases
 
@@ -56,7 +56,7 @@ def jumping(kind: str, norm: str) -> list[Case]:
 @cache
 def smooth(kind: str, norm: str) -> list[Case]:
     cases = []
-    for k in range(3):
+    for k in range(2):
         make, exact = SMOOTH[kind]
         images = np.random.default_rng(200 + k).uniform(0.42, 0.58, (6, 2, 2, 3)).astype(np.float32)
         network = make(k)
