@@ -165,8 +165,10 @@ def test_runs_are_listed_and_shown(capsys, monkeypatch, tmp_path: Path) -> None:
     lines = call(capsys, monkeypatch, "list", "runs", "--store", "s")[1].splitlines()
     assert sorted(lines) == lines
     told = dict(line.split(maxsplit=1) for line in lines)
-    assert told[good].startswith("finished  irnet seed 0 on d (10 training and 10 test images)  (stale: made before scopes")
-    assert told[bad] == "failed    irnet seed 1 on d"
+    assert told[good].startswith(
+        "finished  irnet seed 0 on d (10 training and 10 test images)  (stale: made before scopes"
+    )
+    assert told[bad] == "failed    irnet seed 1 on d (10 training and 10 test images)"
     # By the beginning of its own id, or of its training's.
     for prefix in (good[:6], record().spec.training.train_id[:6]):
         shown = call(capsys, monkeypatch, "show", "run", prefix, "--store", "s")[1]

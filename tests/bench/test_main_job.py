@@ -57,8 +57,10 @@ def test_every_run_is_whole(grid: tuple[Path, list[Record]]) -> None:
         assert (r.ledger.images, r.ledger.steps) == (800, 16)
         assert r.ledger.forward == r.ledger.backward == {"student": 800}
         # What a search is checked with, the start, and by ball 2 candidates, 2 chains of 2 steps, and the two points again.
-        search = 2 * 8 + 9 + 10 + 2 * 10 * (2 + 2 * (2 + 1) + 2)
-        assert r.ledger.evaluation_forward == {"evaluation": 7 * 100, "lipschitz": search}
+        assert r.ledger.evaluation_forward.keys() == {"evaluation", "lipschitz"}
+        assert r.ledger.evaluation_forward["evaluation"] == 7 * 100
+        # Ten images by the budget, then checks of the network and of what was found, and 32 images as ends of walks.
+        assert 0.8 * 1500 < r.ledger.evaluation_forward["lipschitz"] <= 1500 + 150
         assert {"data", "training", "evaluation", "corruption", "lipschitz"} <= set(r.ledger.seconds)
         cells = {(m.corruption, m.severity) for m in r.measurements if m.metric == "accuracy"}
         assert cells == {("", 0)} | {(c, s) for c in ("gaussian_noise", "fog", "gaussian_blur") for s in (1, 5)}
@@ -93,7 +95,7 @@ def test_kappa_is_an_ordered_lower_bound_kept_by_image(grid: tuple[Path, list[Re
         (search,) = Store(root).searches(r.run_id)
         kept = search.by_image()
         for radius in (8, 128):
-            values, images = kept[ImageKey.at("lipschitz_kappa", Effort(random=2, steps=2), "l2", radius / 255)]
+            values, images = kept[ImageKey.at("lipschitz_kappa", Effort(passes=150), "l2", radius / 255)]
             assert values.shape == images.indices.shape == (10,)
             assert by[radius / 255, "flipped"] == (values >= 1).mean()
             if (radius / 255, "q50") in by:

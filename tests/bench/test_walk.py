@@ -116,7 +116,7 @@ def test_one_more_metric_builds_each_network_once_and_the_next_call_none(here: P
     for name in ("loads.txt", "builds.txt"):
         noted(here, name)
     with (here / "walk.toml").open("a") as file:
-        file.write("[metrics.lipschitz_kappa]\n")
+        file.write("[metrics.lipschitz_kappa]\neffort = 'trial'\nimages = 4\n")
     for todo in (3, 0):
         parent, _ = walk(here)
         loads = Counter(pid for (pid,) in noted(here, "loads.txt"))

@@ -31,6 +31,7 @@ KINDS = {
     ("lipschitz_modulus", "found"): ("fraction of images", "exact"),
     ("lipschitz_kappa", "flipped"): ("fraction of images", "lower"),
     ("lipschitz_kappa", "found"): ("fraction of images", "exact"),
+    ("lipschitz_convergence", "flipped"): ("fraction of images", "lower"),
     ("lipschitz_clever", "good"): ("fraction of images", "exact"),
     ("lipschitz_clever", "capped"): ("fraction of images", "exact"),
     ("lipschitz_smoothing", "abstained"): ("fraction of images", "exact"),
