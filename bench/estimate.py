@@ -39,9 +39,9 @@ class Cost(NamedTuple):
         hours = self.seconds / 3600 / max(1, min(workers, self.runs))
         told = f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
         return (
-            f"{self.runs} run{'s' * (self.runs != 1)} to do: {self.trained:,} images trained on, {self.shown:,} shown; about {told} with {workers}"
-            f" at once, by a few steps measured now, Lipschitz metrics and waits not included; {self.memory / 1e9:.1f} GB of"
-            f" memory, {self.disk / 1e9:.1f} GB of disk"
+            f"{self.runs} run{'s' * (self.runs != 1)} to do: {self.trained:,} images trained on, {self.shown:,} shown; "
+            f"about {told} with {workers} at once, by a few steps measured now, Lipschitz metrics and waits not included; "
+            f"{self.memory / 1e9:.1f} GB of memory, {self.disk / 1e9:.1f} GB of disk"
         )
 
 
