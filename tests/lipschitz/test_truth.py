@@ -6,9 +6,9 @@ standard of flip radii, and to a lower one of moduli: half of their passes is sh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -85,9 +85,25 @@ ALL = [(jumping, kind, norm) for kind in JUMPS for norm in NORMS] + [
     (smooth, kind, norm) for kind in SMOOTH for norm in NORMS
 ]
 NAMES = [f"{kind}, {norm}" for _, kind, norm in ALL]
+SLOW = {("one hidden layer", "linf"), ("binary convolutions", "linf"), ("no gradient", "linf"), ("hardtanh", "linf")}
+"""What takes most of a minute and differs least from the others: with `--slow` alone."""
 
 
-@pytest.mark.parametrize(("cases", "kind", "norm"), ALL, ids=NAMES)
+def those(kinds: Iterable[str]) -> list[Any]:
+    """Return kind and norm as parameters of a test."""
+    slow = pytest.mark.slow
+    return [pytest.param(k, n, marks=[slow] if (k, n) in SLOW else []) for n in NORMS for k in kinds]
+
+
+def all_of_them() -> list[Any]:
+    slow = pytest.mark.slow
+    return [
+        pytest.param(*one, id=name, marks=[slow] if one[1:] in SLOW else [])
+        for one, name in zip(ALL, NAMES, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("cases", "kind", "norm"), all_of_them())
 def test_nothing_found_passes_the_truth(cases: Callable[[str, str], list[Case]], kind: str, norm: str) -> None:
     for case in cases(kind, norm):
         limits = np.array([f.limit for f in case.flips])
@@ -99,8 +115,7 @@ def test_nothing_found_passes_the_truth(cases: Callable[[str, str], list[Case]],
             assert (over <= 1e-5).all(), f"{name} above the truth by {over.max()}"
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("kind", JUMPS)
+@pytest.mark.parametrize(("kind", "norm"), those(JUMPS))
 def test_flip_radii_are_near_the_truth(kind: str, norm: str) -> None:
     ratios = flip_ratios(jumping(kind, norm))
     middle, most = np.median(ratios), np.quantile(ratios, 0.95, method="higher")
@@ -109,8 +124,7 @@ def test_flip_radii_are_near_the_truth(kind: str, norm: str) -> None:
     assert most <= 1.6
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("kind", JUMPS)
+@pytest.mark.parametrize(("kind", "norm"), those(JUMPS))
 def test_moduli_are_near_the_truth(kind: str, norm: str) -> None:
     omega, kappa = (shares(jumping(kind, norm), name) for name in ("omega", "kappa"))
     print(f"{kind}, {norm}: found/true omega mean {omega.mean():.3f} least {omega.min():.2f}, kappa {kappa.mean():.3f}")
@@ -119,8 +133,7 @@ def test_moduli_are_near_the_truth(kind: str, norm: str) -> None:
     assert kappa.mean() >= least
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("kind", SMOOTH)
+@pytest.mark.parametrize(("kind", "norm"), those(SMOOTH))
 def test_smooth_networks_are_found_out(kind: str, norm: str) -> None:
     cases = smooth(kind, norm)
     found = {"radius": 1 / flip_ratios(cases), "omega": shares(cases, "omega"), "kappa": shares(cases, "kappa")}
