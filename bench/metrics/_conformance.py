@@ -30,7 +30,7 @@ CORRUPTIONS, SEVERITIES = ("gaussian_noise", "fog"), (1, 3)
 def check(module: ModuleType, name: str = "") -> list[str]:
     """Return what is wrong with a metric's module, one line each; nothing for a metric that keeps the contract.
 
-    `measure` is called with the options' defaults, with at most 12 images. Its measurements are called as the module's file,
+    `measure` is called with the options' defaults, with at most 12 images and a search's shortest effort. Its measurements are called as the module's file,
     under whatever `name` the metric is asked for.
     """
     missing = [f"{part} is missing" for part in PARTS if not hasattr(module, part)]
@@ -85,6 +85,8 @@ def _measured(module: Any) -> Iterator[str]:
     options = module.Options()
     if hasattr(options, "images"):
         options = dataclasses.replace(options, images=IMAGES)
+    if isinstance(options, SearchOptions):
+        options = dataclasses.replace(options, effort="trial")
     try:
         measurements = [*module.measure(subject, options)]
     except Exception as error:  # a plug-in's code may raise anything

@@ -69,10 +69,14 @@ def raw_numbers(before: dict[str, Any]) -> list[str]:
     return [json.dumps([m[field] for field in SAME]) for m in before["measurements"]]
 
 
+def _by_search(name: str) -> bool:
+    return bool(registry.load("metric", name).INFO.searched)
+
+
 def quick(**changes: object) -> grids.Grid:
     """Return the quick preset without the search, all of whose numbers are measured anew (CHANGELOG)."""
     whole = grids.read_grid("quick")
-    kept = {k: v for k, v in whole["metrics"].items() if not registry.load("metric", k).INFO.searched}
+    kept = {k: v for k, v in whole["metrics"].items() if not _by_search(k)}
     return grids.make_grid(whole | {"metrics": kept} | changes)
 
 
@@ -334,7 +338,9 @@ def test_the_plan_counts_old_runs_as_there(old: Path) -> None:
 
 
 def test_a_run_that_was_taken_over_goes_stale_like_any_other(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (record,) = run(old, quick(methods=["irnet"]), stale="redo")
+    searched = {name: {"effort": "trial"} for name in registry.names("metric") if _by_search(name)}
+    wanted = quick(methods=["irnet"], metrics=quick().metrics | searched)
+    (record,) = run(old, wanted, stale="redo")
     assert record.unscoped == ()
     assert "lcrbench.models.methods.irnet" in {m for s in record.sources for m in s.modules}
     assert source.stale(record) == ""
@@ -347,7 +353,7 @@ def test_a_run_that_was_taken_over_goes_stale_like_any_other(old: Path, monkeypa
     source.look_again()
     assert "lcrbench.models.methods.irnet changed since" in source.stale(record)
     with pytest.raises(UserError, match="irnet changed since"):
-        run(old, quick(methods=["irnet"]))
+        run(old, wanted)
     source.look_again()
 
 
