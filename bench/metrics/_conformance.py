@@ -30,8 +30,8 @@ CORRUPTIONS, SEVERITIES = ("gaussian_noise", "fog"), (1, 3)
 def check(module: ModuleType, name: str = "") -> list[str]:
     """Return what is wrong with a metric's module, one line each; nothing for a metric that keeps the contract.
 
-    `measure` is called with the options' defaults, with at most 12 images and a search's shortest effort. Its measurements are called as the module's file,
-    under whatever `name` the metric is asked for.
+    `measure` is called with the options' defaults, with at most 12 images and a search's shortest effort. Its measurements
+    are called as the module's file, under whatever `name` the metric is asked for.
     """
     missing = [f"{part} is missing" for part in PARTS if not hasattr(module, part)]
     if missing:
