@@ -43,6 +43,7 @@ def call(*words: str) -> tuple[float, set[str], str]:
     return float(seconds), set(modules), done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_second_call_of_quick_takes_less_than_three_seconds(tmp_path: Path) -> None:
     """A store of four finished runs, taken over by the first call: 1.2 s where it is idle, most of it reading our code.
 

@@ -233,7 +233,7 @@ def test_a_run_killed_after_its_training_is_not_trained_again(tmp_path: Path, mo
     store.verify(record.run_id)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_stop_of_all_saves_and_names_the_command_that_goes_on(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C, and a batch system's SIGTERM, go to every process of the command, the server of processes too."""
     command = [*COMMAND, "run", _spec(tmp_path), "--store", "s", "--workers", "1"]

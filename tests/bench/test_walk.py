@@ -111,6 +111,7 @@ def test_no_process_loads_data_twice_or_builds_a_network_for_nothing(here: Path)
     assert sum(found == "full_precision" for _, found, _ in builds) == 1 + 1 + 3
 
 
+@pytest.mark.slow
 def test_one_more_metric_builds_each_network_once_and_the_next_call_none(here: Path) -> None:
     walk(here)
     for name in ("loads.txt", "builds.txt"):
