@@ -127,13 +127,8 @@ def _load(source: str, size: int) -> Dataset | TestImages:
 
 
 def _facts_of_test(found: TestImages) -> dict[str, Any]:
-    return {
-        "classes": found.classes,
-        "space": found.space,
-        "layout": found.layout,
-        "published": found.published,
+    return disk_cache.declared(found) | {
         "skipped": sum(n for _, n in found.reasons),
-        "reasons": found.reasons,
         "size": int(found.split.images.shape[1]),
         "train": [0] * len(found.classes),
         "test": [int(n) for n in np.bincount(found.split.labels, minlength=len(found.classes))],

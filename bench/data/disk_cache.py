@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import PIL
 
-from lcrbench.bench.data.arrays import Dataset, Split
+from lcrbench.bench.data.arrays import Dataset, Split, TestImages
 
 # Decoding this many small images takes a few seconds; below it, a cache is not worth its space on the disk.
 WORTH: Final = 10_000
@@ -162,15 +162,21 @@ def write(place: Path, dataset: Dataset) -> None:
             warnings.warn(f"the decoded images could not be cached in {place.parent}: {error}", stacklevel=2)
 
 
+def declared(found: Dataset | TestImages) -> dict[str, Any]:
+    """Return what a data set and a test set alone both say of themselves."""
+    return {
+        "classes": found.classes,
+        "space": found.space,
+        "layout": found.layout,
+        "published": found.published,
+        "reasons": found.reasons,
+    }
+
+
 def facts_of(dataset: Dataset) -> dict[str, Any]:
     """Return what is told of a data set besides its name: classes, counts, hashes, and what was passed over."""
-    return {
-        "classes": dataset.classes,
-        "space": dataset.space,
-        "layout": dataset.layout,
-        "published": dataset.published,
+    return declared(dataset) | {
         "skipped": dataset.skipped,
-        "reasons": dataset.reasons,
         "size": int(dataset.train.images.shape[1]),
         "train": [int(n) for n in np.bincount(dataset.train.labels, minlength=len(dataset.classes))],
         "test": [int(n) for n in np.bincount(dataset.test.labels, minlength=len(dataset.classes))],

@@ -17,7 +17,6 @@ smooth noise and squares, taken if the figure grows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -26,9 +25,9 @@ from torch import Tensor
 from lcrbench.bench.lipschitz.ball import Ball, length, lengths
 from lcrbench.bench.lipschitz.descent import MOMENTUM, toward_flip
 from lcrbench.bench.lipschitz.probe import Probe
-from lcrbench.bench.lipschitz.results import Start, kappas_of, omega_of
+from lcrbench.bench.lipschitz.results import Start, omega_of
 from lcrbench.bench.lipschitz.surrogates import Surrogate
-from lcrbench.bench.lipschitz.tally import ROUNDING
+from lcrbench.bench.lipschitz.tally import ROUNDING, Figure, Tried
 from lcrbench.bench.lipschitz.walk import FIRST, GROW, KINDS, LEAST, SHRINK, moved_within, proposed
 from lcrbench.bench.seeds import generator
 
@@ -41,15 +40,13 @@ PATIENCE = 25
 FURTHER = 4.0
 """Radii away from the image at which the next one begins."""
 
-Figure = Literal["omega", "kappa"]
-
 
 def carry(probe: Probe, k: int, figure: Figure) -> None:
     """Try in the k-th ball what is best in the others, drawn to its radius: a pass a ball."""
     tally = probe.tally
     ball, x = tally.balls[k], tally.start.x
     rows = np.arange(len(x))
-    for other in getattr(tally, figure)[:k] + getattr(tally, figure)[k + 1 :]:
+    for other in tally.best(figure)[:k] + tally.best(figure)[k + 1 :]:
         d = other.points - x
         away = ball.length(d).clamp_min(1e-30).view(-1, 1, 1, 1)
         points = ball.settle(x, (d.double() * (ball.eps / away)).float())
@@ -73,7 +70,7 @@ def climb(
     rows = np.arange(len(tally.start.x)) if rows is None else rows
     if steps < 1 or not len(rows):
         return
-    ball, best, at = tally.balls[k], getattr(tally, figure)[k], torch.from_numpy(rows)
+    ball, best, at = tally.balls[k], tally.best(figure)[k], torch.from_numpy(rows)
     part = tally.of(rows)
     x = part.x
     points, memory = best.points[at], torch.zeros_like(x)
@@ -110,7 +107,7 @@ def search_within(probe: Probe, k: int, figure: Figure, steps: int, name: str, r
     rows = np.arange(len(tally.start.x)) if rows is None else rows
     if not len(rows) or steps < 1:
         return
-    ball, best, at = tally.balls[k], getattr(tally, figure)[k], torch.from_numpy(rows)
+    ball, best, at = tally.balls[k], tally.best(figure)[k], torch.from_numpy(rows)
     x = tally.start.x[at]
     sizes = np.full(len(rows), 0.3)
     draws = [probe.generator(int(r), name, figure, k) for r in rows]
@@ -120,10 +117,9 @@ def search_within(probe: Probe, k: int, figure: Figure, steps: int, name: str, r
         points = ball.settle(x, moved_within(ball, best.points[at] - x, sizes, draws, step))
         if step % 2:
             points = walks.proposed(points, draws, step // 2)
-        logits = probe.logits(rows, points)
-        tally.offer(rows, points, logits, "random")
+        tried = tally.offer(rows, points, probe.logits(rows, points), "random")
         if step % 2:
-            walks.judge(points, logits, step // 2)
+            walks.judge(points, tried, step // 2)
         else:
             sizes = np.clip(np.where(best.value[rows] > before, sizes * 1.6, sizes * 0.9), 0.01, 1.0)
 
@@ -148,8 +144,7 @@ class _Inward:
 
     @property
     def level(self) -> np.ndarray:
-        best: np.ndarray = getattr(self.tally, self.figure)[self.k].value[self.rows]
-        return best * (1 + ROUNDING) + 1e-12
+        return np.asarray(self.tally.best(self.figure)[self.k].value[self.rows] * (1 + ROUNDING) + 1e-12)
 
     def proposed(self, otherwise: Tensor, draws: list[np.random.Generator], step: int) -> Tensor:
         """Return the next points of the walks (n, 3, H, W); `otherwise` those of images that have none."""
@@ -172,10 +167,9 @@ class _Inward:
             points[at] = (x + moved_within(wide, torch.zeros_like(x), np.ones(len(ended)), own, step)).clamp(0, 1)
         return points
 
-    def judge(self, points: Tensor, logits: np.ndarray, step: int) -> None:
+    def judge(self, points: Tensor, tried: Tried, step: int) -> None:
         """Take the steps that are nearer and above the level; a new walk begins above it at any distance."""
-        value = omega_of(self.part, logits) if self.figure == "omega" else kappas_of(self.part, logits).max(1)
-        distance = length(self.ball.norm, points.double() - self.part.x.double()).numpy()
+        value, distance = tried.value(self.figure), tried.distance
         walking, new = np.isfinite(self.radius), self.failed >= PATIENCE
         # A point inside has just become the level itself.
         above = (value > self.level) | ((distance <= self.ball.eps) & (value >= self.level))

@@ -78,7 +78,7 @@ def descend(probe: Probe, run: Run, steps: int, name: str) -> Chain:
             return toward_flip(part, logits, None if aimed is None else aimed[where])
 
         logits, gradient = probe.pull(rows, points, toward, run.surrogate)
-        kappa, distance = tally.offer(rows, points, logits, "descent")
+        _, kappa, distance = tally.offer(rows, points, logits, "descent")
         chain.offer(kappa, distance, points)
         memory = MOMENTUM * memory + _unit(gradient)
         flipped = kappa >= 1
@@ -88,7 +88,7 @@ def descend(probe: Probe, run: Run, steps: int, name: str) -> Chain:
         d = points - x + share * _wide(radius) * steepest(norm, memory)
         d = _at_length(norm, d, radius)
     points = (x + d).clamp(0, 1)
-    kappa, distance = tally.offer(rows, points, probe.logits(rows, points), "descent")
+    _, kappa, distance = tally.offer(rows, points, probe.logits(rows, points), "descent")
     chain.offer(kappa, distance, points)
     return chain
 

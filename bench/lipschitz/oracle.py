@@ -174,8 +174,8 @@ class Oracle:
 
     @property
     def windows(self) -> bool:
-        """Tell whether the network has signs of this suite, which windows are for."""
-        return bool(self._inputs().signs)
+        """Tell whether images meet signs of this suite, which windows are for."""
+        return self._inputs().first >= 0
 
     def _gradient(self, of: foreign.Differentiated, u: Tensor, like: Tensor) -> Tensor:
         found = foreign.gradient(of, u)

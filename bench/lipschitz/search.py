@@ -37,14 +37,14 @@ from torch import Tensor
 
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.ball import Ball, length
-from lcrbench.bench.lipschitz.climb import Figure, carry, climb, search_within
+from lcrbench.bench.lipschitz.climb import carry, climb, search_within
 from lcrbench.bench.lipschitz.descent import Chain, Run, descend, toward_flip
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle, checked, chosen
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import Found, Look, Mark, Modulus, Start, kappas_of, omega_of
 from lcrbench.bench.lipschitz.surrogates import Surrogate, Window
-from lcrbench.bench.lipschitz.tally import Tally
+from lcrbench.bench.lipschitz.tally import Figure, Tally
 from lcrbench.bench.lipschitz.turns import Turns, turn
 from lcrbench.bench.lipschitz.walk import HALVINGS, bisected, walk
 from lcrbench.bench.records.by_image import Effort, ImageKey
@@ -261,7 +261,7 @@ def _state(probe: Probe, pool: list[Chain], curve: list[Mark]) -> dict[str, np.n
     tally = probe.tally
     state = {"passes": probe.passes.copy(), "radius": tally.radius.copy(), "flips": tally.flips.numpy().copy()}
     for figure in FIGURES:
-        for k, best in enumerate(getattr(tally, figure)):
+        for k, best in enumerate(tally.best(figure)):
             state |= {f"{figure} {k}": best.value.copy(), f"{figure} {k} points": best.points.numpy().copy()}
             state[f"{figure} {k} by"] = best.by.copy()
         best = tally.beyond[figure]
@@ -281,7 +281,7 @@ def _restore(probe: Probe, state: dict[str, np.ndarray]) -> tuple[list[Chain], l
 
     probe.passes, tally.radius, tally.flips = of("passes"), of("radius"), torch.from_numpy(of("flips"))
     for figure in FIGURES:
-        for k, best in enumerate(getattr(tally, figure)):
+        for k, best in enumerate(tally.best(figure)):
             best.value, best.by = of(f"{figure} {k}"), of(f"{figure} {k} by")
             best.points = torch.from_numpy(of(f"{figure} {k} points"))
         best = tally.beyond[figure]

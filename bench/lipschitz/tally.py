@@ -5,6 +5,8 @@ Every point that is evaluated counts in every ball that holds it, for both figur
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,21 @@ from lcrbench.bench.lipschitz.results import FOUND_BY, Found, Start, images_of, 
 
 ROUNDING = 1e-6
 """Relative gain of a figure that may be rounding, and is none."""
+
+
+Figure = Literal["omega", "kappa"]
+
+
+class Tried(NamedTuple):
+    """What evaluated points are worth (n): both figures, and the distances from their images."""
+
+    omega: np.ndarray
+    kappa: np.ndarray
+    distance: np.ndarray
+
+    def value(self, figure: Figure) -> np.ndarray:
+        """Return one figure (n)."""
+        return self.omega if figure == "omega" else self.kappa
 
 
 class Best:
@@ -45,20 +62,24 @@ class Tally:
         self.balls = balls
         self.omega = [Best(start.x) for _ in balls]
         self.kappa = [Best(start.x) for _ in balls]
-        self.beyond = {"omega": Best(start.x), "kappa": Best(start.x)}
+        self.beyond: dict[Figure, Best] = {"omega": Best(start.x), "kappa": Best(start.x)}
         self.radius = np.full(len(start.x), np.inf)
         self.flips = start.x.clone()
 
-    def larger(self, k: int, figure: str) -> list[Best]:
+    def best(self, figure: Figure) -> list[Best]:
+        """Return the best of a figure in each ball."""
+        return self.omega if figure == "omega" else self.kappa
+
+    def larger(self, k: int, figure: Figure) -> list[Best]:
         """Return the best of a figure in the balls larger than the k-th, and at any distance."""
-        return [*getattr(self, figure)[k + 1 :], self.beyond[figure]]
+        return [*self.best(figure)[k + 1 :], self.beyond[figure]]
 
     def of(self, rows: np.ndarray) -> Start:
         """Return the start of some rows."""
         return Start(self.start.indices[rows], self.start.logits[rows], self.start.x[torch.from_numpy(rows)])
 
-    def offer(self, rows: np.ndarray, points: Tensor, logits: np.ndarray, by: str) -> tuple[np.ndarray, np.ndarray]:
-        """Count evaluated points of images `rows`; return each one's kappa and distance from its image (n)."""
+    def offer(self, rows: np.ndarray, points: Tensor, logits: np.ndarray, by: str) -> Tried:
+        """Count evaluated points of images `rows`, and return what they are worth."""
         part = self.of(rows)
         omega, kappa = omega_of(part, logits), kappas_of(part, logits).max(1)
         distance = length(self.norm, points.double() - part.x.double()).numpy()
@@ -74,7 +95,7 @@ class Tally:
             if distance[i] < self.radius[rows[i]]:
                 self.radius[rows[i]] = distance[i]
                 self.flips[rows[i]] = points[i]
-        return kappa, distance
+        return Tried(omega, kappa, distance)
 
     def found(self) -> list[Found]:
         """Return what was found in each ball, as it is now."""

@@ -12,22 +12,18 @@ Where more than twice as many units can turn in a ball, gradients see enough of 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from lcrbench.bench.lipschitz.ball import Ball
+from lcrbench.bench.lipschitz.ball import Ball, lengths
 from lcrbench.bench.lipschitz.probe import Probe
-from lcrbench.bench.lipschitz.results import kappas_of, omega_of
+from lcrbench.bench.lipschitz.tally import Figure
 
 UNITS = 12
 CYCLES = 10
 BEYOND = 1e-3
 """How far behind a threshold a turned unit lies, as a share of its distance."""
-
-Figure = Literal["omega", "kappa"]
 
 
 class Turns:
@@ -40,10 +36,8 @@ class Turns:
         channels = oracle.first_signs().shape[1]
         each = z.shape[1] // channels
         # A channel's units share a kernel: the gradient of one in the middle stands for all.
-        scale = torch.empty(channels)
-        for c in range(channels):
-            unit = np.full(1, c * each + (each // 2 + int(each**0.5) // 2) % each)
-            scale[c] = oracle.pull_sign(x[:1], unit)[0].norm()
+        middle = np.arange(channels) * each + (each // 2 + int(each**0.5) // 2) % each
+        scale = lengths(oracle.pull_sign(x[:1].expand(channels, -1, -1, -1), middle)).flatten()
         self.away = z.abs() / scale.repeat_interleave(each).clamp_min(1e-30)
         order = self.away.argsort(1)[:, :UNITS]
         self.z = z.gather(1, order)
@@ -68,21 +62,17 @@ class Turns:
         at = torch.from_numpy(rows)
         z, jacobian, seen = self.z[at], self.jacobian[at], self.seen[at]
         flat = x.flatten(1)
-        low = -flat.gather(1, seen)
+        pixels = flat.gather(1, seen)
         side = torch.where(z >= 0, 1.0, -1.0)
         square = jacobian.square().sum(2).clamp_min(1e-30)
         beyond = BEYOND * z.abs() + 1e-7
-        d = torch.zeros_like(low)
+        d = torch.zeros_like(pixels)
         for _ in range(CYCLES):
             for k in range(z.shape[1]):
                 now = z[:, k] + (jacobian[:, k] * d).sum(1)
                 gap = (side[:, k] * now + beyond[:, k]).clamp_min(0) * chosen[:, k]
                 d = d - (side[:, k] * gap / square[:, k])[:, None] * jacobian[:, k]
-            d = d.clamp(low, low + 1)
-            if ball.norm == "linf":
-                d = d.clamp(-ball.eps, ball.eps)
-            else:
-                d = d * (ball.eps / d.norm(dim=1, keepdim=True).clamp_min(1e-30)).clamp_max(1)
+            d = ball.inside(pixels[:, :, None, None], d[:, :, None, None]).flatten(1)
         moved = torch.zeros_like(flat).scatter_(1, seen, d).view(x.shape)
         return ball.settle(x, moved)
 
@@ -100,9 +90,7 @@ def turn(probe: Probe, turns: Turns, k: int, figure: Figure, passes: int, rows: 
         tried = sets.clone()
         tried[:, step % units] ^= True
         points = turns.reached(ball, part.x, rows, tried)
-        logits = probe.logits(rows, points)
-        tally.offer(rows, points, logits, "climb")
-        new = omega_of(part, logits) if figure == "omega" else kappas_of(part, logits).max(1)
+        new = tally.offer(rows, points, probe.logits(rows, points), "climb").value(figure)
         better = new > value
         sets[torch.from_numpy(better)] = tried[torch.from_numpy(better)]
         value = np.where(better, new, value)

@@ -84,7 +84,7 @@ def _race(probe: Probe, pool: _Pool, size: int, steps: int, name: str) -> None:
         s = sizes[kind]
         d = proposed(tally.norm, kind, points - x, radius, s, draws)
         tried = (x + d).clamp(0, 1)
-        kappa, distance = tally.offer(rows, tried, probe.logits(rows, tried), "walk")
+        _, kappa, distance = tally.offer(rows, tried, probe.logits(rows, tried), "walk")
         better = (kappa >= 1) & (distance < radius)
         where = torch.from_numpy(better)
         points[where] = tried[where]
@@ -165,7 +165,7 @@ def bisected(probe: Probe, ends: Tensor, halvings: int = HALVINGS) -> Chain:
     for k in range(halvings + 1):
         t = (low + high) / 2 if k else high
         points = (x + torch.from_numpy(t).float().view(-1, 1, 1, 1) * (ends - x)).clamp(0, 1)
-        kappa, distance = tally.offer(rows, points, probe.logits(rows, points), "walk")
+        _, kappa, distance = tally.offer(rows, points, probe.logits(rows, points), "walk")
         flip = kappa >= 1
         chain.offer(kappa, distance, points)
         if k:

@@ -16,6 +16,7 @@ from lcrbench.bench.lipschitz.ball import Ball
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.errors import UserError
+from lcrbench.models.estimators import clip
 
 from .nets import Linear, Signs, built, grey, subject
 
@@ -420,3 +421,11 @@ class TestRefusals:
     def test_images_out_of_range(self, images: np.ndarray) -> None:
         with pytest.raises(UserError, match=r"\[0, 1\]"):
             Oracle(subject(Linear(np.ones((2, D))), images), images)
+
+
+def test_signs_that_no_image_meets_are_none() -> None:
+    """A network may hold parts that its forward does not call."""
+    network = Linear(rng().standard_normal((3, D)))
+    network.unused = clip.Estimator()
+    (found,) = search.modulus(subject(network, grey(4)), Options(l2=(8,), images=4)).found
+    assert (found.omega > 0).all()
