@@ -54,7 +54,7 @@ def test_the_steps_run(tmp_path: Path, shift: int, failing: str | None) -> None:
         make_store.add(before, "irnet", seed, spread=0.3, code=code)
     for seed in range(5):
         make_store.add(trained, "irnet", seed, spread=0.3, shift=shift, code=code, created="2026-05-05T00:00:00Z")
-    gate.update(tmp_path / "robustness.json", before, "the first one")
+    gate.update(tmp_path / "robustness.json", before, "the first one", seeds=[0, 1, 2, 3, 4])
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     (bin_ / "lcrbench").write_text(STAND_IN.format(python=sys.executable), encoding="utf-8")
