@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [p for p in sorted((ROOT / "docs").rglob("*.md")) if "made" not in p.parts]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 FOLDERS = {"bench/_root": "lcrbench"} | {f: f"lcrbench.{f}" for f in ("bench", "models", "corruptions", "reports")}
 
 

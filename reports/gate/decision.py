@@ -220,10 +220,7 @@ def seeds_text(seeds: Sequence[int]) -> str:
             spans[-1].append(seed)
         else:
             spans.append([seed])
-    return ", ".join(
-        f"{s[0]}-{s[-1]}" if len(s) > 2 else ", ".join(map(str, s))
-        for s in spans
-    )
+    return ", ".join(f"{s[0]}-{s[-1]}" if len(s) > 2 else ", ".join(map(str, s)) for s in spans)
 
 
 def _stale(

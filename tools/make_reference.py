@@ -1,0 +1,194 @@
+"""Writes the generated pages of the documentation's reference: each entry of each kind, the spec, and the records.
+
+python tools/make_reference.py FOLDER
+
+Sphinx calls it (docs/conf.py); nothing that it writes is kept in the repository.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shutil
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from lcrbench import corruptions, registry
+from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.records.grid import Data, Evaluation, Grid
+from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.bench.records.record import Evaluation as EvaluationRecord
+from lcrbench.bench.records.record import Ledger, ModelInfo, Provenance, Record, Training
+from lcrbench.bench.records.spec import Protocol, RunSpec, Subject, TrainSpec
+from lcrbench.corruption_names import names
+from lcrbench.models import portrait
+
+TITLES = {
+    "metric": "Metrics",
+    "corruption": "Corruptions",
+    "estimator": "Estimators of the sign's gradient",
+    "source": "Data sources",
+    "transform": "Training transforms",
+    "optimizer": "Optimizers",
+    "schedule": "Schedules",
+    "preset": "Presets",
+    "table": "Tables of a report",
+    "figure": "Figures of a report",
+    "executor": "Executors",
+    "method": "Methods",
+    "regularizer": "Regularizers",
+    "backbone": "Backbones",
+}
+SPECS = (Grid, Data, Budget, Recipe, Evaluation, RunSpec, TrainSpec, Subject, Protocol)
+RECORDS = (Training, EvaluationRecord, Record, Ledger, ModelInfo, Provenance, Measurement, MetricInfo)
+
+
+def write(folder: Path) -> None:
+    """Write every page below a folder, in the place of what it held."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for kind in registry.PACKAGES:
+        place = folder / kind
+        place.mkdir(parents=True)
+        entries = list(registry.files(kind))
+        for name in entries:
+            (place / f"{name}.md").write_text("\n".join(entry(kind, name)) + "\n", encoding="utf-8")
+        rows = [f"| [`{name}`]({name}.md) | {first(kind, name)} |" for name in entries]
+        toc = ["```{toctree}", ":hidden:", "", *entries, "```"]
+        new = f"One of your own: `lcrbench new {kind} NAME` writes a template with its test."
+        head = [f"# {TITLES.get(kind, kind)}", "", new, "", "| name | what it is |", "|:--|:--|"]
+        (place / "index.md").write_text("\n".join([*head, *rows, "", *toc]) + "\n", encoding="utf-8")
+    for name, title, models in (("spec", "Fields of a spec", SPECS), ("records", "Records", RECORDS)):
+        (folder / f"{name}.md").write_text("\n".join(schema(title, models)) + "\n", encoding="utf-8")
+
+
+def first(kind: str, name: str) -> str:
+    """Return the first sentence of an entry's docstring, for a table."""
+    paragraph = registry.docstring(kind, name).partition("\n\n")[0]
+    return " ".join(paragraph.split()).replace("|", "\\|")
+
+
+def entry(kind: str, name: str) -> Iterator[str]:
+    """Yield the lines of one entry's page."""
+    path = registry.file(kind, name)
+    yield f"# {name}"
+    yield ""
+    yield f"A {kind} of lcrbench, named `{name}`."
+    yield ""
+    yield from prose(registry.docstring(kind, name) or "")
+    if kind in ("method", "regularizer"):
+        yield from verbatim(portrait.options(kind, name))
+        picture = Path(__file__).resolve().parents[1] / "docs" / "img" / f"method_{name}.svg"
+        if kind == "method" and picture.exists():
+            yield from (f"![{name}: values and pseudo-gradients](/img/{picture.name})", "")
+        if kind == "method" and (recipe := portrait.recipe(name)):
+            yield from verbatim(recipe)
+    elif kind == "metric":
+        yield from about_metric(registry.load(kind, name))
+    elif kind == "corruption" and name in names("all"):
+        yield from constants(name)
+    elif kind == "preset":
+        yield from verbatim(path.read_text(encoding="utf-8"), "toml")
+
+
+def prose(text: str) -> Iterator[str]:
+    """Yield a docstring as Markdown: what is indented is a formula or a table, the rest are paragraphs and lists."""
+    item, formula = False, False
+    for line in text.splitlines():
+        indented = line.startswith("  ")
+        if line.strip() and not indented:
+            item = line.startswith("- ")
+        if line.strip() and formula != (indented and not item):
+            formula = not formula
+            yield from ("", "```text") if formula else ("```", "")
+        yield line.removeprefix("    ") if formula else escaped(line)
+    if formula:
+        yield "```"
+    yield ""
+
+
+def escaped(line: str) -> str:
+    """Return a line in which no character outside of code means something to Markdown."""
+    parts = line.split("`")
+    parts[::2] = [re.sub(r"([<*|])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+def verbatim(text: str, language: str = "text") -> Iterator[str]:
+    """Yield text as it is."""
+    if text.strip():
+        yield from ("", f"```{language}", *text.rstrip().splitlines(), "```", "")
+
+
+def about_metric(module: Any) -> Iterator[str]:
+    """Yield what a metric says of its numbers, and its options."""
+    info = module.INFO
+    better = {True: "higher", False: "lower", None: "neither"}[info.higher_is_better]
+    needs = ", ".join(sorted(need.value for need in module.NEEDS)) or "predictions alone"
+    yield from (
+        "| unit | bound | better | needs |",
+        "|:--|:--|:--|:--|",
+        f"| {info.unit} | {info.bound} | {better} | {needs} |",
+        "",
+    )
+    options = inspect.signature(module.Options).parameters.values()
+    if options:
+        yield from ("| option | default |", "|:--|:--|")
+        yield from (f"| `{o.name}` | `{o.default}` |" for o in options)
+        yield ""
+
+
+def constants(name: str) -> Iterator[str]:
+    """Yield a corruption's constants by severity and set."""
+    yield from ("| constants | 1 | 2 | 3 | 4 | 5 |", "|:--|:--|:--|:--|:--|:--|")
+    for which in ("cifar", "tiny", "imagenet"):
+        rows = [corruptions.parameters(name, severity, which) for severity in range(1, 6)]
+        yield f"| `{which}` | " + " | ".join(", ".join(f"{k}={v}" for k, v in row.items()) for row in rows) + " |"
+    yield ""
+
+
+def schema(title: str, models: tuple[type[BaseModel], ...]) -> Iterator[str]:
+    """Yield the fields of models as tables."""
+    yield f"# {title}"
+    yield ""
+    yield "`lcrbench show schema record` (or training, evaluation) prints the JSON schema. Text in a spec file is TOML."
+    for model in models:
+        yield from ("", f"## {model.__name__}", "")
+        yield from prose(inspect.getdoc(model) or "")
+        yield from ("| field | type | default | meaning |", "|:--|:--|:--|:--|")
+        for name, about in model.model_fields.items():
+            row = [f"`{name}`", f"`{type_text(about.annotation)}`", default(about), about.description or ""]
+            yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+
+
+def type_text(kind: Any) -> str:
+    """Return a field's type without the modules that its parts come from, and without the bounds on its values."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return type_text(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(type_text(one) for one in arguments)
+    if origin is typing.Literal:
+        return " | ".join(json.dumps(one) for one in arguments)
+    if kind in (None, type(None), ...):
+        return "..." if kind is ... else "null"
+    name = getattr(origin or kind, "__name__", str(kind))
+    return f"{name}[{', '.join(type_text(one) for one in arguments)}]" if arguments else name
+
+
+def default(about: Any) -> str:
+    """Return a field's default; nothing where it has none, or a table of its own."""
+    if about.is_required():
+        return ""
+    value = about.get_default(call_default_factory=True)
+    return "" if isinstance(value, BaseModel) else f"`{json.dumps(value, default=str)}`"
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
