@@ -14,8 +14,9 @@ import matplotlib.pyplot as plt
 import lcrbench
 
 # %%
-# The file lies in a folder of the current folder, which is searched: stripes whose brightness grows with the severity and whose phase is drawn for each image. `random` depends on the
-# image's index, so that the same image always gets the same stripes.
+# The file lies in a folder of the current folder, which is searched: stripes whose brightness grows with the severity
+# and whose phase is drawn for each image. `random` depends on the image's index, so that the same image always gets
+# the same stripes.
 os.chdir(tempfile.mkdtemp())
 Path("my_plugins").mkdir()
 Path("my_plugins/stripes.py").write_text('''

@@ -12,7 +12,8 @@ from pathlib import Path
 import lcrbench
 
 # %%
-# A method is a module, here in a folder of the current folder, with a frozen dataclass `Method`, whose fields are its options.
+# A method is a module, here in a folder of the current folder, with a frozen dataclass `Method`, whose fields are its
+# options.
 os.chdir(tempfile.mkdtemp())
 Path("my_plugins").mkdir()
 Path("my_plugins/shifted.py").write_text('''
