@@ -101,10 +101,7 @@ def about(source: str, size: int) -> About:
     if kept:
         # Without room or permission it is found out again the next time.
         with contextlib.suppress(OSError):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            new = kept.with_suffix(".new")
-            new.write_text(json.dumps(facts), encoding="utf-8")
-            new.replace(kept)
+            disk_cache.keep_facts(kept, facts)
     return About(found.name, entry, facts)
 
 
