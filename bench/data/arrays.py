@@ -29,8 +29,8 @@ _CHUNK = 1024
 class Streamed(ABC):
     """Images (N, size, size, 3), uint8, that stay in their files: each is decoded and fitted when it is asked for.
 
-    It stands where an array of images stands: `images[3:5]`, `images[[4, 1]]` and `images[7]` are arrays, and so is all of it,
-    `images[:]`. Raises `UserError` when a file is damaged, or has changed since it was listed.
+    It stands where an array of images stands: `images[3:5]`, `images[[4, 1]]` and `images[7]` are arrays, and so is
+    `images[:]`, all of it. Raises `UserError` when a file is damaged, or has changed since it was listed.
     """
 
     size: int

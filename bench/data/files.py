@@ -81,18 +81,16 @@ def table_of(places: Iterable[Place]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
 class Files(Streamed):
     """The images of a table `rows`, with the text of their paths, in these sources, fitted to size x size pixels."""
 
-    def __init__(
-        self, rows: NDArray[Any], text: NDArray[np.uint8], sources: tuple[Path, ...], size: int
-    ) -> None:
+    def __init__(self, rows: NDArray[Any], text: NDArray[np.uint8], sources: tuple[Path, ...], size: int) -> None:
         self.rows, self.text, self.sources, self.size = rows, text, sources, size
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, key: Any, /) -> Images:
+        if isinstance(key, int | np.integer):
+            return self._fitted(range(len(self))[int(key)])
         where = np.arange(len(self))[key]
-        if where.ndim == 0:
-            return self._fitted(int(where))
         found = np.empty((len(where), self.size, self.size, 3), np.uint8)
         for k, number in enumerate(where.tolist()):
             found[k] = self._fitted(number)
@@ -131,7 +129,7 @@ class Files(Streamed):
             finally:
                 os.close(file)
         except OSError as error:
-            raise UserError(f"{where} cannot be read ({error.strerror}): its data set changed, or its disk is gone") from error
+            raise UserError(f"{where} cannot be read ({error.strerror}): put it back, or run it again") from error
         if len(content) != size:
             raise UserError(f"{where} has changed since the images were listed: run it again")
         return content, where

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lcrbench import registry
-from lcrbench.bench.data.arrays import Dataset, TestImages
+from lcrbench.bench.data.arrays import Dataset, HashKind, TestImages
 from lcrbench.bench.data.disk_cache import stamp
 from lcrbench.bench.data.members import not_an_archive
 from lcrbench.bench.data.room import too_large
@@ -58,13 +58,13 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32, stream: bo
     try:
         entry, place = find(str(source))
         module = registry.load("source", entry)
-        streams = _streams(entry, place, size, stream)
-        fingerprint, key = _fingerprint(_contract(entry).files, place), (entry, os.path.abspath(place), size, streams)
+        streamed = streams(entry, place, size, stream)
+        fingerprint, key = _fingerprint(_contract(entry).files, place), (entry, os.path.abspath(place), size, streamed)
         if _kept and fingerprint is not None and (_kept.key, _kept.fingerprint) == (key, fingerprint):
             return _kept.dataset
         # Let go first, so that two data sets are never held at once.
         _kept = None
-        dataset = checked(_ask(module.load, entry, place, size, *([True] * streams)), entry, size)
+        dataset = checked(_ask(module.load, entry, place, size, *([True] * streamed)), entry, size)
     except OSError as error:
         raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
     if fingerprint is not None:
@@ -72,7 +72,7 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32, stream: bo
     return dataset
 
 
-def _streams(entry: str, place: str, size: int, stream: bool | None) -> bool:
+def streams(entry: str, place: str, size: int, stream: bool | None) -> bool:
     """Tell whether a source is to leave its images in their files. Raises `UserError` if it is asked to and cannot."""
     contract = _contract(entry)
     if stream and not contract.streams:
@@ -86,6 +86,11 @@ def _streams(entry: str, place: str, size: int, stream: bool | None) -> bool:
     return too_large((root for root in roots if root.exists()), size)
 
 
+def as_hashed(source: str, kind: HashKind) -> bool | None:
+    """Return what to give `load` as `stream` for hashes of this kind; None where a data set has one kind alone."""
+    return kind == "manifest" if _contract(find(source)[0]).streams else None
+
+
 def load_test(source: str | Path, *, size: int = 32, stream: bool | None = None) -> TestImages:
     """Return the test images that `source` names as for `load`: a test set without training images, or a data set's own.
 
@@ -94,8 +99,8 @@ def load_test(source: str | Path, *, size: int = 32, stream: bool | None = None)
     try:
         entry, place = find(str(source))
         if (own := _contract(entry).load_test) is not None:
-            streams = _streams(entry, place, size, stream)
-            return _checked_test(_ask(own, entry, place, size, *([True] * streams)), entry, size)
+            streamed = streams(entry, place, size, stream)
+            return _checked_test(_ask(own, entry, place, size, *([True] * streamed)), entry, size)
     except OSError as error:
         raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
     whole = load(source, size=size, stream=stream)

@@ -315,7 +315,7 @@ def _tar_members(path: Path, stream: _Stream, begin: int | None) -> Iterator[Mem
     with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:", errorlevel=2) as tar:
         for member in tar:
             # tarfile keeps all that it has read: a kB for each of a million members.
-            tar.members.clear()
+            vars(tar)["members"].clear()
             where = _inside(path, member.name)
             if member.isdir():
                 yield Member(member.name, where, None)

@@ -36,7 +36,8 @@ def memory() -> int:
 def too_large(roots: Iterable[Path], size: int) -> bool:
     """Tell whether the images beneath some folders and in plain tars would take more than their share of the memory.
 
-    It counts files by their ending, and no further than the share. Compressed archives count nothing: they cannot be streamed.
+    It counts files by their ending, and no further than the share. Compressed archives, which cannot be streamed, count
+    nothing.
     """
     most = memory() // SHARE // (3 * size * size)
     left = most
@@ -66,9 +67,8 @@ def _images(root: Path, most: int) -> Iterator[None]:
                     yield None
                 elif suffix == ".tar":
                     yield from _images(Path(entry.path), most)
-                elif not suffix or entry.is_dir():
-                    if depth < MAX_DEPTH and entry.is_dir():
-                        todo.append((entry.path, depth + 1))
+                elif depth < MAX_DEPTH and entry.is_dir():
+                    todo.append((entry.path, depth + 1))
 
 
 def _is_tar(path: Path) -> bool:

@@ -90,6 +90,11 @@ class Based(api.Transform):
         if self.base not in BASES:
             raise ValueError(f"base is one of {', '.join(BASES)}, not '{self.base}'")
 
+    @property
+    def originals(self) -> bool:
+        """Whether the base is the crop of a whole image."""
+        return self.base == "random-resized-crop"
+
     def draw(self, rng: np.random.Generator, n: int, size: int) -> np.ndarray:
         """Return (n, k): the numbers of the base, then those of the augmentation, each in [0, 2^53)."""
         return uniforms(rng, n, CROP + self._columns)

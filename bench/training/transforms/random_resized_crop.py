@@ -29,6 +29,11 @@ class Transform(api.Transform):
         if len(self.ratio) != 2 or not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio is two ratios, 0 < low <= high, not {self.ratio}")
 
+    @property
+    def originals(self) -> bool:
+        """Return True: the crop is one of the whole image."""
+        return True
+
     def draw(self, rng: np.random.Generator, n: int, size: int) -> np.ndarray:
         """Return (n, 23)."""
         return _based.uniforms(rng, n, _based.CROP)
