@@ -65,8 +65,8 @@ class About(NamedTuple):
         image = size * size * 3
         held, cell = (sum(train) + sum(test)) * image, sum(test) * image
         yield (
-            f"a run needs {'no' if kind == 'manifest' else _bytes(held) + ' of'} memory for the images; on disk, until it ends,"
-            f" at most {_bytes(min(_CELLS * cell, 1 << 30))} of corrupted images"
+            f"a run needs {'no' if kind == 'manifest' else _bytes(held) + ' of'} memory for the images; on disk, until"
+            f" it ends, at most {_bytes(min(_CELLS * cell, 1 << 30))} of corrupted images"
         )
 
 
@@ -134,6 +134,7 @@ def _facts_of_test(found: TestImages) -> dict[str, Any]:
         "sha256": "",
         "train_sha256": "",
         "test_sha256": found.sha256,
+        "hash_kind": "manifest" if isinstance(found.split.images, Streamed) else "pixels",
     }
 
 

@@ -39,21 +39,18 @@ def too_large(roots: Iterable[Path], size: int) -> bool:
     It counts files by their ending, and no further than the share. Compressed archives, which cannot be streamed, count
     nothing.
     """
-    most = memory() // SHARE // (3 * size * size)
-    left = most
+    left = memory() // SHARE // (3 * size * size)
     for root in roots:
-        for _ in _images(root, left):
+        for _ in _images(root):
             left -= 1
             if left < 0:
                 return True
     return False
 
 
-def _images(root: Path, most: int) -> Iterator[None]:
+def _images(root: Path) -> Iterator[None]:
     if not root.is_dir():
-        # A member takes two blocks at least: a small archive need not be read.
-        if root.stat().st_size // (2 * _BLOCK) > most and _is_tar(root):
-            yield from _in_tar(root)
+        yield from _in_tar(root)
         return
     todo = [(os.fspath(root), 0)]
     while todo:
@@ -65,20 +62,15 @@ def _images(root: Path, most: int) -> Iterator[None]:
                 suffix = os.path.splitext(entry.name)[1].lower()
                 if suffix in SUFFIXES:
                     yield None
-                elif suffix == ".tar":
-                    yield from _images(Path(entry.path), most)
+                elif suffix == ".tar" and entry.is_file():
+                    yield from _in_tar(Path(entry.path))
                 elif depth < MAX_DEPTH and entry.is_dir():
                     todo.append((entry.path, depth + 1))
 
 
-def _is_tar(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(_BLOCK)[257:262] == b"ustar"
-
-
 def _in_tar(path: Path) -> Iterator[None]:
     """Yield once for each image of a tar and of the tars in it, by their headers alone; what is no header ends it."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         end = path.stat().st_size
         place = 0
         while place + _BLOCK <= end:
