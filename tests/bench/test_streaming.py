@@ -1,8 +1,9 @@
-"""Training and evaluation on images that stay in their files: readers, stops and blocks change no bit, and nothing is replayed."""
+"""Training and evaluation on streamed images: readers, stops and parts of a cell change no bit, and nothing is replayed."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ TABLES: dict[str, Any] = {
     "methods": ["irnet+lcr"],
     "budget": {"images": 160},
     "recipe": {"batch": 16, "lr": 0.05, "augmentation": "random-resized-crop", "validation": 9, "selection": "best"},
-    "evaluation": {"corruptions": ["fog", "gaussian_noise"], "severities": [1], "block": 4},
+    "evaluation": {"corruptions": ["gaussian_noise"], "severities": [1], "block": 4},
     "metrics": {"accuracy": {}, "corruption_error": {}},
 }
 """Ten steps of 16 of 51 images: stops lie in the middle of an epoch, and batches across the end of one."""
@@ -83,11 +84,10 @@ def test_without_augmentation_it_is_the_training_in_memory(root: Path, tmp_path:
     one, other = (Store(tmp_path / str(s)).trained(r.run_id) for s, r in ((True, streamed), (False, held)))
     assert one[0].weights_sha256 == other[0].weights_sha256
     assert one[0].normalization == other[0].normalization
-    # Noise is drawn by the hash of the data set, and fog too: only clean images are the same.
     assert one[1] == other[1]
 
 
-@pytest.mark.parametrize("stops", [[1], [5], [2, 4]])
+@pytest.mark.parametrize("stops", [[5], [2, 4]])
 def test_a_training_goes_on_in_mid_epoch_to_the_same_bits(
     root: Path, tmp_path: Path, whole: dict[str, Any], stops: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,9 +127,8 @@ def test_a_damaged_file_ends_a_training_in_one_line(root: Path, tmp_path: Path, 
     split = data.load(copy, size=16, stream=True).train
     (copy / "train" / "b" / "3.jpg").write_bytes(bytes((copy / "train" / "b" / "3.jpg").stat().st_size))
     found = reading.read(split.images, 8, parts.load(Recipe()).augmentation, 0, "cpu", 0, readers)
-    with contextlib.closing(found), pytest.raises(UserError, match=r"3\.jpg") as caught:  # type: ignore[type-var]
-        for _ in range(20):
-            next(found)
+    with contextlib.closing(found), pytest.raises(UserError, match=r"3\.jpg") as caught:
+        list(itertools.islice(found, 20))
     assert "\n" not in str(caught.value)
 
 
@@ -172,7 +171,7 @@ def test_a_signal_to_all_leaves_the_readers_to_who_trains(root: Path) -> None:
     for _ in range(12):
         next(found)
     assert all(child.is_alive() for child in children)
-    found.close()  # type: ignore[attr-defined]
+    found.close()
     for child in children:
         child.join(10)
         assert child.exitcode == 0
@@ -190,18 +189,15 @@ def test_a_budget_of_this_process_s_seconds_has_no_readers(root: Path, monkeypat
 
     monkeypatch.setattr(reading, "read", noted)
     net = networks.build(
-        networks.choose("bnn"), "vgg_tiny", 3, 16, [0.5] * 3, [0.25] * 3, lambda name: None or torch.Generator()
+        networks.choose("bnn"), "vgg_tiny", 3, 16, [0.5] * 3, [0.25] * 3, lambda name: torch.Generator()
     )
     for budget in (Budget(unit="seconds", seconds=0.01), Budget(images=8)):
         train(net, split, budget, Recipe(batch=8), 0, readers=1)
     assert seen == [0, 1]
 
 
-@pytest.mark.parametrize("block", [4, 7])
-def test_cells_are_shown_in_parts_to_the_same_bits(
-    root: Path, tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    change = {"evaluation": TABLES["evaluation"] | {"block": block}, "methods": ["bnn"]}
+def test_cells_are_shown_in_parts_to_the_same_bits(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = {"evaluation": TABLES["evaluation"] | {"block": 7}, "methods": ["bnn"]}
     found = []
     for most in (1 << 28, 1):
         monkeypatch.setattr(evaluation, "MOST_BYTES", most)
