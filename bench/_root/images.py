@@ -71,13 +71,15 @@ def _plain_jpeg(content: bytes) -> NDArray[np.uint8] | None:
         return decoded if decoded.shape[:2] == shape else None
     import cv2
 
+    as_rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
+    flag = cv2.IMREAD_COLOR if as_rgb is None else as_rgb
     try:
-        found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        found = cv2.imdecode(np.frombuffer(content, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         return None
     if found is None or found.shape[:2] != shape:
         return None
-    rgb: NDArray[np.uint8] = cv2.cvtColor(found, cv2.COLOR_BGR2RGB)
+    rgb: NDArray[np.uint8] = cv2.cvtColor(found, cv2.COLOR_BGR2RGB) if as_rgb is None else found
     return rgb
 
 

@@ -21,10 +21,13 @@ from typing import Any, Final
 import numpy as np
 import PIL
 
-from lcrbench.bench.data.arrays import Dataset, Split, TestImages
+from lcrbench.bench.data.arrays import Dataset, Images, Split, Streamed, TestImages
 
 # Decoding this many small images takes a few seconds; below it, a cache is not worth its space on the disk.
 WORTH: Final = 10_000
+
+LARGE: Final = 100_000_000
+"""Bytes from which the images of every data set are mapped from the cache, and not held by each process."""
 
 _ARRAYS: Final = ("train-images", "train-labels", "test-images", "test-labels")
 _CONTENT: Final = "content.json"
@@ -87,6 +90,33 @@ def home() -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "")
     top = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
     return top / "lcrbench" / "data"
+
+
+def mapped(stamp: str, make: Callable[[], Dataset]) -> Dataset:
+    """Return a data set that is held in memory, and large, as a map of its file in the cache, so that processes share it.
+
+    `stamp` names the files that it is made of. What `through` has mapped stays so.
+    """
+    place = (
+        None if _off else home() / f"held-{hashlib.sha256(f'1 {PIL.__version__} {stamp}'.encode()).hexdigest()[:32]}"
+    )
+    if place and (facts := told(place)) and (kept := read(place, str(facts.get("name", "")))):
+        return kept
+    made = make()
+    images = (made.train.images, made.test.images)
+    if place is None or sum(one.nbytes for one in images) < LARGE or not all(_is_held(one) for one in images):
+        return made
+    write(place, made)
+    return read(place, made.name) or made
+
+
+def _is_held(images: Images | Streamed) -> bool:
+    """Tell whether images lie in the memory of this process alone: no array beneath is a map."""
+    while isinstance(images, np.ndarray) and not isinstance(images, np.memmap):
+        if images.base is None:
+            return True
+        images = images.base  # type: ignore[assignment]
+    return not isinstance(images, np.memmap | Streamed)
 
 
 def is_off() -> bool:
@@ -212,6 +242,7 @@ def declared(found: Dataset | TestImages) -> dict[str, Any]:
 def facts_of(dataset: Dataset) -> dict[str, Any]:
     """Return what is told of a data set besides its name: classes, counts, hashes, and what was passed over."""
     return declared(dataset) | {
+        "name": dataset.name,
         "skipped": dataset.skipped,
         "hash_kind": dataset.hash_kind,
         "size": int(dataset.train.images.shape[1]),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from lcrbench import registry
 from lcrbench.bench.data.arrays import Dataset, HashKind, TestImages
-from lcrbench.bench.data.disk_cache import stamp
+from lcrbench.bench.data.disk_cache import mapped, stamp
 from lcrbench.bench.data.members import not_an_archive
 from lcrbench.bench.data.room import too_large
 from lcrbench.bench.data.trees import EXPECTED
@@ -40,8 +40,8 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32, stream: bo
     Order: idx files keep theirs; files are sorted by class and then by path, numbers in a name by value (2 before 10).
     Labels number the classes in that same order.
 
-    Archives are not unpacked to disk. Those of 10,000 images or more are decoded once and then kept in the user's cache
-    folder ($XDG_CACHE_HOME/lcrbench, or ~/.cache/lcrbench), checked by their hash, and safe to delete. The process keeps
+    Archives are not unpacked to disk. Sets of 10,000 images or of 100 MB are decoded once and then kept in the user's cache
+    folder ($XDG_CACHE_HOME/lcrbench, or ~/.cache/lcrbench), checked by their hash, mapped by the processes of a grid, and safe to delete. The process keeps
     the last data set that was loaded, and returns it again while its files are unchanged.
 
     Images are held in memory, or with `stream` stay in their files and are decoded when they are asked for. None streams
@@ -64,7 +64,12 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32, stream: bo
             return _kept.dataset
         # Let go first, so that two data sets are never held at once.
         _kept = None
-        dataset = checked(_ask(module.load, entry, place, size, *([True] * streamed)), entry, size)
+
+        def make() -> Dataset:
+            return checked(_ask(module.load, entry, place, size, *([True] * streamed)), entry, size)
+
+        lasting = os.path.exists(place) and fingerprint is not None and not registry.is_outside("source", entry)
+        dataset = mapped(f"{entry} {size} {fingerprint}", make) if lasting and not streamed else make()
     except OSError as error:
         raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
     if fingerprint is not None:

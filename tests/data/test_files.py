@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts import ImageNet, jpeg, tar, tiny_imagenet, write
+from layouts import Cifar, ImageNet, jpeg, tar, tiny_imagenet, write
 from some_data import a_tree, as_archives, as_folder, fails, tar_bytes, zip_bytes
 from test_sources import settle
 
@@ -278,3 +278,19 @@ def test_decoded_images_are_mapped_from_the_cache(tmp_path: Path, monkeypatch: p
         assert isinstance(base, np.memmap)
         assert len(found.train) + len(found.test) == len(plain)
         data.load("fake-data", size=8)  # lets go of the kept one
+
+
+def test_a_large_set_in_memory_is_mapped_whatever_its_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Cifar().python(tmp_path)
+    settle(tmp_path)
+    held = data.load(place)
+    assert disk_cache._is_held(held.train.images)
+    monkeypatch.setattr(disk_cache, "LARGE", held.train.images.nbytes)
+    for _ in range(2):
+        data.load("fake-data", size=8)  # lets go of the kept one
+        found = data.load(place)
+        assert not disk_cache._is_held(found.train.images)
+        assert (found.sha256, found.name, found.space) == (held.sha256, held.name, held.space)
+    data.load("fake-data", size=8)
+    write(place / "data_batch_1", Cifar().python(tmp_path / "other").joinpath("data_batch_2").read_bytes())
+    assert data.load(place).sha256 != held.sha256

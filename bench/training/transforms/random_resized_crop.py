@@ -40,8 +40,7 @@ class Transform(api.Transform):
 
     def apply(self, images: Tensor, draws: Tensor, size: int) -> Tensor:
         """Return the crops (N, size, size, 3), made one by one on the processor."""
-        made = [
-            _based.resized_crop(image, u, size, self.scale, self.ratio)
-            for image, u in zip(images.permute(0, 3, 1, 2).cpu(), _based.units(draws), strict=True)
-        ]
-        return torch.stack(made).permute(0, 2, 3, 1).contiguous().to(images.device)
+        made = torch.empty(len(images), size, size, 3, dtype=torch.uint8)
+        for k, (image, u) in enumerate(zip(images.permute(0, 3, 1, 2).cpu(), _based.units(draws), strict=True)):
+            made[k] = _based.resized_crop(image, u, size, self.scale, self.ratio).permute(1, 2, 0)
+        return made.to(images.device)
