@@ -41,8 +41,8 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32, stream: bo
     Labels number the classes in that same order.
 
     Archives are not unpacked to disk. Sets of 10,000 images or of 100 MB are decoded once and then kept in the user's cache
-    folder ($XDG_CACHE_HOME/lcrbench, or ~/.cache/lcrbench), checked by their hash, mapped by the processes of a grid, and safe to delete. The process keeps
-    the last data set that was loaded, and returns it again while its files are unchanged.
+    folder ($XDG_CACHE_HOME/lcrbench, or ~/.cache/lcrbench), checked by their hash, and safe to delete; processes share them
+    there. The process keeps the last data set that was loaded, and returns it again while its files are unchanged.
 
     Images are held in memory, or with `stream` stay in their files and are decoded when they are asked for. None streams
     them where they would take more than a quarter of the memory (`room.py`). Then the hashes of the data set are of a

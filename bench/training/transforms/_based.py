@@ -58,12 +58,9 @@ def resized_crop(
     cut = image[:, top : top + h, left : left + w].permute(1, 2, 0)[None].permute(0, 3, 1, 2)
     # Channels last and without gaps, because torch then resizes three times as fast, to the same bits.
     cut = cut.contiguous(memory_format=torch.channels_last)
-    made = (
-        cut[0]
-        if (h, w) == (size, size)
-        else functional.interpolate(cut, (size, size), mode="bilinear", antialias=True)[0]
-    )
-    return made.flip(-1) if u[CROP - 1] < 0.5 else made
+    if (h, w) != (size, size):
+        cut = functional.interpolate(cut, (size, size), mode="bilinear", antialias=True)
+    return cut[0].flip(-1) if u[CROP - 1] < 0.5 else cut[0]
 
 
 def _place(
