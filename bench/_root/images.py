@@ -38,7 +38,9 @@ def decode(content: bytes, where: str, size: int | None = None) -> NDArray[np.ui
 
     try:
         if (plain := _plain_jpeg(content)) is not None:
-            return plain if size is None else np.asarray(fit(Image.fromarray(plain), size))
+            if size is None or plain.shape[:2] == (size, size):
+                return plain
+            return np.asarray(fit(Image.fromarray(plain), size))
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > _MAX_PIXELS:
                 raise UserError(f"it is {image.width} x {image.height} px, more than {_MAX_PIXELS:,} in all")

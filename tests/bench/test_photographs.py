@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,9 +67,10 @@ def test_resnet18_on_photographs_at_224_px(tmp_path: Path, monkeypatch: pytest.M
     for name, readers, stops in (("none", 0, 0), ("two", 2, 0), ("stopped", 1, 2)):
         one = job(tmp_path / name, tables, readers=readers)
         if stops:
-            with monkeypatch.context() as patch, pytest.raises(Stopped):
-                patch.setattr(Checkpoint, "stopping", lambda self: _seen(self) >= stops)
-                worker.run_one(one)
+            with monkeypatch.context() as patch:
+                patch.setattr(Checkpoint, "stopping", _stopping_after(stops))
+                with pytest.raises(Stopped):
+                    worker.run_one(one)
         with pytest.raises(_NotShownError):
             worker.run_one(one)
         training = Store(tmp_path / name).trainings.record(one.spec.training.train_id)
@@ -86,6 +88,11 @@ def _not_shown(*given: object, **options: object) -> None:
     raise _NotShownError
 
 
-def _seen(save: object) -> int:
-    save.seen = getattr(save, "seen", 0) + 1  # type: ignore[attr-defined]
-    return save.seen  # type: ignore[attr-defined, no-any-return]
+def _stopping_after(steps: int) -> Callable[[object], bool]:
+    asked = [0]
+
+    def stopping(save: object) -> bool:
+        asked[0] += 1
+        return asked[0] >= steps
+
+    return stopping

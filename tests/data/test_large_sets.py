@@ -84,7 +84,7 @@ def test_a_tar_of_200000_members_trains_in_three_gigabytes(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_50000_files_are_told_of_in_ten_seconds_and_then_in_one(tmp_path: Path) -> None:
     out = io.BytesIO()
-    photograph(0, 48, 48).save(out, "JPEG", quality=90)
+    photograph(0, 32, 32).save(out, "JPEG", quality=97, subsampling=0)
     content = out.getvalue()
     assert 1500 < len(content) < 3000
     root = tmp_path / "set"
