@@ -6,11 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from lcrbench.bench import device as devices
-from lcrbench.bench.data.arrays import Dataset, Streamed
+from lcrbench.bench.data.arrays import Dataset, Split, Streamed
 from lcrbench.bench.evaluation.cells import LIMIT
 from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.run import MOST_BYTES
@@ -101,7 +100,8 @@ def _measured(spec: TrainSpec, dataset: Dataset, device: str) -> tuple[float, fl
         choice, spec.backbone, len(dataset.classes), spec.data.size, [0.5] * 3, [0.25] * 3, lambda name: _generator()
     ).to(memory_format=torch.channels_last)
     batch = spec.recipe.batch
-    few = dataset.train.part(np.arange(min(2 * batch, len(dataset.train))))
+    # Decoded: readers do that beside the steps.
+    few = Split(dataset.train.images[: 2 * batch], dataset.train.labels[: 2 * batch])
     recipe = spec.recipe.model_copy(update={"validation": 0, "selection": "last"})
 
     def timed(steps: int) -> float:

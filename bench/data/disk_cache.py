@@ -115,7 +115,7 @@ def _is_held(images: Images | Streamed) -> bool:
     while isinstance(images, np.ndarray) and not isinstance(images, np.memmap):
         if images.base is None:
             return True
-        images = images.base  # type: ignore[assignment]
+        images = images.base
     return not isinstance(images, np.memmap | Streamed)
 
 

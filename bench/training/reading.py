@@ -81,19 +81,21 @@ class Reader:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitems__(self, wanted: Keys) -> tuple[Tensor, Tensor, Tensor] | str:
+    def __getitems__(self, wanted: Keys) -> tuple[Tensor, np.ndarray, np.ndarray] | str:
         """Return images, draws and indices. An error is a text, because torch would put a trace in front of it."""
         size = self.images.size
-        draws = torch.from_numpy(drawn(self.transform, self.seed, size, wanted))
+        # Arrays are sent with the message. A tensor is sent by a file handle of its own, which takes a millisecond.
+        draws = drawn(self.transform, self.seed, size, wanted)
+        rows = torch.from_numpy(draws)
         made = torch.empty(len(wanted), size, size, 3, dtype=torch.uint8)
         try:
             for k, (_, index) in enumerate(wanted):
                 # A transform that takes originals crops before it resizes, so that it sees all that the file has.
                 image = self.images.original(index) if self.transform.originals else self.images[index]
-                made[k] = self.transform.apply(_tensor(image)[None], draws[k : k + 1], size)[0]
+                made[k] = self.transform.apply(_tensor(image)[None], rows[k : k + 1], size)[0]
         except UserError as error:
             return str(error)
-        return made, draws, torch.tensor([index for _, index in wanted])
+        return made, draws, np.array([index for _, index in wanted], np.int64)
 
 
 def read(
@@ -120,7 +122,7 @@ def read(
         if isinstance(found, str):
             raise UserError(found)
         made, draws, index = found
-        yield made.to(device, non_blocking=True), index.numpy(), draws.numpy()
+        yield made.to(device, non_blocking=True), index, draws
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -130,7 +130,7 @@ def test_a_step_seldom_waits_for_one_reader(tmp_path: Path, benchmark: Callable[
     """A stub that takes 2 ms an image waits for at most a twentieth of its time, with one reader and files of 256 px."""
     images = data.load(tree(tmp_path / "set", 64, 4, side=256), size=224, stream=True).train.images
     transform = parts.load(Recipe(augmentation="random-resized-crop")).augmentation
-    batch, steps = 32, 20
+    batch, steps = 64, 10
     shares = []
     # The least of three: what else the machine does counts as waiting.
     for _ in range(3):
