@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -127,23 +129,33 @@ def test_the_loop_costs_little_beside_its_steps(benchmark: Callable[..., object]
 
 
 def test_a_step_seldom_waits_for_one_reader(tmp_path: Path, benchmark: Callable[..., object]) -> None:
-    """A stub that takes 2 ms an image waits for at most a twentieth of its time, with one reader and files of 256 px."""
+    """A stub that takes 2 ms an image waits for at most a twentieth of its time, with one reader and files of 256 px.
+
+    On a busy machine waiting says what others do. There the reader's CPU time for an image is to be less than 2 ms, and that
+    of fetching a batch less than a twentieth of its step.
+    """
+    busy = os.getloadavg()[0] > (os.cpu_count() or 1) / 2
     images = data.load(tree(tmp_path / "set", 64, 4, side=256), size=224, stream=True).train.images
     transform = parts.load(Recipe(augmentation="random-resized-crop")).augmentation
-    batch, steps = 64, 10
-    shares = []
-    # The least of three: what else the machine does counts as waiting.
-    for _ in range(3):
-        found = reading.read(images, batch, transform, 0, "cpu", 0, 1)  # type: ignore[arg-type]
+    batch, steps = 64, 12
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    found = reading.read(images, batch, transform, 0, "cpu", 0, 1)  # type: ignore[arg-type]
+    next(found)
+    waited, fetching, start = 0.0, 0.0, time.perf_counter()
+    for _ in range(steps):
+        time.sleep(batch * 0.002)
+        asked, computed = time.perf_counter(), time.process_time()
         next(found)
-        waited, start = 0.0, time.perf_counter()
-        for _ in range(steps):
-            time.sleep(batch * 0.002)
-            asked = time.perf_counter()
-            next(found)
-            waited += time.perf_counter() - asked
-        shares.append(waited / (time.perf_counter() - start))
-        found.close()  # type: ignore[attr-defined]
-    print(f"\na stub of 2 ms an image waits for {min(shares):.1%} of its time (of {sorted(shares)})")
+        waited, fetching = waited + time.perf_counter() - asked, fetching + time.process_time() - computed
+    share, fetched = waited / (time.perf_counter() - start), fetching / (steps * batch * 0.002)
+    found.close()  # type: ignore[attr-defined]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    read = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    each = 1000 * read / ((steps + 1) * batch)  # what it read ahead included
+    print(
+        f"\na stub of 2 ms an image waits for {share:.1%}{' (busy)' * busy}; {each:.2f} CPU ms to read, {fetched:.1%} to fetch"
+    )
     benchmark.pedantic(lambda: None, rounds=1)  # type: ignore[attr-defined]
-    assert min(shares) <= 0.05
+    assert each < 2
+    assert fetched <= 0.05
+    assert busy or share <= 0.05
