@@ -152,8 +152,9 @@ def test_a_step_seldom_waits_for_one_reader(tmp_path: Path, benchmark: Callable[
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     read = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     each = 1000 * read / ((steps + 1) * batch)  # what it read ahead included
+    machine = "busy" if busy else "idle"
     print(
-        f"\na stub of 2 ms an image waits for {share:.1%}{' (busy)' * busy}; {each:.2f} CPU ms to read, {fetched:.1%} to fetch"
+        f"\na stub of 2 ms an image waits for {share:.1%} ({machine}); {each:.2f} CPU ms to read, {fetched:.1%} to fetch"
     )
     benchmark.pedantic(lambda: None, rounds=1)  # type: ignore[attr-defined]
     assert each < 2
