@@ -45,6 +45,15 @@ def workers(device: str, unit: str) -> int:
     return cores if device == "cpu" else 1 if unit == "seconds" else min(cores, SHARING)
 
 
+def readers(device: str, at_once: int) -> int:
+    """Return how many processes of each run read streamed images ahead where nobody says: the cores that no run computes on.
+
+    On an accelerator there is one at least, so that it need not wait for a core that decodes.
+    """
+    spare = available_threads() // max(1, at_once) - 1
+    return max(0, spare) if device == "cpu" else min(16, max(1, spare))
+
+
 def prepare(device: str) -> None:
     """Set this process up for one run: one thread, deterministic algorithms, and float32 that is float32."""
     # Read when cuBLAS starts: without a workspace of their own, its sums may change from run to run.

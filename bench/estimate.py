@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 
 from lcrbench.bench import device as devices
-from lcrbench.bench.data.arrays import Dataset, Split
+from lcrbench.bench.data.arrays import Dataset, Split, Streamed
 from lcrbench.bench.evaluation.cells import LIMIT
 from lcrbench.bench.evaluation.inference import logits
+from lcrbench.bench.evaluation.run import MOST_BYTES
 from lcrbench.bench.planning import Lacking
 from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.spec import TrainSpec
@@ -20,6 +21,9 @@ from lcrbench.bench.training.run import allot, priced
 from lcrbench.models import network as networks
 
 _STEPS = 2
+_AHEAD = 64
+"""Batches that a run's readers hold at most: four each, of sixteen."""
+
 _WEIGHTS = 4
 """Bytes of a weight."""
 
@@ -65,7 +69,13 @@ def cost(found: Sequence[Lacking], dataset: Dataset, device: str, workers: int) 
         images = len(lacking.cells) * lacking.spec.protocol.test.count
         shown += images
         seconds += images * image
-    held = dataset.train.images.nbytes * 2 + dataset.test.images.nbytes
+    train, shown_at_once = dataset.train.images, dataset.test.images.nbytes
+    if isinstance(train, Streamed):
+        # Reading processes hold a few batches, and an evaluation a part of a cell.
+        batch = max((lacking.spec.training.recipe.batch for lacking in todo), default=0)
+        held = _AHEAD * batch * train.nbytes // len(train) + min(shown_at_once, MOST_BYTES)
+    else:
+        held = train.nbytes + shown_at_once
     cells = max((len(lacking.cells) for lacking in todo), default=0) * dataset.test.images.nbytes
     kept = sum(2 * len(one.cells) * one.spec.protocol.test.count + _kept(one) for one in todo)
     return Cost(len(todo), trained, shown, seconds, held * max(1, min(workers, len(todo))), min(cells, LIMIT) + kept)
@@ -90,6 +100,7 @@ def _measured(spec: TrainSpec, dataset: Dataset, device: str) -> tuple[float, fl
         choice, spec.backbone, len(dataset.classes), spec.data.size, [0.5] * 3, [0.25] * 3, lambda name: _generator()
     ).to(memory_format=torch.channels_last)
     batch = spec.recipe.batch
+    # Decoded: readers do that beside the steps.
     few = Split(dataset.train.images[: 2 * batch], dataset.train.labels[: 2 * batch])
     recipe = spec.recipe.model_copy(update={"validation": 0, "selection": "last"})
 

@@ -46,6 +46,7 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
         space=dataset.space,
         layout=dataset.layout,
         passed_over=dict(dataset.reasons),
+        hash_kind=dataset.hash_kind,
     )
     shown = grid.evaluation.model_copy(update={"corruptions": expand(grid.evaluation.corruptions)})
     protocol = evaluation.protocol_of(dataset, grid.data.size, shown)

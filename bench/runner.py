@@ -16,6 +16,7 @@ from filelock import Timeout
 
 from lcrbench import corruptions, registry
 from lcrbench.bench import finished
+from lcrbench.bench.data import loading
 from lcrbench.bench.data.about import passed_over
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.data.subset import load_data
@@ -46,6 +47,7 @@ def planned(
     fresh: bool = False,
     stale: Stale = "refuse",
     save_every: float = 60.0,
+    readers: int = 0,
 ) -> tuple[list[Job], Dataset]:
     """Return the jobs of a grid, finished ones included, and the data set; raises `UserError` as `plan` does."""
     try:
@@ -61,7 +63,10 @@ def planned(
     kinds = corruptions.provenance(grid.data.size, grid.data.size)
     provenance = env.provenance(device, 1, command, kinds, deterministic=True)
     shared = len(specs) > 1
-    return [Job(s, grid.data, root, device, provenance, fresh, stale, save_every, shared) for s in specs], dataset
+    # What is planned here may be done on a machine with more memory, or with less.
+    streams = loading.as_hashed(grid.data.source, dataset.hash_kind)
+    data = grid.data.model_copy(update={"stream": streams})
+    return [Job(s, data, root, device, provenance, fresh, stale, save_every, shared, readers) for s in specs], dataset
 
 
 def run(
@@ -77,11 +82,13 @@ def run(
     save_every: float = 60.0,
     quiet: bool = False,
     executor: str = "local",
+    readers: int = 0,
 ) -> list[str]:
     """Do what a store lacks of a grid's runs; return the ids of all of them, in the grid's order.
 
     What is trained, evaluated or measured already is not repeated (unless `fresh`); a failed run is tried again, an
-    unfinished training goes on from its last save, made every `save_every` seconds. A run that fails, diverges or is killed
+    unfinished training goes on from its last save, made every `save_every` seconds. Each run has `readers` processes that
+    read streamed images ahead. A run that fails, diverges or is killed
     is recorded as failed with its reason, and the others go on. What a different version of the code made is `stale`:
     refused with a `UserError`, made again ("redo") or left as it is ("keep"). A failure never replaces a finished run: where
     one is made again (`fresh` or stale) and that fails, the older one stays, and `Kept` is raised at the end. What is
@@ -90,7 +97,9 @@ def run(
     Several processes may work on one store: a training, or an evaluation, is locked by the process that works on it.
     """
     source.look_again()
-    jobs, dataset = planned(grid, root, device=device, command=command, fresh=fresh, stale=stale, save_every=save_every)
+    jobs, dataset = planned(
+        grid, root, device=device, command=command, fresh=fresh, stale=stale, save_every=save_every, readers=readers
+    )
     if dataset.reasons and not quiet:
         print(f"lcrbench: {dataset.name}: {passed_over(dataset.reasons)}", file=sys.stderr)
     target = Store(root, create=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import multiprocessing
 import os
 import signal
 import sys
@@ -44,7 +45,7 @@ class Job:
     """One cell of a grid as its process receives it: what to run, where the data lies, and what its records say of it.
 
     With `fresh` what is finished is made again, unless it was made after the job was planned. `shared` tells that other
-    networks are shown the same cells.
+    networks are shown the same cells. `readers` processes read streamed images ahead.
     """
 
     spec: RunSpec
@@ -56,6 +57,7 @@ class Job:
     stale: Stale = "refuse"
     save_every: float = 60.0
     shared: bool = False
+    readers: int = 0
 
     @property
     def cells(self) -> Cells:
@@ -165,6 +167,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     clocks = Clocks(lambda: device.wait(job.device))
     with clocks.phase("data"):
         dataset = load_data(job.source)
+    job = dataclasses.replace(job, provenance=env.reading(job.provenance, dataset.hash_kind))
     if (dataset.train_sha256, dataset.whole_sha256) != (spec.training.data.sha256, spec.protocol.test.sha256):
         raise UserError(f"the data at {job.source.source} changed while the grid was running: run it again")
 
@@ -185,6 +188,8 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
                 code,
                 device=job.device,
                 data_seconds=clocks.seconds()["data"],
+                # A daemon may start no processes.
+                readers=0 if multiprocessing.current_process().daemon else job.readers,
                 tell=tell,
                 go_on=go_on,
             )

@@ -27,16 +27,22 @@ Names = str | Iterable[str]
 
 
 def load_data(
-    source: str | Path = "fashion-mnist-10k", *, size: int = 32, train: int | None = None, test: int | None = None
+    source: str | Path = "fashion-mnist-10k",
+    *,
+    size: int = 32,
+    train: int | None = None,
+    test: int | None = None,
+    stream: bool | None = None,
 ) -> Dataset:
     """Return a data set as images (N, size, size, 3) uint8 with labels (N,), for training and for testing.
 
     `source` is a built-in name, a path, or a plug-in's source. `train` and `test` cut it down to class-balanced subsets.
-    Raises `UserError` if there is no such data or it is damaged.
+    With `stream` images stay in their files, and are decoded when they are indexed (`images[:]` is an array); None does so
+    where they would take more than a quarter of the memory. Raises `UserError` if there is no such data or it is damaged.
     """
     from lcrbench.bench import data
 
-    dataset = data.load(source, size=size)
+    dataset = data.load(source, size=size, stream=stream)
     return data.take(dataset, train, test, seed=0) if train or test else dataset
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
-from typing import TYPE_CHECKING, Final
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.errors import UserError
+from lcrbench.versions import installed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,7 +38,9 @@ def decode(content: bytes, where: str, size: int | None = None) -> NDArray[np.ui
 
     try:
         if (plain := _plain_jpeg(content)) is not None:
-            return plain if size is None else np.asarray(fit(Image.fromarray(plain), size))
+            if size is None or plain.shape[:2] == (size, size):
+                return plain
+            return np.asarray(fit(Image.fromarray(plain), size))
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > _MAX_PIXELS:
                 raise UserError(f"it is {image.width} x {image.height} px, more than {_MAX_PIXELS:,} in all")
@@ -51,24 +57,64 @@ def decode(content: bytes, where: str, size: int | None = None) -> NDArray[np.ui
 
 
 def _plain_jpeg(content: bytes) -> NDArray[np.uint8] | None:
-    """Return the image (H, W, 3) in an ordinary JPEG, by OpenCV, which is several times as fast; None for all else.
+    """Return the image (H, W, 3) in an ordinary JPEG, by simplejpeg or OpenCV, which are faster; None for all else.
 
-    Both decode by libjpeg-turbo, to the same bits (tests/data/test_decoders.py). Left to Pillow are files that are cut
-    off, of other colours than grey and YCbCr (told by Adobe's marker), of more than 8 bits, or too large.
+    All decode by libjpeg-turbo, to the same bits (tests/data/test_decoders.py). Left to Pillow are files that are cut
+    off, of other colours than grey and YCbCr (told by Adobe's marker), of more than 8 bits, damaged, or too large.
     """
     shape = _jpeg_shape(content)
     if shape is None or shape[0] * shape[1] > _MAX_PIXELS:
         return None
+    if (simple := _simplejpeg()) is not None:
+        try:
+            decoded: NDArray[np.uint8] = simple.decode_jpeg(content, "RGB")
+        except ValueError:
+            return None
+        return decoded if decoded.shape[:2] == shape else None
     import cv2
 
+    as_rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
+    flag = cv2.IMREAD_COLOR if as_rgb is None else as_rgb
     try:
-        found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        found = cv2.imdecode(np.frombuffer(content, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         return None
     if found is None or found.shape[:2] != shape:
         return None
-    rgb: NDArray[np.uint8] = cv2.cvtColor(found, cv2.COLOR_BGR2RGB)
+    rgb: NDArray[np.uint8] = cv2.cvtColor(found, cv2.COLOR_BGR2RGB) if as_rgb is None else found
     return rgb
+
+
+@cache
+def _simplejpeg() -> Any:
+    """Return the module, an extra; None where it is not installed."""
+    try:
+        return importlib.import_module("simplejpeg")
+    except ImportError:
+        return None
+
+
+@cache
+def decoders() -> dict[str, str]:
+    """Return what decodes ordinary JPEG here and what all else, each with its version and that of its libjpeg-turbo."""
+    from PIL import features
+
+    return {
+        "decoder of JPEG": _fast_decoder(),
+        "decoder of other images": f"pillow {installed('pillow')} (libjpeg-turbo {features.version('libjpeg_turbo')})",
+    }
+
+
+def _fast_decoder() -> str:
+    if (simple := _simplejpeg()) is not None:
+        # The version stands in the library alone.
+        library = Path(importlib.import_module("simplejpeg._jpeg").__file__ or "").read_bytes()
+        found = re.search(rb"libjpeg-turbo version ([\d.]+)", library)
+        return f"simplejpeg {simple.__version__} (libjpeg-turbo {found[1].decode() if found else 'unknown'})"
+    import cv2
+
+    told = re.search(r"JPEG:.*libjpeg-turbo \(ver ([\d.]+)", cv2.getBuildInformation())
+    return f"opencv {cv2.__version__} (libjpeg-turbo {told[1] if told else 'unknown'})"
 
 
 def _jpeg_shape(content: bytes) -> tuple[int, int] | None:

@@ -77,7 +77,7 @@ def command(
     with bar(total, "", quiet, unit="images") as shown:
         manifest = generate.write(
             out,
-            dataset.test.images,
+            dataset.test.images[:],
             dataset.test.labels,
             names,
             layout="npy" if layout == "npy" else "tree",

@@ -48,6 +48,11 @@ if TYPE_CHECKING:
 @click.option(
     "--workers", type=click.IntRange(1), help="Runs at once, one thread each.  [default: all cores; 4 on a GPU]"
 )
+@click.option(
+    "--readers",
+    type=click.IntRange(0),
+    help="Processes of each run that read streamed images ahead.  [default: the cores that are left]",
+)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option("--executor", default="local", show_default=True, help="What runs the jobs: see lcrbench list executors.")
 @store_option
@@ -68,6 +73,7 @@ def command(
     preset: str,
     assignments: tuple[str, ...],
     workers: int | None,
+    readers: int | None,
     device: str,
     executor: str,
     store: str,
@@ -130,13 +136,15 @@ def command(
         from lcrbench.bench.evaluation import test_sets as others
 
         opened = others.open_all(test_sets, wanted)
+    at_once = workers or devices.workers(chosen, wanted.budget.unit)
     # Without --fresh, which would make again what is finished by then.
     again = shlex.join(["lcrbench", *(a for a in sys.argv[1:] if a != "--fresh")])
     try:
         ids = runner.run(
             wanted,
             Path(store),
-            workers=workers or devices.workers(chosen, wanted.budget.unit),
+            workers=at_once,
+            readers=devices.readers(chosen, at_once) if readers is None else readers,
             device=chosen,
             command=env.command_line(),
             fresh=fresh,

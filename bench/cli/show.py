@@ -18,8 +18,13 @@ from lcrbench.errors import UserError, unknown
 @click.option(
     "--size", type=click.IntRange(1, 1024), default=32, show_default=True, help="(data) Image size in pixels."
 )
+@click.option(
+    "--stream/--no-stream",
+    default=None,
+    help="(data) Leave images in their files, or hold them.  [default: by their size and the memory]",
+)
 @store_option
-def command(kind: str, name: str | None, ledger: bool, size: int, store: str) -> None:
+def command(kind: str, name: str | None, ledger: bool, size: int, stream: bool | None, store: str) -> None:
     """Show one thing of a KIND, as `lcrbench list` names them: `show method irnet`, `show run 3f2a`.
 
     A method is shown with its formula, its options, the recipe of its paper, a drawing of its gradient, its paper and what
@@ -59,7 +64,7 @@ def command(kind: str, name: str | None, ledger: bool, size: int, store: str) ->
 
         click.echo(registry.file(kind, name).read_text(encoding="utf-8").rstrip())
     elif kind == "data":
-        _show_data(name, size)
+        _show_data(name, size, stream)
     else:
         from lcrbench import registry
 
@@ -82,11 +87,11 @@ def command(kind: str, name: str | None, ledger: bool, size: int, store: str) ->
                 click.echo("\n" + known)
 
 
-def _show_data(name: str, size: int) -> None:
+def _show_data(name: str, size: int, stream: bool | None) -> None:
     from lcrbench.bench.data import about
     from lcrbench.reports import published
 
-    found = about.about(name, size)
+    found = about.about(name, size, stream)
     for line in found.lines():
         click.echo(line)
     hashes = (found.facts["sha256"], found.facts["train_sha256"])

@@ -16,10 +16,10 @@ import numpy as np
 
 from lcrbench import registry
 from lcrbench.bench.data import disk_cache, loading
-from lcrbench.bench.data.arrays import Dataset, Images, TestImages
+from lcrbench.bench.data.arrays import Dataset, Images, Streamed, TestImages
 from lcrbench.errors import UserError
 
-_VERSION = 1
+_VERSION = 2
 _CELLS = 75
 """Of the common corruptions at five severities."""
 
@@ -55,6 +55,8 @@ class About(NamedTuple):
         told = ", ".join(classes) if len(classes) <= 20 else f"{', '.join(classes[:5])} ... {', '.join(classes[-2:])}"
         yield f"classes: {told}"
         yield f"{len(classes)} classes of the label space {facts['space']}; images of a class: {_spread(train, test)}"
+        if (kind := facts.get("hash_kind", "pixels")) == "manifest":
+            yield "streamed: images stay in their files, and the hashes are of the files (class, name, size, bytes)"
         yield f"sha256: {facts['sha256']}"
         yield f"train_sha256: {facts['train_sha256']}"
         yield f"test_sha256: {facts['test_sha256']}"
@@ -63,8 +65,8 @@ class About(NamedTuple):
         image = size * size * 3
         held, cell = (sum(train) + sum(test)) * image, sum(test) * image
         yield (
-            f"a run needs {_bytes(held)} of memory in each process for the images, and {_bytes(sum(train) * image)} more"
-            f" while it trains; on disk, until it ends, at most {_bytes(min(_CELLS * cell, 1 << 30))} of corrupted images"
+            f"a run needs {'no' if kind == 'manifest' else _bytes(held) + ' of'} memory for the images; on disk, until"
+            f" it ends, at most {_bytes(min(_CELLS * cell, 1 << 30))} of corrupted images"
         )
 
 
@@ -86,44 +88,41 @@ def _bytes(number: int) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
 
 
-def about(source: str, size: int) -> About:
+def about(source: str, size: int, stream: bool | None = None) -> About:
     """Return what is told of a data set or a test set. Raises `UserError` as `load` does."""
     try:
         entry, place = loading.find(source)
-        kept = _place(entry, place, size)
+        kept = _place(entry, place, size, loading.streams(entry, place, size, stream))
     except OSError as error:
         raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
     if kept and (known := disk_cache.told(kept.parent, kept.name)):
         return About(known["name"], entry, known)
-    found = _load(source, size)
+    found = _load(source, size, stream)
     facts = disk_cache.facts_of(found) if isinstance(found, Dataset) else _facts_of_test(found)
     facts["name"] = found.name
     if kept:
         # Without room or permission it is found out again the next time.
         with contextlib.suppress(OSError):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            new = kept.with_suffix(".new")
-            new.write_text(json.dumps(facts), encoding="utf-8")
-            new.replace(kept)
+            disk_cache.keep_facts(kept, facts)
     return About(found.name, entry, facts)
 
 
-def _place(entry: str, place: str, size: int) -> Path | None:
+def _place(entry: str, place: str, size: int, streams: bool) -> Path | None:
     """Return where the facts of a path are kept; None for what has no settled files."""
     if registry.is_outside("source", entry) or not Path(place).exists():
         return None
-    found = disk_cache.listing([Path(place).resolve()])
+    found = disk_cache.stamp([Path(place).resolve()])
     if found is None:
         return None
-    key = hashlib.sha256(json.dumps([_VERSION, entry, size, found]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([_VERSION, entry, size, streams, found]).encode()).hexdigest()
     return disk_cache.home() / f"about-{key[:32]}.json"
 
 
-def _load(source: str, size: int) -> Dataset | TestImages:
+def _load(source: str, size: int, stream: bool | None) -> Dataset | TestImages:
     entry, _ = loading.find(source)
     if hasattr(registry.load("source", entry), "load_test"):
-        return loading.load_test(source, size=size)
-    return loading.load(source, size=size)
+        return loading.load_test(source, size=size, stream=stream)
+    return loading.load(source, size=size, stream=stream)
 
 
 def _facts_of_test(found: TestImages) -> dict[str, Any]:
@@ -135,6 +134,7 @@ def _facts_of_test(found: TestImages) -> dict[str, Any]:
         "sha256": "",
         "train_sha256": "",
         "test_sha256": found.sha256,
+        "hash_kind": "manifest" if isinstance(found.split.images, Streamed) else "pixels",
     }
 
 
@@ -149,7 +149,7 @@ def checks(source: str, size: int) -> Iterator[tuple[bool, str]]:
     before = about(source, size)
     loading.forget()
     with disk_cache.without():
-        found = _load(source, size)
+        found = _load(source, size, None)
     facts = disk_cache.facts_of(found) if isinstance(found, Dataset) else _facts_of_test(found)
     same = facts["test_sha256"] == before.facts["test_sha256"] and facts["sha256"] == before.facts["sha256"]
     yield (
@@ -180,8 +180,8 @@ def checks(source: str, size: int) -> Iterator[tuple[bool, str]]:
         yield True, f"{len(shared):,} test images are training images too: accuracy on them says nothing"
 
 
-def _digests(images: Images) -> set[bytes]:
-    return {hashlib.sha256(image.data).digest() for image in images}
+def _digests(images: Images | Streamed) -> set[bytes]:
+    return {hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images}
 
 
 def _benchmark(source: str) -> list[tuple[bool, str]]:

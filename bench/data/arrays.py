@@ -8,8 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,31 +20,86 @@ from numpy.typing import NDArray
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Indices = NDArray[np.int64]
+HashKind = Literal["pixels", "manifest"]
+"""What the hashes of a data set are of: what was decoded, or a list of its files (name, size, hash of the bytes)."""
+
+_CHUNK = 1024
+
+
+class Streamed(ABC):
+    """Images (N, size, size, 3), uint8, that stay in their files: each is decoded and fitted when it is asked for.
+
+    It stands where an array of images stands: `images[3:5]`, `images[[4, 1]]` and `images[7]` are arrays, and so is
+    `images[:]`, all of it. Raises `UserError` when a file is damaged, or has changed since it was listed.
+    """
+
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Return (N, size, size, 3)."""
+        return len(self), self.size, self.size, 3
+
+    @property
+    def nbytes(self) -> int:
+        """Return how many bytes the decoded images would take."""
+        return len(self) * self.size * self.size * 3
+
+    def __iter__(self) -> Iterator[Images]:
+        return (self[i] for i in range(len(self)))
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, key: Any, /) -> Images:
+        """Return one image by its number, or several by a slice, numbers or a boolean mask, as of an array."""
+
+    @abstractmethod
+    def original(self, number: int) -> Images:
+        """Return one image as its file has it, (H, W, 3)."""
+
+    @abstractmethod
+    def part(self, where: NDArray[Any]) -> Streamed:
+        """Return some of the images, by their numbers or a boolean mask, without reading any."""
+
+    @abstractmethod
+    def manifest(self) -> bytes:
+        """Return 32 bytes for each image, in order: the hash of its file's name, size and hash of its bytes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images (N, H, W, 3), uint8, C-contiguous, and labels (N,), int64, from 0; both read-only.
+    """Images (N, H, W, 3), uint8, and labels (N,), int64, from 0; both read-only.
 
-    Raises `ValueError` for arrays of another shape or type.
+    Images are a C-contiguous array, or `Streamed`. Raises `ValueError` for arrays of another shape or type.
     """
 
-    images: Images
+    images: Images | Streamed
     labels: Labels
 
     def __post_init__(self) -> None:
-        images, labels = np.ascontiguousarray(self.images).view(), np.ascontiguousarray(self.labels).view()
+        labels = np.ascontiguousarray(self.labels).view()
+        if labels.dtype != np.int64 or labels.shape != (len(self.images),):
+            raise ValueError(f"labels must be ({len(self.images)},) of int64, not {labels.shape} of {labels.dtype}")
+        # Views, so that the caller's own arrays stay as they are.
+        labels.setflags(write=False)
+        object.__setattr__(self, "labels", labels)
+        if isinstance(self.images, Streamed):
+            return
+        images = np.ascontiguousarray(self.images).view()
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise ValueError(f"images must be (N, H, W, 3) of uint8, not {images.shape} of {images.dtype}")
-        if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
-            raise ValueError(f"labels must be ({len(images)},) of int64, not {labels.shape} of {labels.dtype}")
-        # Views, so that the caller's own arrays stay as they are.
-        for name, array in (("images", images), ("labels", labels)):
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
+        images.setflags(write=False)
+        object.__setattr__(self, "images", images)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def part(self, where: NDArray[Any]) -> Split:
+        """Return some of the images, by their numbers or a boolean mask; streamed ones stay in their files."""
+        images = self.images.part(where) if isinstance(self.images, Streamed) else self.images[where]
+        return Split(images, self.labels[where])
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,18 +167,19 @@ class Dataset:
     reasons: tuple[tuple[str, int], ...] = ()
     published: bool | None = None
 
+    @property
+    def hash_kind(self) -> HashKind:
+        """What the hashes are of: pixels, or a manifest where the images of a split are streamed."""
+        streamed = any(isinstance(split.images, Streamed) for split in (self.train, self.test))
+        return "manifest" if streamed else "pixels"
+
     @cached_property
     def sha256(self) -> str:
-        """Hash of what was decoded: classes, sizes, pixels and labels of both splits.
+        """Hash of what was decoded: classes, sizes, pixels and labels of both splits; of streamed images the manifest.
 
         The same tree gives the same hash as a folder, a tar or a zip, wherever it lies.
         """
-        digest = hashlib.sha256(b"lcrbench data 1\n")
-        digest.update(json.dumps([self.classes, self.train.images.shape, self.test.images.shape]).encode())
-        for split in (self.train, self.test):
-            digest.update(split.images.data)
-            digest.update(split.labels.astype("<i8").data)
-        return digest.hexdigest()
+        return _sha256("data", self.classes, self.train, self.test)
 
     @cached_property
     def train_sha256(self) -> str:
@@ -149,37 +208,68 @@ class Dataset:
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """Mean of the training pixels of each channel, (3,), in [0, 1]."""
-        return self._moments[0]
+        """Mean of the training pixels of each channel, (3,), in [0, 1]; `moments` says of which ones."""
+        return self.moments.mean
 
     @property
     def std(self) -> NDArray[np.float64]:
         """Standard deviation of the training pixels of each channel around `mean`, (3,), in [0, 0.5]."""
-        return self._moments[1]
+        return self.moments.std
 
     @cached_property
-    def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        # From counts of the 256 values: the sums are exact integers, so their order cannot change the last digits.
-        counts = np.zeros((3, 256), np.int64)
-        for start in range(0, len(self.train), 1024):
-            block = self.train.images[start : start + 1024]
-            for channel in range(3):
-                counts[channel] += np.bincount(block[..., channel].ravel(), minlength=256)
-        values, pixels = np.arange(256, dtype=np.int64), int(counts[0].sum())
-        first, second = counts @ values, counts @ values**2
-        variance = [int(b) * pixels - int(a) ** 2 for a, b in zip(first, second, strict=True)]
-        mean = np.array([int(a) / pixels / 255 for a in first])
-        std = np.array([math.sqrt(v) / pixels / 255 for v in variance])
-        mean.setflags(write=False)
-        std.setflags(write=False)
-        return mean, std
+    def moments(self) -> Moments:
+        """Mean and standard deviation: of all training images; of streamed ones as `lcrbench.bench.data.files` says."""
+        if isinstance(self.train.images, Streamed):
+            from lcrbench.bench.data.files import moments
+
+            return moments(self.space, self.train, self.train_sha256)
+        return moments_of(self.train.images, ALL)
+
+
+ALL = "all training images"
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean and standard deviation of each channel, (3,) in [0, 1], and in words of which images they are."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    of: str
+
+    def __post_init__(self) -> None:
+        self.mean.setflags(write=False)
+        self.std.setflags(write=False)
+
+
+def moments_of(images: Images | Streamed, of: str) -> Moments:
+    """Return mean and standard deviation of all pixels of images."""
+    # From counts of the 256 values: the sums are exact integers, so their order cannot change the last digits.
+    counts = np.zeros((3, 256), np.int64)
+    for start in range(0, len(images), _CHUNK):
+        block = images[start : start + _CHUNK]
+        for channel in range(3):
+            counts[channel] += np.bincount(block[..., channel].ravel(), minlength=256)
+    values, pixels = np.arange(256, dtype=np.int64), int(counts[0].sum())
+    first, second = counts @ values, counts @ values**2
+    variance = [int(b) * pixels - int(a) ** 2 for a, b in zip(first, second, strict=True)]
+    mean = np.array([int(a) / pixels / 255 for a in first])
+    return Moments(mean, np.array([math.sqrt(v) / pixels / 255 for v in variance]), of)
 
 
 def _split_sha256(classes: tuple[str, ...], split: Split) -> str:
-    digest = hashlib.sha256(b"lcrbench split 1\n")
-    digest.update(json.dumps([classes, split.images.shape]).encode())
-    digest.update(split.images.data)
-    digest.update(split.labels.astype("<i8").data)
+    return _sha256("split", classes, split)
+
+
+def _sha256(what: str, classes: tuple[str, ...], *splits: Split) -> str:
+    """Return the hash of splits: of pixels and labels, or of the manifests and labels of streamed images."""
+    streamed = any(isinstance(split.images, Streamed) for split in splits)
+    digest = hashlib.sha256(f"lcrbench {'manifest of ' * streamed}{what} 1\n".encode())
+    digest.update(json.dumps([classes, *(split.images.shape for split in splits)]).encode())
+    for split in splits:
+        images = split.images
+        digest.update(images.manifest() if isinstance(images, Streamed) else images.data)
+        digest.update(split.labels.astype("<i8").data)
     return digest.hexdigest()
 
 

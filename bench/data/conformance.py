@@ -16,7 +16,7 @@ from lcrbench.bench.data.loading import checked
 from lcrbench.errors import UserError
 from lcrbench.testing import misspelt, own_names, raised
 
-PARTS = ("NAMES", "ORDER", "detect", "files", "load", "load_test")
+PARTS = ("NAMES", "ORDER", "STREAMS", "detect", "files", "load", "load_test")
 SIZE = 32
 
 
@@ -24,7 +24,11 @@ def contract(name: str) -> Iterator[str]:
     """It defines what `lcrbench.bench.data.sources` asks for."""
     module = registry.load("source", name)
     yield from misspelt(PARTS, own_names(module))
-    for part, count in (("load", 2), ("load_test", 2), ("detect", 1), ("files", 1)):
+    streams = getattr(module, "STREAMS", False)
+    if not isinstance(streams, bool):
+        yield f"STREAMS is true or false, not {streams!r}"
+    given = 3 if streams is True else 2
+    for part, count in (("load", given), ("load_test", given), ("detect", 1), ("files", 1)):
         if hasattr(module, part) and (wrong := _not_called_with(getattr(module, part), count)):
             yield f"{part} {wrong}"
     names, order = getattr(module, "NAMES", ()), getattr(module, "ORDER", 50)

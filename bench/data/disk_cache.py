@@ -13,7 +13,7 @@ import stat
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +21,13 @@ from typing import Any, Final
 import numpy as np
 import PIL
 
-from lcrbench.bench.data.arrays import Dataset, Split, TestImages
+from lcrbench.bench.data.arrays import Dataset, Images, Split, Streamed, TestImages
 
 # Decoding this many small images takes a few seconds; below it, a cache is not worth its space on the disk.
 WORTH: Final = 10_000
+
+LARGE: Final = 100_000_000
+"""Bytes from which the images of every data set are mapped from the cache, and not held by each process."""
 
 _ARRAYS: Final = ("train-images", "train-labels", "test-images", "test-labels")
 _CONTENT: Final = "content.json"
@@ -58,6 +61,8 @@ def through(name: str, sources: Iterable[Path], size: int, layout: str, make: Ca
     made = make()
     if place and len(made.train) + len(made.test) >= WORTH:
         write(place, made)
+        # As another process will have it: mapped, not held.
+        return read(place, name) or made
     return made
 
 
@@ -85,6 +90,56 @@ def home() -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "")
     top = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
     return top / "lcrbench" / "data"
+
+
+def mapped(stamp: str, make: Callable[[], Dataset]) -> Dataset:
+    """Return a data set that is held in memory, and large, as a map of its file in the cache, so that processes share it.
+
+    `stamp` names the files that it is made of. What `through` has mapped stays so.
+    """
+    place = (
+        None if _off else home() / f"held-{hashlib.sha256(f'1 {PIL.__version__} {stamp}'.encode()).hexdigest()[:32]}"
+    )
+    if place and (facts := told(place)) and (kept := read(place, str(facts.get("name", "")))):
+        return kept
+    made = make()
+    images = (made.train.images, made.test.images)
+    if place is None or sum(one.nbytes for one in images) < LARGE or not all(_is_held(one) for one in images):
+        return made
+    write(place, made)
+    return read(place, made.name) or made
+
+
+def _is_held(images: Images | Streamed) -> bool:
+    """Tell whether images lie in the memory of this process alone: no array beneath is a map."""
+    while isinstance(images, np.ndarray) and not isinstance(images, np.memmap):
+        if images.base is None:
+            return True
+        images = images.base
+    return not isinstance(images, np.memmap | Streamed)
+
+
+def is_off() -> bool:
+    """Tell whether nothing is to be kept (`without`)."""
+    return _off
+
+
+def stamp(roots: Iterable[Path], *, moved: bool = False) -> str | None:
+    """Return a hash of what `listing` lists, which a million files do not need memory for; None if one is still changing.
+
+    With `moved` the paths of the roots themselves are no part of it: what is moved stays what it was.
+    """
+    newest = time.time_ns() - _SETTLED_NS
+    digest = hashlib.sha256()
+    for root in roots:
+        top = len(os.fspath(root)) if moved else 0
+        for path, status in _beneath([root]):
+            if status.st_mtime_ns > newest:
+                return None
+            size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+            digest.update(json.dumps([path[top:], size, status.st_mtime_ns, status.st_ino]).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
 
 
 def listing(roots: Iterable[Path]) -> list[tuple[object, ...]] | None:
@@ -121,11 +176,22 @@ def told(place: Path, name: str = _CONTENT) -> dict[str, Any] | None:
         return None
 
 
+def keep_facts(place: Path, facts: Mapping[str, Any]) -> None:
+    """Write facts as JSON, whole or not at all. Raises `OSError` where the disk does not take it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    new = place.with_suffix(f".{os.getpid()}")
+    new.write_text(json.dumps(facts), encoding="utf-8")
+    new.replace(place)
+
+
 def read(place: Path, name: str) -> Dataset | None:
-    """Return the data set kept in the cache, or None if there is none or it is not what was written."""
+    """Return the data set kept in the cache, or None if there is none or it is not what was written.
+
+    Its images are mapped from their file, so that processes share them.
+    """
     try:
         facts = told(place) or {}
-        arrays = [np.load(place / f"{part}.npy", allow_pickle=False) for part in _ARRAYS]
+        arrays = [np.load(place / f"{part}.npy", mmap_mode="r", allow_pickle=False) for part in _ARRAYS]
         train, test = Split(arrays[0], arrays[1]), Split(arrays[2], arrays[3])
         dataset = Dataset(
             name,
@@ -151,7 +217,7 @@ def write(place: Path, dataset: Dataset) -> None:
             new = Path(unfinished, "new")
             new.mkdir()
             for part, split in (("train", dataset.train), ("test", dataset.test)):
-                np.save(new / f"{part}-images.npy", split.images)
+                np.save(new / f"{part}-images.npy", split.images[:])
                 np.save(new / f"{part}-labels.npy", split.labels)
             (new / _CONTENT).write_text(json.dumps(facts_of(dataset)), encoding="utf-8")
             # Whole or not at all. What lies there by now was damaged, or another process has just written the same.
@@ -176,7 +242,9 @@ def declared(found: Dataset | TestImages) -> dict[str, Any]:
 def facts_of(dataset: Dataset) -> dict[str, Any]:
     """Return what is told of a data set besides its name: classes, counts, hashes, and what was passed over."""
     return declared(dataset) | {
+        "name": dataset.name,
         "skipped": dataset.skipped,
+        "hash_kind": dataset.hash_kind,
         "size": int(dataset.train.images.shape[1]),
         "train": [int(n) for n in np.bincount(dataset.train.labels, minlength=len(dataset.classes))],
         "test": [int(n) for n in np.bincount(dataset.test.labels, minlength=len(dataset.classes))],

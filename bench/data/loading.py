@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lcrbench import registry
-from lcrbench.bench.data.arrays import Dataset, TestImages
-from lcrbench.bench.data.disk_cache import listing
+from lcrbench.bench.data.arrays import Dataset, HashKind, TestImages
+from lcrbench.bench.data.disk_cache import mapped, stamp
 from lcrbench.bench.data.members import not_an_archive
+from lcrbench.bench.data.room import too_large
 from lcrbench.bench.data.trees import EXPECTED
 from lcrbench.errors import UserError, unknown
 from lcrbench.testing import raised
@@ -23,7 +24,7 @@ def names() -> dict[str, str]:
     return found | {entry: registry.summary("source", entry) for entry in _installed()}
 
 
-def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset:
+def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32, stream: bool | None = None) -> Dataset:
     """Return the data set that `source` names, as images of `size` x `size` pixels.
 
     `source` is a built-in name (`names()`); the path of a folder or archive that a source in `lcrbench.bench.data.sources`
@@ -39,9 +40,14 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset
     Order: idx files keep theirs; files are sorted by class and then by path, numbers in a name by value (2 before 10).
     Labels number the classes in that same order.
 
-    Archives are not unpacked to disk. Those of 10,000 images or more are decoded once and then kept in the user's cache
-    folder ($XDG_CACHE_HOME/lcrbench, or ~/.cache/lcrbench), checked by their hash, and safe to delete. The process keeps
-    the last data set that was loaded, and returns it again while its files are unchanged.
+    Archives are not unpacked to disk. Sets of 10,000 images or of 100 MB are decoded once and then kept in the user's cache
+    folder ($XDG_CACHE_HOME/lcrbench, or ~/.cache/lcrbench), checked by their hash, and safe to delete; processes share them
+    there. The process keeps the last data set that was loaded, and returns it again while its files are unchanged.
+
+    Images are held in memory, or with `stream` stay in their files and are decoded when they are asked for. None streams
+    them where they would take more than a quarter of the memory (`room.py`). Then the hashes of the data set are of a
+    manifest: class, name, size and sha256 of each file, and the size in pixels. They are computed once, and kept in the
+    cache. Folders and plain tars can be streamed; a compressed archive cannot.
 
     Raises `UserError` if there is no such data, or it is empty, truncated, damaged, of a wrong hash, or its training and
     test classes differ.
@@ -52,12 +58,18 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset
     try:
         entry, place = find(str(source))
         module = registry.load("source", entry)
-        fingerprint, key = _fingerprint(_contract(entry).files, place), (entry, os.path.abspath(place), size)
+        streamed = streams(entry, place, size, stream)
+        fingerprint, key = _fingerprint(_contract(entry).files, place), (entry, os.path.abspath(place), size, streamed)
         if _kept and fingerprint is not None and (_kept.key, _kept.fingerprint) == (key, fingerprint):
             return _kept.dataset
         # Let go first, so that two data sets are never held at once.
         _kept = None
-        dataset = checked(_ask(module.load, entry, place, size), entry, size)
+
+        def make() -> Dataset:
+            return checked(_ask(module.load, entry, place, size, *([True] * streamed)), entry, size)
+
+        lasting = os.path.exists(place) and fingerprint is not None and not registry.is_outside("source", entry)
+        dataset = mapped(f"{entry} {size} {fingerprint}", make) if lasting and not streamed else make()
     except OSError as error:
         raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
     if fingerprint is not None:
@@ -65,7 +77,26 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset
     return dataset
 
 
-def load_test(source: str | Path, *, size: int = 32) -> TestImages:
+def streams(entry: str, place: str, size: int, stream: bool | None) -> bool:
+    """Tell whether a source is to leave its images in their files. Raises `UserError` if it is asked to and cannot."""
+    contract = _contract(entry)
+    if stream and not contract.streams:
+        raise UserError(
+            f"the source {entry} holds its images in memory, and cannot stream them: leave data.stream out, or give class"
+            " folders or a plain tar of them"
+        )
+    if stream is not None or not contract.streams:
+        return bool(stream)
+    roots = contract.files(place) if contract.files else [Path(place)]
+    return too_large((root for root in roots if root.exists()), size)
+
+
+def as_hashed(source: str, kind: HashKind) -> bool | None:
+    """Return what to give `load` as `stream` for hashes of this kind; None where a data set has one kind alone."""
+    return kind == "manifest" if _contract(find(source)[0]).streams else None
+
+
+def load_test(source: str | Path, *, size: int = 32, stream: bool | None = None) -> TestImages:
     """Return the test images that `source` names as for `load`: a test set without training images, or a data set's own.
 
     Raises `UserError` as `load` does.
@@ -73,16 +104,17 @@ def load_test(source: str | Path, *, size: int = 32) -> TestImages:
     try:
         entry, place = find(str(source))
         if (own := _contract(entry).load_test) is not None:
-            return _checked_test(_ask(own, entry, place, size), entry, size)
+            streamed = streams(entry, place, size, stream)
+            return _checked_test(_ask(own, entry, place, size, *([True] * streamed)), entry, size)
     except OSError as error:
         raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
-    whole = load(source, size=size)
+    whole = load(source, size=size, stream=stream)
     return TestImages(whole.name, whole.classes, whole.test, whole.space, whole.layout, whole.reasons, whole.published)
 
 
 class _Kept(NamedTuple):
-    key: tuple[str, str, int]
-    fingerprint: tuple[tuple[object, ...], ...]
+    key: tuple[str, str, int, bool]
+    fingerprint: str
     dataset: Dataset
 
 
@@ -120,13 +152,15 @@ class _Contract(NamedTuple):
     order: int = 50
     detect: Callable[[Path], object] | None = None
     files: Callable[[str], Iterable[Path]] | None = None
-    load_test: Callable[[str, int], object] | None = None
+    load_test: Callable[..., object] | None = None
+    streams: bool = False
 
 
 def _contract(entry: str) -> _Contract:
     """Return what a source's module defines; raises `UserError` as `registry.load` does."""
     given = vars(registry.load("source", entry))
     parts = {"names": "NAMES", "order": "ORDER", "detect": "detect", "files": "files", "load_test": "load_test"}
+    parts["streams"] = "STREAMS"
     return _Contract(**{field: given[part] for field, part in parts.items() if part in given})
 
 
@@ -207,13 +241,12 @@ def checked(dataset: object, entry: str, size: int) -> Dataset:
     return dataset
 
 
-def _fingerprint(files: Callable[[str], Iterable[Path]] | None, place: str) -> tuple[tuple[object, ...], ...] | None:
-    """Return the files that a data set is read from, with sizes and times; None if they are unknown or still changing."""
+def _fingerprint(files: Callable[[str], Iterable[Path]] | None, place: str) -> str | None:
+    """Return a hash of the files that a data set is read from, sizes and times; None if unknown or still changing."""
     if files is not None:
         roots: Iterable[Path] = files(place)
     elif place and os.path.exists(place):
         roots = [Path(place)]
     else:
         return None
-    found = listing(roots)
-    return None if found is None else tuple(found)
+    return stamp(roots)

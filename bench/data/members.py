@@ -57,13 +57,15 @@ class Readable(Protocol):
 class Member(NamedTuple):
     """A file or folder of a tree; a file's `read` is to be called before the next member is asked for.
 
-    `stream` opens a file of any size to be read forward; None where it cannot be.
+    `stream` opens a file of any size to be read forward; None where it cannot be. `offset` is where its bytes begin in the
+    archive's file, as they are; -1 for a file of its own, None where the archive is compressed.
     """
 
     path: str
     where: str
     read: Callable[[], bytes] | None  # None: a folder
     stream: Callable[[], Readable] | None = None
+    offset: int | None = None
 
 
 def members(source: Path, largest: int = MAX_FILE_BYTES) -> Iterator[Member]:
@@ -76,7 +78,8 @@ def inside(member: Member, source: Path) -> Iterator[Member]:
     if member.stream is None:
         raise UserError(f"{member.where} is an archive within a zip: unpack the zip first")
     with damage_told(source):
-        yield from _tar_members(source, _Stream(member.stream(), source, MAX_FILE_BYTES, None))
+        begin = None if member.offset == -1 else member.offset
+        yield from _tar_members(source, _Stream(member.stream(), source, MAX_FILE_BYTES, None), begin)
 
 
 def parts_of(member: Member, source: Path) -> tuple[str, ...]:
@@ -196,7 +199,7 @@ def _folder_members(root: Path, largest: int) -> Iterator[Member]:
         for file in sorted(files):
             path = os.path.join(place, file)
             yield Member(
-                f"{here}/{file}" if here else file, path, partial(_read_file, path, largest), partial(_open, path)
+                f"{here}/{file}" if here else file, path, partial(_read_file, path, largest), partial(_open, path), -1
             )
 
 
@@ -252,7 +255,7 @@ def _archive_members(path: Path, largest: int) -> Iterator[Member]:
             raise not_an_archive(path)
         most = _FREE_BYTES + _MAX_RATIO * path.stat().st_size if unpack else None
         with unpack(path) if unpack else path.open("rb") as file:
-            yield from _tar_members(path, _Stream(file, path, largest, most))
+            yield from _tar_members(path, _Stream(file, path, largest, most), None if unpack else 0)
 
 
 class _Stream:
@@ -307,10 +310,12 @@ class _Window:
         return data
 
 
-def _tar_members(path: Path, stream: _Stream) -> Iterator[Member]:
-    """Yield the members of an unpacked tar. What tarfile takes for the end of an archive is checked."""
+def _tar_members(path: Path, stream: _Stream, begin: int | None) -> Iterator[Member]:
+    """Yield the members of an unpacked tar that begins at a byte of a file; what tarfile takes for its end is checked."""
     with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:", errorlevel=2) as tar:
         for member in tar:
+            # tarfile keeps all that it has read: a kB for each of a million members.
+            vars(tar)["members"].clear()
             where = _inside(path, member.name)
             if member.isdir():
                 yield Member(member.name, where, None)
@@ -318,7 +323,8 @@ def _tar_members(path: Path, stream: _Stream) -> Iterator[Member]:
                 raise UserError(f"{where} is a link or a sparse file: make the archive again with plain files")
             else:
                 read, opened = partial(stream.read_exactly, where, member.size), partial(stream.window, member.size)
-                yield Member(member.name, where, read, opened)
+                place = None if begin is None else begin + member.offset_data
+                yield Member(member.name, where, read, opened, place)
         # tarfile stops without a word at a damaged header, and where the file just ends; a whole archive goes on with
         # nothing but zeros. Reading them also checks the checksum of the compressed file.
         if stream.tell() < tar.offset + tarfile.BLOCKSIZE:

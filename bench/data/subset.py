@@ -14,7 +14,7 @@ from lcrbench.errors import UserError
 
 def load_data(choice: Data) -> Dataset:
     """Load the data set that a spec or grid names, cut down to the size it asks for; raises `UserError` as `load` does."""
-    dataset = load(choice.source, size=choice.size)
+    dataset = load(choice.source, size=choice.size, stream=choice.stream)
     return take(dataset, choice.train, choice.test, seed=0) if choice.train or choice.test else dataset
 
 
@@ -41,7 +41,7 @@ def take(dataset: Dataset, train: int | None, test: int | None, seed: int) -> Da
         )
     ]
     parts = [
-        split if keep is None else Split(split.images[keep], split.labels[keep])
+        split if keep is None else split.part(keep)
         for split, keep in zip((dataset.train, dataset.test), kept, strict=True)
     ]
     indices = dataset.test_indices if kept[1] is None else dataset.test_indices[kept[1]]

@@ -9,46 +9,47 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from lcrbench.bench.data import disk_cache, spaces
-from lcrbench.bench.data.arrays import Dataset, Images, Split
+from lcrbench.bench.data import listed, spaces
+from lcrbench.bench.data.arrays import Dataset, Split
+from lcrbench.bench.data.keep import Keep, Kept
 from lcrbench.bench.data.members import damage_told, hides, members, parts_of, why_passed
 from lcrbench.errors import UserError
-from lcrbench.images import decode, natural
+from lcrbench.images import natural
 
 EXPECTED: Final = (
     "expected train/ and test/ (or val/) with one folder of images a class, archives of these, or four idx files"
 )
 
 _Parts = tuple[str, ...]
-Half = dict[str, list[Images]]
-"""The images of a split by the id of their class, both in order."""
+Half = dict[str, list[Kept]]
+"""The images of a split, or where they lie, by the id of their class, both in order."""
 
 
 class Tree(NamedTuple):
-    """What a folder or archive holds, by path: decoded images, and its folders (a class may have a folder and no image)."""
+    """What a folder or archive holds, by path: its images, and its folders (a class may have a folder and no image)."""
 
-    images: dict[_Parts, Images]
+    images: dict[_Parts, Kept]
     folders: set[_Parts]
     passed: Counter[str]
 
 
-def load_trees(name: str, sources: tuple[Path, ...], size: int, layout: str) -> Dataset:
+def load_trees(name: str, sources: tuple[Path, ...], size: int, layout: str, stream: bool) -> Dataset:
     """Load a training and a test tree, or one archive of both; many images are decoded once and then kept in the cache."""
 
-    def make() -> Dataset:
-        trees = [read_tree(path, size) for path in sources]
+    def make(keep: Keep) -> Dataset:
+        trees = [read_tree(path, keep) for path in sources]
         wheres = [str(path) for path in sources]
         if len(trees) == 1:
             trees, wheres = _halves(trees[0], wheres[0])
         passed = sum((tree.passed for tree in trees), Counter[str]())
         halves = [by_class(tree, where) for tree, where in zip(trees, wheres, strict=True)]
-        return joined(name, halves, wheres, size, layout, passed)
+        return joined(name, halves, wheres, keep, layout, passed)
 
-    return disk_cache.through(name, sources, size, layout, make)
+    return listed.through(name, sources, size, layout, stream, make)
 
 
 def joined(
-    name: str, halves: list[Half], wheres: list[str], size: int, layout: str, passed: Mapping[str, int]
+    name: str, halves: list[Half], wheres: list[str], keep: Keep, layout: str, passed: Mapping[str, int]
 ) -> Dataset:
     """Return the data set of a training and a test half, whose classes must be the same."""
     train, test = halves
@@ -62,8 +63,8 @@ def joined(
     return Dataset(
         name,
         classes,
-        stack(classes, train, size),
-        stack(classes, test, size),
+        stack(classes, train, keep),
+        stack(classes, test, keep),
         skipped=sum(passed.values()),
         space=spaces.of_folders(classes),
         layout=layout,
@@ -71,9 +72,9 @@ def joined(
     )
 
 
-def read_tree(source: Path, size: int) -> Tree:
-    """Decode all images of a folder or archive, in one pass and without unpacking to disk."""
-    images: dict[_Parts, Images] = {}
+def read_tree(source: Path, keep: Keep) -> Tree:
+    """Read all images of a folder or archive, in one pass and without unpacking to disk."""
+    images: dict[_Parts, Kept] = {}
     folders: set[_Parts] = set()
     passed: Counter[str] = Counter()
     for member in members(source):
@@ -88,7 +89,7 @@ def read_tree(source: Path, size: int) -> Tree:
         else:
             with damage_told(source):
                 content = member.read()
-            images[parts] = decode(content, member.where, size)
+            images[parts] = keep.one(member, content, member.where, source)
     return Tree(images, folders, passed)
 
 
@@ -146,7 +147,7 @@ def by_class(tree: Tree, where: str) -> Half:
     }
 
 
-def ordered(found: Iterable[tuple[str, _Parts, Images]]) -> Half:
+def ordered(found: Iterable[tuple[str, _Parts, Kept]]) -> Half:
     """Return images, each with the id of its class and its name, class by class and by name, both in natural order."""
     rows = sorted(found, key=lambda row: (natural((row[0],)), natural(row[1])))
     half: Half = {}
@@ -155,11 +156,8 @@ def ordered(found: Iterable[tuple[str, _Parts, Images]]) -> Half:
     return half
 
 
-def stack(classes: tuple[str, ...], half: Half, size: int) -> Split:
+def stack(classes: tuple[str, ...], half: Half, keep: Keep) -> Split:
     """Return the images of all classes as one split, class after class."""
     counts = [len(half.get(label, ())) for label in classes]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
-    stacked = np.empty((len(labels), size, size, 3), np.uint8)
-    for i, image in enumerate(image for label in classes for image in half.get(label, ())):
-        stacked[i] = image
-    return Split(stacked, labels)
+    return keep.split([one for label in classes for one in half.get(label, ())], labels)

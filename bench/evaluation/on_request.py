@@ -13,6 +13,7 @@ from lcrbench import corruptions
 from lcrbench.bench import data as sources
 from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.data.loading import as_hashed
 from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation.cells import Shows
 from lcrbench.bench.evaluation.known import Known
@@ -55,7 +56,11 @@ def of_run(
     spec = present(store, store.find(run))
     training, weights = store.trained(spec.run_id)
     looked = restored(training, weights, trust_plugins=trust_plugins, device=device)
-    dataset = own_data(spec) if data is None else sources.load(data, size=spec.data.size)
+    if data is None:
+        dataset = own_data(spec)
+    else:
+        stream = as_hashed(data, spec.training.data.hash_kind)
+        dataset = sources.load(data, size=spec.data.size, stream=stream)
     if len(dataset.classes) != len(spec.data.classes):
         raise UserError(f"'{data}' has {len(dataset.classes)} classes, and the network gives {len(spec.data.classes)}")
     if test is not None:

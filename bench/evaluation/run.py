@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,13 +18,13 @@ from lcrbench import registry
 from lcrbench.bench import device as devices
 from lcrbench.bench import metrics as metrics_of
 from lcrbench.bench.clock import Clocks
-from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.data.arrays import Dataset, Split
 from lcrbench.bench.evaluation.cells import Cells, Shows
 from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.known import Known, empty, measured_of, with_asked, without_stale
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
-from lcrbench.bench.records import by_image, predictions, source
+from lcrbench.bench.records import by_image, env, predictions, source
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.measurement import Phase
@@ -35,6 +36,12 @@ from lcrbench.corruptions.registered import Name, is_ours
 
 ROOTS = ("lcrbench.bench.evaluation.inference", "lcrbench.bench.evaluation.cells")
 """What every prediction depends on, besides the network's own code."""
+
+DECODING = ("lcrbench.bench.data.files", "lcrbench.images")
+"""What pixels depend on where files are named by their bytes."""
+
+MOST_BYTES = 1 << 28
+"""Of the images that are shown at once: a cell of more is shown in parts."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ def protocol_of(dataset: Dataset, size: int, shown: Shown) -> Protocol:
         classes=dataset.classes,
         images=len(dataset.test.labels),
         chosen=dataset.part.test if dataset.part else None,
+        hash_kind=dataset.hash_kind,
     )
     return Protocol(
         test=test,
@@ -94,6 +102,7 @@ def evaluate(
     needs, and the protocol is not noted as one that was asked for.
     """
     cells = cells or Cells()
+    provenance = env.reading(provenance, protocol.test.hash_kind)
     # A numpy of its own, not a view of the known one: what was known stays as it was.
     known = _of_these_weights(known, looked, protocol)
     if not keep_stale:
@@ -121,19 +130,18 @@ def evaluate(
     shown = [cell for cell in protocol.cells if len(images_of[cell])]
     for done, cell in enumerate(shown):
         watch("evaluation", done, len(shown))
-        lacking = images_of[cell]
-        place = np.searchsorted(indices, lacking)
-        whole = len(lacking) == len(indices)
-        with clocks.phase("corruption"):
-            clean = test.images if whole else test.images[place]
-            images = cells.images(clean, cell, lacking, seed=protocol.seed, stream=protocol.test.sha256[:16])
-        with clocks.phase("evaluation"):
-            found = logits(looked.network, images, protocol.block, device)
-        columns = kept.at(lacking)
-        kept.classes[kept.cells.index(cell), columns] = _answers(found, protocol.test.columns)
-        if cell == CLEAN and wants_logits:
-            _keep_logits(kept, columns, found)
-        forward["evaluation"] = forward.get("evaluation", 0) + len(lacking)
+        for lacking in _parts(images_of[cell], test, protocol.block):
+            place = np.searchsorted(indices, lacking)
+            with clocks.phase("corruption"):
+                clean = test.images[:] if len(lacking) == len(indices) else test.images[place]
+                images = cells.images(clean, cell, lacking, seed=protocol.seed, stream=protocol.test.sha256[:16])
+            with clocks.phase("evaluation"):
+                found = logits(looked.network, images, protocol.block, device)
+            columns = kept.at(lacking)
+            kept.classes[kept.cells.index(cell), columns] = _answers(found, protocol.test.columns)
+            if cell == CLEAN and wants_logits:
+                _keep_logits(kept, columns, found)
+            forward["evaluation"] = forward.get("evaluation", 0) + len(lacking)
     if shown:
         watch("evaluation", len(shown), len(shown))
 
@@ -183,7 +191,8 @@ def evaluate(
             )
         )
     # A benchmark's files are named by their hash, and no code of ours made them.
-    cell_source = note([] if protocol.test.benchmark else _plug_ins(shown)) if shown else ""
+    made = [] if protocol.test.benchmark else _plug_ins(shown)
+    cell_source = note([*made, *(DECODING if protocol.test.hash_kind == "manifest" else ())]) if shown else ""
     files = dict(known.files)
     batches = list(evaluation.batches)
     if shown or measured:
@@ -219,6 +228,13 @@ def evaluate(
         }
     )
     return Known(answered, kept, {**files, predictions.FILE: kept.pack()})
+
+
+def _parts(lacking: np.ndarray, test: Split, block: int) -> list[np.ndarray]:
+    """Return the images of a cell in parts of whole blocks, each of so many bytes at most, or of one block."""
+    image = math.prod(test.images.shape[1:])
+    size = max(1, MOST_BYTES // (image * block)) * block
+    return [lacking[start : start + size] for start in range(0, len(lacking), size)]
 
 
 def _of_these_weights(known: Known | None, looked: Looked, protocol: Protocol) -> Known:

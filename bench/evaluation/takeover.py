@@ -11,6 +11,7 @@ from filelock import Timeout
 from lcrbench import registry
 from lcrbench.bench import data
 from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.data.loading import as_hashed
 from lcrbench.bench.evaluation.networks import modules_of
 from lcrbench.bench.evaluation.run import ROOTS
 from lcrbench.bench.records import source, upgrade
@@ -106,7 +107,8 @@ def own_data(spec: RunSpec) -> Dataset:
 
     Raises `UserError` if the images of that name are not those of the run.
     """
-    dataset = data.load(spec.data.name, size=spec.data.size)
+    name, kind = spec.data.name, spec.training.data.hash_kind
+    dataset = data.load(name, size=spec.data.size, stream=as_hashed(name, kind))
     train, test = spec.data.train, spec.data.test
     if train <= len(dataset.train) and test <= len(dataset.test):
         dataset = data.take(

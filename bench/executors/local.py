@@ -53,7 +53,7 @@ def execute(jobs: Sequence[Job], workers: int, target: Store, progress: Progress
             while waiting and len(running) < workers and not asked:
                 job = waiting.popleft()
                 reader, writer = context.Pipe(duplex=False)
-                process = context.Process(target=worker.work, args=(job, writer), daemon=True)
+                process = context.Process(target=worker.work, args=(job, writer))  # no daemon: it starts readers
                 process.start()
                 writer.close()
                 running[job.spec.run_id] = _Cell(process, job, reader)

@@ -13,6 +13,7 @@ from torch import nn
 
 from lcrbench.bench import data
 from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.data.loading import as_hashed
 from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import external, restored
 from lcrbench.bench.evaluation.on_request import check_logits
@@ -62,7 +63,8 @@ def of_run(
     looked = restored(training, weights, trust_plugins=trust_plugins, device=device)
     name = f"{spec.label} seed {spec.seed} ({record.run_id[:8]})"
     if source is not None:
-        dataset = data.load(source, size=spec.data.size)
+        stream = as_hashed(source, spec.training.data.hash_kind)
+        dataset = data.load(source, size=spec.data.size, stream=stream)
         return Network(name, record, looked, dataset, _clean(dataset, spec.data.size, spec.protocol.block))
     found = store.known(record.spec.evaluation_id)
     known = Known(*found) if found else None
@@ -77,6 +79,7 @@ def _clean(dataset: Dataset, size: int, block: int = 100) -> Protocol:
         size=size,
         classes=dataset.classes,
         images=len(dataset.test.labels),
+        hash_kind=dataset.hash_kind,
     )
     return Protocol(test=test, corruptions=(), severities=(), block=block)
 

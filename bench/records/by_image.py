@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from lcrbench.bench.data.arrays import Streamed
 from lcrbench.bench.records.budget import Frozen
 from lcrbench.bench.records.files import pack as packed
 from lcrbench.bench.records.measurement import in_255
@@ -63,7 +64,7 @@ class Images(NamedTuple):
     pixels: bytes
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8], indices: NDArray[np.integer]) -> Images:
+    def of(cls, images: NDArray[np.uint8] | Streamed, indices: NDArray[np.integer]) -> Images:
         """Return the images of a test set (N, H, W, C) at some indices."""
         chosen = np.ascontiguousarray(images[indices])
         return cls(indices, hashlib.sha256(f"{chosen.shape} {chosen.dtype}".encode() + chosen.tobytes()).digest())

@@ -14,6 +14,8 @@ from pydantic import JsonValue
 
 import lcrbench
 from lcrbench.bench.records.record import Provenance
+from lcrbench.bench.records.spec import HashKind
+from lcrbench.images import decoders
 from lcrbench.versions import installed
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python", "numba", "pillow")
@@ -47,6 +49,13 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     found |= {package: installed(package) or "not installed" for package in PACKAGES}
     return found
+
+
+def reading(made: Provenance, hash_kind: HashKind) -> Provenance:
+    """Return the provenance with what decodes images here, where the data set's hash is not of the decoded images."""
+    if hash_kind == "pixels":
+        return made
+    return made.model_copy(update={"versions": made.versions | decoders()})
 
 
 def command_line() -> str:

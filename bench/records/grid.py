@@ -25,6 +25,9 @@ class Data(Frozen):
     size: int = Field(32, ge=8, le=512)
     train: int | None = Field(None, gt=0, description="class-balanced subset of this many training images")
     test: int | None = Field(None, gt=0, description="class-balanced subset of this many test images")
+    stream: bool | None = Field(
+        None, description="leave images in their files; null: where they would take over a quarter of the memory"
+    )
 
 
 class Evaluation(Frozen):

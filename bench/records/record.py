@@ -102,6 +102,13 @@ class Ledger(Frozen):
     selected: int | None = Field(None, description="steps after which the reported weights were taken; None: the last")
     progress: float | None = Field(None, description="how far the last of these steps was in its stage, in [0, 1)")
     seconds: dict[Phase, Seconds]
+    data_wait: float | None = Field(
+        None, description="share of the training's wall seconds in which a step waited for its images"
+    )
+    readers: int = Field(
+        0,
+        description="processes that read images ahead; their CPU seconds are in no other count, and they change no bit",
+    )
     clock: str = Field("", description="what the seconds of a budget in seconds are, of the process or of the device")
 
     @property
@@ -206,6 +213,14 @@ class Failure(Frozen):
     message: str
 
 
+class Normalization(Frozen):
+    """Mean and standard deviation of each channel, in [0, 1], by which the network normalizes, and what they are of."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    of: str
+
+
 class Training(Frozen):
     """A finished training: what was trained, what it cost, and where it comes from. Its folder holds log and weights."""
 
@@ -214,6 +229,7 @@ class Training(Frozen):
     spec: TrainSpec
     model: ModelInfo
     ledger: Ledger
+    normalization: Normalization | None = Field(None, description="null in records from before it was written down")
     weights_sha256: str = Field(description="of the file of the weights: evaluations name the weights that they are of")
     files: dict[str, str] = Field({}, description="sha256 of each file beside the record")
     source: Source | None = Field(
@@ -303,7 +319,7 @@ class Record(Frozen):
 
     def timeless(self) -> Record:
         """Return the record without its times, which is what two runs of one spec must agree on."""
-        ledger = self.ledger and self.ledger.model_copy(update={"seconds": {}})
+        ledger = self.ledger and self.ledger.model_copy(update={"seconds": {}, "data_wait": None, "readers": 0})
         return self.model_copy(
             update={"ledger": ledger, "provenance": self.provenance.model_copy(update={"created": ""})}
         )

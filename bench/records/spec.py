@@ -27,8 +27,12 @@ RecipeOf = Literal["comparison", "paper", "tuning"]
 """Whose recipe a training has: that of all methods of a comparison, that of its method's paper, or what a search chose."""
 
 
+HashKind = Literal["pixels", "manifest"]
+"""What the hash of a data set is of: decoded images, or names, sizes and hashes of files that are read where they lie."""
+
+
 class TrainData(Frozen):
-    """The training images: a name for people, and the hash of the decoded images and labels."""
+    """The training images: a name for people, and the hash of the decoded images and labels, or of their files."""
 
     name: str
     sha256: str = Field("", description="of the training split; empty in records of schema 3")
@@ -39,6 +43,7 @@ class TrainData(Frozen):
     space: str = Field("own", description="label space that the classes are ids of; own: they mean nothing elsewhere")
     layout: str = Field("", description="name of the source that read the files")
     passed_over: dict[str, int] = Field({}, description="files that are no images of the set, by the reason")
+    hash_kind: HashKind = Field("pixels", description="what `sha256` is of: decoded images, or the list of their files")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -164,6 +169,7 @@ class TestSet(Frozen):
     published: bool | None = Field(
         None, description="whether the files are those that were published, by their hashes; null: no hashes are known"
     )
+    hash_kind: HashKind = Field("pixels", description="what `sha256` is of: decoded images, or the list of their files")
     columns: tuple[int, ...] = Field(
         (), description="of the network's classes those that an answer is chosen from; empty: all"
     )

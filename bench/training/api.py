@@ -58,6 +58,14 @@ class Schedule(ABC):
 class Transform(ABC):
     """An augmentation of training images."""
 
+    @property
+    def originals(self) -> bool:
+        """Whether it takes images of any size, and crops before it resizes; others take them resized and cropped.
+
+        It matters for images that are streamed from their files; those in memory are resized and cropped already.
+        """
+        return False
+
     @abstractmethod
     def draw(self, rng: np.random.Generator, n: int, size: int) -> np.ndarray:
         """Return what is drawn for n images in one epoch: int64 (n, k), row i for image i; k is the same in each epoch.
@@ -70,6 +78,6 @@ class Transform(ABC):
     def apply(self, images: Tensor, draws: Tensor, size: int) -> Tensor:
         """Return augmented images (N, size, size, 3) for images (N, H, W, 3), both uint8, and their draws (N, k).
 
-        All are on the device of the training. An image's result depends on the image and its row of `draws` alone; the
-        given images stay as they are.
+        All are on the device of the training; streamed images come one by one, on the processor. An image's result
+        depends on the image and its row of `draws` alone; the given images stay as they are.
         """

@@ -46,6 +46,7 @@ def train(
     watch: Callable[[dict[str, float], float], None] = lambda row, progress: None,
     checkpoint: Checkpoint | None = None,
     prices: Prices | None = None,
+    readers: int = 0,
 ) -> Spent:
     """Train `network` in place on `split` under `budget` and `recipe`, and leave it in evaluation mode.
 
@@ -60,7 +61,8 @@ def train(
     in [0, 1]: step, images, lr, loss (all terms), cross_entropy and accuracy (both means over the training images seen
     since the row before), each regularizer's figures, and validation_accuracy where it was measured.
 
-    `prices` are those that the ledger's compute is charged by; without them a step costs its images.
+    `prices` are those that the ledger's compute is charged by; without them a step costs its images. `readers` processes
+    read streamed images ahead (none under a budget in seconds of this process).
 
     With a `checkpoint` it goes on from the last save, to the same bits as if it had never stopped (not under a budget
     in seconds). Raises `UserError` for a recipe that does not exist or fit, `ValueError` for a budget that pays for no
@@ -89,7 +91,10 @@ def train(
         for term in terms.values():
             ends.callback(term.detach)
         ends.enter_context(widened(network, recipe.precision))
-        stream = batches(trained, recipe.batch, named.augmentation, seed, spent, device, first)
+        # Reading processes would be free under a budget of this process's seconds.
+        ahead = 0 if budget.seconds and device == "cpu" else readers
+        stream = clock.waiting(batches(trained, recipe.batch, named.augmentation, seed, spent, device, first, ahead))
+        ends.callback(stream.close)
         for step, (images, labels) in enumerate(stream, start=first):
             elapsed = clock.read() / (budget.seconds or 1.0)
             if pace.over(step, elapsed):

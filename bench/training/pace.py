@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from lcrbench.bench.training.spent import Spent
+
+T = TypeVar("T")
 
 LOGGED_STEPS = 100
 MEASURED = 20
@@ -90,6 +94,18 @@ class Clock:
     def __init__(self, spent: Spent, device: str) -> None:
         self._spent, self._device = spent, device
         self._cpu, self._wall = time.process_time() - spent.cpu, time.perf_counter() - spent.wall
+
+    def waiting(self, stream: Generator[T, None, None]) -> Generator[T, None, None]:
+        """Yield what a stream yields, and add up in `spent` the seconds that it takes."""
+        with closing(stream):
+            while True:
+                start = time.perf_counter()
+                try:
+                    found = next(stream)
+                except StopIteration:
+                    return
+                self._spent.waited += time.perf_counter() - start
+                yield found
 
     def read(self) -> float:
         """Write the seconds down in `spent`, and return those that a budget counts: CPU, or wall on an accelerator."""

@@ -15,12 +15,12 @@ from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation.describe import describe
 from lcrbench.bench.evaluation.networks import modules_of
-from lcrbench.bench.evaluation.run import Looked
+from lcrbench.bench.evaluation.run import DECODING, Looked
 from lcrbench.bench.records import budget as budgets
 from lcrbench.bench.records import source
 from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.measurement import Phase
-from lcrbench.bench.records.record import Ledger, Provenance, Seconds, Source, Stage, Taught, Training
+from lcrbench.bench.records.record import Ledger, Normalization, Provenance, Seconds, Source, Stage, Taught, Training
 from lcrbench.bench.records.spec import MethodId, Subject, TrainSpec
 from lcrbench.bench.records.store import LOG, PACKED, WEIGHTS
 from lcrbench.bench.seeds import derive
@@ -40,6 +40,8 @@ def scope(spec: TrainSpec) -> Source:
     named += [registry.module_name("method", parse.read(text)[0].name) for text in teachers]
     loop = ["lcrbench.bench.training.loop", *(["lcrbench.bench.training.teacher"] if teachers else [])]
     loop += ["lcrbench.bench.training.charge"] if spec.budget.unit == "compute" else []
+    # Files are named by their bytes, so that what decodes them counts.
+    loop += [*DECODING] if spec.data.hash_kind == "manifest" else []
     return source.closure((*loop, *modules_of(spec), *named))
 
 
@@ -104,6 +106,7 @@ def fit(
     device: str = "cpu",
     tell: Callable[..., None] = lambda *a, **k: None,
     go_on: Callable[..., None] = lambda *a, **k: None,
+    readers: int = 0,
 ) -> Fitted:
     """Train the network of a spec and the teachers that it lacks; arguments and errors are those of `trained`."""
     choice = networks.choose(spec.method.text)
@@ -130,6 +133,7 @@ def fit(
             device,
             # While another process trains it, nothing here saves itself and stops.
             lambda done, total, figures: (tell if total else go_on)("teacher", done, total, **figures),
+            readers,
         )
         learned.append(one)
         prices = priced(text, spec)
@@ -156,6 +160,7 @@ def fit(
         ),
         checkpoint=checkpoint,
         prices=priced(choice.label, spec),
+        readers=readers,
     )
     seconds["training"] = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
     for one in learned:
@@ -174,15 +179,17 @@ def trained(
     *,
     device: str = "cpu",
     data_seconds: Seconds | None = None,
+    readers: int = 0,
     tell: Callable[..., None] = lambda *a, **k: None,
     go_on: Callable[..., None] = lambda *a, **k: None,
 ) -> tuple[Looked, Training, dict[str, bytes]]:
     """Train the network of a spec; return it, its record, and the files to keep beside that.
 
     `tell(phase, done, total, **figures)` is told how far it is; `go_on` likewise, and may raise to stop. Raises `Diverged`
-    and `Stopped` as the loop does.
+    and `Stopped` as the loop does. `readers` processes read streamed images ahead.
     """
-    made = fit(spec, dataset, checkpoint, provenance, device=device, tell=tell, go_on=go_on)
+    made = fit(spec, dataset, checkpoint, provenance, device=device, tell=tell, go_on=go_on, readers=readers)
+    moments = dataset.moments
     network, spent, stages = made.network, made.spent, made.choice.method.stages
     seconds: dict[Phase, Seconds] = {**({"data": data_seconds} if data_seconds else {}), **made.seconds}
 
@@ -222,8 +229,11 @@ def trained(
             selected=spent.selected,
             progress=spent.progress,
             seconds=seconds,
+            data_wait=round(spent.waited / spent.wall, 4) if spent.wall else None,
+            readers=readers if spec.data.hash_kind == "manifest" else 0,
             clock=devices.clock_of(device) if spec.budget.unit == "seconds" else "",
         ),
+        normalization=Normalization(mean=moments.mean.tolist(), std=moments.std.tolist(), of=moments.of),
         weights_sha256=digest,
         source=code,
         provenance=provenance.model_copy(update={"source": code.sha256, "corruptions": {}}),

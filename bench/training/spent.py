@@ -20,8 +20,8 @@ class Spent:
     `forward` and `backward` count single images by network: "student" for the network's own passes, "validation" for
     those over the validation images, and what terms declare. `compute` is the price of all that was computed, validation
     included, in images of the plain network's training (see charge.py). `stages` holds the steps of each stage; `cpu` and
-    `wall` are seconds. `selected` is the number of steps after which the reported weights were taken, and `progress` in
-    [0, 1) how far the last of them was in its stage.
+    `wall` are seconds, and `waited` those of `wall` in which a step waited for its images. `selected` is the number of steps
+    after which the reported weights were taken, and `progress` in [0, 1) how far the last of them was in its stage.
     """
 
     images: int = 0
@@ -30,6 +30,7 @@ class Spent:
     compute: float = 0.0
     cpu: float = 0.0
     wall: float = 0.0
+    waited: float = 0.0
     forward: dict[str, float] = field(default_factory=dict)
     backward: dict[str, float] = field(default_factory=dict)
     log: list[dict[str, float]] = field(default_factory=list)

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from lcrbench.bench.training.average import Average
+from lcrbench.bench.training.reading import Chain
 from lcrbench.bench.training.selection import Best
 from lcrbench.bench.training.spent import Spent
 from lcrbench.bench.training.tally import Tally
 from lcrbench.models.api import Term
 
-KEPT = ("images", "steps", "stages", "progress", "compute", "cpu", "wall", "forward", "backward", "log")
-"""The fields of `Spent` that a save holds; the digests follow from the seed and the steps."""
+KEPT = ("images", "steps", "stages", "progress", "compute", "cpu", "wall", "waited", "forward", "backward", "log")
+"""The fields of `Spent` that a save holds; digests follow from the seed and the steps, or of streamed images are chains."""
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]
 
@@ -70,6 +71,8 @@ def pack(state: State) -> Saved:
     best = {k: v for k, v in vars(state.best).items() if k != "weights"}
     groups = [{k: v for k, v in g.items() if isinstance(v, (bool, int, float))} for g in state.optimizer.param_groups]
     rest = {"sums": state.tally.sums(), "best": best, "optimizer": plain, "groups": groups}
+    if isinstance(state.spent.data_order, Chain):
+        rest["chains"] = [state.spent.data_order.saved(), state.spent.augmentation.saved()]
     return tensors, {**rest, **{k: getattr(state.spent, k) for k in KEPT}}
 
 
@@ -87,6 +90,8 @@ def restore(state: State, saved: Saved) -> None:
     state.stage = len(rest["stages"]) - 1
     for key in KEPT:
         setattr(state.spent, key, rest[key])
+    if "chains" in rest:
+        state.spent.data_order, state.spent.augmentation = (Chain(*saved) for saved in rest["chains"])
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lcrbench.bench.data.arrays import Split
+from lcrbench.bench.data.arrays import Split, Streamed
 from lcrbench.bench.seeds import derive, generator
-from lcrbench.bench.training import api
+from lcrbench.bench.training import api, reading
 from lcrbench.bench.training.spent import Spent
 from lcrbench.errors import UserError
 
@@ -43,9 +44,7 @@ def held_out(labels: np.ndarray, number: int) -> np.ndarray:
 def parted(split: Split, number: int) -> tuple[Split, Split]:
     """Return the images to train on and those held out for validation, in their order; raises as `held_out` does."""
     out = held_out(split.labels, number)
-    if not number:
-        return split, Split(split.images[:0], split.labels[:0])
-    return Split(split.images[~out], split.labels[~out]), Split(split.images[out], split.labels[out])
+    return (split.part(~out) if number else split), split.part(out)
 
 
 def stream(
@@ -73,25 +72,71 @@ def _epoch(n: int, size: int, transform: api.Transform, seed: int, epoch: int) -
 
 
 def batches(
-    split: Split, batch: int, transform: api.Transform, seed: int, spent: Spent, device: str, first: int = 0
-) -> Iterator[tuple[Tensor, Tensor]]:
+    split: Split,
+    batch: int,
+    transform: api.Transform,
+    seed: int,
+    spent: Spent,
+    device: str,
+    first: int = 0,
+    readers: int = 0,
+) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Yield batches (N, 3, H, W) in [0, 1], channels last, with labels (N,), from step `first` on; endless.
 
-    The digests in `spent` cover the stream up to the last batch that was asked for and used, from step 0 on.
+    The digests in `spent` cover the stream up to the last batch that was asked for and used, from step 0 on. `readers`
+    processes read streamed images ahead.
     """
-    images, labels = torch.from_numpy(split.images.copy()).to(device), torch.from_numpy(split.labels.copy()).to(device)
-
-    def moved(numbers: np.ndarray) -> Tensor:
-        # From pinned memory, or the copy would wait for all that the device still has to do.
-        made = torch.from_numpy(numbers)
-        return made if device == "cpu" else made.pin_memory().to(device, non_blocking=True)
+    if isinstance(split.images, Streamed):
+        yield from _streamed(split.images, split.labels, batch, transform, seed, spent, device, first, readers)
+        return
+    images, labels = _tensor(split.images).to(device), _tensor(split.labels).to(device)
 
     size = images.shape[1]
     for step, (index, draws) in enumerate(stream(len(labels), size, batch, transform, seed)):
         if step >= first:
-            where = moved(index)
-            augmented = transform.apply(images[where], moved(draws), size)
+            where = _moved(index, device)
+            augmented = transform.apply(images[where], _moved(draws, device), size)
             yield augmented.permute(0, 3, 1, 2).float().div_(255), labels[where]
         # After the yield, because the loop takes one batch more than it uses.
         spent.data_order.update(index.astype("<i8").tobytes())
         spent.augmentation.update(draws.astype("<i8").tobytes())
+
+
+def _moved(numbers: np.ndarray, device: str) -> Tensor:
+    # From pinned memory, or the copy would wait for all that the device still has to do.
+    made = torch.from_numpy(numbers)
+    return made if device == "cpu" else made.pin_memory().to(device, non_blocking=True)
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """Return an array as a tensor that nobody writes to, without a copy: the images may be mapped, and shared."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(array)
+
+
+def _streamed(
+    images: Streamed,
+    labels: np.ndarray,
+    batch: int,
+    transform: api.Transform,
+    seed: int,
+    spent: Spent,
+    device: str,
+    first: int,
+    readers: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    if not isinstance(spent.data_order, reading.Chain):
+        spent.data_order, spent.augmentation = reading.Chain(), reading.Chain()
+
+    def note(index: np.ndarray, draws: np.ndarray) -> None:
+        spent.data_order.update(index.astype("<i8").tobytes())
+        spent.augmentation.update(draws.astype("<i8").tobytes())
+
+    # A save is made within a step, whose batch is noted after it.
+    for step in range(spent.data_order.steps, first):
+        taken = reading.keys(len(labels), batch, seed, step)
+        note(np.array([index for _, index in taken]), reading.drawn(transform, seed, images.size, taken))
+    for made, index, draws in reading.read(images, batch, transform, seed, device, first, readers):
+        yield made.permute(0, 3, 1, 2).float().div_(255), _moved(labels[index], device)
+        note(index, draws)

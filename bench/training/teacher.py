@@ -63,6 +63,7 @@ def taught(
     made_by: str,
     device: str,
     watch: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None,
+    readers: int = 0,
 ) -> tuple[nn.Module, Taught, Seconds]:
     """Return the trained teacher that `text` names, and what its training took; it is read from the store if it is there.
 
@@ -112,6 +113,7 @@ def taught(
                 device=device,
                 watch=lambda row, done: watch(int(row["step"]), round(row["step"] / done), {"loss": row["loss"]}),
                 checkpoint=own,
+                readers=readers,
             )
             took = Taught(
                 method=text,

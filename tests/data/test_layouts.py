@@ -309,7 +309,7 @@ def test_a_few_steps_of_training(tmp_path: Path, layout: str) -> None:
 def test_folders_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from test_sources import settle
 
-    from lcrbench.bench.data import trees
+    from lcrbench.bench.data import keep
 
     monkeypatch.setattr(disk_cache, "WORTH", 1)
     root = ImageNet(WNIDS).folders(tmp_path / "set")
@@ -318,7 +318,7 @@ def test_folders_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     first = data.load(str(root), size=8)
     data.load("fake-data", size=8)  # lets go of the kept one
     with monkeypatch.context() as patched:
-        patched.setattr(trees, "decode", None)
+        patched.setattr(keep, "decode", None)
         again = data.load(str(root), size=8)
     same(first, again)
     assert (again.reasons, again.layout, again.space) == (first.reasons, first.layout, first.space)

@@ -37,7 +37,7 @@ from some_data import (
 )
 
 from lcrbench.bench import data
-from lcrbench.bench.data import disk_cache, trees
+from lcrbench.bench.data import disk_cache, keep
 from lcrbench.bench.data.sources import fashion_mnist_10k
 from lcrbench.images import natural
 
@@ -324,7 +324,7 @@ def test_cache(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (kept,) = cache.iterdir()
 
     with monkeypatch.context() as no_decoding:
-        no_decoding.setattr(trees, "decode", None)
+        no_decoding.setattr(keep, "decode", None)
         from_cache = data.load(str(folder), size=8)
         sound(from_cache, 8)
         same(reference, from_cache)

@@ -14,6 +14,7 @@ from lcrbench.bench.data.trees import load_trees
 from lcrbench.errors import UserError
 
 ORDER = 80
+STREAMS = True
 
 
 def detect(path: Path) -> bool:
@@ -21,12 +22,12 @@ def detect(path: Path) -> bool:
     return path.is_dir() and any(_find(path, name) for name in ("train", "test", "val"))
 
 
-def load(place: str, size: int) -> Dataset:
+def load(place: str, size: int, stream: bool = False) -> Dataset:
     """Load a training and a test tree. Raises `UserError` if one of the two is missing, or their classes differ."""
     path = Path(place)
     train, test = _find(path, "train"), _find(path, "test") or _find(path, "val")
     if train and test:
-        return load_trees(path.resolve().name, (train, test), size, "class_folders")
+        return load_trees(path.resolve().name, (train, test), size, "class_folders", stream)
     lacking = "train/" if test else "test/ or val/"
     raise UserError(f"{path} has {(train or test or path).name} but no {lacking} (or archive of it) beside it")
 

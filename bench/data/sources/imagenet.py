@@ -5,7 +5,7 @@
     ILSVRC/Data/CLS-LOC/train/, val/                      Kaggle's, with LOC_val_solution.csv at the top
 
 Class folders alone are read as any others. Classes are WordNet ids, sorted; images are sorted by class and name, so that one
-set is the same in every layout. All images are held in memory.
+set is the same in every layout.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from lcrbench.bench.data import disk_cache, imagenet, spaces
-from lcrbench.bench.data.arrays import Dataset, Images
+from lcrbench.bench.data import imagenet, listed, spaces
+from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.data.keep import Keep, Kept
 from lcrbench.bench.data.members import damage_told, inside, members, parts_of, why_passed
 from lcrbench.bench.data.trees import Half, joined, ordered
 from lcrbench.errors import UserError
-from lcrbench.images import decode
 
 ORDER = 20
+STREAMS = True
 
 TRAIN_TAR: Final = "ILSVRC2012_img_train.tar"
 VAL_TAR: Final = "ILSVRC2012_img_val.tar"
@@ -46,7 +47,7 @@ def _flat(folder: Path) -> bool:
     return any(entry.name.startswith(_VAL) and entry.is_file() for entry in folder.iterdir())
 
 
-def load(place: str, size: int) -> Dataset:
+def load(place: str, size: int, stream: bool = False) -> Dataset:
     """Load both splits. Raises `UserError` if a tar, a split or the labels are missing or damaged."""
     path = Path(place)
     if not path.is_dir():
@@ -59,19 +60,19 @@ def load(place: str, size: int) -> Dataset:
         what = f"is ImageNet-1k with {there.name} and without" if there else "holds no ImageNet-1k: it lacks"
         raise UserError(f"{path} {what} {VAL_TAR + ' or val/' if train else TRAIN_TAR + ' or train/'}: put it beside")
     tables = (path / name for name in (imagenet.DEVKIT, f"{imagenet.DEVKIT}.tar.gz", imagenet.CSV, imagenet.META))
-    used = [train, val, *(table for table in tables if table.exists())]
+    used = (train, val, *(table for table in tables if table.exists()))
 
-    def make() -> Dataset:
+    def make(keep: Keep) -> Dataset:
         passed: Counter[str] = Counter()
-        halves = [_train(train, size, passed), _val(path, val, size, passed)]
-        return joined(path.resolve().name, halves, [str(train), str(val)], size, "imagenet", passed)
+        halves = [_train(train, keep, passed), _val(path, val, keep, passed)]
+        return joined(path.resolve().name, halves, [str(train), str(val)], keep, "imagenet", passed)
 
-    return disk_cache.through(path.resolve().name, used, size, "imagenet", make)
+    return listed.through(path.resolve().name, used, size, "imagenet", stream, make)
 
 
-def _train(source: Path, size: int, passed: Counter[str]) -> Half:
+def _train(source: Path, keep: Keep, passed: Counter[str]) -> Half:
     """Return the training images of a tar of tars, or of class folders; a name's id and its class must be the same."""
-    found: list[tuple[str, tuple[str, ...], Images]] = []
+    found: list[tuple[str, tuple[str, ...], Kept]] = []
     for member in members(source):
         parts = parts_of(member, source)
         if member.read is None:
@@ -84,7 +85,8 @@ def _train(source: Path, size: int, passed: Counter[str]) -> Half:
                 raise UserError(f"{member.where} lies in no class folder: train/ holds a folder for each WordNet id")
             with damage_told(source):
                 content = member.read()
-            found.append((_class(parts[0], member.where), parts[1:], decode(content, member.where, size)))
+            wnid = _class(parts[0], member.where)
+            found.append((wnid, parts[1:], keep.one(member, content, member.where, source)))
             continue
         if parts[-1].startswith("."):
             passed["hidden"] += 1
@@ -102,7 +104,7 @@ def _train(source: Path, size: int, passed: Counter[str]) -> Half:
                 raise UserError(f"{where} lies in the tar of another class: get {source.name} again")
             with damage_told(source):
                 content = image.read()
-            found.append((wnid, names, decode(content, where, size)))
+            found.append((wnid, names, keep.one(image, content, where, source)))
     if not found:
         raise UserError(f"{source} holds no images: get it again")
     return ordered(found)
@@ -119,10 +121,10 @@ def _ids() -> frozenset[str]:
     return frozenset(spaces.ids(spaces.IMAGENET))
 
 
-def _val(path: Path, source: Path, size: int, passed: Counter[str]) -> Half:
+def _val(path: Path, source: Path, keep: Keep, passed: Counter[str]) -> Half:
     """Return the validation images, with the class that a table gives each, or that of its folder."""
     labels: dict[str, str] | None = None
-    found: list[tuple[str, tuple[str, ...], Images]] = []
+    found: list[tuple[str, tuple[str, ...], Kept]] = []
     for member in members(source):
         parts = parts_of(member, source)
         if member.read is None:
@@ -142,7 +144,7 @@ def _val(path: Path, source: Path, size: int, passed: Counter[str]) -> Half:
             wnid = _class(labels[stem], member.where)
         with damage_told(source):
             content = member.read()
-        found.append((wnid, parts[-1:], decode(content, member.where, size)))
+        found.append((wnid, parts[-1:], keep.one(member, content, member.where, source)))
     if not found:
         raise UserError(f"{source} holds no images: get it again")
     return ordered(found)

@@ -12,6 +12,7 @@ from lcrbench.bench.data.members import ARCHIVE_SUFFIXES, is_archive, not_an_arc
 from lcrbench.bench.data.trees import load_trees
 
 ORDER = 90
+STREAMS = True
 
 
 def detect(path: Path) -> bool:
@@ -19,13 +20,13 @@ def detect(path: Path) -> bool:
     return is_archive(path) if path.is_file() else _only(path) is not None
 
 
-def load(place: str, size: int) -> Dataset:
+def load(place: str, size: int, stream: bool = False) -> Dataset:
     """Load both splits from the archive. Raises `UserError` if it lacks one, or their classes differ."""
     path = Path(place)
     archive = _only(path) if path.is_dir() else path
     if archive is None:
         raise not_an_archive(path)
-    return load_trees(path.resolve().name if path.is_dir() else stem(path), (archive,), size, "one_archive")
+    return load_trees(path.resolve().name if path.is_dir() else stem(path), (archive,), size, "one_archive", stream)
 
 
 def _only(folder: Path) -> Path | None:

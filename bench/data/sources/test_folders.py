@@ -14,11 +14,13 @@ from typing import Final
 
 from lcrbench.bench.data import spaces
 from lcrbench.bench.data.arrays import Dataset, TestImages
+from lcrbench.bench.data.keep import Decoded, Keep, Located
 from lcrbench.bench.data.members import ARCHIVE_SUFFIXES, first_names, is_archive, stem
 from lcrbench.bench.data.trees import Half, by_class, read_tree, stack
 from lcrbench.errors import UserError
 
 ORDER = 95
+STREAMS = True
 
 TITLES: Final = {
     "imagenet-v2": "ImageNet-V2",
@@ -42,7 +44,7 @@ def _folders(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def load(place: str, size: int) -> Dataset:
+def load(place: str, size: int, stream: bool = False) -> Dataset:
     """Raise `UserError`: it has no training images."""
     raise UserError(
         f"{place} holds class folders without train/ and test/ (or val/): to train on, it needs both; to test on, give"
@@ -50,16 +52,17 @@ def load(place: str, size: int) -> Dataset:
     )
 
 
-def load_test(place: str, size: int) -> TestImages:
+def load_test(place: str, size: int, stream: bool = False) -> TestImages:
     """Load the test images. Raises `UserError` if they are no class folders, or some of a known set's are missing."""
     path = Path(place)
     if path.is_file() and not path.name.endswith(ARCHIVE_SUFFIXES) and not is_archive(path):
         raise UserError(f"{path} is no folder or archive of class folders")
-    tree = read_tree(path, size)
+    keep: Keep = Located(size, (path,)) if stream else Decoded(size)
+    tree = read_tree(path, keep)
     half = by_class(tree, str(path))
     name = path.resolve().name if path.is_dir() else stem(path)
     space, classes, half = _space(half, path)
-    split = stack(classes, half, size)
+    split = stack(classes, half, keep)
     return TestImages(name, classes, split, space, "test_folders", tuple(sorted(tree.passed.items())))
 
 

@@ -12,19 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from lcrbench.bench.data import disk_cache, spaces
-from lcrbench.bench.data.arrays import Dataset, Images
+from lcrbench.bench.data import listed, spaces
+from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.data.keep import Keep, Kept
 from lcrbench.bench.data.members import damage_told, first_names, members, parts_of, why_passed
 from lcrbench.bench.data.trees import joined, ordered
 from lcrbench.errors import UserError
-from lcrbench.images import decode
 
 ORDER = 20
+STREAMS = True
 
 FOLDER: Final = "tiny-imagenet-200"
 _WNIDS: Final = "wnids.txt"
 _ANNOTATIONS: Final = "val_annotations.txt"
-_Named = list[tuple[str, tuple[str, ...], Images]]
+_Named = list[tuple[str, tuple[str, ...], Kept]]
 
 
 def detect(path: Path) -> bool:
@@ -43,19 +44,19 @@ def _place(path: Path) -> Path | None:
     return path if any(name.split("/")[0] == FOLDER for name in first_names(path)) else None
 
 
-def load(place: str, size: int) -> Dataset:
+def load(place: str, size: int, stream: bool = False) -> Dataset:
     """Load both splits. Raises `UserError` if wnids.txt or the labels of val/ are missing, or do not fit the images."""
     where = _place(Path(place))
     if where is None:
         raise UserError(f"{place} is no Tiny-ImageNet-200: it needs wnids.txt, train/ and val/ with {_ANNOTATIONS}")
-    return disk_cache.through(FOLDER, [where], size, "tiny_imagenet", lambda: _load(where, size))
+    return listed.through(FOLDER, (where,), size, "tiny_imagenet", stream, lambda keep: _load(where, keep))
 
 
-def _load(where: Path, size: int) -> Dataset:
+def _load(where: Path, keep: Keep) -> Dataset:
     texts: dict[str, bytes] = {}
     train: _Named = []
     labelled: _Named = []
-    flat: dict[str, Images] = {}
+    flat: dict[str, Kept] = {}
     passed: Counter[str] = Counter()
     for member in members(where):
         parts = parts_of(member, where)
@@ -77,7 +78,7 @@ def _load(where: Path, size: int) -> Dataset:
         else:
             with damage_told(where):
                 content = member.read()
-            image = decode(content, member.where, size)
+            image = keep.one(member, content, member.where, where)
             if parts[0] == "train":
                 train.append((parts[1], parts[2:], image))
             elif parts[1] == "images":
@@ -99,7 +100,7 @@ def _load(where: Path, size: int) -> Dataset:
             raise UserError(
                 f"{place} has no image of {len(missing)} classes of wnids.txt, such as {min(missing)}: unpack it again"
             )
-    made = joined(FOLDER, [ordered(train), ordered(labelled)], wheres, size, "tiny_imagenet", passed)
+    made = joined(FOLDER, [ordered(train), ordered(labelled)], wheres, keep, "tiny_imagenet", passed)
     return replace(made, space=spaces.TINY)
 
 
@@ -112,7 +113,7 @@ def _ids(text: bytes, where: Path) -> set[str]:
     return set(words)
 
 
-def _annotated(flat: dict[str, Images], text: bytes | None, ids: set[str], where: Path) -> _Named:
+def _annotated(flat: dict[str, Kept], text: bytes | None, ids: set[str], where: Path) -> _Named:
     """Return the images of val/images/ with the classes that val_annotations.txt gives them."""
     if text is None:
         raise UserError(

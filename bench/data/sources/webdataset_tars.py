@@ -14,13 +14,15 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from lcrbench.bench.data import disk_cache, spaces
-from lcrbench.bench.data.arrays import Dataset, Images, Split
+from lcrbench.bench.data import listed, spaces
+from lcrbench.bench.data.arrays import Dataset, Split
+from lcrbench.bench.data.keep import Keep, Kept
 from lcrbench.bench.data.members import damage_told, first_names, hides, members, parts_of
 from lcrbench.errors import UserError
-from lcrbench.images import SUFFIXES, decode, natural
+from lcrbench.images import SUFFIXES, natural
 
 ORDER = 40
+STREAMS = True
 
 _LABELS: Final = ("cls", "json")
 
@@ -28,7 +30,7 @@ _LABELS: Final = ("cls", "json")
 class _Sample(NamedTuple):
     key: str
     label: int
-    image: Images
+    image: Kept
     where: str
 
 
@@ -61,7 +63,7 @@ def _shards(path: Path) -> dict[str, list[Path]]:
     return found
 
 
-def load(place: str, size: int) -> Dataset:
+def load(place: str, size: int, stream: bool = False) -> Dataset:
     """Load both splits. Raises `UserError` if one is missing, a shard is damaged, or a sample lacks its image or label."""
     path = Path(place)
     shards = _shards(path)
@@ -69,14 +71,14 @@ def load(place: str, size: int) -> Dataset:
         what = "train" if missing[0] == "train" else "val or test"
         raise UserError(f"{path} holds no WebDataset tars with '{what}' in their names: put those shards beside")
 
-    def make() -> Dataset:
+    def make(keep: Keep) -> Dataset:
         passed: Counter[str] = Counter()
-        halves = [[s for file in shards[split] for s in _samples(file, size, passed)] for split in ("train", "test")]
+        halves = [[s for file in shards[split] for s in _samples(file, keep, passed)] for split in ("train", "test")]
         for split, half in zip(("train", "test"), halves, strict=True):
             if not half:
                 raise UserError(f"{shards[split][0]} and the shards beside it hold no samples: get them again")
         space, ids = _space(halves)
-        splits = [_split(half) for half in halves]
+        splits = [_split(half, keep) for half in halves]
         return Dataset(
             path.resolve().name,
             ids,
@@ -88,11 +90,12 @@ def load(place: str, size: int) -> Dataset:
             reasons=tuple(sorted(passed.items())),
         )
 
-    return disk_cache.through(path.resolve().name, [*shards["train"], *shards["test"]], size, "webdataset_tars", make)
+    used = (*shards["train"], *shards["test"])
+    return listed.through(path.resolve().name, used, size, "webdataset_tars", stream, make)
 
 
-def _samples(shard: Path, size: int, passed: Counter[str]) -> list[_Sample]:
-    images: dict[str, tuple[Images, str]] = {}
+def _samples(shard: Path, keep: Keep, passed: Counter[str]) -> list[_Sample]:
+    images: dict[str, tuple[Kept, str]] = {}
     labels: dict[str, int] = {}
     for member in members(shard):
         parts = parts_of(member, shard)
@@ -115,7 +118,7 @@ def _samples(shard: Path, size: int, passed: Counter[str]) -> list[_Sample]:
             if (label := _label(content, ending, member.where)) is not None and labels.setdefault(key, label) != label:
                 raise UserError(f"{member.where}: the sample {key} has two labels: get the shard again")
         else:
-            images[key] = decode(content, member.where, size), member.where
+            images[key] = keep.one(member, content, member.where, shard), member.where
     for lacks, what in ((images.keys() - labels, "label (.cls or .json)"), (labels.keys() - images, "image")):
         if lacks:
             raise UserError(f"{shard}: the sample {min(lacks)} has no {what}: get the shard again")
@@ -160,9 +163,9 @@ def _space(halves: list[list[_Sample]]) -> tuple[str, tuple[str, ...]]:
     return spaces.OWN, tuple(map(str, range(most + 1)))
 
 
-def _split(half: list[_Sample]) -> Split:
+def _split(half: list[_Sample], keep: Keep) -> Split:
     half.sort(key=lambda sample: (sample.label, natural((sample.key.rpartition("/")[2],))))
     if len({sample.key for sample in half}) < len(half):
         twice = next(key for key, n in Counter(sample.key for sample in half).items() if n > 1)
         raise UserError(f"the sample {twice} lies in two shards: get them again")
-    return Split(np.stack([s.image for s in half]), np.array([s.label for s in half], np.int64))
+    return keep.split([s.image for s in half], np.array([s.label for s in half], np.int64))

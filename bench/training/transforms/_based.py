@@ -10,8 +10,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as TF
+from torch.nn import functional
 
 from lcrbench.bench.training import api
 from lcrbench.bench.training.transforms import crop_flip
@@ -56,8 +55,12 @@ def resized_crop(
     """
     height, width = image.shape[-2:]
     top, left, h, w = _place(height, width, u, scale, ratio)
-    made: Tensor = TF.resized_crop(image, top, left, h, w, [size, size], InterpolationMode.BILINEAR, antialias=True)
-    return made.flip(-1) if u[CROP - 1] < 0.5 else made
+    cut = image[:, top : top + h, left : left + w].permute(1, 2, 0)[None].permute(0, 3, 1, 2)
+    # Channels last and without gaps, because torch then resizes three times as fast, to the same bits.
+    cut = cut.contiguous(memory_format=torch.channels_last)
+    if (h, w) != (size, size):
+        cut = functional.interpolate(cut, (size, size), mode="bilinear", antialias=True)
+    return cut[0].flip(-1) if u[CROP - 1] < 0.5 else cut[0]
 
 
 def _place(
@@ -89,6 +92,11 @@ class Based(api.Transform):
     def __post_init__(self) -> None:
         if self.base not in BASES:
             raise ValueError(f"base is one of {', '.join(BASES)}, not '{self.base}'")
+
+    @property
+    def originals(self) -> bool:
+        """Whether the base is the crop of a whole image."""
+        return self.base == "random-resized-crop"
 
     def draw(self, rng: np.random.Generator, n: int, size: int) -> np.ndarray:
         """Return (n, k): the numbers of the base, then those of the augmentation, each in [0, 2^53)."""

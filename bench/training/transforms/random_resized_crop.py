@@ -29,14 +29,18 @@ class Transform(api.Transform):
         if len(self.ratio) != 2 or not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio is two ratios, 0 < low <= high, not {self.ratio}")
 
+    @property
+    def originals(self) -> bool:
+        """Return True: the crop is one of the whole image."""
+        return True
+
     def draw(self, rng: np.random.Generator, n: int, size: int) -> np.ndarray:
         """Return (n, 23)."""
         return _based.uniforms(rng, n, _based.CROP)
 
     def apply(self, images: Tensor, draws: Tensor, size: int) -> Tensor:
         """Return the crops (N, size, size, 3), made one by one on the processor."""
-        made = [
-            _based.resized_crop(image, u, size, self.scale, self.ratio)
-            for image, u in zip(images.permute(0, 3, 1, 2).cpu(), _based.units(draws), strict=True)
-        ]
-        return torch.stack(made).permute(0, 2, 3, 1).contiguous().to(images.device)
+        made = torch.empty(len(images), size, size, 3, dtype=torch.uint8)
+        for k, (image, u) in enumerate(zip(images.permute(0, 3, 1, 2).cpu(), _based.units(draws), strict=True)):
+            made[k] = _based.resized_crop(image, u, size, self.scale, self.ratio).permute(1, 2, 0)
+        return made.to(images.device)

@@ -1,0 +1,108 @@
+"""Keeps the tables of streamed data sets in the user's cache folder, so that every file is read for its hash once.
+
+A table is named by names, sizes and times of the files beneath the sources, and by neither the sources' own names nor where
+they lie: a folder that is moved stays what it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcrbench.bench.data import disk_cache
+from lcrbench.bench.data.arrays import Dataset, Split
+from lcrbench.bench.data.files import ROW, Files
+from lcrbench.bench.data.keep import Decoded, Keep, Located
+
+_VERSION = 1
+_CONTENT = "content.json"
+_PARTS = ("rows", "text", "labels")
+_HALVES = ("train", "test")
+
+
+def through(
+    name: str, sources: tuple[Path, ...], size: int, layout: str, stream: bool, make: Callable[[Keep], Dataset]
+) -> Dataset:
+    """Return the data set of these files, from what the cache keeps or as `make` makes it: streamed, or held in memory."""
+    if not stream:
+        return disk_cache.through(name, sources, size, layout, lambda: make(Decoded(size)))
+    place = _place(sources, layout)
+    if place and (kept := _read(place, name, sources, size)):
+        return kept
+    made = make(Located(size, sources))
+    if place:
+        # Without room or permission it is made again the next time.
+        with contextlib.suppress(OSError):
+            _write(place, made)
+            return _read(place, name, sources, size) or made
+    return made
+
+
+def _place(sources: tuple[Path, ...], layout: str) -> Path | None:
+    """Return where the tables of these files are kept; None while one of them is still being written."""
+    stamp = None if disk_cache.is_off() else disk_cache.stamp(sources, moved=True)
+    if stamp is None:
+        return None
+    key = hashlib.sha256(f"listed {_VERSION} {layout} {stamp}".encode())
+    return disk_cache.home() / f"listed-{key.hexdigest()[:32]}"
+
+
+def _write(place: Path, dataset: Dataset) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, ignore_cleanup_errors=True) as unfinished:
+        new = Path(unfinished, "new")
+        new.mkdir()
+        hashes = {}
+        for half in _HALVES:
+            split: Split = getattr(dataset, half)
+            if not isinstance(split.images, Files):
+                return
+            for part, array in zip(_PARTS, (split.images.rows, split.images.text, split.labels), strict=True):
+                np.save(new / f"{half}-{part}.npy", array)
+                hashes[f"{half}-{part}"] = _hash(array)
+        facts = disk_cache.declared(dataset) | {"skipped": dataset.skipped, "hashes": hashes}
+        (new / _CONTENT).write_text(json.dumps(facts), encoding="utf-8")
+        # Whole or not at all. What lies there by now was damaged, or another process has just written the same.
+        shutil.rmtree(place, ignore_errors=True)
+        new.rename(place)
+
+
+def _hash(array: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data).hexdigest()
+
+
+def _read(place: Path, name: str, sources: tuple[Path, ...], size: int) -> Dataset | None:
+    """Return the data set of kept tables, mapped; None if there are none, or they are not what was written."""
+    try:
+        if (facts := disk_cache.told(place)) is None:
+            return None
+        splits = []
+        for half in _HALVES:
+            arrays = [np.load(place / f"{half}-{part}.npy", mmap_mode="r", allow_pickle=False) for part in _PARTS]
+            for part, array in zip(_PARTS, arrays, strict=True):
+                if _hash(array) != facts["hashes"][f"{half}-{part}"]:
+                    return None
+            rows, text, labels = arrays
+            if rows.dtype != ROW:
+                return None
+            splits.append(Split(Files(rows, text, sources, size), labels))
+        found = Dataset(name, tuple(facts["classes"]), splits[0], splits[1], facts["skipped"])
+        return replace(
+            found,
+            space=facts["space"],
+            layout=facts["layout"],
+            reasons=tuple((str(why), int(n)) for why, n in facts["reasons"]),
+            published=facts["published"],
+        )
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
+        return None
