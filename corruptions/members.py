@@ -54,6 +54,10 @@ def in_tars(tars: list[Path], manifest: str) -> dict[str, Member]:
                     if info.isfile():
                         found[info.name.removeprefix("./")] = Member(tar, info.offset_data, info.size)
         except (tarfile.TarError, EOFError) as error:
+            if _begins(tar) == b"\x1f\x8b":
+                raise UserError(
+                    f"'{tar}' is compressed, and cannot be read in place: unpack it (tar -xzf {tar.name})"
+                ) from error
             raise UserError(f"'{tar}' is not a readable .tar, or is cut off: {error}") from error
         size = tar.stat().st_size
         for name, member in found.items():
@@ -61,6 +65,11 @@ def in_tars(tars: list[Path], manifest: str) -> dict[str, Member]:
                 raise UserError(f"'{tar}' is cut off within '{name}': download it again")
     flat = {name.rpartition("/")[2]: member for name, member in found.items() if name.endswith((".npy", manifest))}
     return flat if any(name.endswith(".npy") for name in flat) else found
+
+
+def _begins(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(2)
 
 
 def map_npy(member: Member, name: str, root: Path) -> NDArray[Any]:
