@@ -89,6 +89,7 @@ class Archive:
     _checked: set[str] = field(default_factory=set, repr=False)
     _folders: dict[str, str] = field(default_factory=dict, repr=False)
     _labels: NDArray[np.int64] | None = field(default=None, repr=False)
+    _listed: tuple[object, tuple[list[tuple[str, Member]], NDArray[np.int64]]] | None = field(default=None, repr=False)
 
     def load(
         self, name: str, severity: int, indices: ArrayLike | None = None, *, classes: tuple[str, ...] | None = None
@@ -197,6 +198,8 @@ class Archive:
     ) -> tuple[list[tuple[str, Member]], NDArray[np.int64]]:
         """Return the files of a cell in the order in which data sources return class folders, and their labels."""
         cell = f"{name}/{severity}"
+        if self._listed and self._listed[0] == (cell, classes):
+            return self._listed[1]
         number = {label: k for k, label in enumerate(classes)}
         cell_files = sorted(self._cell(cell), key=lambda entry: natural(tuple(entry[0].split("/"))))
         files = [(key, member) for key, member in cell_files if key.partition("/")[0] in number]
@@ -206,7 +209,9 @@ class Archive:
                 f"'{cell}' in '{self.path}' lacks {len(missing)} of {len(classes)} classes, such as '{min(missing)}': "
                 "the archive is incomplete"
             )
-        return files, np.array([number[key.partition("/")[0]] for key, _ in files], np.int64)
+        found = files, np.array([number[key.partition("/")[0]] for key, _ in files], np.int64)
+        self._listed = (cell, classes), found  # images are asked for in parts
+        return found
 
     def _load_tree(
         self, name: str, severity: int, indices: ArrayLike | None, classes: tuple[str, ...]
@@ -217,11 +222,16 @@ class Archive:
         if indices is not None:
             chosen = np.asarray(indices)
             files, labels = [files[k] for k in chosen.tolist()], labels[chosen]
-        images = [decode(member.read(), f"'{cell}/{key}' in '{self.path}'") for key, member in files]
-        shapes = {image.shape for image in images}
-        if len(shapes) > 1:
-            raise UserError(f"'{cell}' in '{self.path}' holds images of different sizes: {sorted(shapes)[:3]}")
-        return np.stack(images), labels
+        images = np.empty((0, 0, 0, 3), np.uint8)
+        for k, (key, member) in enumerate(files):
+            image = decode(member.read(), f"'{cell}/{key}' in '{self.path}'")
+            if k == 0:
+                images = np.empty((len(files), *image.shape), np.uint8)
+            elif image.shape != images.shape[1:]:
+                shapes = sorted({image.shape, images.shape[1:]})
+                raise UserError(f"'{cell}' in '{self.path}' holds images of different sizes: {shapes}")
+            images[k] = image
+        return images, labels
 
 
 def open_archive(path: str | Path) -> Archive:
