@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from lcrbench import registry
 from lcrbench.bench import device as devices
 from lcrbench.bench import metrics as metrics_of
 from lcrbench.bench.clock import Clocks
-from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.data.arrays import Dataset, Split
 from lcrbench.bench.evaluation.cells import Cells, Shows
 from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.known import Known, empty, measured_of, with_asked, without_stale
@@ -35,6 +36,9 @@ from lcrbench.corruptions.registered import Name, is_ours
 
 ROOTS = ("lcrbench.bench.evaluation.inference", "lcrbench.bench.evaluation.cells")
 """What every prediction depends on, besides the network's own code."""
+
+MOST_BYTES = 1 << 28
+"""Of the images that are shown at once: a cell of more is shown in parts."""
 
 
 @dataclass(frozen=True)
@@ -122,19 +126,18 @@ def evaluate(
     shown = [cell for cell in protocol.cells if len(images_of[cell])]
     for done, cell in enumerate(shown):
         watch("evaluation", done, len(shown))
-        lacking = images_of[cell]
-        place = np.searchsorted(indices, lacking)
-        whole = len(lacking) == len(indices)
-        with clocks.phase("corruption"):
-            clean = test.images if whole else test.images[place]
-            images = cells.images(clean, cell, lacking, seed=protocol.seed, stream=protocol.noise)
-        with clocks.phase("evaluation"):
-            found = logits(looked.network, images, protocol.block, device)
-        columns = kept.at(lacking)
-        kept.classes[kept.cells.index(cell), columns] = _answers(found, protocol.test.columns)
-        if cell == CLEAN and wants_logits:
-            _keep_logits(kept, columns, found)
-        forward["evaluation"] = forward.get("evaluation", 0) + len(lacking)
+        for lacking in _parts(images_of[cell], test, protocol.block):
+            place = np.searchsorted(indices, lacking)
+            with clocks.phase("corruption"):
+                clean = test.images[:] if len(lacking) == len(indices) else test.images[place]
+                images = cells.images(clean, cell, lacking, seed=protocol.seed, stream=protocol.noise)
+            with clocks.phase("evaluation"):
+                found = logits(looked.network, images, protocol.block, device)
+            columns = kept.at(lacking)
+            kept.classes[kept.cells.index(cell), columns] = _answers(found, protocol.test.columns)
+            if cell == CLEAN and wants_logits:
+                _keep_logits(kept, columns, found)
+            forward["evaluation"] = forward.get("evaluation", 0) + len(lacking)
     if shown:
         watch("evaluation", len(shown), len(shown))
 
@@ -220,6 +223,13 @@ def evaluate(
         }
     )
     return Known(answered, kept, {**files, predictions.FILE: kept.pack()})
+
+
+def _parts(lacking: np.ndarray, test: Split, block: int) -> list[np.ndarray]:
+    """Return the images of a cell in parts of whole blocks, each of so many bytes at most, or of one block."""
+    image = math.prod(test.images.shape[1:])
+    size = max(1, MOST_BYTES // (image * block)) * block
+    return [lacking[start : start + size] for start in range(0, len(lacking), size)]
 
 
 def _of_these_weights(known: Known | None, looked: Looked, protocol: Protocol) -> Known:

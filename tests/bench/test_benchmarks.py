@@ -195,6 +195,6 @@ def test_generated_imagenet_c(photographs: tuple[Path, Dataset]) -> None:
 
 
 def test_generated_is_of_imagenet_alone(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="of cifar10 .label space cifar10. at 32 px") as error:
+    with pytest.raises(UserError, match=r"of cifar10 \(label space cifar10\) at 32 px") as error:
         test_sets.open_set(f"x=generated:{tmp_path}", cifar(), 32, 100)
     assert "\n" not in str(error.value)
