@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from lcrbench.corruption_names import SEVERITIES
 from lcrbench.corruptions import digests, places
 from lcrbench.corruptions.engine import check_severity
-from lcrbench.corruptions.members import Member, in_tars, map_npy, whole
+from lcrbench.corruptions.members import Member, in_tars, map_npy, read_manifest, whole
 from lcrbench.errors import UserError, unknown
 from lcrbench.images import decode, natural
 
@@ -66,6 +66,23 @@ def check_download(path: str | Path, progress: Progress | None = None) -> str:
             f"'{file}' is damaged or not the published {benchmark}: its md5 is {found}, not {wanted}; download it again"
         )
     return str(benchmark)
+
+
+def origin(archive: Archive, progress: Progress | None = None) -> tuple[str, bool, str]:
+    """Return the benchmark that an archive is of, whether its files are the published ones, and why not where that is odd.
+
+    Arrays are compared as they are read (`Archive.verified`), and of a tree its .tar files here. Unpacked trees cannot be: the
+    published hashes are those of .tar files.
+    """
+    if archive.manifest is not None:
+        return archive.name, False, ""
+    if archive.layout == "npy":
+        return archive.name, archive.verified and archive.name in published(), ""
+    try:
+        benchmarks = {check_download(tar, progress) for tar in archive.tars}
+    except UserError as error:
+        return archive.name, False, str(error)
+    return (benchmarks.pop(), True, "") if len(benchmarks) == 1 else (archive.name, False, "")
 
 
 @dataclass
@@ -115,6 +132,11 @@ class Archive:
         if self._labels is None:
             raise UserError(f"'{self.path}' is a tree: its labels come with `load`")
         return self._labels
+
+    @property
+    def tars(self) -> list[Path]:
+        """The .tar files that are read in place; none where files lie unpacked."""
+        return sorted({m.path for m in self._members.values() if m.path.suffix != ".npy"})
 
     def labels_of(self, name: str, severity: int, classes: tuple[str, ...] | None = None) -> NDArray[np.int64]:
         """Return the labels (n,) that `load` gives, without reading an image. Raises `UserError` as `load` does."""
@@ -252,24 +274,10 @@ def open_archive(path: str | Path) -> Archive:
         inner = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
         if len(inner) == 1 and (inner[0] / "labels.npy").is_file():
             return replace(open_archive(inner[0]), path=root)
-    manifest = _read_manifest(root, members)
+    manifest = read_manifest(root, members, MANIFEST)
     if any(name.endswith(".npy") for name in members):
         return _open_npy(root, members, manifest)
     return _open_tree(root, members, manifest)
-
-
-def _read_manifest(root: Path, members: dict[str, Member]) -> dict[str, Any] | None:
-    inside = next((members[name] for name in members if name.rpartition("/")[2] == MANIFEST), None)
-    if inside is None:
-        if root.is_file() or not (root / MANIFEST).is_file():
-            return None
-        inside = whole(root / MANIFEST)
-    try:
-        loaded: dict[str, Any] = json.loads(inside.read())
-        loaded["files"].items()
-    except (ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"the {MANIFEST} of '{root}' cannot be read: {error}") from error
-    return loaded
 
 
 def _expected(manifest: dict[str, Any] | None) -> list[str]:

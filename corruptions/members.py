@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,3 +100,18 @@ def tree_digest(files: Iterator[tuple[str, bytes]]) -> str:
     for name, content in files:
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
+
+
+def read_manifest(root: Path, members: dict[str, Member], called: str) -> dict[str, Any] | None:
+    """Return the manifest of a benchmark that `lcrbench corrupt` wrote; None if there is none."""
+    inside = next((members[name] for name in members if name.rpartition("/")[2] == called), None)
+    if inside is None:
+        if root.is_file() or not (root / called).is_file():
+            return None
+        inside = whole(root / called)
+    try:
+        loaded: dict[str, Any] = json.loads(inside.read())
+        loaded["files"].items()
+    except (ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"the {called} of '{root}' cannot be read: {error}") from error
+    return loaded

@@ -24,7 +24,7 @@ from lcrbench.bench.data.spaces import ids
 from lcrbench.bench.evaluation.cells import Cells, Shows
 from lcrbench.bench.records.spec import Cell, Preprocessing, Protocol, TestSet
 from lcrbench.corruption_names import COMMON, SEVERITIES, SUITES
-from lcrbench.corruptions.archive import Archive, check_download, open_archive, published
+from lcrbench.corruptions.archive import Archive, open_archive, origin
 from lcrbench.corruptions.places import KNOWN
 from lcrbench.errors import UserError
 
@@ -119,7 +119,8 @@ def of_archive(name: str, archive: Archive, dataset: Dataset, size: int, block: 
             " benchmark of another data set"
         )
     labels = archive.labels_of(archive.corruptions[0], SEVERITIES[0], classes)
-    benchmark, known, notes = _origin(archive)
+    benchmark, known, why = origin(archive)
+    notes = (f"{archive.path.name} counts as mine: {why}",) if why else _unpacked(archive)
     differing = _differing(benchmark, archive, labels, dataset)
     if differing and not _same_classes(archive, dataset):
         raise UserError(f"{archive.path} does not belong to the test images of {dataset.name}: {differing}")
@@ -175,25 +176,11 @@ def _same_classes(archive: Archive, dataset: Dataset) -> bool:
     return space is not None and dataset.classes == ids(space)
 
 
-def _origin(archive: Archive) -> tuple[str, bool, tuple[str, ...]]:
-    """Return the benchmark that an archive is of, whether its files are the published ones, and what to tell of that."""
-    if archive.manifest is not None:
-        return archive.name, False, ()
-    if archive.layout == "npy":
-        return archive.name, archive.verified and archive.name in published(), ()
-    tars = [archive.path] if archive.path.is_file() else sorted(archive.path.glob("*.tar"))
-    if not tars:
-        return archive.name, False, _unpacked(archive)
-    try:
-        benchmarks = {check_download(tar) for tar in tars}
-    except UserError as error:
-        return archive.name, False, (f"{archive.path.name} counts as mine: {error}",)
-    return (benchmarks.pop(), True, ()) if len(benchmarks) == 1 else (archive.name, False, ())
-
-
 def _unpacked(archive: Archive) -> tuple[str, ...]:
     """Return why no mCE is given of what may be ImageNet-C, unpacked."""
     if not set(COMMON) <= set(archive.corruptions) or not set(ids("imagenet1k")) <= set(archive.classes):
+        return ()
+    if archive.layout != "tree" or archive.manifest is not None or archive.tars:
         return ()
     return (
         f"{archive.path.name} counts as mine, and gets no mCE: the published hashes of ImageNet-C are of its .tar files, and"

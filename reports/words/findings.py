@@ -76,12 +76,9 @@ def setting_summary(setting: Setting) -> str:
         f"{named}, trained on {name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
         f"backbone {spec.backbone} on a budget of {budget} each, {own}{n_seeds or 'no finished run'} a method. "
         "Tested on "
-        f"{spec.data.test:,} images, {'clean and ' if spec.protocol.test.clean else ''}under {corruptions} at severities {listed(setting.severities)}."
-        + (
-            ""
-            if spec.protocol.test.clean
-            else f" Their clean images are not the test images of {name}, and were not shown."
-        )
+        f"{spec.data.test:,} images, {'clean and ' if clean else ''}under {corruptions} at severities "
+        f"{listed(setting.severities)}."
+        + ("" if clean else f" Their clean images are not the test images of {name}, and were not shown.")
     )
 
 

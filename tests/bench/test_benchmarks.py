@@ -38,7 +38,6 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Da
         }
     }
     monkeypatch.setattr(archive, "published", lambda: table)
-    monkeypatch.setattr(benchmarks, "published", lambda: table)
     return folder, dataset
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from lcrbench.bench.data.arrays import Dataset, Split
 from lcrbench.bench.data.spaces import ids
 from lcrbench.bench.data.subset import take
-from lcrbench.bench.evaluation import benchmarks, test_sets
+from lcrbench.bench.evaluation import test_sets
 from lcrbench.bench.evaluation.networks import external
 from lcrbench.bench.evaluation.run import evaluate
 from lcrbench.bench.records import env
@@ -94,7 +94,6 @@ def test_published_files_are_told_from_mine(tmp_path: Path, monkeypatch: pytest.
     known = {f.name: hashlib.md5(f.read_bytes()).hexdigest() for f in folder.iterdir()}
     table = {"CIFAR-10-C": {"md5": known, "tars": {}, "url": ""}}
     monkeypatch.setattr(archive, "published", lambda: table)
-    monkeypatch.setattr(benchmarks, "published", lambda: table)
     other = test_sets.open_set(f"cifar10-c={folder}", dataset, 32, 100)
     test = other.protocol.test
     assert (test.name, test.benchmark, test.published) == ("cifar10-c", "CIFAR-10-C", True)
