@@ -71,8 +71,8 @@ def check_download(path: str | Path, progress: Progress | None = None) -> str:
 def origin(archive: Archive, progress: Progress | None = None) -> tuple[str, bool, str]:
     """Return the benchmark that an archive is of, whether its files are the published ones, and why not where that is odd.
 
-    Arrays are compared as they are read (`Archive.verified`), and of a tree its .tar files here. Unpacked trees cannot be: the
-    published hashes are those of .tar files.
+    Arrays are compared as they are read (`Archive.verified`), and the .tar files of a tree here. An unpacked tree cannot be:
+    the published hashes are those of .tar files.
     """
     if archive.manifest is not None:
         return archive.name, False, ""
