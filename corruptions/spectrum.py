@@ -99,7 +99,8 @@ def _field(amplitude: F64, phase: F64, factors: NDArray[np.int64], cosines: F64,
     for y in range(n):
         for x in range(n):
             re2[y, x] = re[x, y] * scale
-    return re2
+    out: F64 = re2
+    return out
 
 
 def field(amplitude: F64, phase: F64) -> F64:

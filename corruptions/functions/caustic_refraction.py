@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def into(x: U8, out: U8, draws: Draws, level: float) -> None:
 
 
 @inline
-def _caustic(y: float, x: float, time: float) -> float:
+def _caustic(y: Any, x: Any, time: Any) -> Any:
     """Return the brightness in [0, 1] at a place in periods."""
     p = (y - math.floor(y)) * WHOLE_TURN - 250.0
     q = (x - math.floor(x)) * WHOLE_TURN - 250.0
@@ -96,5 +97,5 @@ def render(x: U8, out: U8, half: NDArray[np.float64], time: float, period: float
 
 
 @inline
-def _thousandths(v: float) -> float:
+def _thousandths(v: Any) -> Any:
     return math.floor(v * 1000.0 + 0.5) / 1000.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def _weights(t: float, out: NDArray[np.float64]) -> None:
 
 
 @inline
-def _mirror(i: int, n: int) -> int:
+def _mirror(i: Any, n: Any) -> Any:
     i = -i if i < 0 else i
     return i if i < n else 2 * (n - 1) - i
 

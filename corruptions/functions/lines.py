@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,7 +42,7 @@ def render(x: U8, out: U8, points: NDArray[np.float64], angles: NDArray[np.float
 
 
 @inline
-def _line(before: U8, out: U8, top: int, left: int, bottom: int, right: int) -> None:
+def _line(before: U8, out: U8, top: Any, left: Any, bottom: Any, right: Any) -> None:
     """Draw a line by Bresenham's error: a pixel's share of gray is 1 minus its distance to the line, if that is below 1."""
     dy, dx = abs(bottom - top), abs(right - left)
     step_y, step_x = (1 if top < bottom else -1), (1 if left < right else -1)
@@ -67,7 +69,7 @@ def _line(before: U8, out: U8, top: int, left: int, bottom: int, right: int) -> 
 
 
 @inline
-def _mix(before: U8, out: U8, y: int, x: int, distance: float) -> None:
+def _mix(before: U8, out: U8, y: Any, x: Any, distance: Any) -> None:
     if 0 <= y < out.shape[0] and 0 <= x < out.shape[1]:
         share = 1.0 - distance
         for c in range(out.shape[2]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ def shuffled(swaps: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @inline
-def _noise(y: float, x: float, places: NDArray[np.int64], gradients: NDArray[np.float64]) -> float:
+def _noise(y: Any, x: Any, places: NDArray[np.int64], gradients: NDArray[np.float64]) -> Any:
     n = len(places)
     top, left = math.floor(y), math.floor(x)
     dy, dx = y - top, x - left

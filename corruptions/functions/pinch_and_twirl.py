@@ -24,8 +24,9 @@ def into(x: U8, out: U8, draws: Draws, level: float) -> None:
     cell = min(height, width) // (5 if min(height, width) >= 224 else 3)
     across, down = width // cell, height // cell
     for k in range(len(x)):
-        signs = 1.0 - 2.0 * (words(draws, k, 0, across * down) & 1)
-        render(x[k], out[k], (0.05 * np.pi * level * signs).reshape(across, down), cell, 0.04 * level + 0.1)
+        signs = 1.0 - 2.0 * (words(draws, k, 0, across * down) & 1).astype(np.float64)
+        angles: NDArray[np.float64] = (0.05 * np.pi * level * signs).reshape(across, down)
+        render(x[k], out[k], angles, cell, 0.04 * level + 0.1)
 
 
 @kernel
