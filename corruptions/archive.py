@@ -5,18 +5,20 @@
     fog/1/CLASS/*.JPEG ...                  ImageNet-C, Tiny-ImageNet-C
     weather/fog/1/CLASS/*.JPEG ...          the same with the group folders
 
-C-bar's and 3DCC's corruptions are read in the same two formats.
+One more folder around all may be there. C-bar's and 3DCC's corruptions are read in the same formats; where the folders of
+the severities have other numbers, as C-bar's script calls them (fog/2.35/CLASS/), they count as 1 to 5 in their order.
 
 Nothing is unpacked: a .tar is read in place, and of a .npy only the slice of one severity is mapped into memory. Files
 are compared with the published md5, or with the sha256 in the manifest that `lcrbench corrupt` writes, when they are
-first read. A file that is cut off, reordered or of the wrong kind raises `UserError`.
+first read; a file that is unchanged since (`digests`) is not read for that again. A file that is cut off, reordered or of
+the wrong kind raises `UserError`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -24,24 +26,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lcrbench.corruption_names import GROUPS, SEVERITIES, names
+from lcrbench.corruption_names import SEVERITIES
+from lcrbench.corruptions import digests, places
 from lcrbench.corruptions.engine import check_severity
-from lcrbench.corruptions.members import Member, in_tars, map_npy, tree_digest, whole
+from lcrbench.corruptions.members import Member, in_tars, map_npy, read_manifest, whole
 from lcrbench.errors import UserError, unknown
 from lcrbench.images import decode, natural
 
 MANIFEST = "manifest.json"
 
-# CIFAR-10-C-bar and ImageNet-C-bar; ImageNet-3DCC.
-_BAR = (
-    *("blue_noise_sample", "brownish_noise", "caustic_refraction", "checkerboard_cutout", "circular_motion_blur"),
-    *("cocentric_sine_waves", "inverse_sparkles", "lines", "perlin_noise", "pinch_and_twirl", "plasma_noise", "ripple"),
-    *("single_frequency_greyscale", "sparkles", "transverse_chromatic_abberation"),
-)
-_3DCC = (
-    *("near_focus", "far_focus", "fog_3d", "flash", "color_quant", "low_light", "xy_motion_blur", "z_motion_blur"),
-    *("iso_noise", "bit_error", "h265_abr", "h265_crf"),
-)
 Progress = Callable[[int, int, str], None]
 Layout = Literal["npy", "tree"]
 
@@ -65,7 +58,7 @@ def check_download(path: str | Path, progress: Progress | None = None) -> str:
     if file.name not in known:
         raise unknown("published archive", file.name, known)
     benchmark, wanted = known[file.name]
-    found = Member(file, 0, file.stat().st_size).digest("md5")
+    found = digests.of(whole(file), "md5")
     if progress:
         progress(1, 1, file.name)
     if found != wanted:
@@ -73,6 +66,23 @@ def check_download(path: str | Path, progress: Progress | None = None) -> str:
             f"'{file}' is damaged or not the published {benchmark}: its md5 is {found}, not {wanted}; download it again"
         )
     return str(benchmark)
+
+
+def origin(archive: Archive, progress: Progress | None = None) -> tuple[str, bool, str]:
+    """Return the benchmark that an archive is of, whether its files are the published ones, and why not where that is odd.
+
+    Arrays are compared as they are read (`Archive.verified`), and the .tar files of a tree here. An unpacked tree cannot be:
+    the published hashes are those of .tar files.
+    """
+    if archive.manifest is not None:
+        return archive.name, False, ""
+    if archive.layout == "npy":
+        return archive.name, archive.verified and archive.name in published(), ""
+    try:
+        benchmarks = {check_download(tar, progress) for tar in archive.tars}
+    except UserError as error:
+        return archive.name, False, str(error)
+    return (benchmarks.pop(), True, "") if len(benchmarks) == 1 else (archive.name, False, "")
 
 
 @dataclass
@@ -94,8 +104,9 @@ class Archive:
     _members: dict[str, Member] = field(repr=False)
     _hashes: dict[str, tuple[str, str]] = field(repr=False)
     _checked: set[str] = field(default_factory=set, repr=False)
-    _prefix: dict[str, str] = field(default_factory=dict, repr=False)
+    _folders: dict[str, str] = field(default_factory=dict, repr=False)
     _labels: NDArray[np.int64] | None = field(default=None, repr=False)
+    _listed: tuple[object, tuple[list[tuple[str, Member]], NDArray[np.int64]]] | None = field(default=None, repr=False)
 
     def load(
         self, name: str, severity: int, indices: ArrayLike | None = None, *, classes: tuple[str, ...] | None = None
@@ -122,6 +133,11 @@ class Archive:
             raise UserError(f"'{self.path}' is a tree: its labels come with `load`")
         return self._labels
 
+    @property
+    def tars(self) -> list[Path]:
+        """The .tar files that are read in place; none where files lie unpacked."""
+        return sorted({m.path for m in self._members.values() if m.path.suffix != ".npy"})
+
     def labels_of(self, name: str, severity: int, classes: tuple[str, ...] | None = None) -> NDArray[np.int64]:
         """Return the labels (n,) that `load` gives, without reading an image. Raises `UserError` as `load` does."""
         if self.layout == "npy":
@@ -134,10 +150,11 @@ class Archive:
             raise UserError(
                 f"no hashes are known for '{self.path}': it is neither published nor written by lcrbench corrupt"
             )
-        for done, member in enumerate(self._hashes):
-            self._verify(member)
-            if progress:
-                progress(done + 1, len(self._hashes), member)
+        with digests.anew():
+            for done, member in enumerate(self._hashes):
+                self._verify(member)
+                if progress:
+                    progress(done + 1, len(self._hashes), member)
 
     def hashes(self) -> dict[str, str]:
         """Return a hash of each file or cell: the known one, which is compared when it is read, or that of its bytes.
@@ -147,20 +164,22 @@ class Archive:
         if self._hashes:
             return {name: f"{algorithm} {wanted}" for name, (algorithm, wanted) in self._hashes.items()}
         if self.layout == "npy":
-            return {name: member.digest("sha256") for name, member in self._members.items()}
+            return {name: digests.of(member, "sha256") for name, member in self._members.items()}
         if self._members:
-            return {path.name: whole(path).digest("md5") for path in sorted({m.path for m in self._members.values()})}
+            return {
+                path.name: digests.of(whole(path), "md5") for path in sorted({m.path for m in self._members.values()})
+            }
         cells = [f"{name}/{severity}" for name in self.corruptions for severity in SEVERITIES]
-        return {cell: tree_digest((file, member.read()) for file, member in self._cell(cell)) for cell in cells}
+        return {cell: digests.of_tree(self._cell(cell)) for cell in cells}
 
     def _verify(self, name: str) -> None:
         if name in self._checked or name not in self._hashes:
             return
         algorithm, wanted = self._hashes[name]
         if name in self._members:
-            found = self._members[name].digest(algorithm)
+            found = digests.of(self._members[name], algorithm)
         else:
-            found = tree_digest((file, member.read()) for file, member in self._cell(name))
+            found = digests.of_tree(self._cell(name))
         if found != wanted:
             raise UserError(
                 f"'{name}' in '{self.path}' is damaged or reordered: its {algorithm} is {found}, not {wanted}"
@@ -187,8 +206,7 @@ class Archive:
 
     def _cell(self, cell: str) -> list[tuple[str, Member]]:
         """Return the image files of a cell "corruption/severity", in the order of their hash: as plain text."""
-        name = cell.partition("/")[0]
-        prefix = f"{self._prefix.get(name, '')}{cell}/"
+        prefix = self._folders.get(cell, f"{cell}/")
         if self._members:
             found = {key[len(prefix) :]: member for key, member in self._members.items() if key.startswith(prefix)}
         else:
@@ -202,6 +220,8 @@ class Archive:
     ) -> tuple[list[tuple[str, Member]], NDArray[np.int64]]:
         """Return the files of a cell in the order in which data sources return class folders, and their labels."""
         cell = f"{name}/{severity}"
+        if self._listed and self._listed[0] == (cell, classes):
+            return self._listed[1]
         number = {label: k for k, label in enumerate(classes)}
         cell_files = sorted(self._cell(cell), key=lambda entry: natural(tuple(entry[0].split("/"))))
         files = [(key, member) for key, member in cell_files if key.partition("/")[0] in number]
@@ -211,7 +231,9 @@ class Archive:
                 f"'{cell}' in '{self.path}' lacks {len(missing)} of {len(classes)} classes, such as '{min(missing)}': "
                 "the archive is incomplete"
             )
-        return files, np.array([number[key.partition("/")[0]] for key, _ in files], np.int64)
+        found = files, np.array([number[key.partition("/")[0]] for key, _ in files], np.int64)
+        self._listed = (cell, classes), found  # images are asked for in parts
+        return found
 
     def _load_tree(
         self, name: str, severity: int, indices: ArrayLike | None, classes: tuple[str, ...]
@@ -222,11 +244,16 @@ class Archive:
         if indices is not None:
             chosen = np.asarray(indices)
             files, labels = [files[k] for k in chosen.tolist()], labels[chosen]
-        images = [decode(member.read(), f"'{cell}/{key}' in '{self.path}'") for key, member in files]
-        shapes = {image.shape for image in images}
-        if len(shapes) > 1:
-            raise UserError(f"'{cell}' in '{self.path}' holds images of different sizes: {sorted(shapes)[:3]}")
-        return np.stack(images), labels
+        images = np.empty((0, 0, 0, 3), np.uint8)
+        for k, (key, member) in enumerate(files):
+            image = decode(member.read(), f"'{cell}/{key}' in '{self.path}'")
+            if k == 0:
+                images = np.empty((len(files), *image.shape), np.uint8)
+            elif image.shape != images.shape[1:]:
+                shapes = sorted({image.shape, images.shape[1:]})
+                raise UserError(f"'{cell}' in '{self.path}' holds images of different sizes: {shapes}")
+            images[k] = image
+        return images, labels
 
 
 def open_archive(path: str | Path) -> Archive:
@@ -238,31 +265,25 @@ def open_archive(path: str | Path) -> Archive:
     if not root.exists():
         raise UserError(f"there is no folder or file '{root}'")
     tars = [root] if root.is_file() else sorted(root.glob("*.tar"))
+    if not tars and (packed := sorted(root.glob("*.tar.gz"))) and not places.in_folder(root):
+        raise UserError(
+            f"'{packed[0]}' is compressed, and cannot be read in place: unpack it (tar -xzf {packed[0].name})"
+        )
     members = in_tars(tars, MANIFEST) if tars else {f.name: whole(f) for f in root.glob("*.npy")}
-    manifest = _read_manifest(root, members)
+    if not members and not places.in_folder(root):
+        inner = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+        if len(inner) == 1 and (inner[0] / "labels.npy").is_file():
+            return replace(open_archive(inner[0]), path=root)
+    manifest = read_manifest(root, members, MANIFEST)
     if any(name.endswith(".npy") for name in members):
         return _open_npy(root, members, manifest)
     return _open_tree(root, members, manifest)
 
 
-def _read_manifest(root: Path, members: dict[str, Member]) -> dict[str, Any] | None:
-    inside = next((members[name] for name in members if name.rpartition("/")[2] == MANIFEST), None)
-    if inside is None:
-        if root.is_file() or not (root / MANIFEST).is_file():
-            return None
-        inside = whole(root / MANIFEST)
-    try:
-        loaded: dict[str, Any] = json.loads(inside.read())
-        loaded["files"].items()
-    except (ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"the {MANIFEST} of '{root}' cannot be read: {error}") from error
-    return loaded
-
-
 def _expected(manifest: dict[str, Any] | None) -> list[str]:
-    """Return the corruptions that an archive may hold: the nineteen, and those from outside that its manifest names."""
+    """Return the corruptions that an archive may hold: ours, 3DCC's, and those from outside that its manifest names."""
     written = [file.partition("/")[0].removesuffix(".npy") for file in (manifest or {"files": {}})["files"]]
-    return list(dict.fromkeys([*names("all"), *_BAR, *_3DCC, *(name for name in written if name != "labels")]))
+    return list(dict.fromkeys([*places.KNOWN, *(name for name in written if name != "labels")]))
 
 
 def _open_npy(root: Path, members: dict[str, Member], manifest: dict[str, Any] | None) -> Archive:
@@ -303,33 +324,21 @@ def _open_npy(root: Path, members: dict[str, Member], manifest: dict[str, Any] |
 
 
 def _open_tree(root: Path, members: dict[str, Member], manifest: dict[str, Any] | None) -> Archive:
-    wanted = _expected(manifest)
-    prefix: dict[str, str] = {}
-    cells: dict[str, set[str]] = {}
-    if members:
-        for name in members:
-            parts = name.split("/")
-            for k, part in enumerate(parts[:-3]):
-                if part in wanted and parts[k + 1] in "12345":
-                    prefix[part] = "".join(f"{p}/" for p in parts[:k])
-                    cells.setdefault(f"{part}/{parts[k + 1]}", set()).add(parts[k + 2])
-                    break
-    else:
-        for name in wanted:
-            for group in ["", *(f"{g}/" for g in GROUPS)]:
-                if (root / group / name).is_dir():
-                    prefix[name] = group
-                    for severity in SEVERITIES:
-                        folder = root / group / name / str(severity)
-                        if folder.is_dir():
-                            cells[f"{name}/{severity}"] = {f.name for f in folder.iterdir() if f.is_dir()}
-                    break
-    found = tuple(name for name in wanted if name in prefix)
+    wanted = tuple(_expected(manifest))
+    where = places.in_members(members, wanted) if members else places.in_folder(root, wanted)
+    found = tuple(name for name in wanted if name in where)
     if not found:
         raise UserError(
             f"'{root}' holds no corruption benchmark: expected fog.npy ... labels.npy, or folders such as fog/1/CLASS/ or "
             "weather/fog/1/CLASS/"
         )
+    folders: dict[str, str] = {}
+    cells: dict[str, set[str]] = {}
+    for name in found:
+        prefix, severities = where[name]
+        for severity, folder in places.numbered(root, name, list(severities)).items():
+            folders[f"{name}/{severity}"] = f"{prefix}{name}/{folder}/"
+            cells[f"{name}/{severity}"] = severities[folder]
     lacking = [f"{name}/{severity}" for name in found for severity in SEVERITIES if not cells.get(f"{name}/{severity}")]
     if lacking and manifest is None:
         raise UserError(
@@ -340,4 +349,4 @@ def _open_tree(root: Path, members: dict[str, Member], manifest: dict[str, Any] 
     classes = sorted(set.intersection(*(c for c in cells.values() if c)), key=lambda label: natural((label,)))
     hashes = {cell: ("sha256", str(e["sha256"])) for cell, e in manifest["files"].items()} if manifest else {}
     name = str(manifest.get("data", {}).get("name", root.stem)) if manifest else root.stem
-    return Archive(root, "tree", name, found, tuple(classes), bool(hashes), manifest, members, hashes, _prefix=prefix)
+    return Archive(root, "tree", name, found, tuple(classes), bool(hashes), manifest, members, hashes, _folders=folders)

@@ -277,3 +277,11 @@ def round_trip(x: U8, out: U8, tables: I32) -> None:
             _enlarge(chroma[0, near], chroma[0, far], sums, blue)
             _enlarge(chroma[1, near], chroma[1, far], sums, red)
             _to_rgb(luma[y], blue, red, out[i, y].reshape(-1))
+
+
+def recompressed(x: U8, quality: int) -> U8:
+    """Return copies of pictures (N, H, W, C) after a JPEG round trip of a quality from 1 to 100, as Pillow makes it."""
+    out = np.empty_like(x)
+    if len(x):
+        round_trip(np.ascontiguousarray(x), out, quantisers(quality))
+    return out

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lcrbench.corruption_names import SEVERITIES
+from lcrbench.corruption_names import BAR, SEVERITIES
 from lcrbench.corruptions.draws import Draws, derive_key
 from lcrbench.corruptions.registered import find, is_ours, origin
 from lcrbench.errors import UserError, unknown
@@ -35,14 +35,22 @@ def _table() -> dict[str, Any]:
     return loaded
 
 
-def constants_for(height: int, width: int) -> str:
+def constants_for(height: int, width: int, name: str = "") -> str:
     """Return the set of constants whose native size is nearest to height x width on a logarithmic scale.
+
+    With the name of a corruption, of the sets that have it: those of C-bar stand in "cifar", in "imagenet" or in both.
 
     >>> constants_for(28, 28), constants_for(64, 64), constants_for(224, 224)
     ('cifar', 'tiny', 'imagenet')
+    >>> constants_for(64, 64, "ripple"), constants_for(32, 32, "perlin_noise")
+    ('cifar', 'imagenet')
     """
     side = math.sqrt(height * width)
-    sizes: dict[str, float] = {key: float(entry["size"]) for key, entry in _table()["constants"].items()}
+    sizes: dict[str, float] = {
+        key: float(entry["size"])
+        for key, entry in _table()["constants"].items()
+        if name not in BAR or name in entry["severity"]
+    }
     return min(sizes, key=lambda key: abs(math.log(side / sizes[key])))
 
 
@@ -60,6 +68,11 @@ def parameters(name: str, severity: int, constants: str) -> dict[str, Any]:
         raise unknown("set of constants", constants, table)
     if not is_ours(name):
         return find(name).row(severity)
+    if name not in table[constants]["severity"]:
+        having = [key for key in table if name in table[key]["severity"]]
+        raise UserError(
+            f"C-bar has no severities of '{name}' in the constants '{constants}': name {' or '.join(having)}, or none"
+        )
     row = table[constants]["severity"][name][severity - 1]
     keys = _table()["parameters"][name]
     return {keys[0]: row} if name == "zoom_blur" else dict(zip(keys, row, strict=True))
@@ -158,7 +171,7 @@ def corrupt(
     count, height, width = images.shape[:3]
     index = _check_indices(indices, count)
     entry = find(name)
-    row = parameters(name, severity, constants or constants_for(height, width))
+    row = parameters(name, severity, constants or constants_for(height, width, name))
     for option, value in options.items():
         if option not in OPTIONS.get(name, ()):
             raise unknown(f"option of {name}", option, OPTIONS.get(name, ()))
@@ -211,7 +224,8 @@ def provenance(height: int, width: int, constants: str | None = None, names: Seq
     """Return what a record must say about the corruptions `names` of a data set of height x width images.
 
     `constants` names the set that was used and `native_size` the size that it was made for. `versions` lists the
-    libraries that touch pixels. `machine_dependent` lists the corruptions whose bits are promised only for the same
+    libraries that touch pixels. `bar` holds the source of C-bar's severities and the set of each of its corruptions.
+    `machine_dependent` lists the corruptions whose bits are promised only for the same
     versions, with the reason. `outside` holds the module and the versions of each corruption that is none of the nineteen.
     """
     chosen = constants or constants_for(height, width)
@@ -220,6 +234,8 @@ def provenance(height: int, width: int, constants: str | None = None, names: Seq
         raise unknown("set of constants", chosen, table)
     native = int(table[chosen]["size"])
     outside = {name: origin(name) for name in names if not is_ours(name)}
+    bar = {name: constants or constants_for(height, width, name) for name in names if name in BAR}
+    told = {"bar": {"source": _table()["bar"]["source"].partition(",")[0], "constants": bar}} if bar else {}
     return {
         "scheme": "lcrbench-1 (Philox4x32-10)",
         "constants": chosen,
@@ -229,6 +245,7 @@ def provenance(height: int, width: int, constants: str | None = None, names: Seq
         "frost_pictures": "imagecorruptions",
         "versions": {package: installed(package) for package in ("numpy", "numba", "opencv-python", "pillow")},
         "machine_dependent": dict(MACHINE_DEPENDENT),
+        **told,
         **({"outside": outside} if outside else {}),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,10 @@ def in_tars(tars: list[Path], manifest: str) -> dict[str, Member]:
                     if info.isfile():
                         found[info.name.removeprefix("./")] = Member(tar, info.offset_data, info.size)
         except (tarfile.TarError, EOFError) as error:
+            if _begins(tar) == b"\x1f\x8b":
+                raise UserError(
+                    f"'{tar}' is compressed, and cannot be read in place: unpack it (tar -xzf {tar.name})"
+                ) from error
             raise UserError(f"'{tar}' is not a readable .tar, or is cut off: {error}") from error
         size = tar.stat().st_size
         for name, member in found.items():
@@ -61,6 +66,11 @@ def in_tars(tars: list[Path], manifest: str) -> dict[str, Member]:
                 raise UserError(f"'{tar}' is cut off within '{name}': download it again")
     flat = {name.rpartition("/")[2]: member for name, member in found.items() if name.endswith((".npy", manifest))}
     return flat if any(name.endswith(".npy") for name in flat) else found
+
+
+def _begins(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(2)
 
 
 def map_npy(member: Member, name: str, root: Path) -> NDArray[Any]:
@@ -90,3 +100,18 @@ def tree_digest(files: Iterator[tuple[str, bytes]]) -> str:
     for name, content in files:
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
+
+
+def read_manifest(root: Path, members: dict[str, Member], called: str) -> dict[str, Any] | None:
+    """Return the manifest of a benchmark that `lcrbench corrupt` wrote; None if there is none."""
+    inside = next((members[name] for name in members if name.rpartition("/")[2] == called), None)
+    if inside is None:
+        if root.is_file() or not (root / called).is_file():
+            return None
+        inside = whole(root / called)
+    try:
+        loaded: dict[str, Any] = json.loads(inside.read())
+        loaded["files"].items()
+    except (ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"the {called} of '{root}' cannot be read: {error}") from error
+    return loaded

@@ -70,7 +70,7 @@ class Entry(NamedTuple):
 
 
 def is_ours(name: str) -> bool:
-    """Tell whether a name is one of the nineteen, whose constants stand in constants.json."""
+    """Tell whether a name is one of the nineteen or of C-bar, whose constants stand in constants.json."""
     return name in GROUP
 
 
@@ -107,7 +107,7 @@ def find(name: str) -> Entry:
         raise UserError(f"corruption '{head}' has no variants: name it without ':{variant}'")
     known = others()
     if head not in known and "." not in head:
-        raise unknown("corruption", name, [*names("all"), *known, *SETS])
+        raise unknown("corruption", name, [*GROUP, *known, *SETS])
     module = registry.load("corruption", head)
     contract = Contract.of(module)
     variants = contract.variants
@@ -121,14 +121,12 @@ def find(name: str) -> Entry:
     if rows is not None and len(rows) != len(SEVERITIES):
         raise UserError(f"corruption '{head}' has {len(rows)} CONSTANTS: it must have 5, one a severity")
     if contract.group in SETS:
-        raise UserError(
-            f"corruption '{head}' has the GROUP '{contract.group}', which is that of the paper's: choose another"
-        )
+        raise UserError(f"corruption '{head}' has the GROUP '{contract.group}', which is one of ours: choose another")
     return Entry(name, module, variant or "", contract)
 
 
 def others() -> list[str]:
-    """Return the registered corruptions beside the nineteen; an import path need not be registered."""
+    """Return the registered corruptions beside ours; an import path need not be registered."""
     return [name for name in registry.names("corruption") if name not in GROUP]
 
 
@@ -159,7 +157,7 @@ def _variants(word: str) -> tuple[str, ...]:
 
 
 def groups() -> list[str]:
-    """Return the paper's groups of corruptions."""
+    """Return the groups of the corruptions that are ours."""
     return list(GROUPS)
 
 

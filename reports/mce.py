@@ -55,15 +55,19 @@ def defined(setting: Setting) -> bool:
 
 
 def of_row(row: Row) -> tuple[Interval | None, Interval | None]:
-    """Return a row's mCE and relative mCE by AlexNet's errors, over its seeds; no interval with one seed."""
+    """Return a row's mCE and relative mCE by AlexNet's errors, over its seeds; no interval with one seed.
+
+    None stands for what cannot be computed: the relative one without clean images.
+    """
     reference_clean, reference = alexnet()
     plain, relative = [], []
     for i in range(len(row.runs)):
         cells = {(c, s): row.per_seed(Key("accuracy", corruption=c, severity=s)) for c in COMMON for s in range(1, 6)}
         clean = row.per_seed(CLEAN)
-        if any(len(v) != len(row.runs) for v in [*cells.values(), clean]):
+        if any(len(v) != len(row.runs) for v in cells.values()):
             return None, None
         errors = {c: [1 - cells[c, s][i] for s in range(1, 6)] for c in COMMON}
         plain.append(mce(errors, reference))
-        relative.append(relative_mce(errors, 1 - clean[i], reference, reference_clean))
-    return stats.mean(plain, "seeds"), stats.mean(relative, "seeds")
+        if len(clean) == len(row.runs):  # else the files were shown to a network whose own test images are others
+            relative.append(relative_mce(errors, 1 - clean[i], reference, reference_clean))
+    return stats.mean(plain, "seeds"), stats.mean(relative, "seeds") if relative else None

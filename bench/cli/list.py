@@ -29,9 +29,9 @@ def command(kind: str | None, store: str) -> None:
 
 def _entries(kind: str, store: str) -> list[tuple[str, str]]:
     if kind == "corruption":
-        from lcrbench import corruptions, registry
+        from lcrbench import corruption_names, corruptions, registry
 
-        ours = [(name, corruptions.group_of(name)) for name in corruptions.names("all")]
+        ours = [(name, corruptions.group_of(name)) for name in corruption_names.GROUP]
         return ours + [(name, registry.summary(kind, name)) for name in corruptions.others()]
     if kind == "data":
         from lcrbench.bench import data

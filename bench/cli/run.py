@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     "test_sets",
     multiple=True,
     metavar="NAME=PATH",
-    help="Also show this test set, or corruption benchmark, to each network: cifar10-c=CIFAR-10-C.tar.",
+    help="Also show this test set, or corruption benchmark, to each network: cifar10-c=CIFAR-10-C.tar, "
+    "v2=256/224:PATH, imagenet-c=generated:PATH.",
 )
 @click.option("--train", type=int, help="Use a class-balanced subset of this many training images.")
 @click.option("--test", type=int, help="Use a class-balanced subset of this many test images.")
@@ -136,6 +137,8 @@ def command(
         from lcrbench.bench.evaluation import test_sets as others
 
         opened = others.open_all(test_sets, wanted)
+        for note in (note for other in opened for note in other.notes):
+            click.echo(f"lcrbench: {note}", err=True)
     at_once = workers or devices.workers(chosen, wanted.budget.unit)
     # Without --fresh, which would make again what is finished by then.
     again = shlex.join(["lcrbench", *(a for a in sys.argv[1:] if a != "--fresh")])

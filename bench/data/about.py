@@ -186,7 +186,8 @@ def _digests(images: Images | Streamed) -> set[bytes]:
 
 def _benchmark(source: str) -> list[tuple[bool, str]]:
     """Return what is found of a corruption benchmark, read whole; nothing if the path holds none."""
-    from lcrbench.corruptions.archive import open_archive
+    from lcrbench.corruptions import digests
+    from lcrbench.corruptions.archive import open_archive, origin
 
     path = Path(source).expanduser()
     if not path.exists() or (path.is_dir() and any((path / name).exists() for name in ("train", "test", "val"))):
@@ -197,7 +198,11 @@ def _benchmark(source: str) -> list[tuple[bool, str]]:
         return []
     told = f"{opened.name}: {len(opened.corruptions)} corruptions"
     if not opened.verified:
-        return [(True, f"{told}, mine: no hashes are known of these files")]
+        with digests.anew():
+            name, genuine, why = origin(opened)
+        if genuine:
+            return [(True, f"{name}: {len(opened.corruptions)} corruptions, every .tar has the hash that is published")]
+        return [(not why, f"{told}, mine: {why or 'no hashes are known of these files'}")]
     opened.check()
     return [
         (True, f"{told}, every file has the hash that is {'written beside it' if opened.manifest else 'published'}")

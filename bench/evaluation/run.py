@@ -73,6 +73,7 @@ def protocol_of(dataset: Dataset, size: int, shown: Shown) -> Protocol:
         severities=shown.severities,
         seed=shown.seed,
         block=shown.block,
+        stream=shown.stream,
     )
 
 
@@ -125,7 +126,7 @@ def evaluate(
     images_of = {
         cell: kept.missing(cell, indices, exact=wants_classes) if show else indices[:0] for cell in protocol.cells
     }
-    if wants_logits:
+    if wants_logits and protocol.test.clean:
         images_of[CLEAN] = np.union1d(images_of[CLEAN], _without_logits(kept, indices))
     shown = [cell for cell in protocol.cells if len(images_of[cell])]
     for done, cell in enumerate(shown):
@@ -134,7 +135,7 @@ def evaluate(
             place = np.searchsorted(indices, lacking)
             with clocks.phase("corruption"):
                 clean = test.images[:] if len(lacking) == len(indices) else test.images[place]
-                images = cells.images(clean, cell, lacking, seed=protocol.seed, stream=protocol.test.sha256[:16])
+                images = cells.images(clean, cell, lacking, seed=protocol.seed, stream=protocol.noise)
             with clocks.phase("evaluation"):
                 found = logits(looked.network, images, protocol.block, device)
             columns = kept.at(lacking)

@@ -1,8 +1,10 @@
 """Other test sets for a trained network: `--test-set NAME=PATH`.
 
-    plain       CIFAR-10.1, ImageNet-V2, -A, -R, -Sketch, or any data set's test split: images as they are
-    benchmark   CIFAR-10-C, ImageNet-C, Tiny-ImageNet-C, C-bar, 3DCC, or what `lcrbench corrupt` wrote: its own files,
-                cell by cell, beside the run's own clean test images, to which they must belong
+    PATH of a plain set      CIFAR-10.1, ImageNet-V2, -A, -R, -Sketch, or any data set's test split: images as they are
+    PATH of a benchmark      its own files, cell by cell (`benchmarks`)
+    generated:PATH           ImageNet-C made in memory of a data set's test images, and called "generated ImageNet-C";
+    generated-bar:PATH       ImageNet-C-bar, likewise
+    256/224:PATH             a plain set whose images have their shorter side resized to 256 px, and 224 px cut out
 
 A plain set's classes are matched by their ids, never by their order. On ImageNet-A and -R the answer is chosen among the 200
 classes that the set has.
@@ -10,69 +12,33 @@ classes that the set has.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lcrbench.bench import planning
 from lcrbench.bench.data import load_test
-from lcrbench.bench.data.arrays import Dataset, Split
+from lcrbench.bench.data.arrays import Dataset, Split, TestImages
+from lcrbench.bench.data.middle import middle
 from lcrbench.bench.data.subset import load_data
-from lcrbench.bench.evaluation.cells import Cells, Shows
+from lcrbench.bench.evaluation import benchmarks
+from lcrbench.bench.evaluation.benchmarks import Other
+from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.evaluation.networks import restored
 from lcrbench.bench.evaluation.on_request import shown_to
 from lcrbench.bench.progress import bar
 from lcrbench.bench.records import view
 from lcrbench.bench.records.grid import Grid
-from lcrbench.bench.records.spec import Cell, Protocol, TestSet
+from lcrbench.bench.records.spec import Preprocessing, Protocol, TestSet
 from lcrbench.bench.records.store import Store
-from lcrbench.corruption_names import names
-from lcrbench.corruptions.archive import Archive, check_download, open_archive, published
+from lcrbench.corruption_names import SEVERITIES
 from lcrbench.errors import UserError
 
-PLAIN_SEVERITIES: Final = (1, 2, 3, 4, 5)
 RESTRICTED: Final = ("imagenet-a", "imagenet-r")
-_FOLDERS: Final = ("train", "test", "val")
-
-
-class Other(NamedTuple):
-    """A test set that can be shown: the images, the protocol that names them, and where the cells come from."""
-
-    dataset: Dataset
-    protocol: Protocol
-    cells: Shows
-
-
-@dataclass(frozen=True)
-class ArchiveCells:
-    """The images of a benchmark, by the positions of the clean test images that they were made of."""
-
-    archive: Archive
-    labels: NDArray[np.int64]
-    classes: tuple[str, ...] | None
-
-    def images(
-        self, clean: NDArray[np.uint8], cell: Cell, indices: NDArray[np.int64], *, seed: int, stream: str
-    ) -> NDArray[np.uint8]:
-        """Return the images (N, H, W, 3) of a cell. Raises `UserError` if they are damaged, or of another size."""
-        if not cell.corruption:
-            return clean
-        chosen = None if len(indices) == len(self.labels) else indices
-        found, labels = self.archive.load(cell.corruption, cell.severity, chosen, classes=self.classes)
-        if found.shape[1:] != clean.shape[1:]:
-            raise UserError(
-                f"{self.archive.path} holds images of {found.shape[1]} x {found.shape[2]} px, and the network takes"
-                f" {clean.shape[1]} x {clean.shape[2]} px: train with --size {found.shape[1]}"
-            )
-        if not np.array_equal(labels, self.labels[indices]):
-            raise UserError(f"{cell} in {self.archive.path} has other labels than the cells before: it is reordered")
-        return found
 
 
 def open_all(texts: Sequence[str], grid: Grid) -> list[Other]:
@@ -105,7 +71,8 @@ def show_all(
     asked = planning.metrics_of(grid)
     for other in others:
         chosen = {"accuracy", *(["corruption_error"] if other.protocol.corruptions else [])}
-        chosen |= set() if other.protocol.test.columns else {"calibration_error"} & asked.keys()
+        if other.protocol.test.clean and not other.protocol.test.columns:
+            chosen |= {"calibration_error"} & asked.keys()
         metrics = {name: planning.metric_options(name, asked.get(name, {})) for name in sorted(chosen)}
         cells = len(other.protocol.cells)
         for run in runs:
@@ -147,88 +114,49 @@ def open_set(text: str, dataset: Dataset, size: int, block: int) -> Other:
         name, place = "", text
     if not place:
         raise UserError(f"--test-set takes NAME=PATH, such as cifar10-c=CIFAR-10-C.tar, not '{text}'")
-    path = Path(place).expanduser()
-    if benchmark := _benchmark(path):
-        return _corrupted(name, benchmark, dataset, size, block)
+    kind, colon, below = place.partition(":")
+    if colon and kind in benchmarks.MADE:
+        return _generated(name, kind, below, dataset, size, block)
+    if colon and (fit := re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", kind)):
+        return _plain(name, below, dataset, size, block, Preprocessing(resize=int(fit[1]), crop=int(fit[2])))
+    if archive := benchmarks.find(Path(place).expanduser()):
+        return benchmarks.of_archive(name, archive, dataset, size, block)
     return _plain(name, place, dataset, size, block)
 
 
-def _benchmark(path: Path) -> Archive | None:
-    """Return the benchmark at a path; None if what lies there has none of its marks."""
-    if not path.exists() or (path.is_dir() and any((path / folder).exists() for folder in _FOLDERS)):
-        return None
-    marked = path.is_dir() and any((path / f"{name}.npy").is_file() for name in ("labels", *names("all")))
-    try:
-        return open_archive(path)
-    except UserError as error:
-        # A benchmark that is met but unusable says so itself; what holds no corruption is another kind of test set.
-        if marked or ("incomplete" in str(error) and "labels.npy" not in str(error)):
-            raise
-        return None
-
-
-def _corrupted(name: str, archive: Archive, dataset: Dataset, size: int, block: int) -> Other:
-    tree = archive.layout == "tree"
-    classes = dataset.classes if tree else None
-    first = archive.corruptions[0]
-    if tree and not set(dataset.classes) <= set(archive.classes):
-        lacking = sorted(set(dataset.classes) - set(archive.classes))
+def _generated(name: str, kind: str, place: str, dataset: Dataset, size: int, block: int) -> Other:
+    benchmark, corruptions = benchmarks.MADE[kind]
+    if dataset.space != "imagenet1k" or size != benchmarks.IMAGENET.crop:
         raise UserError(
-            f"{archive.path} has no images of {len(lacking)} classes of {dataset.name}, such as '{lacking[0]}': it is a"
-            " benchmark of another data set"
+            f"{kind}: makes {benchmark} of ImageNet's images at {benchmarks.IMAGENET.crop} px, and the network is of"
+            f" {dataset.name} (label space {dataset.space}) at {size} px: for other images, name --corruptions"
         )
-    labels = archive.labels_of(first, 1, classes)
-    whole = dataset.part.test_indices if dataset.part else np.arange(len(dataset.test), dtype=np.int64)
-    if (len(whole) and whole[-1] >= len(labels)) or not np.array_equal(labels[whole], dataset.test.labels):
-        raise UserError(
-            f"{archive.path} does not belong to the test images of {dataset.name}: it has {len(labels):,} labels in another"
-            " order; it needs the data set that it was made of, in the published order"
-        )
-    if dataset.part is None and len(labels) != len(dataset.test):
-        raise UserError(
-            f"{archive.path} is of {len(labels):,} images, and {dataset.name} has {len(dataset.test):,} test images: it does"
-            " not belong to them"
-        )
-    benchmark, known = _origin(archive)
-    told = name or benchmark.lower()
-    test = TestSet(
-        name=told if known is not False else f"{told} (mine)",
-        sha256=dataset.whole_sha256,
-        size=size,
-        classes=dataset.classes,
-        images=len(labels),
-        chosen=dataset.part.test if dataset.part else None,
-        benchmark=benchmark,
-        benchmark_sha256=_identity(archive),
-        published=known,
+    plain = _plain(name, place, dataset, size, block, benchmarks.IMAGENET)
+    told = f"generated {benchmark}"
+    called = told if name.lower() in ("", benchmark.lower(), told.lower()) else f"{name} ({told})"
+    test = plain.protocol.test.model_copy(update={"name": called, "published": None})
+    protocol = plain.protocol.model_copy(
+        update={"test": test, "corruptions": corruptions, "severities": SEVERITIES, "jpeg": benchmarks.QUALITY}
     )
-    protocol = Protocol(test=test, corruptions=archive.corruptions, severities=PLAIN_SEVERITIES, block=block)
-    return Other(replace(dataset, name=test.name), protocol, ArchiveCells(archive, labels, classes))
+    return Other(replace(plain.dataset, name=called), protocol, benchmarks.Recompressed())
 
 
-def _origin(archive: Archive) -> tuple[str, bool]:
-    """Return the benchmark that an archive is of, and whether its files are the published ones."""
-    if archive.manifest is not None:
-        return archive.name, False
-    if archive.layout == "npy":
-        return archive.name, archive.verified and archive.name in published()
-    tars = [archive.path] if archive.path.is_file() else sorted(archive.path.glob("*.tar"))
-    if not tars:
-        return archive.name, False
-    try:
-        benchmarks = {check_download(tar) for tar in tars}
-    except UserError:
-        return archive.name, False
-    return (benchmarks.pop(), True) if len(benchmarks) == 1 else (archive.name, False)
+def _fitted(place: str, fit: Preprocessing | None, size: int) -> TestImages:
+    """Return the test images at a place, fitted."""
+    if fit is None:
+        return load_test(place, size=size)
+    if fit.crop != size or fit.resize < fit.crop or (fit.resize - fit.crop) % 4:
+        raise UserError(
+            f"{fit.resize}/{fit.crop}: cuts {fit.crop} px out of {fit.resize}, and the network takes {size} px: give"
+            f" SIDE/{size}:PATH, with a side of {size}, {size + 4}, {size + 8} ..."
+        )
+    # The middle of the middle square: margins are rounded to even, which an even number of pixels more does not change.
+    found = load_test(place, size=fit.resize)
+    return replace(found, split=middle(found.split, size))
 
 
-def _identity(archive: Archive) -> str:
-    """Return a hash of a benchmark's files: of the known hashes, which are compared when a file is read, or of all bytes."""
-    return hashlib.sha256(json.dumps(sorted(archive.hashes().items())).encode()).hexdigest()
-
-
-def _plain(name: str, place: str, dataset: Dataset, size: int, block: int) -> Other:
-    found = load_test(place, size=size)
+def _plain(name: str, place: str, dataset: Dataset, size: int, block: int, fit: Preprocessing | None = None) -> Other:
+    found = _fitted(place, fit, size)
     number = {label: k for k, label in enumerate(dataset.classes)}
     if strange := [label for label in found.classes if label not in number]:
         there = {int(label) for label in np.unique(found.split.labels)}
@@ -252,4 +180,5 @@ def _plain(name: str, place: str, dataset: Dataset, size: int, block: int) -> Ot
         columns=columns,
     )
     shown_set = replace(dataset, name=test.name, test=Split(found.split.images, labels), part=None)
-    return Other(shown_set, Protocol(test=test, corruptions=(), severities=(), block=block), Cells())
+    protocol = Protocol(test=test, corruptions=(), severities=(), block=block, preprocessing=fit)
+    return Other(shown_set, protocol, Cells())

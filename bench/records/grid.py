@@ -39,6 +39,7 @@ class Evaluation(Frozen):
     block: int = Field(
         100, gt=0, description="images a forward pass: the network always runs on padded blocks of this size"
     )
+    stream: str = Field("", description="name of the corruptions' randomness; empty: the hash of the test images")
 
     @field_validator("severities")
     @classmethod

@@ -173,11 +173,25 @@ class TestSet(Frozen):
     columns: tuple[int, ...] = Field(
         (), description="of the network's classes those that an answer is chosen from; empty: all"
     )
+    clean: bool = Field(True, description="whether the clean images that a benchmark was made of are among those shown")
 
     @property
     def count(self) -> int:
         """Return how many images are used."""
         return self.images if self.chosen is None else self.chosen
+
+
+class Preprocessing(Frozen):
+    """How a test image becomes one of `crop` x `crop` pixels: ImageNet's is 256/224, torchvision's later one 232/224."""
+
+    resize: int = Field(gt=0, description="pixels of the shorter side after the resizing")
+    crop: int = Field(gt=0, description="pixels of the side of the square that is cut out of the middle")
+    interpolation: Literal["bilinear"] = Field("bilinear", description="antialiased, with torchvision's rounding")
+
+    @property
+    def text(self) -> str:
+        """Return it in short: `256/224 bilinear`."""
+        return f"{self.resize}/{self.crop} {self.interpolation}"
 
 
 class Protocol(Frozen):
@@ -188,11 +202,34 @@ class Protocol(Frozen):
     severities: tuple[int, ...]
     seed: int = 0
     block: int = 100
+    stream: str = Field(
+        "", description="name of the corruptions' randomness; empty: the first 16 digits of the test set's sha256"
+    )
+    jpeg: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="quality of the JPEG that corrupted images go through; null: they go through none",
+    )
+    preprocessing: Preprocessing | None = Field(
+        None, description="how images were fitted; null: the shorter side is resized to the size that is cut out"
+    )
+
+    @property
+    def noise(self) -> str:
+        """Return the name of the corruptions' randomness."""
+        return self.stream or self.test.sha256[:16]
 
     @property
     def look(self) -> dict[str, Any]:
         """Return what a prediction depends on besides subject, cell and image; with the same look they are shared."""
-        own = {"benchmark": self.test.benchmark_sha256, "columns": self.test.columns}
+        own = {
+            "benchmark": self.test.benchmark_sha256,
+            "columns": self.test.columns,
+            "stream": self.stream,
+            "jpeg": self.jpeg,
+            "preprocessing": self.preprocessing.text if self.preprocessing else "",
+        }
         facts = {"test": self.test.sha256, "size": self.test.size, "seed": self.seed, "block": self.block}
         return facts | {key: value for key, value in own.items() if value}
 
@@ -204,8 +241,9 @@ class Protocol(Frozen):
 
     @property
     def cells(self) -> list[Cell]:
-        """Return the cells, clean images first."""
-        return [CLEAN, *(Cell(c, s) for c in self.corruptions for s in self.severities)]
+        """Return the cells, clean images first where there are some."""
+        clean = [CLEAN] if self.test.clean else []
+        return [*clean, *(Cell(c, s) for c in self.corruptions for s in self.severities)]
 
     def covers(self, other: Protocol) -> bool:
         """Tell whether this protocol shows all that another one of the same look shows, on as many images."""
@@ -273,6 +311,7 @@ class RunSpec(Frozen):
                 severities=shown.severities,
                 seed=shown.seed,
                 block=shown.block,
+                stream=shown.stream,
             ),
             metrics=metrics or {},
         )
@@ -309,7 +348,9 @@ class RunSpec(Frozen):
     def evaluation(self) -> Evaluation:
         """Return what is shown, as a grid has it."""
         p = self.protocol
-        return Evaluation(corruptions=p.corruptions, severities=p.severities, seed=p.seed, block=p.block)
+        return Evaluation(
+            corruptions=p.corruptions, severities=p.severities, seed=p.seed, block=p.block, stream=p.stream
+        )
 
     @property
     def backbone(self) -> str:

@@ -51,7 +51,7 @@ def summary(compared: Comparison) -> str:
 def setting_summary(setting: Setting) -> str:
     """Return in a few sentences what was trained and tested in a setting."""
     spec = setting.any.spec
-    name = spec.data.name
+    name = spec.training.data.name
     rows = [r for r in setting.rows if r.runs]
     seeds = sorted({len(r.runs) for r in rows})
     n_seeds = (
@@ -70,12 +70,15 @@ def setting_summary(setting: Setting) -> str:
     named = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
     common = [c for c in setting.corruptions if c in COMMON]
     extra = len(setting.corruptions) - len(common)
+    clean = spec.protocol.test.clean
     corruptions = plural(len(common), "common corruption") + (f" and {plural(extra, 'extra one')}" if extra else "")
     return (
         f"{named}, trained on {name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
         f"backbone {spec.backbone} on a budget of {budget} each, {own}{n_seeds or 'no finished run'} a method. "
         "Tested on "
-        f"{spec.data.test:,} images, clean and under {corruptions} at severities {listed(setting.severities)}."
+        f"{spec.data.test:,} images, {'clean and ' if clean else ''}under {corruptions} at severities "
+        f"{listed(setting.severities)}."
+        + ("" if clean else f" Their clean images are not the test images of {name}, and were not shown.")
     )
 
 

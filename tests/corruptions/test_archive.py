@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lcrbench.corruptions import archive, corrupt, generate
+from lcrbench.corruptions import archive, corrupt, digests, generate
+from lcrbench.corruptions.members import Member, whole
 from lcrbench.errors import UserError
 
 RNG = np.random.default_rng(5)
@@ -248,3 +249,103 @@ def test_a_download_is_compared_with_its_md5(tmp_path: Path) -> None:
     other.write_bytes(b"")
     with pytest.raises(UserError, match=r"did you mean 'blur.tar'"):
         archive.check_download(other)
+
+
+def renumbered(folder: Path, names: tuple[str, ...]) -> Path:
+    """Call the folders of the severities as C-bar's script does."""
+    for name in names:
+        for severity, called in enumerate(("0.80", "1.60", "2.35", "9.15", "10.00"), 1):
+            (folder / name / str(severity)).rename(folder / name / called)
+    (folder / archive.MANIFEST).unlink()
+    return folder
+
+
+@pytest.mark.parametrize("form", ["folder", "tar", "below two more folders"])
+def test_severities_that_are_called_otherwise_count_in_their_order(tmp_path: Path, form: str) -> None:
+    plain = write(tmp_path / "plain", layout="tree", names=["sparkles", "fog"])
+    folder = renumbered(write(tmp_path / "bar", layout="tree", names=["sparkles", "fog"]), ("sparkles",))
+    place = folder
+    if form == "tar":
+        place = pack(folder, "ImageNet-C-Bar")
+    elif form == "below two more folders":
+        place = tmp_path / "outer"
+        (place / "ImageNet-C-Bar").mkdir(parents=True)
+        folder.rename(place / "ImageNet-C-Bar" / "extracted")
+    opened = archive.open_archive(place)
+    assert opened.corruptions == ("fog", "sparkles")
+    assert not opened.verified
+    wanted = archive.open_archive(plain)
+    for name in ("sparkles", "fog"):
+        for severity in range(1, 6):
+            assert np.array_equal(opened.load(name, severity)[0], wanted.load(name, severity)[0])
+
+
+def test_severities_that_are_not_five_are_refused(tmp_path: Path) -> None:
+    folder = renumbered(write(tmp_path / "bar", layout="tree", names=["sparkles"]), ("sparkles",))
+    shutil.rmtree(folder / "sparkles" / "2.35")
+    with pytest.raises(UserError, match=r"severities 0\.80, 1\.60, 9\.15, 10\.00: five are needed") as error:
+        archive.open_archive(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_the_names_of_3dcc_are_known(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", layout="tree", names=["fog"])
+    (folder / archive.MANIFEST).unlink()
+    (folder / "fog").rename(folder / "xy_motion_blur")
+    assert archive.open_archive(folder).corruptions == ("xy_motion_blur",)
+
+
+def test_arrays_in_one_more_folder(tmp_path: Path) -> None:
+    folder = write(tmp_path / "outer" / "CIFAR-10-C")
+    opened = archive.open_archive(tmp_path / "outer")
+    assert np.array_equal(opened.load("fog", 2)[0], archive.open_archive(folder).load("fog", 2)[0])
+
+
+def test_a_compressed_archive_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", layout="tree", names=["fog"])
+    with tarfile.open(tmp_path / "fog.tar.gz", "w:gz") as file:
+        file.add(folder / "fog", "fog")
+    (tmp_path / "only").mkdir()
+    shutil.copy(tmp_path / "fog.tar.gz", tmp_path / "only" / "fog.tar.gz")
+    for place in (tmp_path / "fog.tar.gz", tmp_path / "only"):
+        with pytest.raises(UserError, match=r"is compressed.*tar -xzf fog\.tar\.gz") as error:
+            archive.open_archive(place)
+        assert "\n" not in str(error.value)
+
+
+def test_a_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "SETTLED_NS", -(10**18))  # the time stamps of this test are never too fresh
+    monkeypatch.setattr(digests, "WORTH", 1)
+    read: list[str] = []
+    digest = Member.digest
+    monkeypatch.setattr(
+        Member, "digest", lambda self, algorithm: read.append(self.path.name) or digest(self, algorithm)
+    )
+    file = tmp_path / "noise.tar"
+    file.write_bytes(b"a" * 100)
+    member = whole(file)
+    wanted = hashlib.md5(b"a" * 100).hexdigest()
+    assert [digests.of(member, "md5") for _ in range(3)] == [wanted] * 3
+    assert read == ["noise.tar"]
+    assert digests.of(member, "sha256") == hashlib.sha256(b"a" * 100).hexdigest()
+    with digests.anew():
+        assert digests.of(member, "md5") == wanted
+    assert len(read) == 3
+    file.write_bytes(b"b" * 100)  # as large as before
+    assert digests.of(whole(file), "md5") == hashlib.md5(b"b" * 100).hexdigest()
+    # What is kept is a hash or nothing, and a folder that cannot be written is none.
+    for kept in (tmp_path / "cache").rglob("digests/*"):
+        kept.write_text("rubbish")
+    assert digests.of(whole(file), "md5") == hashlib.md5(b"b" * 100).hexdigest()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
+    assert digests.of(whole(file), "md5") == hashlib.md5(b"b" * 100).hexdigest()
+
+
+def test_a_fresh_file_is_not_trusted_by_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "WORTH", 1)
+    file = tmp_path / "noise.tar"
+    file.write_bytes(b"a" * 100)
+    digests.of(whole(file), "md5")
+    assert not list((tmp_path / "cache").rglob("digests/*"))

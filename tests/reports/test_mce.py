@@ -12,6 +12,7 @@ from lcrbench.bench.records.store import Store
 from lcrbench.reports import comparison, mce, writers
 from lcrbench.reports.context import Context
 from lcrbench.reports.tables import main
+from lcrbench.reports.words import findings
 
 from . import make_store
 
@@ -79,3 +80,33 @@ def test_it_is_defined_on_imagenet_c_alone(tmp_path: Path, store: Store) -> None
         ratios.append(sum(ours) / sum(alexnet[c]))
     assert table.rows[0].cells[column].value == pytest.approx(100 * sum(ratios) / 15)
     assert any("AlexNet" in note for note in table.notes)
+
+
+def test_without_clean_images_there_is_no_relative_mce() -> None:
+    class Row:
+        runs = ("one", "two")
+
+        def per_seed(self, key: comparison.Key) -> list[float]:
+            return [] if key == comparison.CLEAN else [0.5, 0.25]
+
+    plain, relative = mce.of_row(Row())  # type: ignore[arg-type]
+    _, alexnet = mce.alexnet()
+    wanted = [sum(1 / (sum(alexnet[c]) / 5) for c in comparison.COMMON) / 15 * error * 100 for error in (0.5, 0.75)]
+    assert plain is not None
+    assert plain.value == pytest.approx(np.mean(wanted))
+    assert relative is None
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_the_summary_says_which_images_were_shown(tmp_path: Path, clean: bool) -> None:
+    record, files = make_store.make("irnet", 0, data="mirror", corruptions=("fog",))
+    test = record.spec.protocol.test.model_copy(
+        update={"name": "cifar10-c", "benchmark": "CIFAR-10-C", "benchmark_sha256": "1" * 64, "clean": clean}
+    )
+    spec = record.spec.model_copy(update={"protocol": record.spec.protocol.model_copy(update={"test": test})})
+    store = Store(tmp_path / "store", create=True)
+    make_store.write(store, record.model_copy(update={"spec": spec, "run_id": spec.run_id}), files)
+    said = findings.setting_summary(comparison.read(store).settings[0])
+    assert "trained on mirror (" in said
+    assert ("images, clean and under" in said) == clean
+    assert ("Their clean images are not the test images of mirror" in said) != clean
