@@ -264,7 +264,7 @@ def _shortcut(module: nn.Module, x: Map, steps: list[Step]) -> Map:
         assert isinstance(pad, _resnet.Pad)
         stride = 2 if pool is not None else pad.stride
         new = pad.new_channels
-        if len(parts) != 1 + (pool is not None) or stride not in (1, 2) or (pool is not None and pad.stride != 1) or new % 32:
+        if len(parts) != 1 + (pool is not None) or stride not in (1, 2) or (pool is not None and pad.stride != 1):
             raise Refused("a shortcut without parameters has a form that is not known")
         target = Map(x.channels + new, (x.height - 1) // stride + 1, (x.width - 1) // stride + 1)
         steps.append(Shrink(x, target, pool is not None, stride))
