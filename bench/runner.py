@@ -20,6 +20,7 @@ from lcrbench.bench.data.about import passed_over
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.evaluation.cells import Cells
+from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.takeover import take_over
 from lcrbench.bench.planning import Lacking, lacking, outside, plan
 from lcrbench.bench.progress import Progress, Work
@@ -46,6 +47,7 @@ def planned(
     fresh: bool = False,
     stale: Stale = "refuse",
     save_every: float = 60.0,
+    engine: Choice = "auto",
 ) -> tuple[list[Job], Dataset]:
     """Return the jobs of a grid, finished ones included, and the data set; raises `UserError` as `plan` does."""
     try:
@@ -61,7 +63,7 @@ def planned(
     kinds = corruptions.provenance(grid.data.size, grid.data.size)
     provenance = env.provenance(device, 1, command, kinds, deterministic=True)
     shared = len(specs) > 1
-    return [Job(s, grid.data, root, device, provenance, fresh, stale, save_every, shared) for s in specs], dataset
+    return [Job(s, grid.data, root, device, provenance, fresh, stale, save_every, shared, engine) for s in specs], dataset
 
 
 def run(
@@ -77,6 +79,7 @@ def run(
     save_every: float = 60.0,
     quiet: bool = False,
     executor: str = "local",
+    engine: Choice = "auto",
 ) -> list[str]:
     """Do what a store lacks of a grid's runs; return the ids of all of them, in the grid's order.
 
@@ -90,7 +93,9 @@ def run(
     Several processes may work on one store: a training, or an evaluation, is locked by the process that works on it.
     """
     source.look_again()
-    jobs, dataset = planned(grid, root, device=device, command=command, fresh=fresh, stale=stale, save_every=save_every)
+    jobs, dataset = planned(
+        grid, root, device=device, command=command, fresh=fresh, stale=stale, save_every=save_every, engine=engine
+    )
     if dataset.reasons and not quiet:
         print(f"lcrbench: {dataset.name}: {passed_over(dataset.reasons)}", file=sys.stderr)
     target = Store(root, create=True)

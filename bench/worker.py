@@ -22,6 +22,7 @@ from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import restored
+from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.progress import Event
 from lcrbench.bench.records import env, view
@@ -56,6 +57,7 @@ class Job:
     stale: Stale = "refuse"
     save_every: float = 60.0
     shared: bool = False
+    engine: Choice = "auto"
 
     @property
     def cells(self) -> Cells:
@@ -203,7 +205,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     if job.fresh and before and not _later(before, job):
         before = known_of.without_stale(before, spec.protocol, spec.metrics, fresh=True)
     found = evaluation.evaluate(
-        looked,
+        dataclasses.replace(looked, engine=job.engine),
         dataset,
         spec.protocol,
         spec.metrics,

@@ -89,6 +89,7 @@ def run(
     stale: Literal["refuse", "redo", "keep"] = "refuse",
     fresh: bool = False,
     quiet: bool = False,
+    engine: Literal["auto", "packed", "torch"] = "auto",
     **tables: Any,
 ) -> list[str]:
     """Do what a store lacks of a grid's runs; return the ids of all of them, in the grid's order.
@@ -127,6 +128,7 @@ def run(
         fresh=fresh,
         stale=stale,
         quiet=quiet,
+        engine=engine,
     )
 
 
@@ -176,6 +178,7 @@ def evaluate(
     device: str = "cpu",
     stale: Literal["refuse", "redo", "keep"] = "refuse",
     trust_plugins: bool = False,
+    engine: Literal["auto", "packed", "torch"] = "auto",
 ) -> Result:
     """Show a network clean and corrupted test images, and measure it.
 
@@ -183,7 +186,7 @@ def evaluate(
     then nothing that the store holds is repeated, and what is found is kept there. `data` is the embedded set by default,
     for a run its own. `corruptions` are names and groups, "" for none; `metrics` are names, or names with options; `test`
     cuts the test images down. `stale` says what to do with what a different version of the code found of a run. Results of
-    an image never depend on the others. Raises `UserError` for what does not exist or fit, and for a model that does not
+    an image never depend on the others; nor on the `engine` that computes them. Raises `UserError` for what does not exist or fit, and for a model that does not
     give logits.
     """
     from lcrbench.bench import planning
@@ -209,10 +212,11 @@ def evaluate(
             device=device,
             stale=stale,
             trust_plugins=trust_plugins,
+            engine=engine,
         )
     else:
         dataset = load_data(data or "fashion-mnist-10k", size=size, test=test)
-        found = on_request.of_module(model, dataset, size, shown, options, name=name, device=device)
+        found = on_request.of_module(model, dataset, size, shown, options, name=name, device=device, engine=engine)
     return Result(*found, options)
 
 

@@ -26,6 +26,7 @@ from lcrbench.bench.data.arrays import Dataset, Split
 from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.evaluation.cells import Cells, Shows
 from lcrbench.bench.evaluation.networks import restored
+from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.on_request import shown_to
 from lcrbench.bench.progress import bar
 from lcrbench.bench.records import view
@@ -96,6 +97,7 @@ def show_all(
     device: str,
     stale: Literal["refuse", "redo", "keep"],
     quiet: bool,
+    engine: Choice = "auto",
 ) -> list[str]:
     """Show each test set to the network of each finished run, keep what is found, and return the ids of these runs.
 
@@ -113,7 +115,7 @@ def show_all(
                 continue
             spec = store.record(run).spec
             training, weights = store.trained(run)
-            looked = restored(training, weights, trust_plugins=True, device=device)
+            looked = replace(restored(training, weights, trust_plugins=True, device=device), engine=engine)
             with bar(cells, f"{spec.label} {other.protocol.test.name}"[:40], quiet, unit="cells") as told:
 
                 def watch(phase: str, done: int, total: int, told: Any = told) -> None:
