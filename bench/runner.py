@@ -63,7 +63,9 @@ def planned(
     kinds = corruptions.provenance(grid.data.size, grid.data.size)
     provenance = env.provenance(device, 1, command, kinds, deterministic=True)
     shared = len(specs) > 1
-    return [Job(s, grid.data, root, device, provenance, fresh, stale, save_every, shared, engine) for s in specs], dataset
+    return [
+        Job(s, grid.data, root, device, provenance, fresh, stale, save_every, shared, engine) for s in specs
+    ], dataset
 
 
 def run(

@@ -20,9 +20,9 @@ from lcrbench.bench.data.subset import load_data as load_data
 from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation.cells import Cells
+from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import restored
-from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.progress import Event
 from lcrbench.bench.records import env, view

@@ -186,8 +186,8 @@ def evaluate(
     then nothing that the store holds is repeated, and what is found is kept there. `data` is the embedded set by default,
     for a run its own. `corruptions` are names and groups, "" for none; `metrics` are names, or names with options; `test`
     cuts the test images down. `stale` says what to do with what a different version of the code found of a run. Results of
-    an image never depend on the others; nor on the `engine` that computes them. Raises `UserError` for what does not exist or fit, and for a model that does not
-    give logits.
+    an image never depend on the others, nor on the `engine` that computes them. Raises `UserError` for what does not exist
+    or fit, and for a model that does not give logits.
     """
     from lcrbench.bench import planning
     from lcrbench.bench.evaluation import on_request

@@ -158,7 +158,10 @@ def command(
         ) from None
     target = Store(store)
     if test_sets:
-        ids = [*ids, *others.show_all(target, ids, opened, wanted, device=chosen, stale=stale, quiet=quiet, engine=engine)]
+        ids = [
+            *ids,
+            *others.show_all(target, ids, opened, wanted, device=chosen, stale=stale, quiet=quiet, engine=engine),
+        ]
     _report(target, pages, ids, quiet)
     failed = [i for i in ids if target.record(i).status == "failed"]
     if failed:

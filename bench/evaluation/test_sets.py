@@ -25,8 +25,8 @@ from lcrbench.bench.data import load_test
 from lcrbench.bench.data.arrays import Dataset, Split
 from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.evaluation.cells import Cells, Shows
-from lcrbench.bench.evaluation.networks import restored
 from lcrbench.bench.evaluation.engine import Choice
+from lcrbench.bench.evaluation.networks import restored
 from lcrbench.bench.evaluation.on_request import shown_to
 from lcrbench.bench.progress import bar
 from lcrbench.bench.records import view

@@ -11,8 +11,8 @@ from filelock import Timeout
 
 from lcrbench import registry
 from lcrbench.bench import device as devices
-from lcrbench.bench.evaluation.known import Known, found_by
 from lcrbench.bench.evaluation.engine import Choice, served
+from lcrbench.bench.evaluation.known import Known, found_by
 from lcrbench.bench.evaluation.run import evaluate
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import stored, subjects

@@ -57,6 +57,7 @@ SCALE, ALPHA, BETA, THRESHOLD, FIRST, SECOND, THIRD, OFFSET, LEVEL = range(9)
 """Rows of parameters by channel: of the convolution, of the batch norm y = alpha x + beta, of the output's sign, three of
 the activation, of the filters' offset, and of the input's values."""
 ROWS_OF_PARAMETERS = 9
+BLOCK = ROWS_OF_PARAMETERS * 16
 
 BORDERS = 16
 """Cases of the border: 4 (top cut off + 2 bottom cut off) + left cut off + 2 right cut off."""

@@ -73,7 +73,7 @@ def bound_after(kind: int, p: np.ndarray, bound: np.ndarray) -> np.ndarray:
 def attainable(numbers: int, values: np.ndarray, constants: np.ndarray, *, affine: bool) -> np.ndarray:
     """Return the values (n, C) that a convolution of so many numbers can take: all of them, or where sums of the window
     come in, a sample.
-    """  # noqa: D205
+    """
     if not affine:
         n = np.arange(-numbers, numbers + 1, 2, dtype=np.float32)
         return n[:, None] * values[f.SCALE]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
+from torch.nn.modules import module as every
 
 from lcrbench.models.backbones import _resnet, reactnet_a
 from lcrbench.models.backbones._vgg import Vgg
@@ -103,6 +104,8 @@ class Graph:
 
 def check(module: nn.Module) -> None:
     """Raise `Refused` for what would make a module compute something else than its class says."""
+    if every._global_forward_hooks or every._global_forward_pre_hooks:
+        raise Refused("every module has hooks")
     for name, part in module.named_modules():
         where = name or "the network"
         if part.training:

@@ -93,7 +93,9 @@ class Segment:
         for array, numbers in ((given, self.given), (beside, self.beside), (wanted, self.wanted)):
             fits = array.dtype == np.float32 and array.flags.c_contiguous and array.shape[1:] == (numbers,)
             if numbers and not (fits and 0 <= first <= last <= len(array)):
-                raise IndexError(f"images {first} to {last} of {numbers} floats do not lie in {array.shape} {array.dtype}")
+                raise IndexError(
+                    f"images {first} to {last} of {numbers} floats do not lie in {array.shape} {array.dtype}"
+                )
         sizes = np.array([self.given, self.beside, self.wanted], np.int64)
         pointers = (array.ctypes.data for array in (given, beside, wanted))
         doubts: int = kernels.run(self.operations, tables.addresses, memory.addresses, *pointers, sizes, first, last)

@@ -15,7 +15,7 @@ from torch import nn
 
 from lcrbench.models.binary import input_levels
 from lcrbench.models.network import Network
-from lcrbench.models.packed import deployed, filters, finishes, graph, kernels, machine, probes
+from lcrbench.models.packed import deployed, filters, finishes, graph, machine, maps, probes
 from lcrbench.models.packed import fields as f
 from lcrbench.models.packed.graph import Convolution, Finish, Map, Real, Refused, Shrink, Stem, Step
 
@@ -121,7 +121,7 @@ class _Writer:
         work = np.zeros(32, np.float32)
 
         def mean(image: np.ndarray) -> float:
-            found = kernels.total(image.ctypes.data, image.size, work.ctypes.data)
+            found = maps.total(image.ctypes.data, image.size, work.ctypes.data)
             return float(np.float32(found) / np.float32(image.size))
 
         if not probes.mean_is_known(x.channels, x.height, x.width, mean):
