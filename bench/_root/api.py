@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lcrbench.bench.data.arrays import Dataset
     from lcrbench.bench.evaluation.known import Known
+    from lcrbench.bench.evaluation.packed_file import PackedNetwork
     from lcrbench.bench.records.grid import Grid, Options
     from lcrbench.bench.records.record import Evaluation, Measured
     from lcrbench.bench.records.spec import Protocol
@@ -78,6 +79,17 @@ def load_model(store: str | Path | Store, run: str, *, trust_plugins: bool = Fal
     opened = _store(store)
     training, weights = opened.trained(opened.find(run))
     return restored(training, weights, trust_plugins=trust_plugins, device=device).network
+
+
+def load_packed(path: str | Path, *, block: int = 100, trust_plugins: bool = False) -> PackedNetwork:
+    """Return the network of a file that `lcrbench export` wrote: `.logits(images)` of (N, size, size, 3), as they were.
+
+    It is evaluated on packed bits where it can be, in blocks of `block` images. Raises `UserError` for another file, and for
+    an import path in it without `trust_plugins`.
+    """
+    from lcrbench.bench.evaluation import packed_file
+
+    return packed_file.load(Path(path), block=block, trust_plugins=trust_plugins)
 
 
 def run(
