@@ -63,7 +63,46 @@ def _border(at: Any, stride: Any, size: Any, padding: Any) -> Any:
 
 
 @inline
-def _convolve(
+def _counts(
+    weights: Any, j: Any, source: Any, i0: Any, i1: Any, i2: Any, i3: Any, rows: Any, words: Any, step: Any
+) -> Any:
+    """How many bits of sixteen filters differ from those of four windows, of `rows` runs of words each."""
+    n0, n1, n2, n3 = zero(), zero(), zero(), zero()
+    for row in range(rows):
+        d = row * step
+        for _ in range(words):
+            x = load_ints(weights, j)
+            n0 = add(n0, count_ones(xor(x, splat_int(source, i0 + d))))
+            n1 = add(n1, count_ones(xor(x, splat_int(source, i1 + d))))
+            n2 = add(n2, count_ones(xor(x, splat_int(source, i2 + d))))
+            n3 = add(n3, count_ones(xor(x, splat_int(source, i3 + d))))
+            d += 1
+            j += 16
+    return n0, n1, n2, n3
+
+
+@inline
+def _gather(op: Any, line: Any, bits: Any, windows: Any) -> Any:
+    """Windows of a map of 16 channels, one after the other: 3 x 3 x 16 bits as five words of 32, or 16 bits as one."""
+    width, stride, i0 = op[line, f.WIDTH], op[line, f.STRIDE], op[line, f.BITS]
+    row = width + 2
+    for r in range(op[line, f.ROWS]):
+        for c in range(op[line, f.COLUMNS]):
+            i = i0 + r * stride * row + c * stride
+            n = r * op[line, f.COLUMNS] + c
+            if op[line, f.KERNEL] == 3:
+                x0, x1, x2 = load_64(bits, i), load_64(bits, i + row), load_64(bits, i + 2 * row)
+                store_64(windows, n * 10, (x0 & LOW_48) | (x1 << SHIFT_48))
+                store_64(windows, n * 10 + 4, ((x1 & LOW_48) >> SHIFT_16) | (x2 << SHIFT_32))
+                store_16(windows, n * 10 + 8, np.uint16(x2 >> SHIFT_32))
+                store_16(windows, n * 10 + 9, np.uint16(0))
+            else:
+                store_16(windows, n * 2, load_16(bits, i + row + 1))
+                store_16(windows, n * 2 + 1, np.uint16(0))
+
+
+@kernel
+def convolve(
     op: Any,
     line: Any,
     weights: Any,
@@ -71,19 +110,26 @@ def _convolve(
     bases: Any,
     levels: Any,
     bits: Any,
+    windows: Any,
     sums: Any,
     to: Any,
     beside: Any,
-    source: Any,
-    start: Any,
-    pitch: Any,
-    row: Any,
-    rows: Any,
-    words: Any,
-    step: Any,
 ) -> Any:
-    """Four positions at a time, those of a pool's window or side by side, and sixteen outputs."""
+    """A binary convolution of one image: four positions at a time, side by side or a pool's window, and sixteen outputs."""
     out, height, width, stride = op[line, f.OUT], op[line, f.HEIGHT], op[line, f.WIDTH], op[line, f.STRIDE]
+    if op[line, f.IN] == 16:
+        _gather(op, line, bits, windows)
+        source, start, step, rows = windows, 0, 0, 1
+        words = 5 if op[line, f.KERNEL] == 3 else 1
+        pitch, row = words, op[line, f.COLUMNS] * words
+    else:
+        n = op[line, f.IN] // 32
+        step = (width + 2) * n
+        source, start, pitch, row = bits, op[line, f.BITS] // 2, stride * n, stride * step
+        rows, words = 3, 3 * n
+        if op[line, f.KERNEL] == 1:
+            start += step + n
+            rows, words = 1, n
     down, across, pool = op[line, f.ROWS], op[line, f.COLUMNS], op[line, f.POOL]
     padding = 1 if op[line, f.KERNEL] == 3 else 0
     before, after, once, affine = op[line, f.BEFORE], op[line, f.AFTER], op[line, f.FUSED] != 0, op[line, f.LEVELS] != 0
@@ -130,21 +176,15 @@ def _convolve(
                     k3 = r0 + _border(c + a3, stride, width, padding)
                     place = r * across + c
                     s1, s2, s3 = place + a1, place + a2, place + a3
-                n0 = zero()
-                n1 = zero()
-                n2 = zero()
-                n3 = zero()
-                j = w
-                for dr in range(rows):
-                    d = dr * step
-                    for _ in range(words):
-                        x = load_ints(weights, j)
-                        n0 = add(n0, count_ones(xor(x, splat_int(source, i0 + d))))
-                        n1 = add(n1, count_ones(xor(x, splat_int(source, i1 + d))))
-                        n2 = add(n2, count_ones(xor(x, splat_int(source, i2 + d))))
-                        n3 = add(n3, count_ones(xor(x, splat_int(source, i3 + d))))
-                        d += 1
-                        j += 16
+                # With its length written out a loop takes up to 15 % less.
+                if words == 3 and rows == 3:
+                    n0, n1, n2, n3 = _counts(weights, w, source, i0, i1, i2, i3, 3, 3, step)
+                elif words == 6 and rows == 3:
+                    n0, n1, n2, n3 = _counts(weights, w, source, i0, i1, i2, i3, 3, 6, step)
+                elif words == 5 and rows == 1:
+                    n0, n1, n2, n3 = _counts(weights, w, source, i0, i1, i2, i3, 1, 5, step)
+                else:
+                    n0, n1, n2, n3 = _counts(weights, w, source, i0, i1, i2, i3, rows, words, step)
                 v0 = _value(n0, k0 * out + o, p, bases, levels, sums, place, affine)
                 v1 = _value(n1, k1 * out + o, p, bases, levels, sums, s1, affine)
                 v2 = _value(n2, k2 * out + o, p, bases, levels, sums, s2, affine)
@@ -195,123 +235,6 @@ def _convolve(
                     if signs != f.NONE:
                         b = signs + ((r // 2 + 1) * (wide + 2) + c // 2 + 1) * pitch_out + op[line, f.SIGNS_BLOCK] + ob
                         store_16(bits, b, at_least(v0, threshold))
-
-
-@inline
-def _gather(op: Any, line: Any, bits: Any, windows: Any) -> Any:
-    """Windows of a map of 16 channels, one after the other: 3 x 3 x 16 bits as five words of 32, or 16 bits as one."""
-    width, stride, i0 = op[line, f.WIDTH], op[line, f.STRIDE], op[line, f.BITS]
-    row = width + 2
-    for r in range(op[line, f.ROWS]):
-        for c in range(op[line, f.COLUMNS]):
-            i = i0 + r * stride * row + c * stride
-            n = r * op[line, f.COLUMNS] + c
-            if op[line, f.KERNEL] == 3:
-                x0, x1, x2 = load_64(bits, i), load_64(bits, i + row), load_64(bits, i + 2 * row)
-                store_64(windows, n * 10, (x0 & LOW_48) | (x1 << SHIFT_48))
-                store_64(windows, n * 10 + 4, ((x1 & LOW_48) >> SHIFT_16) | (x2 << SHIFT_32))
-                store_16(windows, n * 10 + 8, np.uint16(x2 >> SHIFT_32))
-                store_16(windows, n * 10 + 9, np.uint16(0))
-            else:
-                store_16(windows, n * 2, load_16(bits, i + row + 1))
-                store_16(windows, n * 2 + 1, np.uint16(0))
-
-
-@kernel
-def convolve(
-    op: Any,
-    line: Any,
-    weights: Any,
-    parameters: Any,
-    bases: Any,
-    levels: Any,
-    bits: Any,
-    windows: Any,
-    sums: Any,
-    to: Any,
-    beside: Any,
-) -> Any:
-    """A binary convolution of one image, whose window is read as suits its channels."""
-    stride, width = op[line, f.STRIDE], op[line, f.WIDTH]
-    if op[line, f.IN] == 16:
-        _gather(op, line, bits, windows)
-        if op[line, f.KERNEL] == 3:
-            across = op[line, f.COLUMNS] * 5
-            _convolve(
-                op, line, weights, parameters, bases, levels, bits, sums, to, beside, windows, 0, 5, across, 1, 5, 0
-            )
-            return
-        source, start, pitch, row, rows, words, step = windows, 0, 1, op[line, f.COLUMNS], 1, 1, 0
-    else:
-        n = op[line, f.IN] // 32
-        step = (width + 2) * n
-        source, start, pitch, row = bits, op[line, f.BITS] // 2, stride * n, stride * step
-        if op[line, f.KERNEL] == 3:
-            rows, words = 3, 3 * n
-            if n == 1:
-                _convolve(
-                    op,
-                    line,
-                    weights,
-                    parameters,
-                    bases,
-                    levels,
-                    bits,
-                    sums,
-                    to,
-                    beside,
-                    bits,
-                    start,
-                    pitch,
-                    row,
-                    3,
-                    3,
-                    step,
-                )
-                return
-            if n == 2:
-                _convolve(
-                    op,
-                    line,
-                    weights,
-                    parameters,
-                    bases,
-                    levels,
-                    bits,
-                    sums,
-                    to,
-                    beside,
-                    bits,
-                    start,
-                    pitch,
-                    row,
-                    3,
-                    6,
-                    step,
-                )
-                return
-        else:
-            start += step + n
-            rows, words = 1, n
-    _convolve(
-        op,
-        line,
-        weights,
-        parameters,
-        bases,
-        levels,
-        bits,
-        sums,
-        to,
-        beside,
-        source,
-        start,
-        pitch,
-        row,
-        rows,
-        words,
-        step,
-    )
 
 
 @kernel
