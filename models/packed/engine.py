@@ -72,7 +72,8 @@ class Packed:
         if images.dtype != np.float32 or not np.abs(images).max(initial=0) <= plan.LARGEST_INPUT:
             return None
         x = torch.from_numpy(images).permute(0, 3, 1, 2)
-        return (x - self.network.mean) / self.network.std
+        normalized: Tensor = (x - self.network.mean) / self.network.std
+        return normalized
 
     def _body(self, x: Tensor, count: int) -> Tensor | None:
         y = self.plan.graph.first(x)

@@ -58,29 +58,29 @@ def activation(module: nn.Module, channels: int) -> np.ndarray:
 
 def bound_after(kind: int, p: np.ndarray, bound: np.ndarray) -> np.ndarray:
     """Return a bound (C) on the magnitudes behind an activation with parameters (3, C), from one before it."""
+    found = bound
     if kind == f.CLIP:
-        return np.abs(p[:2]).max(0)
-    if kind == f.LEAKY:
-        return bound * np.maximum(1, np.abs(p[0]))
-    if kind == f.SHIFTED_LEAKY:
-        found: np.ndarray = (bound + np.abs(p[0])) * np.maximum(1, np.abs(p[1])) + np.abs(p[2])
-        return found
-    if kind == f.TWO_SLOPES:
-        return bound * np.abs(p[:2]).max(0)
-    return bound
+        found = np.abs(p[:2]).max(0)
+    elif kind == f.LEAKY:
+        found = bound * np.maximum(1, np.abs(p[0]))
+    elif kind == f.SHIFTED_LEAKY:
+        found = (bound + np.abs(p[0])) * np.maximum(1, np.abs(p[1])) + np.abs(p[2])
+    elif kind == f.TWO_SLOPES:
+        found = bound * np.abs(p[:2]).max(0)
+    return found
 
 
 def attainable(numbers: int, values: np.ndarray, constants: np.ndarray, *, affine: bool) -> np.ndarray:
-    """Return the values (n, C) that a convolution of so many numbers can take: all of them, or where sums of the window
-    come in, a sample.
-    """
+    """Return the values (n, C) that a convolution of so many numbers can take; a sample where a window's sums come in."""
     if not affine:
         n = np.arange(-numbers, numbers + 1, 2, dtype=np.float32)
-        return n[:, None] * values[f.SCALE]
+        every: np.ndarray = n[:, None] * values[f.SCALE]
+        return every
     random = np.random.default_rng(0)
     n, sums = (2 * random.integers(-numbers // 2, numbers // 2 + 1, (2, SAMPLED, 1))).astype(np.float32)
     y = n * values[f.SCALE] + sums * values[f.OFFSET]
-    return y * values[f.LEVEL] + constants[random.integers(0, len(constants), SAMPLED)]
+    sampled: np.ndarray = y * values[f.LEVEL] + constants[random.integers(0, len(constants), SAMPLED)]
+    return sampled
 
 
 def rounding(row: np.ndarray, finish: Finish, values: np.ndarray, x: np.ndarray, *, single: bool) -> int:

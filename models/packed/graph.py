@@ -125,12 +125,12 @@ def of(network: nn.Module, height: int, width: int) -> Graph:
     parts = dict(body.named_children())
     if type(body) not in _KNOWN:
         raise Refused(f"the backbone {type(body).__name__} is not known")
-    stem = parts["stem"]
-    first = stem[0] if isinstance(stem, nn.Sequential) and len(stem) else None
+    stem = list(parts["stem"].children()) if type(parts["stem"]) is nn.Sequential else []
+    first = stem[0] if stem else None
     if type(first) is not nn.Conv2d or first.bias is not None:
         raise Refused("the stem does not begin with a convolution without bias")
     start = Map(first.out_channels, *(side(n, first, k) for k, n in enumerate((height, width))))
-    finish = finish_of(list(stem)[1:])
+    finish = finish_of(stem[1:])
     steps: list[Step] = [Stem(start, _pooled(start, finish), finish)]
     end = _KNOWN[type(body)](body, steps)
     return Graph(first, start, end, parts["head"], steps)

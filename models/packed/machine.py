@@ -97,8 +97,8 @@ class Segment:
                     f"images {first} to {last} of {numbers} floats do not lie in {array.shape} {array.dtype}"
                 )
         sizes = np.array([self.given, self.beside, self.wanted], np.int64)
-        pointers = (array.ctypes.data for array in (given, beside, wanted))
-        doubts: int = kernels.run(self.operations, tables.addresses, memory.addresses, *pointers, sizes, first, last)
+        a, b, c = (array.ctypes.data for array in (given, beside, wanted))
+        doubts: int = kernels.run(self.operations, tables.addresses, memory.addresses, a, b, c, sizes, first, last)
         return doubts
 
 

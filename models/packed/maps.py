@@ -144,7 +144,7 @@ def centre(op: Any, line: Any, bits: Any, x: Any, work: Any) -> Any:
     top = np.float32(1)
     for k in range(16):
         top = max(top, load_float(work, k))
-    doubt = top > np.float32(1e15)
+    doubt: Any = top > np.float32(1e15)
     if abs(mean) < top * np.float32(2.0**-100):
         for i in range(n):
             distance = abs(np.float32(load_float(x, i) - mean))

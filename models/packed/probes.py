@@ -64,7 +64,9 @@ def thresholds(sign: Sign, channels: int) -> tuple[np.ndarray, bool]:
 def _floats(order: np.ndarray) -> np.ndarray:
     """Return the float32 at places of their order: 0 is zero, 1 the least number above it."""
     size = np.abs(order).astype(np.uint32)
-    return (size | np.where(order < 0, np.uint32(1 << 31), np.uint32(0)).astype(np.uint32)).view(np.float32)
+    bits = size | np.where(order < 0, np.uint32(1 << 31), np.uint32(0)).astype(np.uint32)
+    floats: np.ndarray = bits.view(np.float32)
+    return floats
 
 
 def _signs(sign: Sign, order: np.ndarray) -> np.ndarray:
@@ -109,6 +111,6 @@ def mean_is_known(channels: int, height: int, width: int, compute: Callable[[np.
     """Tell whether torch adds up images of a shape in the order that `compute` (H W C numbers to their mean) does."""
     random = np.random.default_rng(0)
     x = np.exp(4 * random.standard_normal((4, height, width, channels))).astype(np.float32)
-    x *= random.choice(np.float32([-1, 1]), x.shape)
+    x *= random.choice(np.array([-1, 1], np.float32), x.shape)
     means = torch.from_numpy(x).permute(0, 3, 1, 2).mean(dim=(1, 2, 3), keepdim=True).flatten().numpy()
     return all(float(mean) == compute(image.reshape(-1)) for mean, image in zip(means, x, strict=True))

@@ -48,7 +48,7 @@ def _load(result: Any, kind: Any, size: int) -> Any:
     @intrinsic  # type: ignore[untyped-decorator]
     def load(context: Any, address: Any, index: Any) -> Any:
         def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            found = builder.load(_place(builder, *arguments, kind, size))
+            found = builder.load(_place(builder, arguments[0], arguments[1], kind, size))
             found.align = size
             return found
 
@@ -81,7 +81,7 @@ def _splat(result: Vector, element: Any, align: int) -> Any:
     @intrinsic  # type: ignore[untyped-decorator]
     def splat(context: Any, address: Any, index: Any) -> Any:
         def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            scalar = builder.load(_place(builder, *arguments, element, 4))
+            scalar = builder.load(_place(builder, arguments[0], arguments[1], element, 4))
             scalar.align = align
             return _everywhere(builder, scalar, result.vector)
 
