@@ -76,7 +76,7 @@ class Packed:
         return normalized
 
     def _body(self, x: Tensor, count: int) -> Tensor | None:
-        y = self.plan.graph.first(x)
+        y: Tensor = self.plan.graph.first(x)
         given = _rows(y)
         beside, none = given[:, :0], given[:, :0]
         ends = [*(real.source for real in self.plan.reals), self.plan.graph.end]

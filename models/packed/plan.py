@@ -71,7 +71,7 @@ def of(network: nn.Module, height: int, width: int) -> Plan:
         if tensor.device.type != "cpu":
             raise Refused(f"it lies on the device {tensor.device}")
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
-            raise Refused(f"{name} is {str(tensor.dtype).removeprefix('torch.')}, not float32")
+            raise Refused(f"{name} is {tensor.dtype}, not float32")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise Refused(f"{name} is not finite")
     return _Writer(network, graph.of(network, height, width)).plan()

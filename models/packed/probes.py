@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lcrbench import registry
 from lcrbench.models.api import Sign
 from lcrbench.models.methods import ovsw, recu
 from lcrbench.models.methods.adabin import AdaptiveSign
@@ -23,7 +25,6 @@ Rule = Literal["channel", "mean"]
 
 BY_CHANNEL = (AdaptiveSign, UnitSign, RSign, recu.ScaledSign, ovsw.ScaledSign)
 BY_MEAN = (CentredSign, StandardizedSign)
-ESTIMATORS = "lcrbench.models.estimators."
 
 
 def rule(sign: Sign) -> Rule:
@@ -34,9 +35,15 @@ def rule(sign: Sign) -> Rule:
     kind = type(sign)
     if kind in BY_MEAN:
         return "mean"
-    if kind in BY_CHANNEL or (kind.__module__.startswith(ESTIMATORS) and kind.__name__ == "Estimator"):
+    if kind in BY_CHANNEL or kind in _estimators():
         return "channel"
     raise Refused(f"the sign {kind.__name__} is not known")
+
+
+@functools.lru_cache(maxsize=1)
+def _estimators() -> frozenset[type]:
+    """Return the estimators of ours, whose forward pass is sign(x)."""
+    return frozenset(registry.load("estimator", name).Estimator for name in registry.files("estimator"))
 
 
 def thresholds(sign: Sign, channels: int) -> tuple[np.ndarray, bool]:
