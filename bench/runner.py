@@ -21,6 +21,7 @@ from lcrbench.bench.data.about import passed_over
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.evaluation.cells import Cells
+from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.takeover import take_over
 from lcrbench.bench.planning import Lacking, lacking, outside, plan
 from lcrbench.bench.progress import Progress, Work
@@ -48,6 +49,7 @@ def planned(
     stale: Stale = "refuse",
     save_every: float = 60.0,
     readers: int = 0,
+    engine: Choice = "auto",
 ) -> tuple[list[Job], Dataset]:
     """Return the jobs of a grid, finished ones included, and the data set; raises `UserError` as `plan` does."""
     try:
@@ -66,7 +68,9 @@ def planned(
     # What is planned here may be done on a machine with more memory, or with less.
     streams = loading.as_hashed(grid.data.source, dataset.hash_kind)
     data = grid.data.model_copy(update={"stream": streams})
-    return [Job(s, data, root, device, provenance, fresh, stale, save_every, shared, readers) for s in specs], dataset
+    return [
+        Job(s, data, root, device, provenance, fresh, stale, save_every, shared, readers, engine) for s in specs
+    ], dataset
 
 
 def run(
@@ -83,6 +87,7 @@ def run(
     quiet: bool = False,
     executor: str = "local",
     readers: int = 0,
+    engine: Choice = "auto",
 ) -> list[str]:
     """Do what a store lacks of a grid's runs; return the ids of all of them, in the grid's order.
 
@@ -98,7 +103,15 @@ def run(
     """
     source.look_again()
     jobs, dataset = planned(
-        grid, root, device=device, command=command, fresh=fresh, stale=stale, save_every=save_every, readers=readers
+        grid,
+        root,
+        device=device,
+        command=command,
+        fresh=fresh,
+        stale=stale,
+        save_every=save_every,
+        readers=readers,
+        engine=engine,
     )
     if dataset.reasons and not quiet:
         print(f"lcrbench: {dataset.name}: {passed_over(dataset.reasons)}", file=sys.stderr)

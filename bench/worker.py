@@ -21,6 +21,7 @@ from lcrbench.bench.data.subset import load_data as load_data
 from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation.cells import Cells
+from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import restored
 from lcrbench.bench.evaluation.run import Looked
@@ -58,6 +59,7 @@ class Job:
     save_every: float = 60.0
     shared: bool = False
     readers: int = 0
+    engine: Choice = "auto"
 
     @property
     def cells(self) -> Cells:
@@ -208,7 +210,7 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     if job.fresh and before and not _later(before, job):
         before = known_of.without_stale(before, spec.protocol, spec.metrics, fresh=True)
     found = evaluation.evaluate(
-        looked,
+        dataclasses.replace(looked, engine=job.engine),
         dataset,
         spec.protocol,
         spec.metrics,

@@ -17,6 +17,7 @@ SHARED = {
     "lcrbench.corruption_names",
     "lcrbench.errors",
     "lcrbench.images",
+    "lcrbench.kernels",
     "lcrbench.registry",
     "lcrbench.testing",
     "lcrbench.versions",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lcrbench.api import lipschitz as lipschitz
     from lcrbench.api import load_data as load_data
     from lcrbench.api import load_model as load_model
+    from lcrbench.api import load_packed as load_packed
     from lcrbench.api import report as report
     from lcrbench.api import run as run
     from lcrbench.bench.records.budget import Budget as Budget
@@ -40,7 +41,8 @@ __version__ = "0.2.0"
 
 _HOME = {
     **dict.fromkeys(
-        ("build_model", "check", "evaluate", "lipschitz", "load_data", "load_model", "report", "run"), "lcrbench.api"
+        ("build_model", "check", "evaluate", "lipschitz", "load_data", "load_model", "load_packed", "report", "run"),
+        "lcrbench.api",
     ),
     **dict.fromkeys(("Budget", "Recipe"), "lcrbench.bench.records.budget"),
     **dict.fromkeys(("Data", "Evaluation", "Grid"), "lcrbench.bench.records.grid"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lcrbench.bench.data.arrays import Dataset
     from lcrbench.bench.evaluation.known import Known
+    from lcrbench.bench.evaluation.packed_file import PackedNetwork
     from lcrbench.bench.records.grid import Grid, Options
     from lcrbench.bench.records.record import Evaluation, Measured
     from lcrbench.bench.records.spec import Protocol
@@ -86,6 +87,17 @@ def load_model(store: str | Path | Store, run: str, *, trust_plugins: bool = Fal
     return restored(training, weights, trust_plugins=trust_plugins, device=device).network
 
 
+def load_packed(path: str | Path, *, block: int = 100, trust_plugins: bool = False) -> PackedNetwork:
+    """Return the network of a file that `lcrbench export` wrote: `.logits(images)` of (N, size, size, 3), as they were.
+
+    It is evaluated on packed bits where it can be, in blocks of `block` images. Raises `UserError` for another file, and for
+    an import path in it without `trust_plugins`.
+    """
+    from lcrbench.bench.evaluation import packed_file
+
+    return packed_file.load(Path(path), block=block, trust_plugins=trust_plugins)
+
+
 def run(
     grid: str | Path | Grid = "quick",
     store: str | Path = "lcrbench-runs",
@@ -95,6 +107,7 @@ def run(
     stale: Literal["refuse", "redo", "keep"] = "refuse",
     fresh: bool = False,
     quiet: bool = False,
+    engine: Literal["auto", "packed", "torch"] = "auto",
     **tables: Any,
 ) -> list[str]:
     """Do what a store lacks of a grid's runs; return the ids of all of them, in the grid's order.
@@ -133,6 +146,7 @@ def run(
         fresh=fresh,
         stale=stale,
         quiet=quiet,
+        engine=engine,
     )
 
 
@@ -182,6 +196,7 @@ def evaluate(
     device: str = "cpu",
     stale: Literal["refuse", "redo", "keep"] = "refuse",
     trust_plugins: bool = False,
+    engine: Literal["auto", "packed", "torch"] = "auto",
 ) -> Result:
     """Show a network clean and corrupted test images, and measure it.
 
@@ -189,8 +204,8 @@ def evaluate(
     then nothing that the store holds is repeated, and what is found is kept there. `data` is the embedded set by default,
     for a run its own. `corruptions` are names and groups, "" for none; `metrics` are names, or names with options; `test`
     cuts the test images down. `stale` says what to do with what a different version of the code found of a run. Results of
-    an image never depend on the others. Raises `UserError` for what does not exist or fit, and for a model that does not
-    give logits.
+    an image never depend on the others, nor on the `engine` that computes them. Raises `UserError` for what does not exist
+    or fit, and for a model that does not give logits.
     """
     from lcrbench.bench import planning
     from lcrbench.bench.evaluation import on_request
@@ -215,10 +230,11 @@ def evaluate(
             device=device,
             stale=stale,
             trust_plugins=trust_plugins,
+            engine=engine,
         )
     else:
         dataset = load_data(data or "fashion-mnist-10k", size=size, test=test)
-        found = on_request.of_module(model, dataset, size, shown, options, name=name, device=device)
+        found = on_request.of_module(model, dataset, size, shown, options, name=name, device=device, engine=engine)
     return Result(*found, options)
 
 

@@ -21,6 +21,13 @@ from lcrbench.errors import UserError, unknown
 STORE = "lcrbench-runs"
 
 store_option = click.option("--store", default=STORE, show_default=True, help="Folder that holds the runs.")
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["auto", "packed", "torch"]),
+    default="auto",
+    show_default=True,
+    help="What computes the logits, the same ones: packed bits where they can be, those or an error, or torch.",
+)
 
 
 class Commands(click.Group):

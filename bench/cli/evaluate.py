@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from lcrbench.bench.cli import store_option
+from lcrbench.bench.cli import engine_option, store_option
 from lcrbench.errors import UserError
 
 
@@ -23,6 +23,7 @@ from lcrbench.errors import UserError
 )
 @click.option("--block", type=click.IntRange(1), default=100, show_default=True, help="Images a forward pass.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
+@engine_option
 @click.option(
     "--stale",
     type=click.Choice(["refuse", "redo", "keep"]),
@@ -43,6 +44,7 @@ def command(
     seed: int,
     block: int,
     device: str,
+    engine: Literal["auto", "packed", "torch"],
     stale: Literal["refuse", "redo", "keep"],
     trust_plugins: bool,
     quiet: bool,
@@ -87,6 +89,7 @@ def command(
                     data=source,
                     test=test,
                     device=chosen,
+                    engine=engine,
                     stale=stale,
                     trust_plugins=trust_plugins,
                     watch=watch,

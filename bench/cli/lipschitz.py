@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lcrbench.bench.cli import store_option
+from lcrbench.bench.cli import engine_option, store_option
 from lcrbench.errors import UserError
 
 if TYPE_CHECKING:
+    from lcrbench.bench.evaluation.engine import Choice
     from lcrbench.bench.lipschitz.options import Options
 
 
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     help="Also measure a metric that is measured on request alone; a wrong name lists them.",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
+@engine_option
 @click.option(
     "--out",
     help="Folder for figures, tables and the search's state; what was measured of runs is kept in STORE in any case.  "
@@ -73,6 +75,7 @@ def command(
     seed: int | None,
     also: tuple[str, ...],
     device: str,
+    engine: Choice,
     out: str | None,
     trust_plugins: bool,
     quiet: bool,
@@ -99,7 +102,7 @@ def command(
         raise UserError("name a run (see `lcrbench list runs`), or a model with --model MODULE:FUNCTION")
     device = devices.choose(device)
     devices.prepare(device)
-    networks = measure.networks(runs, models, store, source, size, device, trust_plugins=trust_plugins)
+    networks = measure.networks(runs, models, store, source, size, device, trust_plugins=trust_plugins, engine=engine)
     target = Store(store) if runs else None
     folder = Path(out) if out else Path(store, "lipschitz") if runs else Path("lcrbench-lipschitz")
     what = f"searching {len(networks)} networks, {EFFORTS[effort]:,} passes an image"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from lcrbench.bench.cli import Failed, Interrupted, store_option
+from lcrbench.bench.cli import Failed, Interrupted, engine_option, store_option
 from lcrbench.bench.cli._tables import override
 from lcrbench.errors import UserError
 
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option("--executor", default="local", show_default=True, help="What runs the jobs: see lcrbench list executors.")
+@engine_option
 @store_option
 @click.option("--out", help="Folder of the report.  [default: STORE/reports/PRESET]")
 @click.option("--fresh", is_flag=True, help="Run again what is finished already.")
@@ -77,6 +78,7 @@ def command(
     readers: int | None,
     device: str,
     executor: str,
+    engine: Literal["auto", "packed", "torch"],
     store: str,
     out: str | None,
     fresh: bool,
@@ -156,6 +158,7 @@ def command(
             save_every=save_every,
             quiet=quiet,
             executor=executor,
+            engine=engine,
         )
     except runner.Kept as error:
         raise Failed(str(error)) from None
@@ -166,7 +169,10 @@ def command(
         ) from None
     target = Store(store)
     if test_sets:
-        ids = [*ids, *others.show_all(target, ids, opened, wanted, device=chosen, stale=stale, quiet=quiet)]
+        ids = [
+            *ids,
+            *others.show_all(target, ids, opened, wanted, device=chosen, stale=stale, quiet=quiet, engine=engine),
+        ]
     _report(target, pages, ids, quiet)
     failed = [i for i in ids if target.record(i).status == "failed"]
     if failed:

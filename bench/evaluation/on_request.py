@@ -16,6 +16,7 @@ from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.data.loading import as_hashed
 from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation.cells import Shows
+from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import external, restored
 from lcrbench.bench.evaluation.run import Looked, evaluate, protocol_of
@@ -43,6 +44,7 @@ def of_run(
     device: str = "cpu",
     stale: Literal["refuse", "redo", "keep"] = "refuse",
     trust_plugins: bool = False,
+    engine: Choice = "auto",
     watch: Watch = lambda phase, done, total: None,
 ) -> tuple[Known, Protocol]:
     """Show the network of a run what `shown` says, and keep what is found in the store, whose data are not repeated.
@@ -55,7 +57,7 @@ def of_run(
     look_again()
     spec = present(store, store.find(run))
     training, weights = store.trained(spec.run_id)
-    looked = restored(training, weights, trust_plugins=trust_plugins, device=device)
+    looked = replace(restored(training, weights, trust_plugins=trust_plugins, device=device), engine=engine)
     if data is None:
         dataset = own_data(spec)
     else:
@@ -139,12 +141,13 @@ def of_module(
     *,
     name: str = "",
     device: str = "cpu",
+    engine: Choice = "auto",
     watch: Watch = lambda phase, done, total: None,
 ) -> tuple[Known, Protocol]:
     """Show a torch module what `shown` says. Raises `UserError` if it does not take the images, or gives no logits."""
     module = module.to(device).eval()
     check_logits(module, dataset, name or type(module).__name__, device, classes=len(dataset.classes))
-    looked = external(module, name or type(module).__name__)
+    looked = replace(external(module, name or type(module).__name__), engine=engine)
     protocol = protocol_of(dataset, size, shown)
     made = _provenance(device, size, shown)
     return evaluate(looked, dataset, protocol, metrics, made, device=device, watch=watch), protocol

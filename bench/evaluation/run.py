@@ -20,7 +20,7 @@ from lcrbench.bench import metrics as metrics_of
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.data.arrays import Dataset, Split
 from lcrbench.bench.evaluation.cells import Cells, Shows
-from lcrbench.bench.evaluation.inference import logits
+from lcrbench.bench.evaluation.engine import Choice, Inference, Served
 from lcrbench.bench.evaluation.known import Known, empty, measured_of, with_asked, without_stale
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
@@ -46,7 +46,10 @@ MOST_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class Looked:
-    """A network that is looked at: what identifies it, the modules that its code lies in, and what metrics may ask of it."""
+    """A network that is looked at: what identifies it, the modules that its code lies in, and what metrics may ask of it.
+
+    `engine` is the one that gives its logits, which changes no number.
+    """
 
     network: nn.Module
     subject: SubjectId
@@ -54,6 +57,7 @@ class Looked:
     roots: tuple[str, ...]
     training: TrainSpec | None = None
     gives: frozenset[Need] = frozenset(Need)
+    engine: Choice = "auto"
 
 
 def protocol_of(dataset: Dataset, size: int, shown: Shown) -> Protocol:
@@ -122,6 +126,7 @@ def evaluate(
     wants_logits, wants_classes = Need.LOGITS in needs, Need.CLASSES in needs
     show = show or bool(needs & metrics_of.OF_CELLS)
 
+    inference = Inference(looked.network, protocol.block, device, looked.engine)
     forward: dict[Phase, int] = {}
     images_of = {
         cell: kept.missing(cell, indices, exact=wants_classes) if show else indices[:0] for cell in protocol.cells
@@ -137,7 +142,7 @@ def evaluate(
                 clean = test.images[:] if len(lacking) == len(indices) else test.images[place]
                 images = cells.images(clean, cell, lacking, seed=protocol.seed, stream=protocol.noise)
             with clocks.phase("evaluation"):
-                found = logits(looked.network, images, protocol.block, device)
+                found = inference.logits(images)
             columns = kept.at(lacking)
             kept.classes[kept.cells.index(cell), columns] = _answers(found, protocol.test.columns)
             if cell == CLEAN and wants_logits:
@@ -146,7 +151,7 @@ def evaluate(
     if shown:
         watch("evaluation", len(shown), len(shown))
 
-    subject = Subject(
+    subject = Served(
         looked.network,
         test,
         protocol.block,
@@ -154,6 +159,7 @@ def evaluate(
         None if kept.logits is None else kept.logits[kept.at(indices)],
         device,
         classes={c: kept.given(c, indices) for c in protocol.cells} if wants_classes else {},
+        inference=inference,
     )
     sources: dict[str, Source] = {}
 
@@ -211,7 +217,12 @@ def evaluate(
                 figures=figures,
                 forward=forward,
                 seconds=clocks.seconds(),
-                provenance=provenance.model_copy(update={"source": sources[cell_source or measured[0].source].sha256}),
+                provenance=provenance.model_copy(
+                    update={
+                        "source": sources[cell_source or measured[0].source].sha256,
+                        "engine": inference.name,
+                    }
+                ),
             )
         )
     answered = evaluation.model_copy(

@@ -28,6 +28,7 @@ from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.evaluation import benchmarks
 from lcrbench.bench.evaluation.benchmarks import Other
 from lcrbench.bench.evaluation.cells import Cells
+from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.networks import restored
 from lcrbench.bench.evaluation.on_request import shown_to
 from lcrbench.bench.progress import bar
@@ -62,6 +63,7 @@ def show_all(
     device: str,
     stale: Literal["refuse", "redo", "keep"],
     quiet: bool,
+    engine: Choice = "auto",
 ) -> list[str]:
     """Show each test set to the network of each finished run, keep what is found, and return the ids of these runs.
 
@@ -80,7 +82,7 @@ def show_all(
                 continue
             spec = store.record(run).spec
             training, weights = store.trained(run)
-            looked = restored(training, weights, trust_plugins=True, device=device)
+            looked = replace(restored(training, weights, trust_plugins=True, device=device), engine=engine)
             with bar(cells, f"{spec.label} {other.protocol.test.name}"[:40], quiet, unit="cells") as told:
 
                 def watch(phase: str, done: int, total: int, told: Any = told) -> None:

@@ -11,6 +11,7 @@ from filelock import Timeout
 
 from lcrbench import registry
 from lcrbench.bench import device as devices
+from lcrbench.bench.evaluation.engine import Choice, served
 from lcrbench.bench.evaluation.known import Known, found_by
 from lcrbench.bench.evaluation.run import evaluate
 from lcrbench.bench.evaluation.subject import Subject
@@ -50,6 +51,7 @@ def networks(
     device: str,
     *,
     trust_plugins: bool = False,
+    engine: Choice = "auto",
 ) -> list[Network]:
     """Return the networks of runs, by the beginnings of their ids, and of models, by MODULE:FUNCTION, each once.
 
@@ -62,7 +64,7 @@ def networks(
         found[network.name] = network
     for model in dict.fromkeys(models):
         found[model] = subjects.of_model(model, source or "fashion-mnist-10k", size, device)
-    return [*found.values()]
+    return [n._replace(looked=dataclasses.replace(n.looked, engine=engine)) for n in found.values()]
 
 
 def metrics(also: Sequence[str] = ()) -> list[str]:
@@ -182,7 +184,8 @@ def decided(
     A network that gives no gradient is compared with others by these. They stay out of the store.
     """
     network = one.network
-    subject = Subject(network.looked.network, network.dataset.test, network.protocol.block, device=device)
+    looked = network.looked
+    subject = served(looked.network, network.dataset.test, network.protocol.block, device, looked.engine)
     options = dataclasses.replace(options, gradients=False)
     stored.modulus(subject, options, folder, lambda line: tell(f"{network.name}, without gradients: {line}"), tick)
     for name in names:

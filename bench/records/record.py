@@ -202,6 +202,9 @@ class Provenance(Frozen):
         {}, description="the settings that decide whether a run repeats to the bit"
     )
     corruptions: dict[str, JsonValue] = Field({}, description="the corruption engine; empty for a training")
+    engine: str = Field(
+        "", description='what computed the logits, which changes none: "packed" and its version, or "torch: " and why'
+    )
     created: str
 
 
