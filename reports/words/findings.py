@@ -52,7 +52,9 @@ def setting_summary(setting: Setting) -> str:
     """Return in a few sentences what was trained and tested in a setting."""
     spec = setting.any.spec
     name = spec.data.name
-    rows = [r for r in setting.rows if r.runs]
+    if setting.any.external is not None:
+        return foreign_summary(setting)
+    rows = [r for r in setting.rows if r.runs and not r.foreign]
     seeds = sorted({len(r.runs) for r in rows})
     n_seeds = (
         plural(seeds[0], "training seed")
@@ -61,22 +63,39 @@ def setting_summary(setting: Setting) -> str:
         if seeds
         else ""
     )
-    budgets = sorted({told(r.any.spec.budget) for r in setting.ranked})
-    budget = ", ".join(budgets) or told(spec.budget)
-    owners = {r.any.spec.training.recipe_of for r in setting.ranked}
+    budgets = sorted({told(r.any.trained.budget) for r in setting.ranked})
+    budget = ", ".join(budgets) or told(setting.any.trained.budget)
+    owners = {r.any.trained.training.recipe_of for r in setting.ranked}
     own = "" if owners <= {"comparison"} else "each by its own recipe, "
-    labels = [r.label for r in setting.ranked] or [r.label for r in setting.rows]
+    labels = [r.label for r in setting.ranked] or [r.label for r in setting.rows if not r.foreign]
+    foreign = [r.label for r in setting.rows if r.foreign]
+    beside = f" Beside them stand networks that were trained elsewhere: {_named(foreign)}." if foreign else ""
+    return (
+        f"{_named(labels)}, trained on {name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
+        f"backbone {spec.backbone} on a budget of {budget} each, {own}{n_seeds or 'no finished run'} a method. "
+        f"{_tested(setting)}{beside}"
+    )
+
+
+def foreign_summary(setting: Setting) -> str:
+    """Return in a few sentences what networks from outside were shown."""
+    return (
+        f"{_named([r.label for r in setting.rows])}: trained elsewhere, on budgets that are not known, so nothing is ranked. "
+        f"Shown images of {setting.any.spec.data.name} at {setting.any.spec.data.size} px. {_tested(setting)}"
+    )
+
+
+def _named(labels: Sequence[str]) -> str:
     shown = labels if len(labels) <= 6 else [*labels[:5], f"{len(labels) - 5} more"]
-    named = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
+    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
+
+
+def _tested(setting: Setting) -> str:
+    images = f"Tested on {setting.any.spec.data.test:,} images, clean"
     common = [c for c in setting.corruptions if c in COMMON]
     extra = len(setting.corruptions) - len(common)
     corruptions = plural(len(common), "common corruption") + (f" and {plural(extra, 'extra one')}" if extra else "")
-    return (
-        f"{named}, trained on {name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
-        f"backbone {spec.backbone} on a budget of {budget} each, {own}{n_seeds or 'no finished run'} a method. "
-        "Tested on "
-        f"{spec.data.test:,} images, clean and under {corruptions} at severities {listed(setting.severities)}."
-    )
+    return f"{images} and under {corruptions} at severities {listed(setting.severities)}." if setting.corruptions else f"{images}."
 
 
 def findings(contexts: Sequence[Context]) -> list[Finding]:

@@ -49,7 +49,7 @@ def tuning_notes(setting: Setting) -> list[str]:
     """Say of each method that was tuned how, and what that took; empty if none was."""
     found: dict[str, list[str]] = {}
     for row in setting.rows:
-        if tuning := row.any.spec.training.tuning:
+        if not row.foreign and (tuning := row.any.trained.training.tuning):
             tried = "; ".join(f"{k}: {', '.join(map(str, values))}" for k, values in tuning.searched.items())
             said = (
                 f"tuned by {plural(tuning.trials, 'trial')} ({plain(tuning.images)} images seen, {tuning.cpu:,.0f} CPU s in "
