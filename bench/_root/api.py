@@ -223,9 +223,9 @@ def evaluate(
 
     What a network from outside takes and gives is declared where its configuration does not say it: `preprocess` (size,
     mean, std, range, channels, layout, interpolation), the `order` of its classes, `outputs`, and whether a function `takes`
-    numpy's arrays. `checks` look for a wrong preparation, a wrong order of classes and more; what they find is warned of, and
-    changes nothing. `stale` says what to do with what a different version of the code found. Results of an image never depend
-    on the others. Raises `UserError` for what does not exist or fit, and for a model that does not give logits.
+    numpy's arrays. `checks` look for a wrong preparation, a wrong order of classes and more; what they find is warned of
+    and changes nothing. `stale` says what to do with what a different version of the code found. Results of an image never
+    depend on the others. Raises `UserError` for what does not exist or fit, and for a model that does not give logits.
     """
     from lcrbench.bench import planning
     from lcrbench.bench.evaluation import on_request

@@ -20,16 +20,22 @@ OPTIONS = (
         help="(network) Pixels of the images shown.  [default: their own; of large photographs what the network takes]",
     ),
     click.option(
-        "--resize", type=click.IntRange(1, 1024), help="(network) Shorter side of photographs before the centre is cropped."
+        "--resize",
+        type=click.IntRange(1, 1024),
+        help="(network) Shorter side of photographs before the centre is cropped.",
     ),
-    click.option("--takes", "takes_size", type=click.IntRange(1, 4096), help="(network) Pixels that it takes, if another size."),
+    click.option(
+        "--takes", "takes_size", type=click.IntRange(1, 4096), help="(network) Pixels that it takes, if another size."
+    ),
     click.option("--mean", help='(network) Means that are subtracted: "0.485 0.456 0.406", after --range.'),
     click.option("--std", help="(network) Standard deviations that are divided by."),
     click.option("--range", "range_", help='(network) What pixels reach from and to: "0 255".  [default: 0 1]'),
     click.option("--channels", type=click.Choice(["RGB", "BGR"]), help="(network) Order of the channels."),
     click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="(network) Order of the axes."),
     click.option(
-        "--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]), help="(network) If it takes another size."
+        "--interpolation",
+        type=click.Choice(["nearest", "bilinear", "bicubic"]),
+        help="(network) If it takes another size.",
     ),
     click.option(
         "--label-order",

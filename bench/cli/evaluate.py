@@ -152,7 +152,7 @@ def _network(opened: Store, model: str, declared: Any, asked: Any, quiet: bool) 
 
     def tell(finding: Finding) -> None:
         if not finding.good or (finding.check == "told" and not quiet):
-            click.echo(f"lcrbench: {declared.name or model}: {finding.what}", err=True)
+            click.echo(f"lcrbench: {declared.name or model.rpartition('/')[2]}: {finding.what}", err=True)
 
     cells = len(asked.shown.corruptions) * len(asked.shown.severities) + 1 if asked.shown else 76
     with bar(cells, model.rpartition("/")[2][:24], quiet, unit="cells") as told:
@@ -220,7 +220,11 @@ def _run(
 def _print(opened: Store, run: str, options: dict[str, Options]) -> None:
     record = opened.record(run)
     which = "" if record.external else f" seed {record.spec.seed}"
-    on = record.spec.data.text if record.external is None else f"{record.spec.data.test:,} images of {record.spec.data.name}"
+    on = (
+        record.spec.data.text
+        if record.external is None
+        else f"{record.spec.data.test:,} images of {record.spec.data.name}"
+    )
     click.echo(f"{record.run_id}  {record.spec.label}{which} on {on}")
     for m in record.measurements:
         if m.metric in options and (m.severity == 0 or not m.corruption) and not m.layer:

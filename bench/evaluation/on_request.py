@@ -12,8 +12,8 @@ from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation.cells import Shows
-from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.inference import logits
+from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import restored
 from lcrbench.bench.evaluation.run import Looked, answers, evaluate, protocol_of
 from lcrbench.bench.evaluation.takeover import own_data, present
@@ -189,7 +189,9 @@ def _answers_alike(looked: Looked, dataset: Dataset, protocol: Protocol, known: 
     indices = dataset.test_indices[: protocol.block]
     if len(known.predictions.missing(CLEAN, indices, exact=True)):
         return True
-    now = answers(logits(looked.network, dataset.test.images[: len(indices)], protocol.block, device), protocol.test.columns)
+    now = answers(
+        logits(looked.network, dataset.test.images[: len(indices)], protocol.block, device), protocol.test.columns
+    )
     return bool((known.predictions.given(CLEAN, indices) == now).mean() >= ALIKE)
 
 

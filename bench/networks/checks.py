@@ -90,7 +90,10 @@ def best_order(foreign: Foreign, dataset: Dataset, device: str = "cpu", files: I
     places = spread(dataset.test.labels, FEWEST)
     labels = dataset.test.labels[places]
     out = _outputs(foreign, foreign.how, dataset.test.images[places], device)
-    found = [(int(orders.right(out, labels, o).sum()), o.name) for o in orders.candidates(dataset.classes, out.shape[1], files)]
+    found = [
+        (int(orders.right(out, labels, o).sum()), o.name)
+        for o in orders.candidates(dataset.classes, out.shape[1], files)
+    ]
     if not found:
         return ""
     told = ", ".join(f"{name} {n} of {len(labels)} right" for n, name in sorted(found, reverse=True))
@@ -121,7 +124,9 @@ def _steady(network: nn.Module, shown: NDArray[np.uint8], device: str) -> Iterat
     apart = np.abs(once - again).max(1) / scale
     if np.median(apart) > 1e-3:
         changed = int((once.argmax(1) != again.argmax(1)).sum())
-        what = f"two passes over the same images differ ({changed} of {len(few)} answers): a dropout is left on, or a draw"
+        what = (
+            f"two passes over the same images differ ({changed} of {len(few)} answers): a dropout is left on, or a draw"
+        )
         yield Finding(False, "determinism", what)
         return
     yield Finding(True, "determinism", "two passes agree")
@@ -129,7 +134,9 @@ def _steady(network: nn.Module, shown: NDArray[np.uint8], device: str) -> Iterat
         # Each image beside others than before: alone if the network takes one, else at the end of a batch of itself.
         alone = np.concatenate([_logits(network, image[None], 1, device) for image in few[:4]])
     except UserError:
-        alone = np.stack([_logits(network, np.repeat(image[None], len(few), 0), len(few), device)[-1] for image in few[:4]])
+        alone = np.stack(
+            [_logits(network, np.repeat(image[None], len(few), 0), len(few), device)[-1] for image in few[:4]]
+        )
     apart = np.abs(once[:4] - alone).max(1) / scale
     if np.median(apart) > 1e-2:
         what = "an image's outputs depend on the other images in the batch: numbers hold for this block size alone"
@@ -225,5 +232,3 @@ def _way(how: Preprocess, declared: Preprocess) -> str:
     if how.channels != declared.channels:
         options.append(f"--channels {how.channels}")
     return " ".join(options)
-
-

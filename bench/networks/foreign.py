@@ -100,15 +100,16 @@ def opened(model: Model, declared: Declared | None = None) -> Foreign:
         how = Preprocess.model_validate(changed)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"preprocess: {'.'.join(map(str, first['loc']))}: {first['msg']}".replace(": : ", ": ")) from None
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise UserError(f"preprocess: {where}{first['msg']}") from None
     return Foreign(loaded, how, declared, text, arguments, was_training)
 
 
 def ready(foreign: Foreign, dataset: Dataset, device: str = "cpu", *, labelled: bool = True) -> Ready:
     """Wrap a network for a data set, and say what of it is worth telling.
 
-    Without `labelled` its outputs need not be the data's classes. Raises `UserError` where it does not take the images, or gives no logits, or gives other classes than the data have:
-    then with the order of classes that would fit.
+    Without `labelled` its outputs need not be the data's classes. Raises `UserError` where it does not take the images, or
+    gives no logits, or gives other classes than the data have: then with the order of classes that would fit.
     """
     images = dataset.test.images[:2]
     out = first_outputs(foreign, images, device)
@@ -233,7 +234,7 @@ def _of_function(function: Callable[[Any], Any], takes: str) -> Loaded:
 
 
 def _weights(loaded: Loaded, network: nn.Module, images: np.ndarray) -> str:
-    """Return what tells networks apart: a hash of their file, of their tensors, or of a function's outputs for two images."""
+    """Return what tells networks apart: a hash of a file, of all tensors, or of a function's outputs for two images."""
     if loaded.weights_sha256:
         return loaded.weights_sha256
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""The test images that a network from outside is shown: at their own size, or read as its configuration reads photographs."""
+"""The test images that a network from outside is shown: at their own size, or read as its configuration reads photos."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def load_images(
         size, resize = how.size, resize or how.resize
     size = size or side or SIZE
     if resize is not None and resize < size:
-        raise UserError(f"--resize {resize} is less than --size {size}: photographs are resized first, and cropped then")
+        raise UserError(
+            f"--resize {resize} is less than --size {size}: photographs are resized first, and cropped then"
+        )
     read_at = resize or size
     notes = []
     if read_at != size:

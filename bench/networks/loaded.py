@@ -21,9 +21,9 @@ ANSWERS = frozenset({Need.OUTCOMES, Need.CLASSES, Need.LOGITS, Need.FORWARD})
 class Loaded:
     """A network as it comes: prepared tensors (N, C, H, W) or (N, H, W, C) in, outputs (N, classes) out.
 
-    `preprocess` is what its own configuration says; one without facts where there is none. `modules` are the dotted names of
-    the modules of its code, which a record then depends on; `code_sha256` the hash of a file of code without such a name, and
-    `weights_sha256` that of a file of weights, where they are not in the state dict. `gives` is what metrics may ask of it,
+    `preprocess` is what its own configuration says; one without facts where there is none. `modules` are the dotted names
+    of its code's modules, which a record then depends on; `code_sha256` the hash of a file of code without such a name,
+    and `weights_sha256` that of a file of weights, where they are not in the state dict. `gives` is what metrics may ask of it,
     and `lacks` why it gives no more. `probabilities` tells that its outputs are known to be some. `notes` are lines to tell.
     """
 

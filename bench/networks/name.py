@@ -1,8 +1,8 @@
 """MODEL as it is typed: SCHEME:WHAT?ARGUMENTS@WEIGHTS.
 
-    torchvision:resnet18@FILE        a loader's name, what it is asked for, and a file of weights
-    path/net.py:make?classes=10      without a loader's name: a function in a file or in a module
-    run:3f2a                         a run of a store
+torchvision:resnet18@FILE        a loader's name, what it is asked for, and a file of weights
+path/net.py:make?classes=10      without a loader's name: a function in a file or in a module
+run:3f2a                         a run of a store
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ class Name(NamedTuple):
         """Return the name without folders, as a record holds it."""
         head = "" if self.scheme == FACTORY else f"{self.scheme}:"
         told = "&".join(f"{k}={v}" for k, v in self.arguments.items())
-        return head + Path(self.what).name + (f"?{told}" if told else "") + (f"@{Path(self.weights).name}" if self.weights else "")
+        return (
+            head
+            + Path(self.what).name
+            + (f"?{told}" if told else "")
+            + (f"@{Path(self.weights).name}" if self.weights else "")
+        )
 
 
 def is_name(text: str) -> bool:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -26,6 +25,7 @@ from scipy.optimize import linear_sum_assignment
 
 from lcrbench.bench.data import spaces
 from lcrbench.errors import UserError
+from lcrbench.images import natural
 
 DATA: Final = ""
 NAMES: Final = (
@@ -61,7 +61,7 @@ def candidates(classes: Sequence[str], outputs: int, files: Iterable[Path] = ())
         found.append(Order("shifted-up", tuple((i + 1) % k for i in range(k))))
         found.append(Order("shifted-down", tuple((i - 1) % k for i in range(k))))
         found.append(_ranked("string-order", classes, sorted(classes)))
-        found.append(_ranked("natural-order", classes, sorted(classes, key=_natural)))
+        found.append(_ranked("natural-order", classes, sorted(classes, key=lambda label: natural((label,)))))
         if tuple(classes) == spaces.ids(spaces.IMAGENET):
             found.append(Order("ilsvrc-ids", ilsvrc()))
     if set(classes) < set(spaces.ids(spaces.IMAGENET)):
@@ -132,10 +132,6 @@ def matched(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float | 
 def _ranked(name: str, classes: Sequence[str], ids: Sequence[str]) -> Order:
     place = {label: k for k, label in enumerate(ids)}
     return Order(name, tuple(place[label] for label in classes))
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def _ids(file: Path) -> list[str]:

@@ -52,7 +52,9 @@ class ForeignSpec(Frozen):
     def data(self) -> DataId:
         """Return the data that it was shown, none of which it was trained on here."""
         test = self.protocol.test
-        return DataId(name=test.name, sha256=test.sha256, size=test.size, classes=test.classes, train=0, test=test.count)
+        return DataId(
+            name=test.name, sha256=test.sha256, size=test.size, classes=test.classes, train=0, test=test.count
+        )
 
     @property
     def evaluation(self) -> Evaluation:

@@ -311,7 +311,9 @@ class Record(Frozen):
     def trained(self) -> RunSpec:
         """Return the spec of a run whose network was trained here; raises `UserError` for one from outside."""
         if isinstance(self.spec, ForeignSpec):
-            raise UserError(f"{self.run_id} is of '{self.spec.label}', a network from outside: nothing is known of its training")
+            raise UserError(
+                f"{self.run_id} is of '{self.spec.label}', a network from outside: nothing is known of its training"
+            )
         return self.spec
 
     def lipschitz(self, metric: str) -> bool:

@@ -153,7 +153,9 @@ def _foreign(evaluation: Evaluation, one: Asked) -> Record:
         metrics=_infos(shown),
         measurements=() if failure else _numbers(shown),
         left_out={m.metric: m.left_out for m in shown if m.left_out},
-        sources=tuple(_unique(s for key in _source_keys(used, shown) if (s := evaluation.sources.get(key)) is not None)),
+        sources=tuple(
+            _unique(s for key in _source_keys(used, shown) if (s := evaluation.sources.get(key)) is not None)
+        ),
         provenance=provenance.model_copy(update={"created": one.created, "corruptions": engine}),
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lcrbench.bench.records import source
+from lcrbench.bench.records.ids import content_id
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 from lcrbench.bench.records.record import BudgetClass, Provenance, Record
 from lcrbench.bench.records.store import Store
@@ -106,11 +107,13 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
 
 
 def _names(records: Sequence[Record]) -> dict[tuple[str, str], str]:
-    """Return the label of each row by its identity: networks from outside of one name are told apart by their weights."""
+    """Return the label of each row by its identity: networks from outside of one name are told apart by theirs."""
     rows = {(identity.row(r), r.spec.label): r for r in records}
     times = Counter(label for (_, label), r in rows.items() if r.external is not None)
     return {
-        key: f"{key[1]}@{r.external.weights_sha256[:8]}" if r.external is not None and times[key[1]] > 1 else key[1]
+        key: f"{key[1]}@{content_id('network', r.external.facts)[:8]}"
+        if r.external is not None and times[key[1]] > 1
+        else key[1]
         for key, r in rows.items()
     }
 

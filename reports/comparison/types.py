@@ -285,6 +285,12 @@ class Comparison:
         return [r for s in self.settings for row in s.rows for r in (*row.runs, *row.failed)]
 
     @property
+    def label_of(self) -> dict[str, str]:
+        """Return the label of each run's row, by the run's id."""
+        rows = [row for s in self.settings for row in s.rows]
+        return {run.run_id: row.label for row in rows for run in (*row.runs, *row.failed)}
+
+    @property
     def methods(self) -> dict[str, MethodId | None]:
         """Return the methods by their labels, in the order of the tables."""
         return {row.label: row.method for s in self.settings for row in s.rows}

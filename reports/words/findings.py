@@ -80,7 +80,7 @@ def setting_summary(setting: Setting) -> str:
 def foreign_summary(setting: Setting) -> str:
     """Return in a few sentences what networks from outside were shown."""
     return (
-        f"{_named([r.label for r in setting.rows])}: trained elsewhere, on budgets that are not known, so nothing is ranked. "
+        f"{_named([r.label for r in setting.rows])}: trained elsewhere, on budgets that are not known: none is ranked. "
         f"Shown images of {setting.any.spec.data.name} at {setting.any.spec.data.size} px. {_tested(setting)}"
     )
 
@@ -95,7 +95,11 @@ def _tested(setting: Setting) -> str:
     common = [c for c in setting.corruptions if c in COMMON]
     extra = len(setting.corruptions) - len(common)
     corruptions = plural(len(common), "common corruption") + (f" and {plural(extra, 'extra one')}" if extra else "")
-    return f"{images} and under {corruptions} at severities {listed(setting.severities)}." if setting.corruptions else f"{images}."
+    return (
+        f"{images} and under {corruptions} at severities {listed(setting.severities)}."
+        if setting.corruptions
+        else f"{images}."
+    )
 
 
 def findings(contexts: Sequence[Context]) -> list[Finding]:

@@ -23,7 +23,9 @@ class Block(nn.Module):
         y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
         if self.more or self.stride > 1:
             # Every second pixel, and channels of zeros on both sides.
-            x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more // 2, self.more - self.more // 2))
+            x = functional.pad(
+                x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more // 2, self.more - self.more // 2)
+            )
         return functional.relu(y + x)
 
 

@@ -4,8 +4,9 @@ A loader's module defines
 
     load_network(name: lcrbench.bench.networks.name.Name) -> lcrbench.bench.networks.loaded.Loaded
 
-It returns the network on the processor, in evaluation mode where it made it itself, or raises `UserError` in one line: for what is not there, for
-weights that do not fit, and for a package that is not installed (`extra`). It imports such packages when it is called.
+It returns the network on the processor, in evaluation mode where it made it itself, or raises `UserError` in one line: for
+what is not there, for weights that do not fit, and for a package that is not installed (`extra`). It imports such packages
+when it is called.
 """
 
 from __future__ import annotations

@@ -92,7 +92,8 @@ def _file(path: Path) -> ModuleType:
         raise UserError(f"there is no file '{path}'")
     known = f"_lcrbench_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(known, path)
-    assert spec is not None and spec.loader is not None, "a .py file has a loader"
+    assert spec is not None
+    assert spec.loader is not None, "a .py file has a loader"
     module = importlib.util.module_from_spec(spec)
     sys.modules[known] = module  # dataclasses and pickles look for their module by name
     try:
