@@ -23,8 +23,9 @@ class Loaded:
 
     `preprocess` is what its own configuration says; one without facts where there is none. `modules` are the dotted names
     of its code's modules, which a record then depends on; `code_sha256` the hash of a file of code without such a name,
-    and `weights_sha256` that of a file of weights, where they are not in the state dict. `gives` is what metrics may ask of it,
-    and `lacks` why it gives no more. `probabilities` tells that its outputs are known to be some. `notes` are lines to tell.
+    and `weights_sha256` that of a file of weights, where they are not in the state dict. `gives` is what metrics may ask of
+    it, and `lacks` why it gives no more. `probabilities` tells that its outputs are known to be some. `notes` are lines to
+    tell.
     """
 
     network: nn.Module

@@ -33,8 +33,9 @@ def load_network(name: Name) -> Loaded:
     except Exception as error:  # what is no such file may raise anything
         raise UserError(f"{name.what} is no file of torch.export: {str(error).partition(chr(10))[0]}") from error
     jumps = any(str(node.target).startswith(STEPS) for node in program.graph.nodes if node.op == "call_function")
+    module = program.module()
     return Loaded(
-        Called(program.module()),
+        Called(lambda images: module.to(images.device)(images)),  # it has no mode that could be set
         path.stem,
         weights_sha256=hashlib.sha256(content).hexdigest(),
         gives=ANSWERS if jumps else ANSWERS | {Need.GRADIENT},
