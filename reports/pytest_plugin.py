@@ -1,7 +1,7 @@
 """The gate as a pytest fixture, for somebody's own tests; pytest finds it wherever lcrbench is installed.
 
 def test_robustness_is_kept(lcrbench_check):
-    lcrbench_check("lcrbench-runs", against="robustness.json", margin=1.0)
+    lcrbench_check("lcrbench-runs", against="robustness.json")
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Check = Callable[..., None]
 def lcrbench_check() -> Check:
     """Return a function that fails the test on a regression, with every verdict in its message.
 
-    `lcrbench_check(candidate, against, *, methods=None, endpoint="corruption_accuracy", margin=1.0, any_source=False,
-    inconclusive="fail")`: the store of the candidate's runs and the reference file. Runs that depend on code other than the
-    installed one cannot be compared unless `any_source`. What cannot be compared always fails; `inconclusive` is "fail",
-    "skip" or "pass".
+    `lcrbench_check(candidate, against, *, methods=None, endpoint=None, margin=None, any_source=False, inconclusive="fail")`:
+    the store of the candidate's runs and the reference file, whose endpoint and margin count unless given. Runs that depend
+    on code other than the installed one cannot be compared unless `any_source`. What cannot be compared always fails;
+    `inconclusive` is "fail", "skip" or "pass".
     """
 
     def check(
@@ -29,8 +29,8 @@ def lcrbench_check() -> Check:
         against: str | Path,
         *,
         methods: Sequence[str] | None = None,
-        endpoint: str = "corruption_accuracy",
-        margin: float = 1.0,
+        endpoint: str | None = None,
+        margin: float | None = None,
         any_source: bool = False,
         inconclusive: str = "fail",
     ) -> None:

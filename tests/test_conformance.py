@@ -16,9 +16,21 @@ from lcrbench.errors import UserError
 TEMPLATES = Path(__file__).parents[1] / "bench" / "templates"
 
 
-@pytest.mark.parametrize(("kind", "name"), [(k, n) for k in registry.PACKAGES for n in registry.files(k)])
+# Nineteen functions of a slow package: by default two stand for them.
+MANY = ("corruption", "imagecorruptions")
+OURS = [(k, n) for k in registry.PACKAGES for n in registry.files(k)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [pytest.param(*one, marks=pytest.mark.slow if one == MANY else ()) for one in OURS]
+)
 def test_each_of_our_own_entries_conforms(kind: str, name: str) -> None:
     assert testing.conform(kind, name) == []
+
+
+def test_functions_of_another_package_conform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.load(*MANY), "VARIANTS", ("fog", "pixelate"))
+    assert testing.conform(*MANY) == []
 
 
 def test_each_kind_has_an_entry_a_suite_and_a_template() -> None:

@@ -108,7 +108,7 @@ def test_any_module_is_evaluated_and_what_is_no_network_is_refused() -> None:
 
 def test_lipschitz_measures_a_module() -> None:
     network = lcrbench.build_model("bnn", seed=1)
-    found = lcrbench.lipschitz(network, images=4, l2=(8,))
+    found = lcrbench.lipschitz(network, images=4, l2=(8,), effort="trial")
     table = found.table()
     assert {"lipschitz_kappa", "lipschitz_norms", "lipschitz_product"} <= set(table.metric)
     assert (table[table.metric == "lipschitz_kappa"].norm == "l2").all()

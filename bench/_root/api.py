@@ -311,14 +311,14 @@ def check(
     against: str | Path,
     *,
     methods: Sequence[str] | None = None,
-    endpoint: str = "corruption_accuracy",
-    margin: float = 1.0,
+    endpoint: str | None = None,
+    margin: float | None = None,
     any_source: bool = False,
 ) -> list[Verdict]:
     """Compare a store's runs with a reference file: is robustness no worse, up to a margin in points?
 
-    Runs whose code is not the installed one cannot be compared unless `any_source`. Raises `UserError` for a reference that
-    cannot be read, and for an unknown method or endpoint.
+    Endpoint and margin are the reference's own unless given. Runs whose code is not the installed one cannot be compared
+    unless `any_source`. Raises `UserError` for a reference that cannot be read, and for an unknown method or endpoint.
     """
     from lcrbench.bench.records import source
     from lcrbench.reports import gate

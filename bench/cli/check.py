@@ -9,17 +9,21 @@ import click
 FILE = click.Path(path_type=Path)
 
 
-@click.command(epilog="Example: lcrbench check runs --against reference.json --margin 1")
+@click.command(epilog="Example: lcrbench check runs --against reference.json")
 @click.argument("candidate", type=FILE)
 @click.option(
     "--against", required=True, type=FILE, help="The reference: a file that `lcrbench reference update` wrote."
 )
-@click.option("--margin", default=1.0, show_default=True, metavar="PP", help="How much worse is not worse, in points.")
+@click.option(
+    "--margin",
+    type=float,
+    metavar="PP",
+    help="How much worse is not worse, in points.  [default: the reference's]",
+)
 @click.option(
     "--metric",
-    default="corruption_accuracy",
-    show_default=True,
-    help="What is compared: clean_accuracy, corruption_error:fog, lipschitz_kappa:l2-8:q50, ...",
+    help="What is compared: corruption_accuracy, clean_accuracy, corruption_error:fog, lipschitz_kappa:l2-8:q50, ...  "
+    "[default: the reference's]",
 )
 @click.option("--method", "methods", multiple=True, help="Only this method; give it several times.")
 @click.option("--commit", help="Refuse runs that were not made from this commit, without changes.")
@@ -32,8 +36,8 @@ def command(
     ctx: click.Context,
     candidate: Path,
     against: Path,
-    margin: float,
-    metric: str,
+    margin: float | None,
+    metric: str | None,
     methods: tuple[str, ...],
     commit: str | None,
     any_source: bool,

@@ -300,6 +300,7 @@ class Record(Frozen):
     left_out: dict[str, str] = Field({}, description="why a metric, or a part of it, has no number here, by metric")
     sources: tuple[Source, ...] = Field((), description="the code that its parts depend on")
     unscoped: tuple[str, ...] = Field((), description="hashes of the whole source, of parts from before scopes")
+    weights_sha256: str = Field("", description="of the file of the trained weights; empty for a run that failed")
     provenance: Provenance
 
     @property

@@ -120,6 +120,7 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
         left_out={m.metric: m.left_out for m in shown if m.left_out},
         sources=tuple(_unique([s for s in scopes if s is not None])),
         unscoped=tuple(dict.fromkeys(unscoped)),
+        weights_sha256=training.weights_sha256,
         provenance=training.provenance.model_copy(
             update={
                 "created": one.created,

@@ -57,6 +57,13 @@ def endpoints(record: Record) -> dict[str, Endpoint]:
     return found
 
 
+def metric_of(endpoint: str) -> str:
+    """Return the metric that an endpoint is a number of."""
+    return {DEFAULT_ENDPOINT: "corruption_error", "clean_accuracy": "accuracy"}.get(
+        endpoint, endpoint.partition(":")[0]
+    )
+
+
 def unequal(held: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     """Name the fields in which two identities differ, the inner ones with their outer one before a point."""
     found = []

@@ -1,7 +1,11 @@
-"""The file that a gate compares with: each seed's value of every endpoint, which `update` alone writes, with a reason."""
+"""The file that a gate compares with: each seed's value of every endpoint, and what a candidate must show.
+
+`update` alone writes it, with a reason; a checksum over all that it states tells an edited or damaged file.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +15,27 @@ from pydantic import Field, ValidationError
 
 from lcrbench.bench.records.budget import Frozen
 from lcrbench.bench.records.files import replace_file
+from lcrbench.bench.records.ids import canonical
 from lcrbench.bench.records.measurement import Scale
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports import identity
 from lcrbench.reports.comparison import Row, read
-from lcrbench.reports.gate.endpoints import FRACTIONS, endpoints, unequal
+from lcrbench.reports.gate import margins
+from lcrbench.reports.gate.endpoints import DEFAULT_ENDPOINT, FRACTIONS, endpoints, unequal
 
 F = TypeVar("F", bound=Frozen)
-REFERENCE_VERSION = 1
+REFERENCE_VERSION = 2
+
+
+class Gate(Frozen):
+    """What a candidate is held to: how much worse an endpoint may be, by which seeds, and whether seeds pair."""
+
+    endpoint: str
+    margin: float = Field(description="in points where the endpoint is a share, else in its unit")
+    seeds: tuple[int, ...] = Field(description="that a candidate must have")
+    paired: bool = Field(False, description="whether candidate and reference are compared seed by seed")
 
 
 class MethodReference(Frozen):
@@ -35,6 +50,9 @@ class MethodReference(Frozen):
     )
     runs: dict[int, str] = Field(default={}, description="run id of each seed")
     written: dict[int, str] = Field(default={}, description="when each seed's record was written")
+    weights: dict[int, str] = Field(default={}, description="sha256 of each seed's trained weights")
+    options: dict[str, str] = Field(default={}, description="options of each metric, as JSON")
+    gate: Gate | None = Field(default=None, description="None in references of version 1")
 
 
 class Update(Frozen):
@@ -51,11 +69,22 @@ class Reference(Frozen):
     version: int = REFERENCE_VERSION
     history: tuple[Update, ...]
     methods: dict[str, MethodReference]
+    sha256: str = Field("", description="of all the rest; empty in references of version 1")
+
+    @property
+    def checksum(self) -> str:
+        """Return the sha256 of everything that the reference states."""
+        return hashlib.sha256(canonical(self.model_dump(mode="json", exclude={"sha256"})).encode()).hexdigest()
 
 
 def load(path: Path) -> Reference:
-    """Read a reference; raises `UserError` that names the file if it is missing, damaged or of a newer version."""
+    """Read a reference; raises `UserError` that names the file if it is missing, damaged, edited or of a newer version."""
     found = load_as(path, Reference, REFERENCE_VERSION, "reference", "lcrbench reference update")
+    if found.version >= 2 and found.sha256 != found.checksum:
+        raise UserError(
+            f"{path} is not as `lcrbench reference update` wrote it: its checksum does not match; "
+            "restore the file, or write it anew with a reason"
+        )
     methods = {
         name: held.model_copy(update={"identity": identity.gated_before(name, held.identity)})
         for name, held in found.methods.items()
@@ -101,11 +130,27 @@ def rows(store: Store) -> list[Row]:
     return [row for setting in compared.settings for row in setting.rows]
 
 
-def update(path: Path, store: Store, reason: str, *, methods: Sequence[str] | None = None) -> Reference:
+def update(
+    path: Path,
+    store: Store,
+    reason: str,
+    *,
+    methods: Sequence[str] | None = None,
+    endpoint: str = DEFAULT_ENDPOINT,
+    margin: float | None = None,
+    seeds: Sequence[int] | None = None,
+    paired: bool = False,
+    anyway: bool = False,
+) -> Reference:
     """Write a reference from a store's finished runs, keeping the history of reasons; the only writer there is.
 
-    Methods that are not named keep what they had. Raises `UserError` without a reason, with an unknown method, or where runs
-    of one method were made under different budgets, data or evaluations.
+    `margin` is how much worse the endpoint may be, in points where it is a share; without one it is the least that
+    unchanged code passes 95 % of the time (`margins.least`). `seeds` are those that a candidate must have: the reference's
+    own without it. `paired` declares that a candidate's seed is compared with the reference's same seed.
+
+    Methods that are not named keep what they had. Raises `UserError` without a reason, with an unknown method or endpoint,
+    where runs of one method were made under different budgets, data or evaluations or share a seed, and for a margin that
+    unchanged code would not pass 95 % of the time, unless `anyway`.
     """
     if not reason.strip():
         raise UserError("a new reference needs its reason: say what changed, and why that is right")
@@ -120,40 +165,59 @@ def update(path: Path, store: Store, reason: str, *, methods: Sequence[str] | No
     for name in methods or ():
         if name not in by_label:
             raise unknown("method in this store", name, by_label)
-    created, commits = "", set()
-    for name in methods or sorted(by_label):
-        records = by_label[name]
-        if not records:
-            continue
-        first = identity.gated(records[0])
-        for record in records[1:]:
-            differing = unequal(first, identity.gated(record))
-            if differing:
-                raise UserError(
-                    f"runs {records[0].run_id} and {record.run_id} of '{name}' differ in {', '.join(differing)}"
-                )
-        values: dict[str, dict[int, float]] = {}
-        better: dict[str, bool] = {}
-        units: dict[str, str] = {}
-        scales: dict[str, Scale] = {}
-        for record in records:
-            for name_of, e in endpoints(record).items():
-                values.setdefault(name_of, {})[record.spec.seed] = e.value
-                better[name_of], units[name_of], scales[name_of] = e.better, e.unit, e.scale
-            created = max(created, record.provenance.created)
-            commits.add(record.provenance.commit)
-        kept[name] = MethodReference(
-            identity=first,
-            values=values,
-            better=better,
-            units=units,
-            scales=scales,
-            runs={r.spec.seed: r.run_id for r in records},
-            written={r.spec.seed: r.provenance.created for r in records},
-        )
+    named = [name for name in methods or sorted(by_label) if by_label[name]]
+    for name in named:
+        held = _method(name, by_label[name])
+        if endpoint not in held.values:
+            raise unknown(f"endpoint of '{name}' in this store", endpoint, held.values)
+        must = tuple(sorted(dict.fromkeys(seeds))) if seeds else tuple(sorted(held.runs))
+        if paired and (missing := [s for s in must if s not in held.runs]):
+            raise UserError(f"'{name}' has no run of seed {missing[0]} to pair with: train it, or leave --paired out")
+        values = list(held.values[endpoint].values())
+        chosen = margins.choose(name, values, held.scales[endpoint], margin, len(must), paired=paired, anyway=anyway)
+        gate = Gate(endpoint=endpoint, margin=chosen, seeds=must, paired=paired)
+        kept[name] = held.model_copy(update={"gate": gate})
     if not kept:
         raise UserError(f"there is no finished run in {store.root}")
-    commit = commits.pop() if len(commits) == 1 else None
-    new = Reference(history=(*history, Update(reason=reason.strip(), commit=commit, created=created)), methods=kept)
+    written = [r for name in named for r in by_label[name]]
+    commits = {r.provenance.commit for r in written}
+    why = Update(
+        reason=reason.strip(),
+        commit=commits.pop() if len(commits) == 1 else None,
+        created=max((r.provenance.created for r in written), default=""),
+    )
+    new = Reference(history=(*history, why), methods=kept)
+    new = new.model_copy(update={"sha256": new.checksum})
     replace_file(path, (new.model_dump_json(indent=1) + "\n").encode())
     return new
+
+
+def _method(name: str, records: Sequence[Record]) -> MethodReference:
+    """Return what the reference holds of a method's finished runs."""
+    first = identity.gated(records[0])
+    runs: dict[int, str] = {}
+    found: dict[str, dict[int, Any]] = {}
+    for record in records:
+        differing = unequal(first, identity.gated(record))
+        if differing:
+            raise UserError(
+                f"runs {records[0].run_id} and {record.run_id} of '{name}' differ in {', '.join(differing)}"
+            )
+        if other := runs.get(record.spec.seed):
+            raise UserError(f"runs {other} and {record.run_id} of '{name}' are of one seed, {record.spec.seed}")
+        runs[record.spec.seed] = record.run_id
+        for endpoint, e in endpoints(record).items():
+            found.setdefault(endpoint, {})[record.spec.seed] = e
+    measured = {name: None for record in records for name in record.spec.metrics}
+    last = {endpoint: list(each.values())[-1] for endpoint, each in found.items()}
+    return MethodReference(
+        identity=first,
+        values={endpoint: {seed: e.value for seed, e in each.items()} for endpoint, each in found.items()},
+        better={endpoint: e.better for endpoint, e in last.items()},
+        units={endpoint: e.unit for endpoint, e in last.items()},
+        scales={endpoint: e.scale for endpoint, e in last.items()},
+        runs=runs,
+        written={r.spec.seed: r.provenance.created for r in records},
+        weights={r.spec.seed: r.weights_sha256 for r in records if r.weights_sha256},
+        options={metric: identity.searched(records[0], [metric]) for metric in measured},
+    )

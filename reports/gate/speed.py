@@ -26,7 +26,7 @@ from pydantic import Field
 from lcrbench.bench.records.budget import Frozen
 from lcrbench.bench.records.files import replace_file
 from lcrbench.errors import UserError, unknown
-from lcrbench.reports.gate.decision import Outcome
+from lcrbench.reports.gate.bounds import Outcome
 from lcrbench.reports.gate.reference import load_as
 
 VERSION = 1

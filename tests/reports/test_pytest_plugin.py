@@ -49,7 +49,14 @@ def candidate(root: Path, seeds: int, **options: object) -> Store:
 
 def test_in_somebodys_own_tests(pytester: pytest.Pytester) -> None:
     here = pytester.path
-    gate.update(here / "reference.json", candidate(here / "reference", 10, created=make_store.CREATED), "first")
+    gate.update(
+        here / "reference.json",
+        candidate(here / "reference", 10, created=make_store.CREATED),
+        "first",
+        margin=1.0,
+        seeds=[0, 1, 2],
+        anyway=True,
+    )
     candidate(here / "good", 4)
     candidate(here / "present", 4, code=make_store.present_code())
     candidate(here / "bad", 4, shift=-8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,13 @@ def halves(record: Record, files: Files, *searches: tuple[Record, ByImage]) -> u
     record = complete(record)
     batches = [(complete(found), by_image) for found, by_image in searches]
     found = upgrade.split(record, record.spec, {LOG: files.log}, files.outcomes, [(record, files.by_image), *batches])
+    # Networks that were trained at another time have other weights.
+    made = f"{record.spec.training.train_id} {record.provenance.created}"
+    weights = hashlib.sha256(made.encode()).hexdigest()
+    training = found.training.model_copy(update={"weights_sha256": weights})
+    found = found._replace(
+        training=training, evaluation=found.evaluation.model_copy(update={"weights_sha256": weights})
+    )
     if not record.sources:
         return found
     [code] = record.sources
