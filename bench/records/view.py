@@ -149,6 +149,7 @@ def _foreign(evaluation: Evaluation, one: Asked) -> Record:
     return Record(
         run_id=run_id(evaluation, one.protocol),
         status="failed" if failure else "finished",
+        weights_sha256=evaluation.weights_sha256,
         spec=ForeignSpec(external=external, protocol=one.protocol, metrics={m.metric: m.options for m in shown}),
         failure=failure,
         metrics=_infos(shown),

@@ -269,3 +269,30 @@ def test_names_are_read_as_they_are_typed() -> None:
     assert name.read("pkg.nets:make").scheme == "factory"
     assert not name.is_name("run:3f2a")
     assert not name.is_name("3f2a")
+
+
+def test_the_gate_compares_a_version_with_its_reference_image_by_image(file: str, trained: nn.Module) -> None:
+    from lcrbench.bench.cli import check, reference
+
+    asked = {**SHOWN, "checks": False, "name": "mine"}
+    lcrbench.evaluate(trained, store="old", **asked)
+    said = call(reference, "update", "old", "--out", "r.json", "--reason", "first", "--margin", "2")
+    assert "foreign:mine: 200 images, corruption_accuracy no worse by 2 points, by image" in said.output
+    noise = torch.Generator().manual_seed(0)
+    for store, by, code in (("same", 0.0, 0), ("near", 0.002, 0), ("worse", 5.0, 1)):
+        changed = nn.Sequential(nn.Flatten(), nn.Linear(768, 10)).eval()
+        changed.load_state_dict(trained.state_dict())
+        with torch.no_grad():
+            changed[1].weight += by * trained[1].weight.std() * torch.randn(10, 768, generator=noise)
+        lcrbench.evaluate(changed, store=store, **asked)
+        done = call(check, store, "--against", "r.json")
+        if store == "same":
+            # The same answers under the same id, written at another time.
+            assert "identical" in done.output or "the reference's own" in done.output
+            continue
+        assert done.exit_code == code, done.output
+        assert "n=200 against 200" in done.output or "identical" in done.output
+    assert "not comparable" in call(check, "old", "--against", "r.json").output.lower()
+    (one,) = lcrbench.check("worse", "r.json")
+    assert one.outcome == "regression"
+    assert one.n_candidate == 200
