@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -35,6 +36,7 @@ def command(store: str, source: str | None, models: tuple[str, ...], **network: 
     from lcrbench.bench import doctor as checks
 
     declared, size, resize = declared_of(network)
+    found: Iterator[checks.Check]
     if models:
         found = (c for model in models for c in checks.network_checks(model, declared, source, size, resize))
     elif source is None:
