@@ -24,7 +24,7 @@ ALLOWED = {
     "older schemas": ("bench/records/before_5.py", "bench/records/before_6.py", "bench/records/upgrade.py"),
     "references of before schema 5": ("reports/gate/reference.py",),
     "what people type": (
-        *("bench/device.py", "bench/tuning.py", "bench/records/store.py"),
+        *("bench/device.py", "bench/tuning.py", "bench/records/store.py", "bench/records/removal.py"),
         "bench/evaluation/test_sets.py",
         "bench/lipschitz/measure.py",
     ),

@@ -31,7 +31,7 @@ from lcrbench.errors import UserError
 
 IMAGES: Final = 512
 FEWEST: Final = 128
-SHARE: Final = 40
+SHARE: Final = 160
 """One image of so many that are shown is also taken for the checks."""
 ALIKE: Final = 16
 SURE: Final = 1e-3

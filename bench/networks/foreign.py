@@ -127,9 +127,8 @@ def ready(foreign: Foreign, dataset: Dataset, device: str = "cpu", *, labelled: 
     columns = None if order.columns == tuple(range(out.shape[1])) else order.columns
     network = prepared(foreign.loaded.network.to(device), foreign.how, columns, outputs).to(device).eval()
     gives, lacks = foreign.loaded.gives, foreign.loaded.lacks
+    # Where none comes back from a module or a function, the search goes on by decisions alone, and metrics say so.
     kind = gradients.kind(network, images, device) if Need.GRADIENT in gives else "none"
-    if kind == "none":
-        gives -= {Need.GRADIENT}
     known = External(
         name=foreign.name,
         weights_sha256=_weights(foreign.loaded, network, images),
@@ -228,8 +227,8 @@ def _of_function(function: Callable[[Any], Any], takes: str) -> Loaded:
         Called(function, numpy=takes == "numpy"),
         getattr(function, "__name__", type(function).__name__),
         modules=(written,) if written and written != "__main__" else (),
-        gives=frozenset(Need) - {Need.LAYERS},
-        lacks="a function has no layers",
+        gives=frozenset(Need) - ({Need.LAYERS, Need.GRADIENT} if takes == "numpy" else {Need.LAYERS}),
+        lacks="a function of numpy's arrays gives outputs alone" if takes == "numpy" else "a function has no layers",
     )
 
 
