@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -52,14 +51,14 @@ def read(file: str) -> dict[str, Tensor]:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"cannot read the weights {file} ({error.strerror or error}): check the path") from error
-    except pickle.UnpicklingError as error:
+    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        first = str(error).partition("\n")[0]
+        raise UserError(f"{file} is no file of weights ({first})") from error
+    except Exception as error:  # torch refuses by an exception of the format that it does not read on
         raise UserError(
             f"{file} holds more than tensors, and to read that would run code: save the state_dict() alone, best as "
             ".safetensors"
         ) from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        first = str(error).partition("\n")[0]
-        raise UserError(f"{file} is no file of weights ({first})") from error
     return _unwrapped(found, file)
 
 

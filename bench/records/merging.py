@@ -16,6 +16,7 @@ from filelock import Timeout
 from lcrbench.bench.records import predictions
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Evaluation
+from lcrbench.bench.records.spec import Cell
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 
@@ -144,7 +145,7 @@ def _joined(
     return merged, union, kept, differing
 
 
-def _rest(batch: Batch, cells: set[object], have: set[tuple[str, str, int, str]]) -> Batch | None:
+def _rest(batch: Batch, cells: set[Cell], have: set[tuple[str, str, int, str]]) -> Batch | None:
     """Return of a batch what is new; None if nothing is."""
     left = tuple(cell for cell in batch.cells if cell in cells)
     measured = tuple(
