@@ -227,7 +227,7 @@ def _print(opened: Store, run: str, options: dict[str, Options]) -> None:
     )
     click.echo(f"{record.run_id}  {record.spec.label}{which} on {on}")
     for m in record.measurements:
-        if m.metric in options and (m.severity == 0 or not m.corruption) and not m.layer:
+        if m.metric in options and (m.severity == 0 or not m.corruption) and not m.layer and m.detail is None:
             where = f" {m.corruption}" if m.corruption else ""
             where += f" {m.statistic}" if m.statistic != "mean" else ""
             where += f" {m.norm} {m.radius * 255:g}/255" if m.norm and m.radius is not None else ""
