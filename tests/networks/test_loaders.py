@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from lcrbench.errors import UserError
 from .some_networks import MEAN, STD, Nearest, dataset
 
 DATA = dataset()
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED = Path(os.environ.get("LCRBENCH_SHARED") or Path(__file__).resolve().parents[3] / "shared") / "data"
+"""Data and networks beside the checkout, or where the variable says; what is not there is skipped."""
 MODELS = SHARED / "models"
 IMAGENET = {"mean": MEAN, "std": STD}
 
