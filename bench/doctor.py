@@ -7,10 +7,13 @@ import shutil
 from collections.abc import Iterator
 from importlib.metadata import requires
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lcrbench.errors import UserError
 from lcrbench.versions import installed
+
+if TYPE_CHECKING:
+    from lcrbench.bench.networks.foreign import Declared
 
 
 class Check(NamedTuple):
@@ -55,6 +58,26 @@ def data_checks(source: str, size: int) -> Iterator[Check]:
 
     try:
         yield from (Check(good, what) for good, what in about.checks(source, size))
+    except UserError as error:
+        yield Check(False, str(error))
+
+
+def network_checks(
+    model: str, declared: Declared, source: str | None, size: int | None, resize: int | None
+) -> Iterator[Check]:
+    """Yield the findings about a network from outside, on test images of a data set."""
+    from lcrbench.bench.networks import checks as of_networks
+    from lcrbench.bench.networks import evaluate
+    from lcrbench.bench.networks.foreign import wnids_of
+
+    asked = evaluate.Asked(None, {}, source or evaluate.DATA, size=size, resize=resize)
+    try:
+        found = evaluate.prepare(model, declared, asked)
+        yield Check(True, f"{found.ready.foreign.name} takes {found.ready.foreign.how.text}")
+        yield from (Check(True, note) for note in found.images.notes)
+        files = wnids_of(asked.data)
+        for finding in of_networks.checks(found.ready, found.images.dataset, files=files):
+            yield Check(finding.good, finding.what)
     except UserError as error:
         yield Check(False, str(error))
 

@@ -202,7 +202,7 @@ class Progress:
 
     def finish(self, record: Record) -> None:
         """Show a run that has ended, and how much of the grid is left."""
-        self.wait(record.spec)
+        self.wait(record.trained)
         self.finished += 1
         spec = record.spec
         self.estimate.finish(record.run_id)

@@ -69,7 +69,7 @@ def budget_proof(setting: Setting) -> Proof:
     "Identical" needs every field equal; a missing ledger, or no seed in common, is not equality. Where a method has a
     recipe of its own the sentence says so, and the budgets are never called identical.
     """
-    shown = [r for r in setting.rows if r.runs]
+    shown = [r for r in setting.rows if r.runs and not r.foreign]
     per_row = [_spent(r) for r in shown]
     names = list(dict.fromkeys(name for spent in per_row for name in spent))
     fields = []
@@ -79,13 +79,13 @@ def budget_proof(setting: Setting) -> Proof:
     seeds = tuple(listed(r.seeds) for r in shown)
     inside = [spent for spent, row in zip(per_row, shown, strict=True) if not row.aside]
     phases = sorted({p for r in shown for run in r.runs if run.ledger for p in run.ledger.seconds})
-    units = {r.any.spec.budget.unit for r in shown}
+    units = {r.any.trained.budget.unit for r in shown}
     return Proof(
         labels=tuple(r.label for r in shown),
         seeds=Field("seeds (not part of the budget)", seeds, len({tuple(r.seeds) for r in shown}) == 1),
         fields=tuple(fields),
         seconds=tuple((p, tuple(_seconds(r, p) for r in shown)) for p in phases),
-        own_recipes=frozenset(run.spec.training.recipe_of for row in shown for run in row.runs) - {"comparison"},
+        own_recipes=frozenset(run.trained.training.recipe_of for row in shown for run in row.runs) - {"comparison"},
         unit=units.pop() if len(units) == 1 else None,
         ranked=len(inside),
         differing_ranked=tuple(n for n in names if not _equal([spent.get(n) for spent in inside])),

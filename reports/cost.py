@@ -21,6 +21,13 @@ def cost(row: Row, of: Callable[[Record], float | None]) -> Cell:
     return Cell.of(i if i.low is None else i._replace(low=max(0.0, i.low)))  # nothing costs less than nothing
 
 
+def parameters(record: Record) -> float | None:
+    """Return the number of a network's parameters; None of one from outside that has none as tensors."""
+    if record.external is not None:
+        return record.external.parameters
+    return record.model.parameters if record.model else None
+
+
 def passes(record: Record) -> float | None:
     """Return the images that went through any network in training, forward and backward passes counted alike."""
     ledger = record.ledger

@@ -20,8 +20,19 @@ def setting(record: Record) -> str:
     return json.dumps([spec.data.model_dump(mode="json"), spec.backbone, spec.evaluation.model_dump(mode="json")])
 
 
+def shown(record: Record) -> str:
+    """Return what a network was shown, which one from outside shares with the settings that it stands in."""
+    protocol = record.spec.protocol
+    return json.dumps([protocol.look, sorted(protocol.corruptions), protocol.severities, protocol.test.count])
+
+
 def row(record: Record) -> str:
-    """Return what all runs of a row share within their setting, apart from the label: method, budget and recipe."""
+    """Return what all runs of a row share within their setting, apart from the label: method, budget and recipe.
+
+    Of a network from outside: all that identifies it.
+    """
+    if record.external is not None:
+        return json.dumps(record.external.facts, sort_keys=True)
     return record.spec.method.model_dump_json() + terms(record)
 
 
@@ -38,7 +49,7 @@ def searched(record: Record, metrics: list[str]) -> str:
 
 def budget(record: Record) -> dict[str, Any]:
     """Return what the training was given, and on what terms, by the fields' names; trials before it included."""
-    training = record.spec.training
+    training = record.trained.training
     trials = {
         "recipe_of": training.recipe_of,
         "tuning_trials": training.tuning.trials if training.tuning else 0,
@@ -53,10 +64,10 @@ def compared(one: Record, other: Record) -> list[str]:
     Where each has a recipe of its own, from the papers or from searches of as many trials, these recipes may differ.
     """
     fields = list(budget(one))
-    whose = {r.spec.training.recipe_of for r in (one, other)}
+    whose = {r.trained.training.recipe_of for r in (one, other)}
     if len(whose) > 1 or whose == {"comparison"}:
         return fields
-    return [f for f in fields if f not in type(one.spec.recipe).model_fields]
+    return [f for f in fields if f not in type(one.trained.recipe).model_fields]
 
 
 def terms(record: Record) -> str:
@@ -70,8 +81,18 @@ def topology(record: Record) -> str | None:
 
 
 def gated(record: Record) -> dict[str, Any]:
-    """Return everything that must be equal before the gate compares two runs of a method, apart from the seed."""
-    spec = record.spec
+    """Return everything that must be equal before the gate compares two runs of a method, apart from the seed.
+
+    Of a network from outside, two versions of which differ in all but their name: what they are shown.
+    """
+    if record.external is not None:
+        return {
+            "data": record.spec.data.model_dump(mode="json"),
+            "network": record.spec.label,
+            "evaluation": record.spec.evaluation.model_dump(mode="json"),
+            "corruption source": record.provenance.model_dump(mode="json")["corruptions"],
+        }
+    spec = record.trained
     return {
         "data": spec.data.model_dump(mode="json"),
         "backbone": spec.backbone,
@@ -86,7 +107,7 @@ def gated(record: Record) -> dict[str, Any]:
 
 def _searched_for(record: Record) -> dict[str, Any]:
     """Return whose recipe a run has and how it was tuned; nothing for a recipe that was given."""
-    training = record.spec.training
+    training = record.trained.training
     whose = {} if training.recipe_of == "comparison" else {"recipe of": training.recipe_of}
     return whose | ({"tuning trials": training.tuning.trials} if training.tuning else {})
 

@@ -136,14 +136,15 @@ class Published(Frozen):
 
     def is_that_of(self, run: Record) -> bool:
         """Tell whether the number is one of the run's method in this form, data and topology."""
-        spec, model = run.spec, run.model
+        if run.model is None or run.external is not None:
+            return False
+        spec = run.trained
         return (
-            model is not None
-            and self.method_id == spec.method
+            self.method_id == spec.method
             and self.network == spec.training.backbone_name
             and not self.kept_back  # asks the registry
             and data_sets()[self.data].is_that_of(spec)
-            and _equal(self.topology, model.topology)
+            and _equal(self.topology, run.model.topology)
         )
 
 

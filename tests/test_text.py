@@ -16,12 +16,15 @@ TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "ends
 PATTERNS = {"match", "search", "fullmatch", "sub", "findall", "finditer"}
 
 # Their work is to read what people typed, files' names and files' contents, or to write for people.
-READERS = ("bench/cli", "bench/_root", "bench/data", "bench/doctor.py", "corruptions", "models/parse.py")
+READERS = (
+    *("bench/cli", "bench/_root", "bench/data", "bench/doctor.py", "corruptions", "models/parse.py"),
+    *("bench/networks/loaders", "bench/networks/name.py", "bench/networks/weights.py"),
+)
 ALLOWED = {
     "older schemas": ("bench/records/before_5.py", "bench/records/before_6.py", "bench/records/upgrade.py"),
     "references of before schema 5": ("reports/gate/reference.py",),
     "what people type": (
-        *("bench/device.py", "bench/tuning.py", "bench/records/store.py", "bench/lipschitz/subjects.py"),
+        *("bench/device.py", "bench/tuning.py", "bench/records/store.py", "bench/records/removal.py"),
         "bench/evaluation/test_sets.py",
         "bench/lipschitz/measure.py",
     ),

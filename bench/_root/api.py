@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lcrbench.bench.data.arrays import Dataset
     from lcrbench.bench.evaluation.known import Known
     from lcrbench.bench.evaluation.packed_file import PackedNetwork
+    from lcrbench.bench.networks.checks import Finding
     from lcrbench.bench.records.grid import Grid, Options
     from lcrbench.bench.records.record import Evaluation, Measured
     from lcrbench.bench.records.spec import Protocol
@@ -152,11 +153,16 @@ def run(
 
 @dataclass(frozen=True)
 class Result:
-    """What `evaluate` and `lipschitz` found: what was asked for, and all that is known of the network by then."""
+    """What `evaluate` and `lipschitz` found: what was asked for, and all that is known of the network by then.
+
+    `checks` is what the checks of a network from outside found; `store` where all is kept, if anywhere.
+    """
 
     known: Known
     protocol: Protocol
     metrics: Mapping[str, Options]
+    checks: tuple[Finding, ...] = ()
+    store: Store | None = None
 
     @property
     def evaluation(self) -> Evaluation:
@@ -168,6 +174,25 @@ class Result:
         import pandas as pd
 
         return pd.DataFrame([n.flat() for m in self._measured() for n in m.measurements])
+
+    def report(self, out: str | Path) -> Path:
+        """Write the report on this network into a folder, and return its page.
+
+        Raises `UserError` if the folder cannot be written.
+        """
+        import tempfile
+
+        from lcrbench.bench.records import view
+        from lcrbench.bench.records.store import Store
+        from lcrbench.reports import report as reports
+
+        run_id = view.run_id(self.evaluation, self.protocol)
+        if self.store is not None:
+            return reports.write(self.store, Path(out), runs=[run_id])
+        with tempfile.TemporaryDirectory() as folder:
+            kept = Store(folder)
+            kept.evaluations.write(self.evaluation.evaluation_id, self.evaluation, self.known.files)
+            return reports.write(kept, Path(out), runs=[run_id])
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -181,18 +206,26 @@ class Result:
 
 
 def evaluate(
-    model: nn.Module | str,
+    model: nn.Module | Callable[[Any], Any] | str,
     *,
     data: str | Path | None = None,
     corruptions: Names = "common",
     severities: Sequence[int] = (1, 2, 3, 4, 5),
     metrics: Mapping[str, Mapping[str, Any]] | Names = ("accuracy", "corruption_error", "calibration_error"),
+    lipschitz: Literal["quick", "default", "full"] | None = None,
     store: str | Path | Store | None = None,
-    size: int = 32,
+    size: int | None = None,
+    resize: int | None = None,
     test: int | None = None,
     seed: int = 0,
     block: int = 100,
     name: str = "",
+    preprocess: Mapping[str, Any] | None = None,
+    order: str = "",
+    outputs: Literal["logits", "probabilities"] | None = None,
+    takes: Literal["torch", "numpy"] = "torch",
+    links: Mapping[str, str] | None = None,
+    checks: bool = True,
     device: str = "cpu",
     stale: Literal["refuse", "redo", "keep"] = "refuse",
     trust_plugins: bool = False,
@@ -200,46 +233,73 @@ def evaluate(
 ) -> Result:
     """Show a network clean and corrupted test images, and measure it.
 
-    `model` is a module from images (N, 3, size, size) in [0, 1] to logits (N, classes), or, with `store`, the id of a run:
-    then nothing that the store holds is repeated, and what is found is kept there. `data` is the embedded set by default,
-    for a run its own. `corruptions` are names and groups, "" for none; `metrics` are names, or names with options; `test`
-    cuts the test images down. `stale` says what to do with what a different version of the code found of a run. Results of
-    an image never depend on the others, nor on the `engine` that computes them. Raises `UserError` for what does not exist
-    or fit, and for a model that does not give logits.
+    `model` is a torch module or a function from images (N, 3, H, W) in [0, 1] to logits (N, classes); the name of a network
+    (`torchvision:resnet18@FILE`, `path/net.py:make`, `onnx:FILE`, ...); or, with `store`, the id of a run. With a store what
+    is found is kept there, and nothing that it holds is repeated.
+
+    `data` is the embedded set by default, for a run its own. `size` is that of the images shown, their own by default;
+    `resize` the shorter side of photographs before their centre is cropped; `test` cuts the test images down. `corruptions`
+    are names and groups, "" for none; `metrics` names, or names with options; `lipschitz` adds the Lipschitz metrics at an
+    effort.
+
+    What a network from outside takes and gives is declared where its configuration does not say it: `preprocess` (size,
+    mean, std, range, channels, layout, interpolation), the `order` of its classes, `outputs`, and whether a function `takes`
+    numpy's arrays. `checks` look for a wrong preparation, a wrong order of classes and more; what they find is warned of
+    and changes nothing. `stale` says what to do with what a different version of the code found. Results of an image never
+    depend on the others, nor on the `engine` that computes them. Raises `UserError` for what does not exist or fit, and for
+    a model that does not give logits.
     """
     from lcrbench.bench import planning
     from lcrbench.bench.evaluation import on_request
+    from lcrbench.bench.networks import evaluate as foreign
+    from lcrbench.bench.networks.foreign import Declared
+    from lcrbench.bench.networks.name import RUN, is_name
 
     shown = planning.shown_of(_words(corruptions), tuple(severities), seed, block)
-    options = {
-        metric: planning.metric_options(metric, dict(given))
-        for metric, given in (metrics if isinstance(metrics, Mapping) else {key: {} for key in _words(metrics)}).items()
-    }
-    if isinstance(model, str):
+    given = metrics if isinstance(metrics, Mapping) else {key: {} for key in _words(metrics)}
+    options = foreign.with_lipschitz(foreign.options_of({m: dict(of) for m, of in given.items()}), lipschitz)
+    if isinstance(model, str) and not is_name(model):
         if store is None:
             raise UserError(f"'{model}' is the id of a run: name its store with store=PATH")
-        source = None if data is None else str(data)
         opened = _store(store)
-        found = on_request.of_run(
+        known, protocol = on_request.of_run(
             opened,
-            model,
+            model.removeprefix(f"{RUN}:"),
             shown,
             options,
-            data=source,
+            data=None if data is None else str(data),
             test=test,
             device=device,
             stale=stale,
             trust_plugins=trust_plugins,
             engine=engine,
         )
-    else:
-        dataset = load_data(data or "fashion-mnist-10k", size=size, test=test)
-        found = on_request.of_module(model, dataset, size, shown, options, name=name, device=device, engine=engine)
-    return Result(*found, options)
+        return Result(known, protocol, options, store=opened)
+    asked = foreign.Asked(
+        shown,
+        options,
+        str(data or foreign.DATA),
+        (),
+        size,
+        resize,
+        test,
+        device=device,
+        stale=stale,
+        checks=checks,
+        engine=engine,
+    )
+    declared = Declared(name, preprocess or {}, order, outputs, takes, links=links or {})
+    kept = None if store is None else _store(store, create=True)
+    found = foreign.evaluate(model, declared, asked, kept)
+    for finding in found.findings:
+        if not finding.good:
+            warnings.warn(f"{found.ready.foreign.name}: {finding.what}", stacklevel=2)
+    (answer,) = found.answers
+    return Result(answer.known, answer.protocol, answer.metrics, tuple(found.findings), kept)
 
 
 def lipschitz(
-    model: nn.Module | str,
+    model: nn.Module | Callable[[Any], Any] | str,
     *,
     effort: Literal["quick", "default", "full"] = "quick",
     images: int | None = None,
@@ -301,10 +361,10 @@ def check(
     return gate.check(_store(candidate), held, methods=methods, endpoint=endpoint, margin=margin, stale=stale)
 
 
-def _store(store: str | Path | Store) -> Store:
+def _store(store: str | Path | Store, *, create: bool = False) -> Store:
     from lcrbench.bench.records.store import Store
 
-    return store if isinstance(store, Store) else Store(store)
+    return store if isinstance(store, Store) else Store(store, create=create)
 
 
 def _words(names: Names) -> list[str]:

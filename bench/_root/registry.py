@@ -36,6 +36,7 @@ PACKAGES = {
     "figure": "lcrbench.reports.figures",
     "preset": "lcrbench.bench.presets",
     "executor": "lcrbench.bench.executors",
+    "loader": "lcrbench.bench.networks.loaders",
 }
 SUFFIX = {"preset": ".toml"}
 # What the module of an entry must define, where that is more than its contract in another place says.
@@ -47,6 +48,7 @@ NEEDS = {
     "metric": ("INFO", "NEEDS", "Options", "measure"),
     "source": ("load",),
     "executor": ("execute",),
+    "loader": ("load_network",),
 }
 DASHED = ("optimizer", "schedule", "transform")
 """Kinds whose names are written with dashes, as a recipe has them: `crop-flip` lies in crop_flip.py."""

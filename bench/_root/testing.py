@@ -36,6 +36,7 @@ SUITES = {
     "figure": "lcrbench.reports.conformance:check_figure",
     "preset": "lcrbench.bench.presets._conformance:CHECKS",
     "executor": "lcrbench.bench.executors._conformance:CHECKS",
+    "loader": "lcrbench.bench.networks.loaders._conformance:CHECKS",
 }
 """Where the checks of each kind lie, as MODULE:ATTRIBUTE."""
 

@@ -21,6 +21,7 @@ MARKS = {
     "table": ("table",),
     "figure": ("figure",),
     "executor": ("execute",),
+    "loader": ("load_network",),
 }
 """What a module of each kind defines at least one of, and by which its kind is told. A preset is no module."""
 

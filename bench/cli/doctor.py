@@ -1,30 +1,50 @@
-"""Check the environment, the data and the store."""
+"""Check the environment, the data and the store; or a network of your own."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
 from lcrbench.bench.cli import Failed, store_option
+from lcrbench.bench.cli._foreign import declared_of, network_options
 
 
 @click.command(epilog="Example: lcrbench doctor --store lcrbench-runs")
 @store_option
 @click.option("--data", "source", help="Check this data set whole instead: every file is read again.")
 @click.option(
-    "--size", type=click.IntRange(1, 1024), default=32, show_default=True, help="(--data) Image size in pixels."
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="Check this network on the test images of --data instead; MODEL as in `lcrbench evaluate`.",
 )
-def command(store: str, source: str | None, size: int) -> None:
+@network_options
+def command(store: str, source: str | None, models: tuple[str, ...], **network: Any) -> None:
     """Check the environment, the embedded data and the store, and say what to do about what is wrong.
 
     With --data, check a data set, a test set, or a corruption benchmark: each file is read and decoded, and compared with
     published hashes where there are some.
 
+    With --model, check a network of your own on at most 512 labelled images: its mode, shapes, determinism, independence of
+    other images in the batch, the normalization and the order of channels, and the order of its classes.
+
     Exit code 1 if a line begins with BAD.
     """
     from lcrbench.bench import doctor as checks
 
+    declared, size, resize = declared_of(network)
+    found: Iterator[checks.Check]
+    if models:
+        found = (c for model in models for c in checks.network_checks(model, declared, source, size, resize))
+    elif source is None:
+        found = checks.checks(store)
+    else:
+        found = checks.data_checks(source, size or 32)
     good = True
-    for check in checks.checks(store) if source is None else checks.data_checks(source, size):
+    for check in found:
         good &= check.good
         click.echo(f"{'ok ' if check.good else 'BAD'}  {check.what}")
     if not good:

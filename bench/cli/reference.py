@@ -57,8 +57,9 @@ def update(
         paired=paired,
         anyway=anyway,
     )
-    for name in methods or written.methods:
-        click.echo(f"{name}: {gate.described(written.methods[name])}")
+    for name in methods or [*written.methods, *written.networks]:
+        network = written.networks.get(name)
+        click.echo(f"{name}: {network.text if network else gate.described(written.methods[name])}")
     click.echo(f"reference: {out}")
 
 

@@ -110,7 +110,7 @@ def _show_run(store: str, prefix: str, ledger: bool) -> None:
     if not ledger:
         click.echo(record.model_dump_json(indent=1))
         return
-    click.echo(f"{record.spec.label} seed {record.spec.seed} on {record.spec.data.text}, {record.spec.backbone}")
+    click.echo(f"{record.trained.label} seed {record.spec.seed} on {record.spec.data.text}, {record.spec.backbone}")
     if record.ledger is None:
         raise UserError(f"run {record.run_id} has no ledger: it failed ({record.failure and record.failure.message})")
     rows: dict[str, object] = {}
@@ -121,8 +121,8 @@ def _show_run(store: str, prefix: str, ledger: bool) -> None:
         else:
             rows |= {f"{key} {k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
     rows["budget class"] = class_text(record.ledger.budget_class)
-    rows |= {f"budget {k}": v for k, v in record.spec.budget.model_dump(exclude_none=True).items()}
-    rows |= {f"recipe {k}": v for k, v in record.spec.recipe.model_dump().items()}
+    rows |= {f"budget {k}": v for k, v in record.trained.budget.model_dump(exclude_none=True).items()}
+    rows |= {f"recipe {k}": v for k, v in record.trained.recipe.model_dump().items()}
     for key, value in rows.items():
         if isinstance(value, dict):
             value = ", ".join(f"{v:.1f} s {k}" for k, v in value.items())

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from importlib.metadata import entry_points
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import nn
 
 from lcrbench import registry
 from lcrbench.bench.evaluation.run import Looked
-from lcrbench.bench.records import source
 from lcrbench.bench.records.record import Training
 from lcrbench.bench.records.shelf import REDO, Damaged
-from lcrbench.bench.records.spec import External, MethodId, Subject, TrainSpec
+from lcrbench.bench.records.spec import MethodId, Subject, TrainSpec
 from lcrbench.errors import UserError
 from lcrbench.models import estimators, parse
 from lcrbench.models import network as networks
@@ -56,21 +53,6 @@ def restored(training: Training, weights: bytes, *, trust_plugins: bool = False,
     estimators.set_progress(network, (steps - 0.5) / steps if progress is None else progress)
     network = network.to(memory_format=torch.channels_last).to(device).eval()
     return Looked(network, Subject(training=training.train_id), training.weights_sha256, modules_of(spec), spec)
-
-
-def external(module: nn.Module, name: str, code: str = "") -> Looked:
-    """Return a network from outside as one to look at: identified by its weights, its code in the module `code`.
-
-    By default that is the module in which its class is written.
-    """
-    digest = hashlib.sha256()
-    for key, tensor in sorted(module.state_dict().items()):
-        digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    weights = digest.hexdigest()
-    subject = Subject(external=External(name=name, weights_sha256=weights))
-    written = code or type(module).__module__
-    # An installed package's network is named by its weights; all of torch would be the code of one of its containers.
-    return Looked(module, subject, weights, () if source.is_installed(written) else (written,))
 
 
 def check_trust(backbone: str, method: MethodId) -> None:

@@ -1,13 +1,10 @@
-"""Evaluates one network on request: a run of a store, with what is found kept there, or any torch module, in memory."""
+"""Evaluates one network on request, a run of a store or a network from outside, and keeps in a store what is found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
-
-import torch
-from torch import Tensor, nn
 
 from lcrbench import corruptions
 from lcrbench.bench import data as sources
@@ -17,20 +14,23 @@ from lcrbench.bench.data.loading import as_hashed
 from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation.cells import Shows
 from lcrbench.bench.evaluation.engine import Choice
+from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.known import Known
-from lcrbench.bench.evaluation.networks import external, restored
-from lcrbench.bench.evaluation.run import Looked, evaluate, protocol_of
+from lcrbench.bench.evaluation.networks import restored
+from lcrbench.bench.evaluation.run import Looked, answers, evaluate, protocol_of
 from lcrbench.bench.evaluation.takeover import own_data, present
 from lcrbench.bench.records import env
 from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.record import Provenance, Training
 from lcrbench.bench.records.source import look_again, stale_training
-from lcrbench.bench.records.spec import Protocol, RunSpec
+from lcrbench.bench.records.spec import CLEAN, Protocol, RunSpec, evaluation_id
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 
 Watch = Callable[[str, int, int], None]
+ALIKE = 0.98
+"""Share of answers that a network gives again: another processor rounds otherwise, and a sign may flip."""
 
 
 def of_run(
@@ -125,56 +125,81 @@ def _check_stale(
             "`lcrbench run --stale redo`, or go on with it as it is with --stale keep (stale='keep')"
         )
     if stale == "refuse" and known is not None:
-        for part, why in known_of.stale_parts(known.evaluation, protocol, metrics):
-            raise UserError(
-                f"{part} of this run were made by a different version of the code ({why}): make them again with --stale "
-                "redo (stale='redo'), or go on with them as they are with --stale keep"
-            )
+        _refuse_stale(known, protocol, metrics)
 
 
-def of_module(
-    module: nn.Module,
+def _refuse_stale(known: Known, protocol: Protocol, metrics: Mapping[str, Options]) -> None:
+    for part, why in known_of.stale_parts(known.evaluation, protocol, metrics):
+        raise UserError(
+            f"{part} of this run were made by a different version of the code ({why}): make them again with --stale "
+            "redo (stale='redo'), or go on with them as they are with --stale keep"
+        )
+
+
+def of_network(
+    looked: Looked,
     dataset: Dataset,
-    size: int,
-    shown: Shown,
+    protocol: Protocol,
     metrics: Mapping[str, Options],
     *,
-    name: str = "",
+    store: Store | None = None,
     device: str = "cpu",
-    engine: Choice = "auto",
+    stale: Literal["refuse", "redo", "keep"] = "refuse",
     watch: Watch = lambda phase, done, total: None,
-) -> tuple[Known, Protocol]:
-    """Show a torch module what `shown` says. Raises `UserError` if it does not take the images, or gives no logits."""
-    module = module.to(device).eval()
-    check_logits(module, dataset, name or type(module).__name__, device, classes=len(dataset.classes))
-    looked = replace(external(module, name or type(module).__name__), engine=engine)
-    protocol = protocol_of(dataset, size, shown)
-    made = _provenance(device, size, shown)
-    return evaluate(looked, dataset, protocol, metrics, made, device=device, watch=watch), protocol
+    cells: Shows | None = None,
+) -> Known:
+    """Show a network from outside the cells of a protocol; with a store, keep there what is found, and repeat nothing.
 
-
-def check_logits(
-    module: nn.Module, dataset: Dataset, name: str, device: str = "cpu", *, classes: int | None = None
-) -> None:
-    """Raise `UserError` if a module does not take two test images, or does not give logits (2, classes) for them.
-
-    `classes` is the number that the data have, where predictions are compared with labels.
+    Raises `UserError` for what is stale, as `of_run` does: numbers of a different version of the code, and of a network that
+    has the same weights and gives other answers. Raises `Timeout` if another process evaluates it.
     """
-    images = torch.from_numpy(dataset.test.images[:2].copy()).permute(0, 3, 1, 2).float().to(device) / 255
-    try:
-        with torch.no_grad():
-            out = module(images)
-    except (Exception, SystemExit) as error:  # their code may raise anything
-        first = str(error).partition("\n")[0]
-        shape = tuple(images.shape)
-        raise UserError(f"{name} does not take images {shape}: {type(error).__name__}: {first}") from error
-    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(images) or out.shape[1] < 2:
-        what = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise UserError(f"{name} gives {what} for {len(images)} images, not logits ({len(images)}, classes)")
-    if classes is not None and out.shape[1] != classes:
-        raise UserError(f"{name} gives {out.shape[1]} logits, and the data have {classes} classes")
-    if (out >= 0).all() and (out.sum(1) - 1).abs().max() <= 1e-4:
-        raise UserError(f"{name} gives probabilities, and logits are needed: leave its softmax out")
+    shown = Shown(corruptions=() if protocol.test.benchmark else protocol.corruptions, severities=protocol.severities)
+    made = _provenance(device, protocol.test.size, shown)
+
+    def look(before: Known | None) -> Known:
+        return evaluate(
+            looked,
+            dataset,
+            protocol,
+            metrics,
+            made,
+            known=before,
+            keep_stale=stale == "keep",
+            device=device,
+            cells=cells,
+            watch=watch,
+        )
+
+    if store is None:
+        return look(None)
+    name = evaluation_id(looked.subject, protocol)
+    with store.held(name):
+        kept = store.known(name)
+        before = Known(*kept) if kept else None
+        if before is not None and not _answers_alike(looked, dataset, protocol, before, device):
+            if stale != "redo":
+                raise UserError(
+                    f"the store holds other answers of the network with these weights ({name}): its code has changed. Look "
+                    "again with --stale redo (stale='redo')"
+                )
+            before = None
+        if before is not None and stale == "refuse":
+            _refuse_stale(before, protocol, metrics)
+        found = look(before)
+        if before is None or found.evaluation != before.evaluation:
+            found = replace(found, evaluation=store.evaluations.write(name, found.evaluation, found.files))
+    return found
+
+
+def _answers_alike(looked: Looked, dataset: Dataset, protocol: Protocol, known: Known, device: str) -> bool:
+    """Tell whether a network classifies a block of clean images as it did: weights do not say all of somebody's code."""
+    indices = dataset.test_indices[: protocol.block]
+    if len(known.predictions.missing(CLEAN, indices, exact=True)):
+        return True
+    now = answers(
+        logits(looked.network, dataset.test.images[: len(indices)], protocol.block, device), protocol.test.columns
+    )
+    return bool((known.predictions.given(CLEAN, indices) == now).mean() >= ALIKE)
 
 
 def _provenance(device: str, size: int, shown: Shown) -> Provenance:

@@ -48,7 +48,7 @@ MOST_BYTES = 1 << 28
 class Looked:
     """A network that is looked at: what identifies it, the modules that its code lies in, and what metrics may ask of it.
 
-    `engine` is the one that gives its logits, which changes no number.
+    `gives` is what metrics may ask, and `lacks` why it is no more. `engine` gives its logits, and changes no number.
     """
 
     network: nn.Module
@@ -57,14 +57,18 @@ class Looked:
     roots: tuple[str, ...]
     training: TrainSpec | None = None
     gives: frozenset[Need] = frozenset(Need)
+    lacks: str = ""
     engine: Choice = "auto"
 
 
-def protocol_of(dataset: Dataset, size: int, shown: Shown) -> Protocol:
-    """Return the protocol by which a data set's test images are shown; `shown.corruptions` names no groups any more."""
+def protocol_of(dataset: Dataset, size: int, shown: Shown, sha256: str = "") -> Protocol:
+    """Return the protocol by which a data set's test images are shown; `shown.corruptions` names no groups any more.
+
+    `sha256` names test images that come without training images.
+    """
     test = TestSet(
         name=dataset.name,
-        sha256=dataset.whole_sha256,
+        sha256=sha256 or dataset.whole_sha256,
         size=size,
         classes=dataset.classes,
         images=len(dataset.test.labels),
@@ -144,7 +148,7 @@ def evaluate(
             with clocks.phase("evaluation"):
                 found = inference.logits(images)
             columns = kept.at(lacking)
-            kept.classes[kept.cells.index(cell), columns] = _answers(found, protocol.test.columns)
+            kept.classes[kept.cells.index(cell), columns] = answers(found, protocol.test.columns)
             if cell == CLEAN and wants_logits:
                 _keep_logits(kept, columns, found)
             forward["evaluation"] = forward.get("evaluation", 0) + len(lacking)
@@ -178,7 +182,7 @@ def evaluate(
             with clocks.phase("lipschitz"):
                 prepare(subject)
         watch(name, 0, 1)
-        earlier, reason = subject.passes, metrics_of.not_applicable(module.NEEDS, looked.gives)
+        earlier, reason = subject.passes, metrics_of.not_applicable(module.NEEDS, looked.gives, looked.lacks)
         with clocks.phase(phase := module.INFO.phase):
             numbers, left_out = ((), reason) if reason else metrics_of.measure(module, name, subject, options)
         if left_out:
@@ -260,7 +264,7 @@ def _of_these_weights(known: Known | None, looked: Looked, protocol: Protocol) -
     return known
 
 
-def _answers(found: np.ndarray, columns: tuple[int, ...]) -> np.ndarray:
+def answers(found: np.ndarray, columns: tuple[int, ...]) -> np.ndarray:
     """Return the class of the largest logit (N,), among the classes `columns` where there are some."""
     if not columns:
         best: np.ndarray = found.argmax(1)

@@ -33,7 +33,7 @@ def find(store: Store, spec: RunSpec, dataset: Dataset) -> tuple[upgrade.Split, 
     wanted = spec.training.model_copy(update={"data": data}).train_id
     for name in store.old.shelf.ids():
         old = store.old.record(name)
-        if old.status != "finished" or old.spec.training.train_id != wanted:
+        if old.status != "finished" or old.trained.training.train_id != wanted:
             continue
         files = {f: store.old.file(name, f) for f in (upgrade.LOG, upgrade.WEIGHTS, upgrade.PACKED)}
         files = {f: content for f, content in files.items() if content}
@@ -128,7 +128,7 @@ def own_data(spec: RunSpec) -> Dataset:
 
 def present(store: Store, run_id: str) -> RunSpec:
     """Return the spec of a run; one of an older schema is taken over first. Raises `UserError` as `own_data` does."""
-    spec = store.record(run_id).spec
+    spec = store.record(run_id).trained
     wanted = spec.training.data
     if wanted.sha256:
         return spec

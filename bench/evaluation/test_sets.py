@@ -80,7 +80,7 @@ def show_all(
         for run in runs:
             if store.record(run).status != "finished":
                 continue
-            spec = store.record(run).spec
+            spec = store.record(run).trained
             training, weights = store.trained(run)
             looked = replace(restored(training, weights, trust_plugins=True, device=device), engine=engine)
             with bar(cells, f"{spec.label} {other.protocol.test.name}"[:40], quiet, unit="cells") as told:

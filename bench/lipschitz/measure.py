@@ -232,7 +232,7 @@ def labels(found: Sequence[Network]) -> dict[str, str]:
     seeds: dict[str, list[int]] = {}
     for network in found:
         if network.record is not None:
-            spec = network.record.spec
+            spec = network.record.trained
             same = spec.training.model_copy(update={"seed": 0}).train_id + spec.protocol.protocol_id
             apart.setdefault(spec.label, set()).add(same)
             seeds.setdefault(spec.label, []).append(spec.seed)

@@ -70,8 +70,10 @@ class Metric(Protocol):
         """Yield the measurements of a subject."""
 
 
-def not_applicable(needs: Iterable[Need], gives: Collection[Need]) -> str | None:
+def not_applicable(needs: Iterable[Need], gives: Collection[Need], lacks: str = "") -> str | None:
     """Return why a metric with these needs says nothing about a subject that gives less; None if all are given.
+
+    `lacks` says why the subject gives no more.
 
     >>> not_applicable({Need.GRADIENT, Need.OUTCOMES}, {Need.OUTCOMES})
     'not applicable: the subject gives no gradient of the logits with respect to the image'
@@ -79,7 +81,8 @@ def not_applicable(needs: Iterable[Need], gives: Collection[Need]) -> str | None
     True
     """
     missing = [need.value.removeprefix("a ") for need in Need if need in set(needs) - set(gives)]
-    return f"not applicable: the subject gives no {' and no '.join(missing)}" if missing else None
+    why = f" ({lacks})" if lacks else ""
+    return f"not applicable: the subject gives no {' and no '.join(missing)}{why}" if missing else None
 
 
 def measure(metric: Any, name: str, subject: Subject, options: Any) -> tuple[tuple[Measurement, ...], str]:

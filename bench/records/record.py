@@ -13,10 +13,13 @@ from pydantic import Field, JsonValue
 
 from lcrbench.bench.records.budget import Frozen, Unit
 from lcrbench.bench.records.by_image import ImageFigure
+from lcrbench.bench.records.external import External
+from lcrbench.bench.records.foreign import ForeignSpec
 from lcrbench.bench.records.grid import Options, Tuning
 from lcrbench.bench.records.ids import canonical
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
 from lcrbench.bench.records.spec import Cell, Protocol, RunSpec, Subject, TrainSpec
+from lcrbench.errors import UserError
 
 SCHEMA_VERSION = 6
 
@@ -299,12 +302,15 @@ class Evaluation(Frozen):
 
 
 class Record(Frozen):
-    """One run as reports read it: a training and its evaluation under one protocol, joined."""
+    """One run as reports read it: a training and its evaluation under one protocol, joined.
+
+    The spec of a network from outside is a `ForeignSpec`: it has no training, no ledger and no figures of a method.
+    """
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
     status: Literal["finished", "failed"]
-    spec: RunSpec
+    spec: RunSpec | ForeignSpec
     failure: Failure | None = None
     model: ModelInfo | None = None
     ledger: Ledger | None = None
@@ -315,6 +321,20 @@ class Record(Frozen):
     unscoped: tuple[str, ...] = Field((), description="hashes of the whole source, of parts from before scopes")
     weights_sha256: str = Field("", description="of the file of the trained weights; empty for a run that failed")
     provenance: Provenance
+
+    @property
+    def external(self) -> External | None:
+        """Return the network from outside; None of one that was trained here."""
+        return self.spec.external if isinstance(self.spec, ForeignSpec) else None
+
+    @property
+    def trained(self) -> RunSpec:
+        """Return the spec of a run whose network was trained here; raises `UserError` for one from outside."""
+        if isinstance(self.spec, ForeignSpec):
+            raise UserError(
+                f"{self.run_id} is of '{self.spec.label}', a network from outside: nothing is known of its training"
+            )
+        return self.spec
 
     def lipschitz(self, metric: str) -> bool:
         """Tell whether a metric stands in the Lipschitz part of a report."""

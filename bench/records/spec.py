@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from lcrbench.bench.records.budget import Budget, Frozen, Recipe
+from lcrbench.bench.records.external import External as External
 from lcrbench.bench.records.grid import Evaluation, Options, Tuning
 from lcrbench.bench.records.ids import content_id, stated
 from lcrbench.models import parse
@@ -111,13 +112,6 @@ class TrainSpec(Frozen):
 # ---------------------------------------------------------------------------------------------------- what is looked at
 
 
-class External(Frozen):
-    """A network from outside: its name, and the hash of its weights."""
-
-    name: str
-    weights_sha256: str
-
-
 class Subject(Frozen):
     """What is evaluated: a training of a store by its id, or a network from outside. Exactly one is given."""
 
@@ -133,7 +127,7 @@ class Subject(Frozen):
     @property
     def facts(self) -> dict[str, Any]:
         """Return what identifies it."""
-        return {"training": self.training} if self.training else stated(self.external, leave_out=frozenset({"name"}))  # type: ignore[arg-type]
+        return {"training": self.training} if self.external is None else self.external.facts
 
 
 class Cell(NamedTuple):

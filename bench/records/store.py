@@ -32,7 +32,7 @@ from lcrbench.bench.records.lock import Lock
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Evaluation, Record, Training
 from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
-from lcrbench.bench.records.spec import Cell
+from lcrbench.bench.records.spec import Cell, RunSpec
 from lcrbench.errors import UserError
 
 if TYPE_CHECKING:  # takes half a second to import
@@ -117,7 +117,7 @@ class Store:
 
     def _training_of(self, run_id: str) -> str:
         try:
-            return self.record(run_id).spec.training.train_id
+            return self.record(run_id).trained.training.train_id
         except UserError:
             return ""
 
@@ -239,7 +239,7 @@ class Store:
             spec = record.spec
             axes = {
                 "run_id": record.run_id,
-                "train_id": spec.training.train_id,
+                "train_id": spec.training.train_id if isinstance(spec, RunSpec) else "",
                 "data": spec.data.name,
                 "backbone": spec.backbone,
                 "method": spec.label,
@@ -322,6 +322,7 @@ class Store:
         Raises `UserError` if the run failed or has none, and `Damaged` if it is not what was written.
         """
         record = self.record(run_id)
+        _ = record.trained  # refuses a network from outside
         if record.status != "finished":
             raise UserError(
                 f"run {record.run_id} failed: {record.failure.message if record.failure else 'no reason is known'}"

@@ -180,8 +180,8 @@ class OldRuns:
         found = [(run, partial(self._by_image, self.shelf, run_id))]
         for name in self.searched.ids():
             record = self.searched.record(name).record
-            same = (record.spec.training.train_id, record.spec.protocol) == (
-                run.spec.training.train_id,
+            same = (record.trained.training.train_id, record.spec.protocol) == (
+                run.trained.training.train_id,
                 run.spec.protocol,
             )
             # A run that was made again has another ledger: figures of the earlier one say nothing about it.
@@ -280,8 +280,8 @@ def training_of(record: Record, weights: bytes) -> Training:
     assert record.ledger is not None
     seconds = {k: v for k, v in record.ledger.seconds.items() if k in TRAINING_PHASES}
     return Training(
-        train_id=record.spec.training.train_id,
-        spec=record.spec.training,
+        train_id=record.trained.training.train_id,
+        spec=record.trained.training,
         model=record.model,
         ledger=record.ledger.model_copy(update={"seconds": seconds, "evaluation_forward": {}}),
         weights_sha256=hashlib.sha256(weights).hexdigest(),

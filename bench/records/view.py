@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 
+from lcrbench.bench.records.foreign import ForeignSpec
 from lcrbench.bench.records.forms import as_made
 from lcrbench.bench.records.ids import content_id
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Phase
@@ -80,7 +81,7 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
     """Return a run as a record; one whose training is missing, or whose attempt failed, has status "failed"."""
     one = asked(evaluation, name)
     if evaluation.training is None:
-        raise UserError(f"{evaluation.evaluation_id} evaluates a network from outside, which has no run")
+        return _foreign(evaluation, one)
     trained = evaluation.training
     if training and training.model.options:
         known = training.model.options.get(trained.method.name, {})
@@ -102,7 +103,7 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
         return Record(
             run_id=run_id(evaluation, one.protocol), status="failed", spec=spec, failure=failure, provenance=provenance
         )
-    used = [b for b in evaluation.batches if any(m in shown for m in b.measured) or {*b.cells} & {*one.protocol.cells}]
+    used = _used(evaluation, one, shown)
     scopes = [training.source, *(evaluation.sources.get(key) for key in _source_keys(used, shown))]
     unscoped = [p.source for part, p in ((training.source, training.provenance),) if part is None]
     unscoped += [b.provenance.source for b in used if not b.cell_source and not any(m.source for m in b.measured)]
@@ -128,6 +129,42 @@ def joined(evaluation: Evaluation, training: Training | None, name: str) -> Reco
             }
         ),
     )
+
+
+def _foreign(evaluation: Evaluation, one: Asked) -> Record:
+    """Return a run of a network from outside as a record: what it was shown, and what was measured of it."""
+    external = evaluation.subject.external
+    if external is None:
+        raise UserError(f"the evaluation {evaluation.evaluation_id} names no network")
+    shown = _shown(evaluation, one)
+    used = _used(evaluation, one, shown)
+    failure = one.failure
+    if failure is None and (gone := _gone(evaluation, one)):
+        message = f"{', '.join(gone)} went with what another run made again: evaluate it again"
+        failure = Failure(reason="error", step=0, message=message)
+    provenance = one.provenance or (evaluation.batches[-1].provenance if evaluation.batches else None)
+    if provenance is None:
+        raise UserError(f"the evaluation {evaluation.evaluation_id} says nothing about where it comes from")
+    engine = next((b.provenance.corruptions for b in reversed(used) if b.provenance.corruptions), {})
+    return Record(
+        run_id=run_id(evaluation, one.protocol),
+        status="failed" if failure else "finished",
+        weights_sha256=evaluation.weights_sha256,
+        spec=ForeignSpec(external=external, protocol=one.protocol, metrics={m.metric: m.options for m in shown}),
+        failure=failure,
+        metrics=_infos(shown),
+        measurements=() if failure else _numbers(shown),
+        left_out={m.metric: m.left_out for m in shown if m.left_out},
+        sources=tuple(
+            _unique(s for key in _source_keys(used, shown) if (s := evaluation.sources.get(key)) is not None)
+        ),
+        provenance=provenance.model_copy(update={"created": one.created, "corruptions": engine}),
+    )
+
+
+def _used(evaluation: Evaluation, one: Asked, shown: list[Measured]) -> list[Batch]:
+    """Return the batches that a run's numbers come from."""
+    return [b for b in evaluation.batches if any(m in shown for m in b.measured) or {*b.cells} & {*one.protocol.cells}]
 
 
 def of_batch(base: Record, evaluation: Evaluation, batch: Batch) -> Record:
@@ -162,7 +199,7 @@ def _source_keys(batches: list[Batch], shown: list[Measured]) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
-def _unique(sources: list[Source]) -> list[Source]:
+def _unique(sources: Iterable[Source]) -> list[Source]:
     return list({s.sha256 + ",".join(s.roots): s for s in sources}.values())
 
 

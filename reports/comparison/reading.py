@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lcrbench.bench.records import source
+from lcrbench.bench.records.ids import content_id
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 from lcrbench.bench.records.record import BudgetClass, Provenance, Record
 from lcrbench.bench.records.store import Store
@@ -22,6 +23,7 @@ PLAIN = BudgetClass()
 ERROR = MetricInfo.about("Mean error.", "fraction", bound="exact", higher_is_better=False, scale=Scale.SHARE)
 """What an error is that was worked out from accuracies here."""
 REFERENCE = "full_precision"
+FOREIGN = Apart((), foreign=True)
 
 
 def read(store: Store, *, compare: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> Comparison:
@@ -49,11 +51,24 @@ def read(store: Store, *, compare: Sequence[str] | None = None, runs: Sequence[s
 
 
 def settings_of(records: Sequence[Record], compare: Sequence[str] | None = None) -> tuple[Setting, ...]:
-    """Return the settings of these runs, the one with most runs first."""
+    """Return the settings of these runs, the one with most runs first.
+
+    A network from outside stands in each setting of what it was shown; those that none has are settings of their own.
+    """
     grouped: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        grouped[identity.setting(record)].append(record)
+        if record.external is None:
+            grouped[identity.setting(record)].append(record)
+    homes: dict[str, list[list[Record]]] = defaultdict(list)
+    for group in grouped.values():
+        homes[identity.shown(group[0])].append(group)
+    foreign: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.external is not None:
+            for group in homes.get(identity.shown(record)) or [foreign[identity.shown(record)]]:
+                group.append(record)
     ordered = sorted(grouped.values(), key=lambda g: (-len(g), identity.setting(g[0])))
+    ordered += sorted(foreign.values(), key=lambda g: (-len(g), identity.shown(g[0])))
     return tuple(_setting(i, group, compare) for i, group in enumerate(ordered))
 
 
@@ -63,34 +78,56 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
         first = next(c for c in compare if c in labels)
     else:
         first = REFERENCE if REFERENCE in labels else ""
-    # The comparison's budget is the one most runs had; a tie goes to the reference's.
-    terms = {r.run_id: identity.terms(r) for r in records}
-    counts, examples = Counter(terms.values()), {terms[r.run_id]: r for r in records}
-    preferred = {terms[r.run_id] for r in records if r.spec.label == first}
-    most = max(counts, key=lambda t: (counts[t], t in preferred, examples[t].spec.budget.images or 0))
-    standard = examples[most]
-    # Likewise the class: a teacher's training or a second stage beside equal images is another budget.
-    classes = Counter(r.ledger.budget_class for r in records if r.ledger and terms[r.run_id] == most)
-    kind = max(classes, key=lambda c: (classes[c], c == PLAIN), default=PLAIN)
+    trained = [r for r in records if r.external is None]
+    standard, kind = _standard(trained, first) if trained else (None, PLAIN)
+    names = _names(records)
 
     grouped: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for r in records:
-        grouped[r.spec.label, identity.row(r)].append(r)
+        grouped[names[identity.row(r), r.spec.label], identity.row(r)].append(r)
 
-    def rank(key: tuple[str, str]) -> tuple[bool, int, bool, bool, str, str]:
+    def apart(group: list[Record]) -> Apart | None:
+        return FOREIGN if standard is None or group[0].external is not None else _difference(standard, kind, group)
+
+    def rank(key: tuple[str, str]) -> tuple[bool, bool, int, bool, bool, str, str]:
         group = grouped[key]
-        place = list(compare).index(key[0]) if compare else 0
+        place = list(compare).index(group[0].spec.label) if compare else 0
         regularized = bool(group[0].spec.method.regularizers)
-        return (bool(_difference(standard, kind, group)), place, key[0] != REFERENCE, regularized, *key)
+        foreign = group[0].external is not None
+        return (foreign, bool(apart(group)), place, key[0] != REFERENCE, regularized, *key)
 
     rows, replaced = [], []
     for i, key in enumerate(sorted(grouped, key=rank)):
-        row, gone = _row(i, key[0], grouped[key], _difference(standard, kind, grouped[key]))
+        row, gone = _row(i, key[0], grouped[key], apart(grouped[key]))
         rows.append(row)
         replaced += gone
     ranked = [r for r in rows if r.runs and not r.apart]
     reference = next(iter([r for r in ranked if r.label == first] or ranked), None)
     return Setting(index, tuple(rows), reference, _between(replaced, [run for r in ranked for run in r.runs]))
+
+
+def _names(records: Sequence[Record]) -> dict[tuple[str, str], str]:
+    """Return the label of each row by its identity: networks from outside of one name are told apart by theirs."""
+    rows = {(identity.row(r), r.spec.label): r for r in records}
+    times = Counter(label for (_, label), r in rows.items() if r.external is not None)
+    return {
+        key: f"{key[1]}@{content_id('network', r.external.facts)[:8]}"
+        if r.external is not None and times[key[1]] > 1
+        else key[1]
+        for key, r in rows.items()
+    }
+
+
+def _standard(records: list[Record], first: str) -> tuple[Record, BudgetClass]:
+    """Return a run with the comparison's budget, and its class: what most runs had; a tie goes to the reference's."""
+    terms = {r.run_id: identity.terms(r) for r in records}
+    counts, examples = Counter(terms.values()), {terms[r.run_id]: r for r in records}
+    preferred = {terms[r.run_id] for r in records if r.spec.label == first}
+    most = max(counts, key=lambda t: (counts[t], t in preferred, examples[t].trained.budget.images or 0))
+    standard = examples[most]
+    # Likewise the class: a teacher's training or a second stage beside equal images is another budget.
+    classes = Counter(r.ledger.budget_class for r in records if r.ledger and terms[r.run_id] == most)
+    return standard, max(classes, key=lambda c: (classes[c], c == PLAIN), default=PLAIN)
 
 
 def _between(replaced: Sequence[Replaced], runs: Sequence[Record]) -> Between:
@@ -188,5 +225,5 @@ def _difference(standard: Record, kind: BudgetClass, records: list[Record]) -> A
     names = identity.compared(standard, records[0])
     fields = tuple((name, theirs[name], ours[name]) for name in names if ours[name] != theirs[name])
     other = next((r.ledger.budget_class for r in records if r.ledger), kind)
-    counts = standard.spec.budget.unit in ("images", "epochs") and other != kind
+    counts = standard.trained.budget.unit in ("images", "epochs") and other != kind
     return Apart(fields, (other, kind) if counts else None) if fields or counts else None

@@ -26,11 +26,12 @@ class Apart(NamedTuple):
     """In what a row's budget differs from that of the comparison.
 
     `fields` are a field's name, the row's value and the comparison's; `classes` those of the row and of the comparison where
-    they differ and nothing charges what a class adds.
+    they differ and nothing charges what a class adds. Of a network from outside (`foreign`) no budget is known.
     """
 
     fields: tuple[tuple[str, object, object], ...]
     classes: tuple[BudgetClass, BudgetClass] | None = None
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,13 @@ class Row:
 
     @property
     def method(self) -> MethodId | None:
-        """Return the method; None of a network that no record describes."""
-        return self.any.spec.method if self.runs or self.failed else None
+        """Return the method; None of a network that no record describes, or that was trained elsewhere."""
+        return self.any.spec.method if (self.runs or self.failed) and self.any.external is None else None
+
+    @property
+    def foreign(self) -> bool:
+        """Tell whether the network was trained elsewhere, on a budget that nobody here knows."""
+        return self.apart is not None and self.apart.foreign
 
     @property
     def regularizers(self) -> tuple[str, ...]:
@@ -219,7 +225,7 @@ class Setting:
     def title(self) -> str:
         """Return the setting in a few words."""
         spec = self.any.spec
-        return f"{spec.data.name}, {spec.backbone}"
+        return f"{spec.data.name}, {'networks from outside' if self.any.external else spec.backbone}"
 
     @property
     def corruptions(self) -> list[str]:
@@ -277,6 +283,12 @@ class Comparison:
     def runs(self) -> list[Record]:
         """Return every run of the report, finished or failed."""
         return [r for s in self.settings for row in s.rows for r in (*row.runs, *row.failed)]
+
+    @property
+    def label_of(self) -> dict[str, str]:
+        """Return the label of each run's row, by the run's id."""
+        rows = [row for s in self.settings for row in s.rows]
+        return {run.run_id: row.label for row in rows for run in (*row.runs, *row.failed)}
 
     @property
     def methods(self) -> dict[str, MethodId | None]:

@@ -16,10 +16,11 @@ from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports import identity
-from lcrbench.reports.gate import margins
+from lcrbench.reports.gate import by_image, margins
 from lcrbench.reports.gate.bounds import Outcome, non_inferiority, seeds_to_decide
+from lcrbench.reports.gate.by_image import NetworkReference
 from lcrbench.reports.gate.endpoints import DEFAULT_ENDPOINT, endpoints, metric_of, unequal
-from lcrbench.reports.gate.reference import Gate, MethodReference, Reference, rows
+from lcrbench.reports.gate.reference import Gate, MethodReference, Reference, by_name, rows
 
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "regression": 1, "not comparable": 2, "inconclusive": 3, "not gated": 0}
 
@@ -73,23 +74,47 @@ def check(
     Raises `UserError` for an unknown method or endpoint, and for a margin that is missing or not allowed (`margins`).
     """
     for name in methods or ():
-        if name not in against.methods:
-            raise unknown("method in the reference", name, against.methods)
-    records: dict[str, list[Record]] = {}
-    for row in rows(candidate):
-        records.setdefault(row.label, []).extend((*row.runs, *row.failed))
+        if name not in against.methods and name not in against.networks:
+            raise unknown("method in the reference", name, {**against.methods, **against.networks})
+    records, foreign = by_name(rows(candidate))
     verdicts = []
-    for name in methods or list(against.methods):
+    for name in methods or [*against.methods, *against.networks]:
+        if name in against.networks:
+            verdicts.append(_by_image(name, candidate, foreign.get(name, []), against.networks[name], endpoint, margin))
+            continue
         held = against.methods[name]
         gate, notes = _gate(name, held, endpoint, margin)
         verdicts.append(_check_one(name, records.get(name, []), held, gate, notes, commit, stale))
     if not methods:
         verdicts += [
             Verdict(name, "", "not gated", "the reference has no such method", 0.0, "", n_candidate=len(found))
-            for name, found in records.items()
-            if name not in against.methods
+            for name, found in {**records, **foreign}.items()
+            if name not in against.methods and name not in against.networks
         ]
     return verdicts
+
+
+def _by_image(
+    name: str, store: Store, records: list[Record], held: NetworkReference, endpoint: str | None, margin: float | None
+) -> Verdict:
+    asked, chosen = endpoint or held.endpoint, held.margin if margin is None else margin
+    found = by_image.compare(store, records, held, asked, chosen)
+    notes = [] if chosen == held.margin else [f"the margin is not the reference's, which is {held.margin:g}"]
+    if found.improved:
+        notes.append("better than the reference by more than the margin: write a new reference, with its reason")
+    numbers = (found.candidate, found.reference, found.difference, found.low, found.high, found.images)
+    return Verdict(
+        name,
+        asked,
+        found.outcome,
+        found.reason,
+        chosen,
+        "points",
+        *numbers,
+        n_reference=len(held.images[asked].right),
+        improved=found.improved,
+        notes=(*notes, "compared image by image: about these two networks, not about trainings"),
+    )
 
 
 def _gate(name: str, held: MethodReference, endpoint: str | None, margin: float | None) -> tuple[Gate, list[str]]:

@@ -22,7 +22,8 @@ from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports import identity
 from lcrbench.reports.comparison import Row, read
-from lcrbench.reports.gate import margins
+from lcrbench.reports.gate import by_image, margins
+from lcrbench.reports.gate.by_image import NetworkReference
 from lcrbench.reports.gate.endpoints import DEFAULT_ENDPOINT, FRACTIONS, endpoints, unequal
 
 F = TypeVar("F", bound=Frozen)
@@ -69,12 +70,15 @@ class Reference(Frozen):
     version: int = REFERENCE_VERSION
     history: tuple[Update, ...]
     methods: dict[str, MethodReference]
+    networks: dict[str, NetworkReference] = Field({}, description="from outside, compared by image")
     sha256: str = Field("", description="of all the rest; empty in references of version 1")
 
     @property
     def checksum(self) -> str:
         """Return the sha256 of everything that the reference states."""
-        return hashlib.sha256(canonical(self.model_dump(mode="json", exclude={"sha256"})).encode()).hexdigest()
+        # A reference without networks from outside has the checksum that it had before there were any.
+        left_out = {"sha256"} if self.networks else {"sha256", "networks"}
+        return hashlib.sha256(canonical(self.model_dump(mode="json", exclude=left_out)).encode()).hexdigest()
 
 
 def load(path: Path) -> Reference:
@@ -130,6 +134,16 @@ def rows(store: Store) -> list[Row]:
     return [row for setting in compared.settings for row in setting.rows]
 
 
+def by_name(found: Sequence[Row]) -> tuple[dict[str, list[Record]], dict[str, list[Record]]]:
+    """Return the finished and failed runs of each method, and of each network from outside, by their names."""
+    methods: dict[str, list[Record]] = {}
+    foreign: dict[str, list[Record]] = {}
+    for row in found:
+        into, label = (foreign, row.any.spec.label) if row.any.external is not None else (methods, row.label)
+        into.setdefault(label, []).extend((*row.runs, *row.failed))
+    return methods, foreign
+
+
 def update(
     path: Path,
     store: Store,
@@ -143,6 +157,8 @@ def update(
     anyway: bool = False,
 ) -> Reference:
     """Write a reference from a store's finished runs, keeping the history of reasons; the only writer there is.
+
+    A network from outside is held by its answers to each image (`by_image`).
 
     `margin` is how much worse the endpoint may be, in points where it is a share; without one it is the least that
     unchanged code passes 95 % of the time (`margins.least`). `seeds` are those that a candidate must have: the reference's
@@ -159,13 +175,17 @@ def update(
     if path.exists():
         old = load(path)
         kept, history = dict(old.methods), old.history
-    by_label: dict[str, list[Record]] = {}
-    for row in rows(store):
-        by_label.setdefault(row.label, []).extend(row.runs)
+    by_label, foreign = by_name(rows(store))
+    by_label = {name: [r for r in found if r.status == "finished"] for name, found in by_label.items()}
     for name in methods or ():
-        if name not in by_label:
-            raise unknown("method in this store", name, by_label)
-    named = [name for name in methods or sorted(by_label) if by_label[name]]
+        if name not in by_label and name not in foreign:
+            raise unknown("method in this store", name, {**by_label, **foreign})
+    networks = dict(old.networks) if path.exists() else {}
+    for name in methods or sorted(foreign):
+        if name in foreign:
+            networks[name] = by_image.held(store, foreign.pop(name), endpoint, margin)
+    methods = None if methods is None else [name for name in methods if name in by_label]
+    named = [name for name in (sorted(by_label) if methods is None else methods) if by_label[name]]
     for name in named:
         held = _method(name, by_label[name])
         if endpoint not in held.values:
@@ -177,16 +197,17 @@ def update(
         chosen = margins.choose(name, values, held.scales[endpoint], margin, len(must), paired=paired, anyway=anyway)
         gate = Gate(endpoint=endpoint, margin=chosen, seeds=must, paired=paired)
         kept[name] = held.model_copy(update={"gate": gate})
-    if not kept:
+    if not kept and not networks:
         raise UserError(f"there is no finished run in {store.root}")
     written = [r for name in named for r in by_label[name]]
     commits = {r.provenance.commit for r in written}
+    created = [r.provenance.created for r in written] + [one.written for one in networks.values()]
     why = Update(
         reason=reason.strip(),
         commit=commits.pop() if len(commits) == 1 else None,
-        created=max((r.provenance.created for r in written), default=""),
+        created=max(created, default=""),
     )
-    new = Reference(history=(*history, why), methods=kept)
+    new = Reference(history=(*history, why), methods=kept, networks=networks)
     new = new.model_copy(update={"sha256": new.checksum})
     replace_file(path, (new.model_dump_json(indent=1) + "\n").encode())
     return new

@@ -71,6 +71,7 @@ def render(
     here = files("lcrbench.reports.page")
     template = environment_.from_string((here / "page.html.jinja").read_text(encoding="utf-8"))
     index = {label: i for i, label in enumerate(comparison.labels)}
+    labels = comparison.label_of
     all_runs = comparison.runs
     shown = all_runs[:MOST_RUNS]
     present = {
@@ -105,8 +106,8 @@ def render(
         runs=[
             {
                 "id": r.run_id,
-                "label": r.spec.label,
-                "method": index[r.spec.label],
+                "label": labels[r.run_id],
+                "method": index[labels[r.run_id]],
                 "seed": r.spec.seed,
                 "failed": r.status == "failed",
                 "status": f"failed: {r.failure.reason}, {r.failure.message}" if r.failure else r.status,

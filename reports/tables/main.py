@@ -12,13 +12,14 @@ from lcrbench.bench.records.statistics import Statistic
 from lcrbench.reports import mce
 from lcrbench.reports.comparison import CLEAN, COMMON, COMMON_ERROR, GROUPS, Key, Row
 from lcrbench.reports.context import Context
-from lcrbench.reports.cost import cost, memory, operations, passes, training_cpu
+from lcrbench.reports.cost import cost, memory, operations, parameters, passes, training_cpu
 from lcrbench.reports.significance import Outcomes
 from lcrbench.reports.table import Cell, Column, Second, Table, TableRow, marked
 from lcrbench.reports.words import listed, norm_text, radius_text
 from lcrbench.reports.words.tables import (
     calibration_note,
     failures,
+    foreign_notes,
     interval_words,
     pool_note,
     topology_note,
@@ -77,15 +78,19 @@ def table(context: Context) -> Table:
     columns.append(Column("clean − mean", "points", "Drop", digits=digits, scale=100))
     calibration = {k: c for k, c in CALIBRATION.items() if any(r.estimate(k) for r in setting.rows)}
     columns += [replace(c, digits=digits) if c.scale == 100 else c for c in calibration.values()]
+    trained = any(not row.foreign for row in setting.rows)
     columns += [
         Column("Parameters", "thousands", "Network", digits=1, scale=1e-3),
         Column("binary", "% of parameters", "Network", digits=1, scale=100, paper=False),
         Column("OPs", "millions", "Network", digits=2, scale=1e-6),
         Column("memory", "kB", "Network", digits=1, scale=1e-3, paper=False),
+    ]
+    budget = [
         Column("Images", "thousands", "Training", digits=1, scale=1e-3),
         Column("Passes", "thousands", "Training", digits=1, scale=1e-3),
         Column("CPU", "s", "Training", digits=0),
     ]
+    columns += budget if trained else []
 
     rows = []
     for row in setting.rows:
@@ -103,14 +108,13 @@ def table(context: Context) -> Table:
         cells.append(drop(row, outcomes))
         cells += [calibration_cell(row, k) for k in calibration]
         cells += [
-            cost(row, lambda r: r.model.parameters if r.model else None),
+            cost(row, parameters),
             cost(row, lambda r: r.model.binary_weights / max(1, r.model.parameters) if r.model else None),
             cost(row, operations),
             cost(row, memory),
-            cost(row, lambda r: r.ledger.images if r.ledger else None),
-            cost(row, passes),
-            cost(row, training_cpu),
         ]
+        spent = [cost(row, lambda r: r.ledger.images if r.ledger else None), cost(row, passes), cost(row, training_cpu)]
+        cells += spent if trained else []
         rows.append(TableRow(row.label, tuple(cells), row in setting.pool, row.aside, failures(row), row=row))
     notes = [unit_note(setting)]
     if common:
@@ -131,7 +135,7 @@ def table(context: Context) -> Table:
             "lower bound, ranked among the Lipschitz figures, where orders that the search cannot tell are marked."
         )
     notes.append(topology_note(setting))
-    notes += tuning_notes(setting)
+    notes += tuning_notes(setting) + foreign_notes(setting)
     costs = (
         "Drop: clean accuracy minus mean accuracy over the common corruptions. OPs: multiply-accumulates, binary ones "
         "counted as 1/64. Memory: one bit a binary weight, 32 bits any other "

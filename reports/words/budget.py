@@ -17,6 +17,8 @@ MODULES = 3  # in a sentence
 
 def apart_text(apart: Apart) -> str:
     """Return in which fields the budget of a row differs from that of the comparison."""
+    if apart.foreign:
+        return "trained elsewhere, on a budget that is not known"
     parts = [f"{name} {plain(theirs)} instead of {plain(ours)}" for name, theirs, ours in apart.fields]
     if apart.classes:
         parts.append(" instead of ".join(map(class_text, apart.classes)))

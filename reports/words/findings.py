@@ -51,8 +51,10 @@ def summary(compared: Comparison) -> str:
 def setting_summary(setting: Setting) -> str:
     """Return in a few sentences what was trained and tested in a setting."""
     spec = setting.any.spec
-    name = spec.training.data.name
-    rows = [r for r in setting.rows if r.runs]
+    if setting.any.external is not None:
+        return foreign_summary(setting)
+    name = setting.any.trained.training.data.name
+    rows = [r for r in setting.rows if r.runs and not r.foreign]
     seeds = sorted({len(r.runs) for r in rows})
     n_seeds = (
         plural(seeds[0], "training seed")
@@ -61,24 +63,48 @@ def setting_summary(setting: Setting) -> str:
         if seeds
         else ""
     )
-    budgets = sorted({told(r.any.spec.budget) for r in setting.ranked})
-    budget = ", ".join(budgets) or told(spec.budget)
-    owners = {r.any.spec.training.recipe_of for r in setting.ranked}
+    budgets = sorted({told(r.any.trained.budget) for r in setting.ranked})
+    budget = ", ".join(budgets) or told(setting.any.trained.budget)
+    owners = {r.any.trained.training.recipe_of for r in setting.ranked}
     own = "" if owners <= {"comparison"} else "each by its own recipe, "
-    labels = [r.label for r in setting.ranked] or [r.label for r in setting.rows]
+    labels = [r.label for r in setting.ranked] or [r.label for r in setting.rows if not r.foreign]
+    foreign = [r.label for r in setting.rows if r.foreign]
+    beside = f" Beside them stand networks that were trained elsewhere: {_named(foreign)}." if foreign else ""
+    return (
+        f"{_named(labels)}, trained on {name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
+        f"backbone {spec.backbone} on a budget of {budget} each, {own}{n_seeds or 'no finished run'} a method. "
+        f"{_tested(setting)}{beside}"
+    )
+
+
+def foreign_summary(setting: Setting) -> str:
+    """Return in a few sentences what networks from outside were shown."""
+    return (
+        f"{_named([r.label for r in setting.rows])}: trained elsewhere, on budgets that are not known: none is ranked. "
+        f"Shown images of {setting.any.spec.data.name} at {setting.any.spec.data.size} px. {_tested(setting)}"
+    )
+
+
+def _named(labels: Sequence[str]) -> str:
     shown = labels if len(labels) <= 6 else [*labels[:5], f"{len(labels) - 5} more"]
-    named = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
+    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
+
+
+def _tested(setting: Setting) -> str:
+    spec = setting.any.spec
+    clean = spec.protocol.test.clean
+    images = f"Tested on {spec.data.test:,} images" + (", clean" if clean else "")
     common = [c for c in setting.corruptions if c in COMMON]
     extra = len(setting.corruptions) - len(common)
-    clean = spec.protocol.test.clean
     corruptions = plural(len(common), "common corruption") + (f" and {plural(extra, 'extra one')}" if extra else "")
+    apart = ""
+    if not clean and setting.any.external is None:
+        trained_on = setting.any.trained.training.data.name
+        apart = f" Their clean images are not the test images of {trained_on}, and were not shown."
     return (
-        f"{named}, trained on {name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
-        f"backbone {spec.backbone} on a budget of {budget} each, {own}{n_seeds or 'no finished run'} a method. "
-        "Tested on "
-        f"{spec.data.test:,} images, {'clean and ' if clean else ''}under {corruptions} at severities "
-        f"{listed(setting.severities)}."
-        + ("" if clean else f" Their clean images are not the test images of {name}, and were not shown.")
+        f"{images}{' and' if clean else ''} under {corruptions} at severities {listed(setting.severities)}.{apart}"
+        if setting.corruptions
+        else f"{images}."
     )
 
 

@@ -116,7 +116,7 @@ def methods_notes(compared: Comparison) -> list[dict[str, str]]:
 
 
 def _own_recipes(compared: Comparison) -> str:
-    if all(r.spec.training.recipe_of == "comparison" for r in compared.runs):
+    if all(r.trained.training.recipe_of == "comparison" for r in compared.runs if r.external is None):
         return ""
     return (
         " Methods that are trained each by its own recipe are compared with one another under an equal amount of training: "

@@ -38,6 +38,8 @@ def pool_note(setting: Setting) -> str:
 
 def topology_note(setting: Setting) -> str:
     """Say which topology all networks of a setting have, or that they differ."""
+    if setting.any.external is not None:
+        return "The networks were trained elsewhere, on budgets that are not known."
     found = [r.model.topology for row in setting.rows for r in row.runs if r.model]
     if any(topology != found[0] for topology in found):
         return "The topology is not the same in all networks: see the warning above."
@@ -45,11 +47,30 @@ def topology_note(setting: Setting) -> str:
     return f"One topology for all: {setting.any.spec.backbone}" + (f" ({options})." if options else ".")
 
 
+def foreign_notes(setting: Setting) -> list[str]:
+    """Say of each network from outside how it was loaded, what its pixels go through, and where more is to be read."""
+    said = []
+    for row in setting.rows:
+        if (network := row.any.external) is None:
+            continue
+        parts = [f"loaded as {network.model}" if network.model else "given as a Python object"]
+        parts.append(f"takes {network.preprocess.text}" if network.preprocess else "takes pixels in [0, 1]")
+        if network.outputs == "probabilities":
+            parts.append("its logits are the logarithm of probabilities")
+        if network.order:
+            parts.append(f"order of classes: {network.order}")
+        if network.training_data:
+            parts.append(f"trained on {network.training_data}")
+        parts += [f"{what}: {address}" for what, address in network.links.items()]
+        said.append(f"{row.label}: {'; '.join(parts)}.")
+    return said
+
+
 def tuning_notes(setting: Setting) -> list[str]:
     """Say of each method that was tuned how, and what that took; empty if none was."""
     found: dict[str, list[str]] = {}
     for row in setting.rows:
-        if tuning := row.any.spec.training.tuning:
+        if not row.foreign and (tuning := row.any.trained.training.tuning):
             tried = "; ".join(f"{k}: {', '.join(map(str, values))}" for k, values in tuning.searched.items())
             said = (
                 f"tuned by {plural(tuning.trials, 'trial')} ({plain(tuning.images)} images seen, {tuning.cpu:,.0f} CPU s in "

@@ -18,8 +18,8 @@ from lcrbench.bench.data.arrays import Dataset, Split
 from lcrbench.bench.data.spaces import ids
 from lcrbench.bench.data.subset import take
 from lcrbench.bench.evaluation import test_sets
-from lcrbench.bench.evaluation.networks import external
 from lcrbench.bench.evaluation.run import evaluate
+from lcrbench.bench.networks.foreign import opened, ready
 from lcrbench.bench.records import env
 from lcrbench.bench.records.spec import CLEAN, Cell
 from lcrbench.corruptions import archive
@@ -61,7 +61,8 @@ def shown(other: test_sets.Other, classes: int, right: bool = True) -> dict[Cell
             return nn.functional.one_hot(total, classes).float() * self.scale + torch.linspace(0, 0.5, classes)
 
     provenance = env.provenance("cpu", 1, "", {}, deterministic=True)
-    found = evaluate(external(Net(), "net"), other.dataset, other.protocol, {}, provenance, cells=other.cells)
+    looked = ready(opened(Net()), other.dataset, labelled=False).looked
+    found = evaluate(looked, other.dataset, other.protocol, {}, provenance, cells=other.cells)
     return {c: found.predictions.given(c, other.dataset.test_indices) for c in other.protocol.cells}
 
 

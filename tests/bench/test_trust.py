@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from lcrbench.bench import data, worker
 from lcrbench.bench.evaluation import inference
-from lcrbench.bench.evaluation.networks import external
 from lcrbench.bench.evaluation.run import evaluate, protocol_of
+from lcrbench.bench.networks.foreign import opened, ready
 from lcrbench.bench.records import env, predictions
 from lcrbench.bench.records.grid import Evaluation
 from lcrbench.bench.records.record import Failure
@@ -176,9 +176,10 @@ def test_outcomes_are_those_of_any_batch_and_order() -> None:
     def look(parts: list[data.Dataset]) -> predictions.Predictions:
         """Show the network a growing number of images."""
         known = None
+        looked = ready(opened(network), parts[0]).looked
         for part in parts:
             protocol = protocol_of(part, 32, shown)
-            known = evaluate(external(network, "mine"), part, protocol, {}, made, known=known)
+            known = evaluate(looked, part, protocol, {}, made, known=known)
         return known.predictions
 
     images = dataset.test.images
