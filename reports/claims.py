@@ -82,10 +82,11 @@ def _gain(setting: Setting, claim: str, pairs: Sequence[tuple[Row, Row]], endpoi
         assert i is not None
         ends = "" if i.low is None or i.high is None else f" [{i.low * 100:+.2f}, {i.high * 100:+.2f}]"
         seeds = f"{len(d.row.runs)} against {len(d.reference.runs)} seeds"
-        said.append(f"{d.row.name} − {d.reference.name}: {i.value * 100:+.2f} points{ends}, {seeds}")
+        figures = f"{i.value * 100:+.2f} points{ends}".replace("-", "−")
+        said.append(f"{d.row.name} − {d.reference.name}: {figures}, {seeds}")
     measured = "; ".join(said) or "no pair of a method with and without LCR has two seeds a side"
     verdict: Verdict = verdicts[0] if verdicts and len(set(verdicts)) == 1 else "not enough data"
-    return Judged(claim, verdict, measured.replace("-", "−"), rule, setting.title)
+    return Judged(claim, verdict, measured, rule, setting.title)
 
 
 def _one(setting: Setting, d: Difference) -> Verdict:

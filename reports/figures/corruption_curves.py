@@ -11,7 +11,7 @@ SECTION, ORDER = "corruptions", 10
 
 def figure(context: Context) -> Picture | None:
     """Return accuracy against severity, a panel a corruption and one for the mean over the common ones."""
-    found = curves(context, context.options.corruptions or [MEAN, *context.setting.corruptions])
+    found = curves(context, list(context.options.corruptions) or [MEAN, *context.setting.corruptions])
     if found is None:
         return None
     return Picture(

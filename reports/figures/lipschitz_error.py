@@ -14,7 +14,7 @@ from lcrbench.reports.drawing import Hits, Panel, Picture, gid, look
 from lcrbench.reports.lipschitz import drawn
 from lcrbench.reports.words import norm_text, radius_text
 
-SECTION, ORDER = "figures", 90
+SECTION, ORDER = "lipschitz", 90
 
 
 def figure(context: Context) -> Picture | None:

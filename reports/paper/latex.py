@@ -15,8 +15,8 @@ from lcrbench.reports.table import Cell, Column, Table, TableRow, bounds, counts
 from lcrbench.reports.writers import escape_latex
 
 Intervals = Literal["pm", "ci", "none"]
-TEXT_WIDTH = 410.0
-r"""Points of `\textwidth` in `\documentclass[twocolumn]{article}`; other classes for two columns have more."""
+TEXT_WIDTH = 452.0
+r"""Points of `\textwidth` in `\documentclass[twocolumn,a4paper]{article}`; other classes for two columns have more."""
 ROOM = TEXT_WIDTH - 6
 SEPARATION = 3.0
 LABEL, SENTENCE = 104.0, 120.0

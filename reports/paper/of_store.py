@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lcrbench.bench.records.store import Store
-from lcrbench.errors import UserError
+from lcrbench.errors import UserError, unknown
 from lcrbench.reports import comparison, lipschitz
-from lcrbench.reports.comparison import Comparison
+from lcrbench.reports.comparison import COMMON, GROUPS, Comparison
 from lcrbench.reports.context import Context, Options
 from lcrbench.reports.paper.styles import NEEDS_LIPSCHITZ, STYLES
 from lcrbench.reports.significance import Outcomes
@@ -55,3 +55,19 @@ def keep(text: str, out: str) -> Path:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def corruptions_of(words: str) -> tuple[str, ...]:
+    """Return corruptions by the names and groups that were typed, each once; "mean" stands for the mean of the common."""
+    from lcrbench.reports.curves import MEAN
+
+    every = {name: (name,) for names in GROUPS.values() for name in names} | GROUPS | {"common": COMMON, "mean": (MEAN,)}
+    found: dict[str, None] = {}
+    for word in words.replace(",", " ").split():
+        if word in every:
+            found |= dict.fromkeys(every[word])
+        elif "." in word:  # a plug-in's
+            found[word] = None
+        else:
+            raise unknown("corruption or group", word, every)
+    return tuple(found)

@@ -190,7 +190,7 @@ def paper_table(
 
 
 WHAT = {
-    "main": "Clean accuracy and corruption error",
+    "main": "Clean accuracy and corruption error (%)",
     "corruptions": "Error (%) by corruption",
     "lipschitz": "Lipschitz figures of the deployed networks, lower bounds by search,",
     "cost": "Size and cost",

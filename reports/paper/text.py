@@ -86,7 +86,7 @@ def page(table: Table, intervals: Intervals) -> str:
 
 def terminal(table: Table, intervals: Intervals, width: int = 0) -> str:
     """Return the table as plain text no wider than so many columns (0: as wide as it is): the last ones are left out."""
-    grid = [_headed(titles(table)), *(list(map(_printable, line)) for line in lines(table, intervals))]
+    grid = [[table.first, *(_printable(c.shown) for c in table.columns)], *(list(map(_printable, line)) for line in lines(table, intervals))]
     wide = [max(len(line[j]) for line in grid) for j in range(len(grid[0]))]
     kept = len(wide)
     while width and kept > 2 and sum(wide[:kept]) + 2 * (kept - 1) > width:
@@ -96,10 +96,6 @@ def terminal(table: Table, intervals: Intervals, width: int = 0) -> str:
     rule = "-" * (sum(wide[:kept]) + 2 * (kept - 1))
     more = [f"(and {len(wide) - kept} more columns: lcrbench table)"] * (kept < len(wide))
     return "\n".join([made[0], rule, *made[1:], *more])
-
-
-def _headed(names: list[str]) -> list[str]:
-    return [_printable(name) for name in names]
 
 
 def _printable(text: str) -> str:
