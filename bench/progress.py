@@ -87,6 +87,9 @@ TRAINED, SHOWN, SEARCHED = 3.0, 1.0, 1.5
 and a backward pass; of a test image the corruption is made once for all networks; a search works on small batches, where a
 pass takes half as long again. On a CPU core (quick preset, vgg_tiny): 0.65, 0.22 and 0.33 ms."""
 
+BEGUN = 0.02
+"""A run that is no further than this has just begun."""
+
 
 class Estimate:
     """The time that a grid still takes, from what its runs have been through and have yet to go through.
@@ -130,8 +133,8 @@ class Estimate:
         self._before.setdefault(run_id, done if event.done > 1 else 0.0)
         self._done[run_id] = done
         if self._first is None:
-            # A run that tells that it begins has started by then; one that tells of work did it in the time before.
-            self._first = (self._clock(), self._counted()) if event.done <= 1 and not done else (self._began, 0.0)
+            # A run that tells of its first steps has started by then; one that tells of more did it in the time before.
+            self._first = (self._clock(), self._counted()) if part <= BEGUN else (self._began, 0.0)
 
     def _counted(self) -> float:
         """Return what has been done in this session."""

@@ -9,7 +9,7 @@ colour and marker both.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from lcrbench.bench.records.spec import MethodId
@@ -101,7 +101,7 @@ def styles(methods: Mapping[str, MethodId | None], first: Sequence[str] = ()) ->
     made: dict[str, Style] = {}
     # A label stands for one method, but two labels may share the pin where one is not written as the registry does.
     for label in [*exact, *(label for label in order if label not in exact)]:
-        made[label] = _free(label, _pinned(methods[label]), made)
+        made[label] = _free(label, _pinned(methods[label]), made, first)
     return {label: made[label] for label in methods}
 
 
@@ -123,15 +123,17 @@ def _has_options(method: MethodId | None) -> bool:
     return method is not None and bool(method.options or any(method.regularizers.values()))
 
 
-def _free(label: str, pinned: Style | None, made: Mapping[str, Style]) -> Style:
+def _free(label: str, pinned: Style | None, made: Mapping[str, Style], drawn: Collection[str]) -> Style:
     """Return the pinned style, or what of it and of the palette nobody has yet."""
     digest = hashlib.sha256(label.encode()).digest()
-    colours = [pinned.colour] * bool(pinned) + _from(PALETTE, digest[0])
-    markers = [pinned.marker] * bool(pinned) + _from(MARKERS, digest[2])
+    colours = [*([pinned.colour] if pinned else []), *_from(PALETTE, digest[0])]
+    markers = [*([pinned.marker] if pinned else []), *_from(MARKERS, digest[2])]
     taken = {s.colour for s in made.values()}
     colour = next((c for c in colours if c not in taken), colours[0])
-    worn, pairs = {s.marker for s in made.values()}, {(s.colour, s.marker) for s in made.values()}
-    marker = next((m for m in markers if m not in worn), None)
+    # Of those that figures draw no two share a marker; of the others there are more than markers.
+    worn = {s.marker for other, s in made.items() if label not in drawn or other in drawn}
+    pairs = {(s.colour, s.marker) for s in made.values()}
+    marker = next((m for m in markers if m not in worn and (colour, m) not in pairs), None)
     marker = marker or next((m for m in markers if (colour, m) not in pairs), None)
     if marker is None:  # all pairs of this colour are taken
         colour, marker = next(
