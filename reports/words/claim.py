@@ -50,20 +50,22 @@ def _of_pair(d: Difference) -> str:
         if several
         else f"95 % interval over {interval.n:,} test images"
     )
+    if interval.low is None:
+        over = f"{_seeds([len(d.row.runs), len(d.reference.runs)])}, all alike"
     about = "" if several else " With one training seed this holds for these two networks, and says nothing of the methods."
     if interval.value and p is not None and p < LEVEL:
         more = "more" if interval.value > 0 else "less"
         said = (
-            f"{d.row.name} is {size} points {ends} {more} accurate under the common corruptions than {d.reference.name} "
-            f"({over})."
+            f"{d.row.name} is {f'{size} points {ends}'.rstrip()} {more} accurate under the common corruptions than "
+            f"{d.reference.name} ({over})."
         )
         return said + about
-    seen = f"; {d.detectable * 100:.1f} points would have been found with power .8" if d.detectable is not None else ""
+    seen = f"; {d.detectable * 100:.1f} points would have been found with power .8" if d.detectable else ""
     sign = "−" if interval.value < 0 and float(size) else "+"
     plain = bounds(cell, column)
     return (
         f"No difference is shown between {d.row.name} and {d.reference.name} under the common corruptions: "
-        f"{sign}{size} points {plain} ({over}{seen}).{about}"
+        f"{f'{sign}{size} points {plain}'.rstrip()} ({over}{seen}).{about}"
     )
 
 
