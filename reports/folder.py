@@ -111,4 +111,7 @@ def clear(out: Path, written: set[str], stamp: str, about: Mapping[str, object])
         path.unlink()
         if path.parent != out and not any(path.parent.iterdir()):
             path.parent.rmdir()
-    replace_file(manifest, (json.dumps({"stamp": stamp, "about": dict(about), "files": sorted(written)}, indent=1) + "\n").encode())
+    replace_file(
+        manifest,
+        (json.dumps({"stamp": stamp, "about": dict(about), "files": sorted(written)}, indent=1) + "\n").encode(),
+    )

@@ -300,7 +300,7 @@ def _themed(svg: str, prefix: str, panel: Panel, figure: Figure, hits: Hits) -> 
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     # A drawn method becomes a class that the page's filter finds, any other id gets this panel's prefix.
-    svg = re.sub(r'id="row-(\d+)-\d+(?:-([a-z ]+))?"', lambda m: f'class="m m{m[1]}{m[2] and " " + m[2] or ""}"', svg)
+    svg = re.sub(r'id="row-(\d+)-\d+(?:-([a-z ]+))?"', lambda m: f'class="m m{m[1]}{" " + m[2] if m[2] else ""}"', svg)
     svg = re.sub(r' id="([^"]+)"', rf' id="{prefix}-\1"', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", svg)
     for colour, variable in (VARIABLES | {RULE: "--rule", MUTED: "--muted"}).items():

@@ -1,4 +1,4 @@
-"""A table as Markdown or a data frame, and text as plain Markdown or LaTeX, with everything that comes from a record escaped."""
+"""A table as Markdown or a data frame, and text as plain Markdown or LaTeX; what comes from a record is escaped."""
 
 from __future__ import annotations
 

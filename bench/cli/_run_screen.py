@@ -77,7 +77,9 @@ def _kappa(row: Row) -> Iterator[tuple[str, str]]:
         key=lambda k: (k.norm, k.radius or 0.0),
     )
     told_ = [
-        f"{norm_text(k.norm)} {radius_text(k.radius)}: {i.value:.3g}" for k in keys[:4] if (i := row.estimate(k)) is not None
+        f"{norm_text(k.norm)} {radius_text(k.radius)}: {i.value:.3g}"
+        for k in keys[:4]
+        if (i := row.estimate(k)) is not None
     ]
     if told_:
         yield "kappa", f"median, lower bound: {'; '.join(told_)}"

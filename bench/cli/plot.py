@@ -7,7 +7,6 @@ from typing import Literal
 
 import click
 
-from lcrbench.bench.cli import STORE
 from lcrbench.errors import UserError, unknown
 
 SHORT = {"curves": "corruption_curves", "pareto": "accuracy_operations", "ranks": "critical_difference"}
@@ -65,7 +64,9 @@ def command(
     name = SHORT.get(figure, figure)
     if name not in registry.names("figure") and "." not in name:
         raise unknown("figure", figure, [*SHORT, *registry.names("figure")])
-    entry = entries.entry("figure", name.rpartition(".")[2], registry.load("figure", name), own=name in registry.files("figure"))
+    entry = entries.entry(
+        "figure", name.rpartition(".")[2], registry.load("figure", name), own=name in registry.files("figure")
+    )
     wanted = forms.replace(",", " ").split()
     if lacking := [form for form in wanted if form not in FORMATS]:
         raise unknown("format", lacking[0], FORMATS)
@@ -82,7 +83,13 @@ def command(
         raise UserError(f"there is nothing to draw for '{figure}' in {context.setting.title}")
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
-        names = save(picture, Path(out), wanted, Print(WIDTHS[width], font, band, caption), entry.name if "." in figure else figure)
+        names = save(
+            picture,
+            Path(out),
+            wanted,
+            Print(WIDTHS[width], font, band, caption),
+            entry.name if "." in figure else figure,
+        )
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror or error}") from error
     for written in names:

@@ -25,8 +25,8 @@ def command(kind: str, name: str | None, as_json: bool, ledger: bool, size: int,
 
     A method is shown with its formula, its options, the recipe of its paper, a drawing of its gradient, its paper and what
     that published; an estimator with its drawing; data by a name or a path, with classes, counts, hashes, what was passed
-    over, and what a run needs; a run by the beginning of its id, on one screen. `show published` shows all papers and their numbers,
-    those of methods that are not built here too.
+    over, and what a run needs; a run by the beginning of its id, on one screen. `show published` shows all papers and
+    their numbers, those of methods that are not built here too.
     """
     kind = kinds.known(kind)
     if kind == "published":

@@ -102,9 +102,7 @@ def figure(context: Context) -> Picture | None:
             panel(r, differences[r.index], "PuOr", ends, f"{plain_label(r)} − {plain_label(reference)}", reference.name)
             for r in others
         ]
-    against = (
-        f", and below or beside it the difference from {reference.name} in points" if others and reference else ""
-    )
+    against = f", and below or beside it the difference from {reference.name} in points" if others and reference else ""
     caption = f"Accuracy in % by corruption and severity, mean over the seeds{against}. Single cells are descriptive."
     height = 0.42 + 0.135 * max(4, len(names))
     hole = (len(rows) + rows.index(reference),) if others and reference is not None else ()

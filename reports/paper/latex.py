@@ -18,7 +18,7 @@ Intervals = Literal["pm", "ci", "none"]
 TEXT_WIDTH = 452.0
 r"""Points of `\textwidth` in `\documentclass[twocolumn,a4paper]{article}`; other classes for two columns have more."""
 ROOM = TEXT_WIDTH - 6
-SEPARATION = 3.0
+SEPARATIONS = (3.0, 2.0)
 LABEL, SENTENCE = 104.0, 120.0
 """Points that a column of labels, and one of sentences, may take at most."""
 LONG_WORD = 14
@@ -45,12 +45,15 @@ def latex(table: Table, *, intervals: Intervals = "ci", label: str = "") -> str:
     """
     chosen = [j for j, c in enumerate(table.columns) if c.paper]
     laid = {j: _laid_out(table, j, intervals) for j in chosen}
-    labels = min(LABEL, max(width(t, bold=True) for t in [table.first, *(_label_text(r) for r in table.rows)]))
-    blocks = _blocks(chosen, laid, labels)
+    labels = min(LABEL, max(width(t) for t in [table.first, *(_label_text(r) for r in table.rows)]))
+    # What fits in one piece a little closer together need not be broken up.
+    apart, blocks = min(
+        ((apart, _blocks(chosen, laid, labels, apart)) for apart in SEPARATIONS), key=lambda tried: len(tried[1])
+    )
     n = counts(table)
     body: list[str] = []
     for k, block in enumerate(blocks):
-        body += [r"\par\smallskip"] * bool(k) + _tabular(table, block, laid, labels, intervals)
+        body += [r"\par\smallskip"] * bool(k) + _tabular(table, block, laid, intervals, apart)
     notes = [*table.notes, *_asides(table)]
     count = f" ({n.text.replace('n', '$n$', 1)})" if n.text and intervals == "ci" else ""
     lines = [
@@ -60,7 +63,7 @@ def latex(table: Table, *, intervals: Intervals = "ci", label: str = "") -> str:
         rf"\caption{{{escape_latex(table.caption.rstrip('.'))}{count}.}}",
         rf"\label{{tab:{label or table.name}}}",
         r"\fontsize{8}{9.6}\selectfont",
-        rf"\setlength{{\tabcolsep}}{{{SEPARATION:g}pt}}",
+        rf"\setlength{{\tabcolsep}}{{{apart:g}pt}}",
         *body,
     ]
     if notes:
@@ -89,8 +92,7 @@ def _laid_out(table: Table, j: int, intervals: Intervals) -> _Column:
     if worded(table, j):
         return _Column(SENTENCE, (column.shown,), turned=False, sentence=True)
     cells = [r.cells[j] for r in table.rows if r.cells]
-    texts = [t for c in cells for t in (_value(c, column, intervals), _below(c, column, intervals)) if t]
-    numbers = max([width(t, bold=True) for t in texts], default=0.0)
+    numbers = max([_width(c, column, intervals) for c in cells], default=0.0)
     n = counts(table).columns.get(j) if intervals == "ci" else None
     words = [*column.shown.split(), *([column.unit] if column.unit else []), *([f"n={n:,}"] if n else [])]
     widest = max(width(w) for w in words) if words else 0.0
@@ -106,14 +108,14 @@ def _laid_out(table: Table, j: int, intervals: Intervals) -> _Column:
     return _Column(most, tuple(lines), turned=False, sentence=False)
 
 
-def _blocks(chosen: Sequence[int], laid: dict[int, _Column], labels: float) -> list[list[int]]:
+def _blocks(chosen: Sequence[int], laid: dict[int, _Column], labels: float, apart: float) -> list[list[int]]:
     """Return the columns in blocks, each of which the text has room for; of several, the columns are shared out evenly."""
 
     def filled(room: float) -> list[list[int]]:
         blocks: list[list[int]] = [[]]
         used = labels
         for j in chosen:
-            takes = laid[j].width + 2 * SEPARATION
+            takes = laid[j].width + 2 * apart
             if blocks[-1] and used + takes > room:
                 blocks.append([])
                 used = labels
@@ -123,21 +125,19 @@ def _blocks(chosen: Sequence[int], laid: dict[int, _Column], labels: float) -> l
 
     blocks = filled(ROOM)
     if len(blocks) > 1:
-        total = sum(laid[j].width + 2 * SEPARATION for j in chosen)
-        widest = max(laid[j].width + 2 * SEPARATION for j in chosen)
+        total = sum(laid[j].width + 2 * apart for j in chosen)
+        widest = max(laid[j].width + 2 * apart for j in chosen)
         even = filled(min(ROOM, labels + total / len(blocks) + widest / 2))
         blocks = even if len(even) == len(blocks) else blocks
     return blocks
 
 
-def _tabular(
-    table: Table, block: list[int], laid: dict[int, _Column], labels: float, intervals: Intervals
-) -> list[str]:
+def _tabular(table: Table, block: list[int], laid: dict[int, _Column], intervals: Intervals, apart: float) -> list[str]:
     columns = [table.columns[j] for j in block]
     sides = "".join(
         rf"p{{{laid[j].width:g}pt}}" if laid[j].sentence else "l" if _textual(table, j) else "r" for j in block
     )
-    wrapped = any(width(_label_text(r), bold=True) > LABEL for r in table.rows)
+    wrapped = any(width(_label_text(r)) > LABEL for r in table.rows)
     first = rf"p{{{LABEL:g}pt}}" if wrapped else "l"
     lines = [
         rf"\begin{{tabular}}{{@{{}}{first}{sides}@{{}}}}",
@@ -147,7 +147,7 @@ def _tabular(
         r"\midrule",
     ]
     before = None
-    room = sum(laid[j].width for j in block) + 2 * SEPARATION * (len(block) - 1)
+    room = sum(laid[j].width for j in block) + 2 * apart * (len(block) - 1)
     for row in table.rows:
         kind = row.row.binary if row.row is not None and row.cells else before
         if before is not None and kind != before:
@@ -163,7 +163,9 @@ def _line(table: Table, row: TableRow, block: list[int], intervals: Intervals, r
     )
     if not row.cells:
         said = _broken(row.failed)
-        return [rf"{label} & \multicolumn{{{len(block)}}}{{p{{{room:.0f}pt}}@{{}}}}{{{{\raggedright\emph{{{said}}}\par}}}} \\"]
+        return [
+            rf"{label} & \multicolumn{{{len(block)}}}{{p{{{room:.0f}pt}}@{{}}}}{{{{\raggedright\emph{{{said}}}\par}}}} \\"
+        ]
     values, below = [label], [""]
     for j in block:
         cell, column = row.cells[j], table.columns[j]
@@ -175,6 +177,12 @@ def _line(table: Table, row: TableRow, block: list[int], intervals: Intervals, r
         below.append(escape_latex(_below(cell, column, intervals)))
     lines = [" & ".join(values) + r" \\"]
     return [*lines, " & ".join(below) + r" \\[1.5pt]"] if any(below) else lines
+
+
+def _width(cell: Cell, column: Column, intervals: Intervals) -> float:
+    """Return the points that a cell takes: the value may be bold, and thin spaces stand around the sign."""
+    value, spread = width(_value(cell, column, "none"), bold=True), _spread(cell, column) if intervals == "pm" else ""
+    return max(value + (width(f"±{spread}") + 4.0 if spread else 0.0), width(_below(cell, column, intervals)))
 
 
 def _value(cell: Cell, column: Column, intervals: Intervals) -> str:

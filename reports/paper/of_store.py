@@ -61,7 +61,9 @@ def corruptions_of(words: str) -> tuple[str, ...]:
     """Return corruptions by the names and groups that were typed, each once; "mean" stands for the mean of the common."""
     from lcrbench.reports.curves import MEAN
 
-    every = {name: (name,) for names in GROUPS.values() for name in names} | GROUPS | {"common": COMMON, "mean": (MEAN,)}
+    every = (
+        {name: (name,) for names in GROUPS.values() for name in names} | GROUPS | {"common": COMMON, "mean": (MEAN,)}
+    )
     found: dict[str, None] = {}
     for word in words.replace(",", " ").split():
         if word in every:

@@ -157,9 +157,7 @@ STYLES: dict[str, tuple[str, ...]] = {
 NEEDS_LIPSCHITZ = {"kappa", "flips", "gain", "flip_radius"}
 
 
-def paper_table(
-    context: Context, style: str, columns: Sequence[str] = (), intervals: Intervals = "pm"
-) -> Table | None:
+def paper_table(context: Context, style: str, columns: Sequence[str] = (), intervals: Intervals = "pm") -> Table | None:
     """Return a style's table of a setting, or one of these columns; None where nothing of it was measured.
 
     Columns are named as in `COLUMNS`, a corruption by its name. Raises `UserError` for another name.
@@ -173,7 +171,9 @@ def paper_table(
             raise unknown("column", name, [*COLUMNS, *setting.corruptions])
         one = COLUMNS.get(name) or partial(_error, name=name, title=corruption_name(name), turn=True)
         if found := one(context):
-            made.append(found)
+            column, cell = found
+            # Of fifteen side by side the field prints whole percents.
+            made.append((replace(column, digits=0), cell) if column.turn and not columns else found)
         elif columns:
             raise UserError(f"the column '{name}' has no number here: nothing of it was measured in {setting.title}")
     shown = [row for row in setting.rows if row.runs]
@@ -197,9 +197,7 @@ WHAT = {
 }
 
 
-def _caption(
-    setting: Setting, rows: Sequence[Row], columns: Sequence[Column], style: str, intervals: Intervals
-) -> str:
+def _caption(setting: Setting, rows: Sequence[Row], columns: Sequence[Column], style: str, intervals: Intervals) -> str:
     n = sorted({len(row.runs) for row in rows})
     seeds = f"{n[0]}" if len(n) == 1 else f"{n[0]} to {n[-1]}"
     spread = {

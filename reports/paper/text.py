@@ -28,7 +28,10 @@ def titles(table: Table) -> list[str]:
 def lines(table: Table, intervals: Intervals) -> list[list[str]]:
     """Return the rows as text, each beginning with its label."""
     return [
-        [r.shown + " †" * bool(r.note), *(shown(c, col, intervals) for c, col in zip(r.cells, table.columns, strict=True))]
+        [
+            r.shown + " †" * bool(r.note),
+            *(shown(c, col, intervals) for c, col in zip(r.cells, table.columns, strict=True)),
+        ]
         for r in table.rows
     ]
 
@@ -76,17 +79,24 @@ def page(table: Table, intervals: Intervals) -> str:
             {"best": f"<b>{html.escape(t)}</b>", "second": f"<u>{html.escape(t)}</u>"}.get(c.mark, html.escape(t))
             for t, c in zip(cells, row.cells, strict=True)
         ]
-        body.append(f'<tr><th scope="row">{html.escape(label)}</th>' + "".join(f"<td>{t}</td>" for t in texts) + "</tr>")
+        body.append(
+            f'<tr><th scope="row">{html.escape(label)}</th>' + "".join(f"<td>{t}</td>" for t in texts) + "</tr>"
+        )
     said = "".join(f"\n<p>{html.escape(note)}</p>" for note in notes(table))
     caption = f"<caption>{html.escape(table.caption)}</caption>"
     return (
-        f"<table>\n{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(body) + f"\n</tbody>\n</table>{said}\n"
+        f"<table>\n{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n"
+        + "\n".join(body)
+        + f"\n</tbody>\n</table>{said}\n"
     )
 
 
 def terminal(table: Table, intervals: Intervals, width: int = 0) -> str:
     """Return the table as plain text no wider than so many columns (0: as wide as it is): the last ones are left out."""
-    grid = [[table.first, *(_printable(c.shown) for c in table.columns)], *(list(map(_printable, line)) for line in lines(table, intervals))]
+    grid = [
+        [table.first, *(_printable(c.shown) for c in table.columns)],
+        *(list(map(_printable, line)) for line in lines(table, intervals)),
+    ]
     wide = [max(len(line[j]) for line in grid) for j in range(len(grid[0]))]
     kept = len(wide)
     while width and kept > 2 and sum(wide[:kept]) + 2 * (kept - 1) > width:

@@ -24,7 +24,11 @@ _GROUPS = {
     0.75: "D",
     0.7778: "KOQG&+±−=<>%",
 }
-_WIDTHS = {c: width for width, characters in _GROUPS.items() for c in characters} | {"r": 0.3917, "m": 0.8333, "J": 0.5139}
+_WIDTHS = {c: width for width, characters in _GROUPS.items() for c in characters} | {
+    "r": 0.3917,
+    "m": 0.8333,
+    "J": 0.5139,
+}
 
 
 def width(text: str, *, bold: bool = False) -> float:

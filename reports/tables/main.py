@@ -119,7 +119,8 @@ def table(context: Context) -> Table:
         notes.append(
             f"Corruption error: mean over severities {listed(setting.severities)} and over {complete} common "
             "corruptions "
-            f"({', '.join(map(corruption_name, common))}); unnormalized." + (" Extras stand apart and enter no mean." if extras else "")
+            f"({', '.join(map(corruption_name, common))}); unnormalized."
+            + (" Extras stand apart and enter no mean." if extras else "")
         )
     if normalized:
         notes.append(

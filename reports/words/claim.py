@@ -24,7 +24,9 @@ def claim(context: Context) -> str:
         return "No run has finished, so there is nothing to compare yet."
     for family in FAMILIES:
         known = [d for d in context.differences[family, "common"] if d.interval is not None]
-        if chosen := next((d for d in known if d.row is best), None) or (known[0] if family == "base" and known else None):
+        if chosen := next((d for d in known if d.row is best), None) or (
+            known[0] if family == "base" and known else None
+        ):
             return _of_pair(chosen)
     column = Column("", digits=setting.digits, scale=100)
     cell = Cell.of(best.estimate(key))
@@ -52,7 +54,9 @@ def _of_pair(d: Difference) -> str:
     )
     if interval.low is None:
         over = f"{_seeds([len(d.row.runs), len(d.reference.runs)])}, all alike"
-    about = "" if several else " With one training seed this holds for these two networks, and says nothing of the methods."
+    about = (
+        "" if several else " With one training seed this holds for these two networks, and says nothing of the methods."
+    )
     if interval.value and p is not None and p < LEVEL:
         more = "more" if interval.value > 0 else "less"
         said = (

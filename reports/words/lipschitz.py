@@ -149,9 +149,7 @@ def summary(found: Lipschitz) -> str:
     if figure is None:
         return ""
     key = Key(figure.metric, Statistic.Q50, norm=figure.norm, radius=figure.radius_255 / 255)
-    ranked = [
-        (i.value, rank, r.name) for r in found.rows if (rank := found.rank(r, figure)) and (i := r.estimate(key))
-    ]
+    ranked = [(i.value, rank, r.name) for r in found.rows if (rank := found.rank(r, figure)) and (i := r.estimate(key))]
     if len(ranked) < 2:
         return ""
     said = [f"{label} {value:.2g} (rank {rank})" for value, rank, label in sorted(ranked)[:SUMMED]]

@@ -110,7 +110,11 @@ def test_the_time_is_known_after_the_first_twentieth_of_the_first_run(workers: i
             estimate.update(event(run, phase, done, total))
         left, true = estimate.left(), whole - clock.now
         # At the end the runs that are left may all be one worker's: what is meant is the time of the whole.
-        if clock.now >= starting + 0.05 * sum(MEASURED["full_precision"][:3]) and left is not None and true > 0.2 * whole:
+        if (
+            clock.now >= starting + 0.05 * sum(MEASURED["full_precision"][:3])
+            and left is not None
+            and true > 0.2 * whole
+        ):
             known += 1
             assert true / 1.5 < left < true * 1.5, (clock.now, left, true)
     assert known > 300

@@ -1,4 +1,4 @@
-"""The page as a reader meets it, in Chromium: the first screen's geometry at two widths, dark, in print, and each control."""
+"""The page as a reader meets it, in Chromium: the first screen at two widths, dark, in print, and each control."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ GEOMETRY = """
 """
 
 
-def framed(folder: Path, tmp_path: Path, probe: str, *, width: int, height: int, hash_: str = "", dark: bool = False) -> Any:
+def framed(
+    folder: Path, tmp_path: Path, probe: str, *, width: int, height: int, hash_: str = "", dark: bool = False
+) -> Any:
     """Return what a probe saw of the page in a frame of this size, which may be narrower than a window can be."""
     page = folder / f"frame-{width}.html"
     page.write_text(FRAME.format(width=width, height=height, hash=hash_, probe=probe), encoding="utf-8")
@@ -120,11 +122,13 @@ CONTROLS = """
     let at = 0, worst = 0;
     for (const th of [...table.tHead.rows[0].cells].slice(1).filter(seen)) {
       const mine = columns.slice(at, at += th.colSpan);
-      worst = Math.max(worst, Math.abs(box(th).left - box(mine[0]).left), Math.abs(box(th).right - box(mine[mine.length - 1]).right));
+      const [left, right] = [box(mine[0]).left, box(mine[mine.length - 1]).right];
+      worst = Math.max(worst, Math.abs(box(th).left - left), Math.abs(box(th).right - right));
     }
     return [at === columns.length, Math.round(worst)];
   };
-  const line = () => $$("#s0-heatmap svg.heat").filter(seen).map(s => [s.querySelectorAll("g.line:not(.hide)").length, s.viewBox.baseVal.height]);
+  const lines = s => s.querySelectorAll("g.line:not(.hide)").length;
+  const line = () => $$("#s0-heatmap svg.heat").filter(seen).map(s => [lines(s), s.viewBox.baseVal.height]);
   const tick = (name, value) => $(`.filters input[name="${name}"][value="${value}"]`).click();
   out.before = [fits("#s0-main-table"), line()];
   out.silent = $("#still").hidden;
@@ -143,7 +147,8 @@ CONTROLS = """
   key.click(); out.alone = [dim(), key.getAttribute("aria-pressed")];
   key.click(); out.all = [dim(), key.getAttribute("aria-pressed")];
   // Bands.
-  const bands = kind => $$(`#s0-mean_curves svg .band.${kind}`).filter(e => win.getComputedStyle(e).display !== "none").length;
+  const drawn = e => win.getComputedStyle(e).display !== "none";
+  const bands = kind => $$(`#s0-mean_curves svg .band.${kind}`).filter(drawn).length;
   out.seeds = [bands("seeds"), bands("se"), bands("ci"), $("#s0-mean_curves .bands").textContent];
   tick("band", "ci");
   out.ci = [bands("seeds"), bands("se"), bands("ci"), $("#s0-mean_curves .bands").textContent];
@@ -158,7 +163,8 @@ CONTROLS = """
   const search = $("#search");
   const type = text => { search.value = text; search.dispatchEvent(new win.Event("input")); };
   type("jpeg compression");
-  out.found = [$("#found").textContent, $("#s0-corruptions-part").open, $$("#s0-corruptions-table tbody tr").filter(seen).length];
+  const rows = $$("#s0-corruptions-table tbody tr");
+  out.found = [$("#found").textContent, $("#s0-corruptions-part").open, rows.filter(seen).length];
   type("");
   out.unsearched = [$("#found").hidden, $("#s0-corruptions-part").open];
   // A place that is named opens what it lies in.

@@ -63,7 +63,9 @@ def test_the_page_says_what_it_must(page: str) -> None:
     assert "lower bound" in text
     assert "The budgets are not identical" in text
     assert "smallest detectable" in text
-    assert "5 of the fifteen common corruptions (Gaussian noise, Shot noise, Defocus blur, Fog, JPEG compression)" in text
+    assert (
+        "5 of the fifteen common corruptions (Gaussian noise, Shot noise, Defocus blur, Fog, JPEG compression)" in text
+    )
     assert "The change of the logits itself ranks nothing" in text
     assert "∞ (signs jump)" in text
 
@@ -264,7 +266,8 @@ out.cut = table.scrollWidth - table.clientWidth;
 out.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 out.fetched = performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:"));
 out.images = [...document.images].filter(i => !(i.complete && i.naturalWidth)).length;
-const parts = ["nav.bar .links", "#search", ".controls", "#theme"].map(s => document.querySelector(s).getBoundingClientRect());
+const parts = ["nav.bar .links", "#search", ".controls", "#theme"].map(s =>
+  document.querySelector(s).getBoundingClientRect());
 out.covered = Math.max(...parts.flatMap((a, i) => parts.slice(i + 1).map(b =>
   Math.min(Math.min(a.right, b.right) - Math.max(a.left, b.left), Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top)))));
 const pre = document.createElement("pre");
@@ -456,7 +459,15 @@ def test_reports_never_import_torch_and_give_the_same_bytes_again(store: Store, 
         "import time; assert time.process_time() < 40, time.process_time()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
-    for name in ("index.html", "table.md", "table_main.tex", "table.csv", "measurements.csv", "heatmap.svg", "heatmap.png"):
+    for name in (
+        "index.html",
+        "table.md",
+        "table_main.tex",
+        "table.csv",
+        "measurements.csv",
+        "heatmap.svg",
+        "heatmap.png",
+    ):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 

@@ -52,7 +52,8 @@ INTERVAL = r"\[[−\d.]+, [−\d.]+\]"
          r"under the common corruptions than FP32"),
         ({"irnet": 1, "irnet+lcr": 1}, {}, r"No difference is shown .*over 200 test images; .*\)\. With one "
          r"training seed this holds for these two networks"),
-        ({"irnet": 3}, {}, rf"IR-Net has a mean corruption error of 43\.\d % {INTERVAL} \(95 % interval over 3 training seeds\)"),
+        ({"irnet": 3}, {}, rf"IR-Net has a mean corruption error of 43\.\d % {INTERVAL} "
+         r"\(95 % interval over 3 training seeds\)"),
     ],
 )  # fmt: skip
 def test_the_claim_is_one_sentence_with_its_interval(
@@ -72,7 +73,8 @@ def test_without_a_finished_run_nothing_is_claimed(tmp_path: Path) -> None:
 def test_methods_are_called_as_the_field_calls_them() -> None:
     names = {
         "full_precision": "FP32", "bnn": "BNN", "irnet": "IR-Net", "irnet+lcr": "LCR on IR-Net", "xnor_net": "XNOR-Net",
-        "bi_real": "Bi-Real Net", "irnet+lcr:weight=2.0": "LCR (weight 2) on IR-Net", "irnet:t_min=0.01": "IR-Net (t_min 0.01)",
+        "bi_real": "Bi-Real Net", "irnet+lcr:weight=2.0": "LCR (weight 2) on IR-Net",
+        "irnet:t_min=0.01": "IR-Net (t_min 0.01)",
         "bnn+lcr+parseval": "LCR + Parseval on BNN", "reactnet+distill": "Distillation on ReActNet",
         "irnet+my_pkg.term": "my_pkg.term on IR-Net",
     }  # fmt: skip
@@ -82,7 +84,9 @@ def test_methods_are_called_as_the_field_calls_them() -> None:
     for kind in ("method", "regularizer"):
         every = [entry_name(kind, name) for name in registry.files(kind)]  # type: ignore[arg-type]
         assert len(set(every)) == len(every)
-        assert not [name for name in every if "_" in name or len(name) > 24], "its docstring begins with its name, and a colon"
+        assert not [name for name in every if "_" in name or len(name) > 24], (
+            "its docstring begins with its name, and a colon"
+        )
     assert method_name(MethodId(name="<b>"), "x") == "<b>"
 
 
