@@ -146,13 +146,15 @@ def picture_of(e: Entry, context: Context) -> Picture | None:
     from lcrbench.reports.drawing import Picture
 
     made = e.make(context)
-    if made is not None and not isinstance(made, Picture):
+    if made is None:
+        return None
+    if not isinstance(made, Picture):
         raise UserError(f"it returns {type(made).__name__}, not a Picture or None")
-    if made is not None and made.name != e.name:
+    if made.name != e.name:
         raise UserError(f"its picture is called '{made.name}', not '{e.name}'")
-    if made is not None and not made.panels:
+    if not made.panels:
         raise UserError("its picture has no panel")
-    if made is not None and not made.subject and context.setting.any_or_none is not None:
+    if not made.subject and context.setting.any_or_none is not None:
         made.subject = context.setting.title
     return made
 

@@ -18,7 +18,7 @@ def figure(context: Context) -> Picture | None:
         "mean_curves",
         "Accuracy under corruption",
         found.caption + " Mean over the common corruptions.",
-        [found.panel(MEAN, size=(6.4, 4.1), title="")],
+        [found.panel(MEAN, size=(5.6, 3.7), title="")],
         found.data,
         1,
         found.rows,

@@ -161,7 +161,7 @@ def refs(row: Row) -> list[dict[str, str]]:
     if method is None:
         return []
     entries = [("regularizer", name) for name in method.regularizers] + [("method", method.name)]
-    found = [(entry_name(kind, name), paper) for kind, name in entries if (paper := published.paper_of(name))]  # type: ignore[arg-type]
+    found = [(entry_name(kind, name), paper) for kind, name in entries if (paper := published.paper_of(name))]
     return [{"of": of, "paper": p.link, "short": p.short, "title": p.title, "code": p.code} for of, p in found]
 
 

@@ -20,8 +20,8 @@ _GROUPS = {
     0.6111: "Z",
     0.6528: "FL",
     0.6806: "EP",
-    0.7222: "wCRTNABHUVXY",
-    0.75: "D",
+    0.7222: "wCRTB",
+    0.7639: "DNAHUVXY",
     0.7778: "KOQG&+±−=<>%",
 }
 _WIDTHS = {c: width for width, characters in _GROUPS.items() for c in characters} | {

@@ -214,6 +214,7 @@ def test_latex_is_balanced_and_each_line_has_its_cells(folder: Path) -> None:
     for file in folder.glob("*.tex"):
         body = re.sub(r"(?m)^%.*$", "", file.read_text(encoding="utf-8"))
         assert body.isascii(), "a plain LaTeX must be able to read it"
+        assert " ? " not in body, "a sign that LaTeX has another way to print"
         depth = 0
         for token in re.findall(r"\\.|[{}]", body):
             depth += {"{": 1, "}": -1}.get(token, 0)
