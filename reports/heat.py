@@ -41,20 +41,20 @@ def heat_svg(title: str, rows: Sequence[HeatRow], columns: Sequence[str], across
         f'<text x="{LABELS:g}" y="13" style="font: bold 10.5px var(--sans); fill: var(--ink)">{said}</text>',
     ]
     for i, row in enumerate(rows):
-        parts.append(f'<g class="line" data-group="{row.group}" transform="translate(0 {TOP + HEIGHT * i:g})">')
         parts.append(
-            f'<text x="{LABELS - 5:g}" y="{0.72 * HEIGHT:.1f}" style="font: 9px var(--sans); fill: var(--muted); '
-            f'text-anchor: end">{html.escape(row.label)}</text>'
+            f'<g class="line" data-group="{row.group}" transform="translate(0 {TOP + HEIGHT * i:g})" '
+            f'style="font: 8px var(--sans); text-anchor: middle">'
+            f'<text x="{LABELS - 5:g}" y="10.8" style="font-size: 9px; fill: var(--muted); text-anchor: end">'
+            f"{html.escape(row.label)}</text>"
         )
         for j, cell in enumerate(row.cells):
             if cell is None:
                 continue
             x = LABELS + wide * j
-            box = f'x="{x:.1f}" width="{wide - 0.6:.1f}" height="{HEIGHT - 0.6:g}"'
             parts.append(
-                f'<rect {box} fill="{cell.fill}"/><text x="{x + wide / 2:.1f}" y="{0.72 * HEIGHT:.1f}" fill="{cell.ink}" '
-                f'style="font: 8px var(--sans); text-anchor: middle">{cell.text}</text>'
-                f'<rect class="hit m m{mark}" {box}><title>{html.escape(cell.told)}</title></rect>'
+                f'<rect class="tell m m{mark}" x="{x:.1f}" width="{wide - 0.6:.1f}" height="{HEIGHT - 0.6:g}" '
+                f'fill="{cell.fill}"><title>{html.escape(cell.told)}</title></rect>'
+                f'<text x="{x + wide / 2:.1f}" y="10.8" fill="{cell.ink}">{cell.text}</text>'
             )
         parts.append("</g>")
     parts.append(f'<g class="foot" transform="translate(0 {TOP + HEIGHT * len(rows):g})">')

@@ -174,11 +174,12 @@ class Counts(NamedTuple):
 
 def counts(table: Table) -> Counts:
     """Return the n that most cells with an interval have, and that of each column whose cells share another."""
-    by_column = [
-        Counter(c.n for r in table.rows if r.cells for c in [r.cells[j]] if c.n and bounds(c, table.columns[j]))
-        for j in range(len(table.columns))
-    ]
-    together = sum(by_column, Counter())
+    by_column: list[Counter[int]] = [Counter() for _ in table.columns]
+    for row in table.rows:
+        for found, c in zip(by_column, row.cells, strict=False):
+            if c.n and c.value is not None and (c.low is not None or c.high is not None):
+                found[c.n] += 1
+    together = sum(by_column, Counter[int]())
     if not together:
         return Counts(None, {})
     common = together.most_common(1)[0][0]

@@ -216,14 +216,14 @@
   tip.id = "tip";
   tip.setAttribute("role", "tooltip");
   document.body.append(tip);
-  $$("svg .hit").forEach((e) => {
+  $$("svg .hit, svg .tell").forEach((e) => {
     const title = e.querySelector("title");
     if (!title) return;
     e.dataset.tip = title.textContent;
     title.remove();
   });
   const show = (e) => {
-    const hit = e.target.closest && e.target.closest(".hit");
+    const hit = e.target.closest && e.target.closest(".hit, .tell");
     tip.classList.toggle("on", Boolean(hit));
     if (!hit) return;
     tip.textContent = hit.dataset.tip;

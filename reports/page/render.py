@@ -25,7 +25,7 @@ from lcrbench.reports.words.findings import Finding
 from lcrbench.reports.words.notes import Note
 
 # Of the figures' data so many characters are in the page for download; what is more lies only beside it.
-EMBED = 1_200_000
+EMBED = 1_000_000
 MOST_RUNS = 200
 # Of the long tables of one name in all settings together, but of each at least `LEAST_ROWS`; the rest lies beside the page.
 MOST_ROWS, LEAST_ROWS = 400, 40

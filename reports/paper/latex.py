@@ -44,13 +44,13 @@ def latex(table: Table, *, intervals: Intervals = "ci", label: str = "") -> str:
     Columns that are not for `paper` are left out. The best is bold and the second underlined, ties alike.
     """
     chosen = [j for j, c in enumerate(table.columns) if c.paper]
-    laid = {j: _laid_out(table, j, intervals) for j in chosen}
+    n = counts(table)
+    laid = {j: _laid_out(table, j, intervals, n.columns.get(j) if intervals == "ci" else None) for j in chosen}
     labels = min(LABEL, max(width(t) for t in [table.first, *(_label_text(r) for r in table.rows)]))
     # What fits in one piece a little closer together need not be broken up.
     apart, blocks = min(
         ((apart, _blocks(chosen, laid, labels, apart)) for apart in SEPARATIONS), key=lambda tried: len(tried[1])
     )
-    n = counts(table)
     body: list[str] = []
     for k, block in enumerate(blocks):
         body += [r"\par\smallskip"] * bool(k) + _tabular(table, block, laid, intervals, apart)
@@ -86,14 +86,16 @@ def _asides(table: Table) -> list[str]:
     return said + ([f"Failed runs: {'; '.join(failed)}."] if failed else [])
 
 
-def _laid_out(table: Table, j: int, intervals: Intervals) -> _Column:
-    """Return how wide a column is, and its heading in lines no wider than its numbers where words can be broken."""
+def _laid_out(table: Table, j: int, intervals: Intervals, n: int | None) -> _Column:
+    """Return how wide a column is, and its heading in lines no wider than its numbers where words can be broken.
+
+    `n` is that of the column where it is another than the table's.
+    """
     column = table.columns[j]
     if worded(table, j):
         return _Column(SENTENCE, (column.shown,), turned=False, sentence=True)
     cells = [r.cells[j] for r in table.rows if r.cells]
     numbers = max([_width(c, column, intervals) for c in cells], default=0.0)
-    n = counts(table).columns.get(j) if intervals == "ci" else None
     words = [*column.shown.split(), *([column.unit] if column.unit else []), *([f"n={n:,}"] if n else [])]
     widest = max(width(w) for w in words) if words else 0.0
     # A heading above is shared by its columns, of which a block may hold one alone.
