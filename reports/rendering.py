@@ -343,7 +343,14 @@ def _themed(svg: str, prefix: str, panel: Panel, figure: Figure, hits: Hits) -> 
 
 
 def _rounded(places: str) -> str:
-    """Return the places in an attribute in hundredths of a pixel, where matplotlib writes millionths."""
+    """Return the places in an attribute in tenths of a pixel, where matplotlib writes millionths.
+
+    Of scales below 1 the digits are kept: a letter's outline is drawn a hundred times its size.
+    """
+    return re.sub(r"[1-9]\d*\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), _hundredths(places))
+
+
+def _hundredths(places: str) -> str:
     return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), places)
 
 

@@ -53,6 +53,7 @@ class Row:
     styles: dict[str, Style] = field(default_factory=dict, compare=False, repr=False)
     """Of all methods of the report by their labels; a row of no report draws its own."""
     _estimates: dict[Key, Interval | None] = field(default_factory=dict, compare=False, repr=False)
+    _per_seed: dict[Key, tuple[float, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def aside(self) -> str:
@@ -133,8 +134,11 @@ class Row:
 
         Shares of equal counts are equal floats.
         """
-        values = [m.value for m in self.values.get(key, ())]
-        return [float(stats.share(v)) for v in values] if self.scale(key) is Scale.SHARE else values
+        if key not in self._per_seed:  # a dozen tables and figures ask for the same cells, and a share takes long
+            values = [m.value for m in self.values.get(key, ())]
+            shares = self.scale(key) is Scale.SHARE
+            self._per_seed[key] = tuple(float(stats.share(v)) for v in values) if shares else tuple(values)
+        return list(self._per_seed[key])
 
     def measured(self, key: Key) -> int:
         """Return how many networks an open quantile was sought in: records leave it out where it is infinite; else 0."""

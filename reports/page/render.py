@@ -25,10 +25,10 @@ from lcrbench.reports.words.findings import Finding
 from lcrbench.reports.words.notes import Note
 
 # Of the figures' data so many characters are in the page for download; what is more lies only beside it.
-EMBED = 1_000_000
-MOST_RUNS = 200
+EMBED = 300_000
+MOST_RUNS = 150
 # Of the long tables of one name in all settings together, but of each at least `LEAST_ROWS`; the rest lies beside the page.
-MOST_ROWS, LEAST_ROWS = 400, 40
+MOST_ROWS, LEAST_ROWS = 300, 28
 NOTHING = "There is nothing to compare: fewer than two finished methods share a budget."
 """What stands in the place of the differences where there are none."""
 
