@@ -28,6 +28,8 @@ _WIDTHS = {c: width for width, characters in _GROUPS.items() for c in characters
     "r": 0.3917,
     "m": 0.8333,
     "J": 0.5139,
+    "M": 0.9167,
+    "W": 1.0278,
 }
 
 
