@@ -23,6 +23,7 @@ from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.takeover import take_over
+from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.planning import Lacking, lacking, outside, plan
 from lcrbench.bench.progress import Progress, Work
 from lcrbench.bench.records import env, source
@@ -30,6 +31,7 @@ from lcrbench.bench.records.grid import Grid
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.training.checkpoint import unseal
+from lcrbench.bench.training.run import priced
 from lcrbench.bench.worker import Job, Stale
 from lcrbench.errors import UserError
 from lcrbench.testing import raised
@@ -123,7 +125,7 @@ def run(
     if stale == "refuse":
         _refuse_stale(target, found)
     todo = [job for job, part in zip(jobs, found, strict=True) if not part.nothing]
-    work = [Work(part.spec, part.training, len(part.cells)) for part in found if not part.nothing]
+    work = [_work(part) for part in found if not part.nothing]
     try:
         with Progress(work, len(jobs) - len(todo), quiet=quiet) as progress:
             ended = registry.load("executor", executor).execute(todo, max(1, workers), target, progress)
@@ -137,6 +139,19 @@ def run(
     if grid.budget.unit != "compute" and not outside(grid):
         finished.keep(grid, root, [job.spec for job in jobs])
     return [job.spec.run_id for job in jobs]
+
+
+def _work(part: Lacking) -> Work:
+    """Return what is to be done for a run, with what foretells how long it takes."""
+    spec, passes = part.spec, 0
+    for name in part.metrics:
+        metric = registry.load("metric", name)
+        options = metric.Options(**spec.metrics.get(name, {}))
+        # The metrics of one search share it.
+        if metric.INFO.searched and isinstance(options, Options):
+            passes = max(passes, options.passes)
+    price = priced(spec.training.label, spec.training).step(0, False, 0.0) / spec.recipe.batch if part.training else 1.0
+    return Work(spec, part.training, len(part.cells), price, passes)
 
 
 def _refuse_stale(target: Store, found: Sequence[Lacking]) -> None:

@@ -82,10 +82,11 @@ def _gain(setting: Setting, claim: str, pairs: Sequence[tuple[Row, Row]], endpoi
         assert i is not None
         ends = "" if i.low is None or i.high is None else f" [{i.low * 100:+.2f}, {i.high * 100:+.2f}]"
         seeds = f"{len(d.row.runs)} against {len(d.reference.runs)} seeds"
-        said.append(f"{d.row.label} − {d.reference.label}: {i.value * 100:+.2f} points{ends}, {seeds}")
+        figures = f"{i.value * 100:+.2f} points{ends}".replace("-", "−")
+        said.append(f"{d.row.name} − {d.reference.name}: {figures}, {seeds}")
     measured = "; ".join(said) or "no pair of a method with and without LCR has two seeds a side"
     verdict: Verdict = verdicts[0] if verdicts and len(set(verdicts)) == 1 else "not enough data"
-    return Judged(claim, verdict, measured.replace("-", "−"), rule, setting.title)
+    return Judged(claim, verdict, measured, rule, setting.title)
 
 
 def _one(setting: Setting, d: Difference) -> Verdict:
@@ -117,7 +118,7 @@ def _collapse(setting: Setting) -> Judged:
         collapsed = len([r for r in row.failed if r.failure and r.failure.reason == "diverged"])
         collapsed += sum(1 for v in row.per_seed(CLEAN) if v < chance)
         total = len(row.runs) + len(row.failed)
-        said.append(f"{row.label}: {collapsed} of {total} runs collapsed")
+        said.append(f"{row.name}: {collapsed} of {total} runs collapsed")
         if total >= MIN_SEEDS:
             shares.append(collapsed / total)
     verdict: Verdict = "not enough data"
@@ -138,11 +139,11 @@ def _fidelity(setting: Setting) -> Judged:
         proxy, norm = over_layers(row, "sigma_1", "upper")
         if len(proxy) < stats.LEAST:
             if proxy:
-                said.append(f"{row.label}: {len(proxy)} layers")
+                said.append(f"{row.name}: {len(proxy)} layers")
             continue
         i = stats.correlation(proxy, norm)
         ends = "" if i.low is None or i.high is None else f" [{i.low:.2f}, {i.high:.2f}]"
-        said.append(f"{row.label}: {i.value:.2f}{ends}, n={i.n}")
+        said.append(f"{row.name}: {i.value:.2f}{ends}, n={i.n}")
         usable = i.low is not None and i.high is not None
         above, below = usable and (i.low or 0) > TRACKS, usable and (i.high or 0) < TRACKS
         verdicts.append("supported" if above else "refuted" if below else "not enough data")

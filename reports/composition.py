@@ -7,14 +7,15 @@ from pathlib import Path
 
 from lcrbench.bench.records.files import replace_file
 from lcrbench.bench.records.store import Store
-from lcrbench.reports import claims, comparison, entries, folder, lipschitz, measured, page
+from lcrbench.reports import claims, comparison, entries, folder, index, lipschitz, measured, page
 from lcrbench.reports.budget_proof import budget_proof
 from lcrbench.reports.comparison import Comparison
 from lcrbench.reports.context import Context, Options
 from lcrbench.reports.page import Drawn, Placed, Section
+from lcrbench.reports.paper import paper_tables
 from lcrbench.reports.significance import MAX_OUTCOME_RUNS, Outcomes
 from lcrbench.reports.stamp import MANIFEST, PAGE
-from lcrbench.reports.words import findings, notes, plural
+from lcrbench.reports.words import claim, findings, notes, plural
 
 # Beyond this many settings the page holds their tables, and of their figures there are only the data beside it. Drawing a
 # setting takes several seconds, so of a very large store one is drawn.
@@ -39,14 +40,16 @@ def write(
     sections = []
     written = {PAGE, MANIFEST}
     for context in contexts:
-        index = context.setting.index
-        under = "" if index == 0 else f"setting-{index + 1}/"
+        number = context.setting.index
+        under = "" if number == 0 else f"setting-{number + 1}/"
         (out / under).mkdir(exist_ok=True)
         section = Section(
             context.setting,
             findings.setting_summary(context.setting),
             budget_proof(context.setting),
+            claim.claim(context),
             problems=_left_out(context, under.rstrip("/")),
+            judged=claims.judge(context.setting),
         )
         for e in tables:
             made = entries.guarded(e, problems, entries.tables_of, e, context)
@@ -54,26 +57,32 @@ def write(
         for e in figures:
             names = entries.guarded(e, problems, _draw, e, context, section, out, under)
             written |= {under + name for name in names or ()}
-        written |= {under + name for name in folder.write_tables(section, out / under)}
+        written |= {under + name for name in folder.write_tables(section, out / under, paper_tables(context))}
         sections.append(section)
     if sections:
         sections[0].problems += sorted(set(outcomes.problems))
+        terminal = folder.write_terminal(contexts[0], out)
+        written |= {terminal} if terminal else set()
 
     written |= set(measured.write(compared, out))
-    html = page.render(
-        compared,
-        sections,
+    in_store = out.resolve().parent == (store.root / "reports").resolve()
+    words = page.Words(
         title=findings.title(compared),
         summary=findings.summary(compared),
         findings=findings.findings(contexts),
         warnings=[*findings.warnings(compared), *problems],
-        claims=[judged for section in sections for judged in claims.judge(section.setting)],
-        methods_notes=notes.methods_notes(compared),
+        remarks=findings.remarks(compared),
+        notes=notes.methods_notes(compared),
         environment=notes.environment(compared),
+        metrics=notes.metrics(compared),
         listing=folder.listing(sections, written),
+        index=in_store,
     )
-    replace_file(out / PAGE, html.encode())
-    folder.clear(out, written, stamp)
+    replace_file(out / PAGE, page.render(compared, sections, words).encode())
+    about = {"title": words.title, "summary": words.summary, "runs": len(compared.runs)}
+    folder.clear(out, written, stamp, about)
+    if in_store:
+        index.write(out.parent)
     return out / PAGE
 
 
@@ -102,7 +111,7 @@ def _draw(e: entries.Entry, context: Context, section: Section, out: Path, under
         formats = ("svg",) if len(context.comparison.runs) > MANY_RUNS else rendering.FORMATS
         panels = rendering.inline(picture, f"s{context.setting.index}-{picture.name}")
         names = rendering.save(picture, out / under, formats)
-        section.drawings.append(Drawn(picture, panels, under, names))
+        section.drawings.append(Drawn(picture, panels, under, names, e.section))
     picture.data.to_csv(out / under / f"{picture.name}.csv", index=False)
     return [*names, f"{picture.name}.csv"]
 

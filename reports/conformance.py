@@ -15,6 +15,7 @@ from lcrbench.reports import entries, writers
 from lcrbench.reports.context import Context
 from lcrbench.reports.entries import Entry, Kind
 from lcrbench.reports.page.view import parts, view
+from lcrbench.reports.paper import latex
 from lcrbench.reports.sample import contexts
 from lcrbench.testing import misspelt, own_names, raised
 
@@ -67,7 +68,7 @@ def _written(e: Entry, context: Context) -> None:
     index = {row.label: row.index for row in context.setting.rows}
     for table in made:
         writers.markdown(table)
-        writers.latex(table)
+        latex(table)
         writers.frame(table)
         for _, shown in parts(table):
             view(shown, shown.name, index)

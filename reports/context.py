@@ -29,10 +29,14 @@ Family = Literal["reference", "base"]
 
 @dataclass(frozen=True)
 class Options:
-    """How much there is room for: whether the setting is drawn, and how many methods have a column of a table."""
+    """How much there is room for: whether the setting is drawn, and how many methods have a column of a table.
+
+    `corruptions` are those that a figure was asked for, in their order; without any it draws all.
+    """
 
     drawn: bool = True
     columns: int = MOST_COLUMNS
+    corruptions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

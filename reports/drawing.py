@@ -11,22 +11,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lcrbench.bench.stats import Interval
-from lcrbench.reports.colours import INK, Style, style
+from lcrbench.reports.colours import INK, Style
 from lcrbench.reports.comparison import Row
 
 # Stand for the page's rule and muted text, and are replaced by them inside the page.
 RULE, MUTED = "#d8dbe0", "#6a7079"
 
 
+Band = Literal["seeds", "se", "ci", "none"]
+"""What lies around a mean over seeds: their range, the standard error, the 95 % interval, or nothing."""
+BANDS: tuple[Band, ...] = ("seeds", "se", "ci")
+"""What the page lets a reader choose from; the first is drawn in files unless another is asked for."""
+
+
 @dataclass
 class Hits:
-    """Where the data stand in a figure, and what the page says when they are pointed at."""
+    """Where the data stand in a figure, and what the page says when they are pointed at; which bands are drawn."""
 
+    bands: tuple[Band, ...] = BANDS[:1]
     points: list[tuple[Axes, float, float, str, int]] = field(default_factory=list)
     boxes: list[tuple[Axes, float, float, str, int]] = field(default_factory=list)
     numbers: list[tuple[Axes, float, float, str, str, int]] = field(default_factory=list)
@@ -55,6 +64,12 @@ class Panel:
     title: str = ""
     size: tuple[float, float] = (3.7, 2.6)
     group: str = ""
+    row: Row | None = None
+    """The method that the panel is about, if it is about one."""
+    scale: str = ""
+    """The axis where a figure has panels for a choice, "log" or "linear"; a file has those of the first one."""
+    svg: Callable[[str], str] | None = None
+    """Draws the panel for the page in place of `draw`, given a prefix for ids."""
 
 
 @dataclass
@@ -74,11 +89,25 @@ class Picture:
     """Panels of a column and of a row have the same axes, so in a file only the outer ones are labelled."""
     holes: tuple[int, ...] = ()
     """Places of the grid that stay empty in a file."""
+    seeds: tuple[int, ...] = ()
+    """Of a figure with bands: how many seeds each row has."""
+    subject: str = ""
+    """What data and backbone it is of; the composition of a report sets it."""
+
+    @property
+    def printed(self) -> list[Panel]:
+        """Return the panels of a file: of those for a choice of axis the first kind."""
+        scales = [p.scale for p in self.panels if p.scale]
+        return [p for p in self.panels if p.scale in ("", *scales[:1])]
+
+    def said(self, band: Band = BANDS[0]) -> str:
+        """Return what stands under the figure where this band is drawn."""
+        return f"{self.caption} {band_words(self.seeds, band)}".strip() if self.seeds else self.caption
 
 
 def look(row: Row) -> Style:
     """Return how a row is drawn: as its method, but dotted where it stands aside under another budget."""
-    s = style(row.label, row.method)
+    s = row.style
     return s._replace(dash="dotted") if row.aside else s
 
 
@@ -91,14 +120,14 @@ def restart() -> None:
     _serial = itertools.count()
 
 
-def gid(row: Row) -> str:
-    """Return an id that tells the page whose mark this is."""
-    return f"row-{row.index}-{next(_serial)}"
+def gid(row: Row, kind: str = "") -> str:
+    """Return an id that tells the page whose mark this is, and of which kind: a band, or the line of a seed."""
+    return f"row-{row.index}-{next(_serial)}" + (f"-{kind}" if kind else "")
 
 
 def plain_label(row: Row) -> str:
-    """Return a row's label for a figure: matplotlib reads a dollar sign as mathematics, so it is escaped."""
-    return row.label.replace("$", r"\$") + (" †" if row.aside else "")
+    """Return a row's name for a figure: matplotlib reads a dollar sign as mathematics, so it is escaped."""
+    return row.name.replace("$", r"\$") + (" †" if row.aside else "")
 
 
 def tell(interval: Interval, scale: float = 100, unit: str = " %", digits: int = 1) -> str:
@@ -113,58 +142,99 @@ Point = tuple[float, Interval, str, Sequence[float]]
 """Where a point stands, its number, what is told of it, and its value in each seed."""
 
 
-def _band(row: Row, point: Point) -> tuple[float, float]:
-    _, interval, _, seeds = point
-    if len(seeds) == 2:
-        return min(seeds), max(seeds)
-    return interval.low or 0.0, interval.high or 0.0
-
-
-def band_words(row_seeds: Sequence[int]) -> str:
-    """Say what the bands of a figure are, for rows with these numbers of seeds."""
+def band_words(row_seeds: Sequence[int], band: Band = BANDS[0]) -> str:
+    """Say what the lines and bands of a figure are, for rows with these numbers of seeds."""
     said = []
-    if any(n > 2 for n in row_seeds):
-        said.append("95 % t intervals over training seeds")
-    if 2 in row_seeds:
-        said.append("the range of the two training seeds, whose 95 % interval is told on pointing at it")
-    if 1 in row_seeds:
-        said.append("95 % intervals over test images")
-    return "Bands: " + ", or ".join(said) + "."
+    if any(n > 1 for n in row_seeds):
+        said.append("Thick lines: means over the training seeds; thin ones: single seeds.")
+        around = {
+            "seeds": "the range of the seeds",
+            "se": "the mean ± its standard error over the seeds",
+            "ci": "the 95 % t interval over the seeds",
+            "none": "",
+        }[band]
+        said.append(f"Bands: {around}." if around else "No bands.")
+    if 1 in row_seeds and band != "none":
+        said.append(
+            "Where a method has one seed, its band is the 95 % interval over test images."
+            if said
+            else "One training seed a method; bands: 95 % intervals over test images."
+        )
+    return " ".join(said)
 
 
-def line(ax: Axes, hits: Hits, row: Row, points: Sequence[Point], scale: float = 100) -> None:
-    """Draw one method's line with its band, and remember its points.
+def line(ax: Axes, hits: Hits, row: Row, points: Sequence[Point], scale: float = 100, *, ends: bool = False) -> None:
+    """Draw one method's line with its bands, and remember its points.
 
-    Two seeds have an interval with one degree of freedom, which would hide every other line: their band is the range of
-    the two, and the interval is told where the point is pointed at.
+    With several seeds the line is thick and each seed's is thin. `ends`: the band is what the intervals say, whatever
+    the reader chooses.
     """
     if not points:
         return
     s = look(row)
     x = [p[0] for p in points]
     y = [p[1].value * scale for p in points]
+    several = not ends and any(len(p[3]) > 1 for p in points)
     # The reference lies under the others, so that nothing hides behind it.
     z = 2.0 if s.colour == INK else 3.0
-    [drawn] = ax.plot(x, y, color=s.colour, linestyle=s.dash, marker=s.marker, gid=gid(row), zorder=z, clip_on=False)
+    wide = mpl.rcParams["lines.linewidth"] * (1.25 if several else 1.0)
+    [drawn] = ax.plot(
+        x, y, color=s.colour, linestyle=s.dash, linewidth=wide, marker=s.marker, gid=gid(row), zorder=z, clip_on=False
+    )
     drawn.set_in_layout(False)  # only its markers reach over the edge
-    known = [p for p in points if p[1].low is not None and p[1].high is not None]
-    if len(known) == 1:  # a band over one point has no width
-        ends = [end * scale for end in _band(row, known[0])]
-        ax.plot([known[0][0]] * 2, ends, color=s.colour, linewidth=2.5, alpha=0.35, gid=gid(row), zorder=1.5)
-    elif known:
-        bands = [_band(row, p) for p in known]
-        low, high = [b[0] * scale for b in bands], [b[1] * scale for b in bands]
-        ax.fill_between(
-            [p[0] for p in known], low, high, color=s.colour, alpha=0.14, linewidth=0, gid=gid(row), zorder=1.5
-        )
+    if several:
+        _seed_lines(ax, row, points, scale)
+        for kind in hits.bands:
+            _band(ax, row, [(p[0], around) for p in points if (around := _around(p, kind))], scale, kind)
+    elif "none" not in hits.bands:
+        known = [(p[0], (p[1].low, p[1].high)) for p in points if p[1].low is not None and p[1].high is not None]
+        _band(ax, row, known, scale, "")
     for px, interval, text, _ in points:
         hits.point(ax, px, interval.value * scale, text, row.index)
 
 
-def beside(rows: Sequence[Row], row: Row, points: Sequence[Point]) -> list[Point]:
-    """Return a row's points on a logarithmic axis with one place, apart from those of the others so that none hides."""
-    away = 1.06 ** (rows.index(row) - (len(rows) - 1) / 2)
-    return [(x * away, interval, text, seeds) for x, interval, text, seeds in points]
+def _around(point: Point, kind: Band) -> tuple[float, float] | None:
+    """Return the ends of a band at a point; None where it has none."""
+    _, interval, _, seeds = point
+    if kind == "none" or len(seeds) < 2:
+        return None
+    if kind == "seeds":
+        return min(seeds), max(seeds)
+    if kind == "se":
+        error = float(np.std(seeds, ddof=1)) / math.sqrt(len(seeds))
+        return interval.value - error, interval.value + error
+    return None if interval.low is None or interval.high is None else (interval.low, interval.high)
+
+
+def _seed_lines(ax: Axes, row: Row, points: Sequence[Point], scale: float) -> None:
+    """Draw each seed's line thin, all of them in one stroke with gaps."""
+    x: list[float] = []
+    y: list[float] = []
+    for seed in range(min(len(p[3]) for p in points)):
+        x += [*(p[0] for p in points), math.nan]
+        y += [*(p[3][seed] * scale for p in points), math.nan]
+    [drawn] = ax.plot(x, y, color=look(row).colour, linewidth=0.5, alpha=0.5, gid=gid(row, "seed"), zorder=1.8)
+    drawn.set_in_layout(False)
+
+
+def _band(
+    ax: Axes, row: Row, known: Sequence[tuple[float, tuple[float | None, float | None]]], scale: float, kind: str
+) -> None:
+    """Draw a band between pairs of ends; over one point it has no width and is a stroke."""
+    colour, ends = look(row).colour, [(x, (low or 0.0) * scale, (high or 0.0) * scale) for x, (low, high) in known]
+    mark = gid(row, f"band {kind}" if kind else "")
+    if len(ends) == 1:
+        x, low, high = ends[0]
+        ax.plot([x, x], [low, high], color=colour, linewidth=2.5, alpha=0.35, gid=mark, zorder=1.5)
+    elif ends:
+        x_, low_, high_ = map(list, zip(*ends, strict=True))
+        ax.fill_between(x_, low_, high_, color=colour, alpha=0.14, linewidth=0, gid=mark, zorder=1.5)
+
+
+def by_method(ax: Axes, rows: Sequence[Row]) -> None:
+    """Give an x axis one place a method, where there is one number of each: on a labelled axis no point is moved."""
+    ax.set_xlim(-0.5, len(rows) - 0.5)
+    ax.set_xticks(range(len(rows)), [plain_label(r) for r in rows], rotation=25, ha="right", rotation_mode="anchor")
 
 
 ZERO = (

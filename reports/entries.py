@@ -22,14 +22,26 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Kind = Literal["table", "figure"]
 SECTIONS = {
-    "results": "Results",
-    "differences": "Differences",
+    "first": "First screen",
+    "results": "Results by group",
     "corruptions": "By corruption",
     "lipschitz": "Lipschitz figures",
+    "cost": "Size and cost",
+    "differences": "Differences",
+    "trust": "Spread, ranks and published numbers",
     "more": "Further tables",
     "measurements": "Every other measurement",
 }
-"""The parts of the page in which tables stand, in their order, each with its heading; figures stand before the last."""
+"""The parts of the page in which tables and figures stand, in their order, each with its heading."""
+QUESTIONS = {
+    "corruptions": ("Which corruptions hurt?", ("results", "corruptions")),
+    "lipschitz": ("How far does it move?", ("lipschitz",)),
+    "cost": ("What did it cost?", ("cost",)),
+    "budget": ("Were the budgets equal?", ()),
+    "trust": ("Can I trust this?", ("differences", "trust")),
+    "more": ("What else was measured?", ("more", "measurements")),
+}
+"""The questions by which the page is folded up, each with its parts; what is "first" stands above them, open."""
 FORMATS = ("md", "tex", "csv")
 LAST = 1000
 """Order of an entry that names none: behind our own."""
@@ -89,7 +101,7 @@ def found(kind: Kind, also: Sequence[str] = ()) -> tuple[list[Entry], list[str]]
     parts = list(SECTIONS)
 
     def place(e: Entry) -> tuple[int, int, str]:
-        return parts.index(e.section) if kind == "table" else 0, e.order, e.name  # figures stand in one part
+        return parts.index(e.section), e.order, e.name
 
     return sorted(named.values(), key=place), problems
 
@@ -110,8 +122,7 @@ def entry(kind: Kind, name: str, module: ModuleType, *, own: bool) -> Entry:
         raise UserError(f"ORDER must be a whole number, not {order!r}")
     if not set(formats) <= set(FORMATS):
         raise UserError(f"FORMATS must be some of {', '.join(FORMATS)}, not {formats!r}")
-    # Figures stand in one part of the page; "lipschitz" tells of what they are drawn.
-    section = section if kind == "table" or section == "lipschitz" else "results"
+    section = section if section in SECTIONS else "more"
     return Entry(kind, name, make, own, section, order, tuple(formats), bool(folded))
 
 
@@ -135,12 +146,16 @@ def picture_of(e: Entry, context: Context) -> Picture | None:
     from lcrbench.reports.drawing import Picture
 
     made = e.make(context)
-    if made is not None and not isinstance(made, Picture):
+    if made is None:
+        return None
+    if not isinstance(made, Picture):
         raise UserError(f"it returns {type(made).__name__}, not a Picture or None")
-    if made is not None and made.name != e.name:
+    if made.name != e.name:
         raise UserError(f"its picture is called '{made.name}', not '{e.name}'")
-    if made is not None and not made.panels:
+    if not made.panels:
         raise UserError("its picture has no panel")
+    if not made.subject and context.setting.any_or_none is not None:
+        made.subject = context.setting.title
     return made
 
 

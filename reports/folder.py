@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from lcrbench.bench.records.files import replace_file
 from lcrbench.reports import writers
+from lcrbench.reports.context import Context
 from lcrbench.reports.page import Section
-from lcrbench.reports.stamp import MANIFEST
+from lcrbench.reports.paper import latex, paper_table
+from lcrbench.reports.paper.text import terminal
+from lcrbench.reports.stamp import MANIFEST, TERMINAL
 from lcrbench.reports.table import Table
 
-_OURS = re.compile(r"(setting-\d+/)?[a-z0-9_-]+\.(md|tex|csv|parquet|png|svg|pdf)")
+_OURS = re.compile(r"(setting-\d+/)?[a-z0-9_-]+\.(md|tex|txt|csv|parquet|png|svg|pdf)")
 ABOUT = {
     "table.md": "the tables in Markdown",
-    "table.tex": "the tables in LaTeX (booktabs)",
+    "table_main.tex": "accuracy and corruption error for a paper (LaTeX, booktabs)",
+    "table_corruptions.tex": "the error of each corruption for a paper",
+    "table_lipschitz.tex": "Lipschitz figures for a paper",
+    "table_cost.tex": "size and cost for a paper",
+    "table.txt": "the main table as plain text",
     "table.csv": "the main table, numbers as numbers",
     "corruptions.csv": "the table by corruption",
     "published.csv": "our clean accuracy and the published one",
@@ -29,16 +36,22 @@ ABOUT = {
 }
 
 
-def write_tables(section: Section, folder: Path) -> list[str]:
-    """Write a setting's tables; returns the files' names."""
-    # A table without a line says why there is none, which Markdown has room for and a paper has not.
+def write_tables(section: Section, folder: Path, paper: Mapping[str, str]) -> list[str]:
+    """Write a setting's tables, those for a `paper` by the names of their styles; returns the files' names."""
     text = [f"# {writers.escape_markdown(section.setting.title)}\n"]
     text.append(section.summary and writers.escape_markdown(section.summary) + "\n")
     text += [writers.markdown(p.table) for p in section.tables if "md" in p.formats]
     text.append(writers.proof_markdown(section.proof))
     (folder / "table.md").write_text("\n".join(text), encoding="utf-8")
-    paper = [writers.latex(p.table) for p in section.tables if "tex" in p.formats and p.table.rows]
-    (folder / "table.tex").write_text("\n".join([writers.LATEX_PREAMBLE, *paper]), encoding="utf-8")
+    tex = {f"table_{style}.tex": made for style, made in paper.items()}
+    # A table without a line says why there is none, which Markdown has room for and a paper has not.
+    tex |= {
+        f"{p.table.name}.tex": latex(p.table)
+        for p in section.tables
+        if "tex" in p.formats and p.table.rows and p.table.name not in paper
+    }
+    for name, made in tex.items():
+        (folder / name).write_text(made, encoding="utf-8")
     files: dict[str, list[pd.DataFrame]] = {}
     for p in section.tables:
         if "csv" in p.formats:
@@ -52,7 +65,16 @@ def write_tables(section: Section, folder: Path) -> list[str]:
     ]
     labels = {str(i): label for i, label in enumerate(proof.labels)}
     pd.DataFrame(rows).rename(columns=labels).to_csv(folder / "budget.csv", index=False)
-    return ["table.md", "table.tex", *files, "budget.csv"]
+    return ["table.md", *tex, *files, "budget.csv"]
+
+
+def write_terminal(context: Context, folder: Path) -> str:
+    """Write the main table as `lcrbench run` prints it at its end; returns the file's name, "" where there is no table."""
+    made = paper_table(context, "main")
+    if made is None:
+        return ""
+    (folder / TERMINAL).write_text(f"{made.caption}\n\n{terminal(made, 'pm')}\n", encoding="utf-8")
+    return TERMINAL
 
 
 def file_of(table: Table) -> str:
@@ -69,10 +91,10 @@ def listing(sections: Sequence[Section], written: set[str]) -> list[tuple[str, s
     return [(name, what) for name, what in about.items() if name in written]
 
 
-def clear(out: Path, written: set[str], stamp: str) -> None:
+def clear(out: Path, written: set[str], stamp: str, about: Mapping[str, object]) -> None:
     """Remove what an earlier report wrote here and this one did not, and nothing else; then list what there is now.
 
-    The list is what `stamp.stands` reads.
+    The list is what `stamp.stands` reads; `about` says in it what the report is of, for the index of a store's reports.
     """
     manifest = out / MANIFEST
     try:
@@ -89,4 +111,7 @@ def clear(out: Path, written: set[str], stamp: str) -> None:
         path.unlink()
         if path.parent != out and not any(path.parent.iterdir()):
             path.parent.rmdir()
-    replace_file(manifest, (json.dumps({"stamp": stamp, "files": sorted(written)}, indent=1) + "\n").encode())
+    replace_file(
+        manifest,
+        (json.dumps({"stamp": stamp, "about": dict(about), "files": sorted(written)}, indent=1) + "\n").encode(),
+    )

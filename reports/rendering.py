@@ -10,8 +10,10 @@ import html
 import io
 import math
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,15 +33,19 @@ from matplotlib.transforms import Affine2D
 
 from lcrbench.reports.colours import INK, VARIABLES
 from lcrbench.reports.comparison import Row
-from lcrbench.reports.drawing import MUTED, RULE, Hits, Panel, Picture, look, plain_label, restart
+from lcrbench.reports.drawing import BANDS, MUTED, RULE, Band, Hits, Panel, Picture, look, plain_label, restart
 
 FORMATS = ("png", "svg", "pdf")
+FONT = 7.5
+_SMALL, _LINE = 6.0, 9.6
+"""Points of the caption in a file, and of a line of title or caption."""
+_LETTERS = ("font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize")
 # Of the numbers inside a heat map, as a share of the font's size.
 NUMBER_SIZE = 0.83
 
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 7.5,
+    "font.size": FONT,
     "axes.titlepad": 4,
     "axes.titlesize": 8,
     "axes.titleweight": "normal",  # a second weight in a PDF is a second font to embed
@@ -102,20 +108,48 @@ def _house_style() -> Iterator[None]:
         yield
 
 
-def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> list[str]:
+@dataclass(frozen=True)
+class Print:
+    """How a file is printed: its width in inches (None: as its panels ask), the size of its letters in points (None: the
+    house's 7.5), which band is drawn, and whether title and caption stand in it, so that it can stand alone.
+    """
+
+    width: float | None = None
+    font: float | None = None
+    band: Band = BANDS[0]
+    alone: bool = True
+
+
+def save(
+    picture: Picture, folder: Path, formats: Sequence[str] = FORMATS, how: Print = Print(), name: str = ""
+) -> list[str]:
     """Write a figure as files `name.png`, `.svg` and `.pdf`; returns the files' names. PNG is white, the rest clear."""
-    with _house_style():
-        places = [i for i in range(len(picture.panels) + len(picture.holes)) if i not in picture.holes]
+    factor = (how.font or FONT) / FONT
+    scaled = {key: value * factor for key, value in _STYLE.items() if key in _LETTERS}
+    with _house_style(), mpl.rc_context(scaled):  # type: ignore[arg-type]
+        panels = picture.printed
+        places = [i for i in range(len(panels) + len(picture.holes)) if i not in picture.holes]
         n = places[-1] + 1
-        columns = min(picture.columns, n)
+        columns, panel_width = _columns(picture, n, how, factor)
         rows = math.ceil(n / columns)
-        width, height = columns * picture.paper[0], rows * picture.paper[1] + (0.3 if picture.legend else 0)
-        # One panel alone keeps a readable size.
-        figure = Figure(figsize=(max(width, 3.3), max(height, 2.0)), dpi=200, layout="constrained")
+        width = max(columns * panel_width, 3.3) if how.width is None else how.width
+        title, caption = _texts(picture, how, width, factor)
+        # As many to a line as the width has room for.
+        handles = [_handle(r) for r in picture.legend]
+        longest = max((len(str(h.get_label())) for h in handles), default=0)
+        fits = max(1, min(len(handles), int(width / ((0.5 + 0.065 * longest) * factor))))
+        legend = 0.1 + 0.17 * factor * math.ceil(len(handles) / fits) if handles else 0.0
+        above, below = (_LINE * factor * _lines(text) / 72 + 0.04 * bool(text) for text in (title, caption))
+        body = max(rows * picture.paper[1] * max(1.0, panel_width / picture.paper[0] * 0.8) + legend, 2.0)
+        height = body + above + below
+        figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
+        engine = figure.get_layout_engine()
+        assert engine is not None
+        engine.set(rect=(0, below / height, 1, body / height))  # type: ignore[call-arg]
         beside_holes = []
-        for i, panel in zip(places, picture.panels, strict=True):
+        for i, panel in zip(places, panels, strict=True):
             ax = figure.add_subplot(rows, columns, i + 1)
-            hits = Hits()
+            hits = Hits(bands=(how.band,))
             panel.draw(ax, hits)
             _print_numbers(ax, hits)
             if picture.shared and i % columns:
@@ -126,20 +160,53 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
             if picture.shared and i + columns in places:
                 ax.tick_params(labelbottom=False)
                 ax.set_xlabel("")
-        if picture.legend:
-            handles = [_handle(r) for r in picture.legend]
-            # As many to a line as the width has room for.
-            fits = max(1, int(max(width, 3.3) / (0.5 + 0.065 * max(len(str(h.get_label())) for h in handles))))
-            figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), fits))
+        if handles:
+            shown = figure.legend(handles=handles, loc="lower center", ncols=fits)
+            engine.set(rect=(0, (below + legend) / height, 1, (body - legend) / height))  # type: ignore[call-arg]
+            shown.set_bbox_to_anchor((0.5, below / height), transform=figure.transFigure)
+            shown.set_in_layout(False)
         _lay_out(figure)
         for ax in beside_holes:  # a hole has room for the labels, so that they move nothing
             ax.tick_params(labelleft=True)
+        left = 0.05 / width
+        if title:
+            figure.text(left, 1 - 0.03 / height, title, va="top", fontsize=FONT * factor * 1.1)
+        if caption:
+            figure.text(left, 0.03 / height, caption, va="bottom", fontsize=_SMALL * factor, color=MUTED)
         names = []
         for kind in formats:
-            name = f"{picture.name}.{kind}"
-            _write(figure, kind, folder / name)
-            names.append(name)
+            written = f"{name or picture.name}.{kind}"
+            _write(figure, kind, folder / written)
+            names.append(written)
     return names
+
+
+def _columns(picture: Picture, n: int, how: Print, factor: float) -> tuple[int, float]:
+    """Return how many panels stand side by side in a file, and how wide each is in inches."""
+    asked = min(picture.columns, n)
+    if how.width is None:
+        return asked, picture.paper[0]
+    # A grid with holes keeps its columns: below each panel stands what belongs to it.
+    least = min(picture.paper[0], 1.6) * max(1.0, factor)
+    fits = asked if picture.holes else max(1, min(asked, int(how.width / least)))
+    return fits, how.width / fits
+
+
+def _texts(picture: Picture, how: Print, width: float, factor: float) -> tuple[str, str]:
+    """Return the title and the caption of a file, broken into lines; nothing where it does not stand alone."""
+    if not how.alone:
+        return "", ""
+    title = f"{picture.title}: {picture.subject}" if picture.subject else picture.title
+
+    def fill(text: str, points: float) -> str:
+        # A letter of DejaVu Sans is about 0.56 of its size wide.
+        return textwrap.fill(" ".join(text.split()), int(width * 72 / (0.56 * points * factor))).replace("$", r"\$")
+
+    return fill(title, FONT * 1.1), fill(picture.said(how.band).replace("`", ""), _SMALL)
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1 if text else 0
 
 
 @cache
@@ -212,8 +279,11 @@ def inline(picture: Picture, prefix: str) -> list[str]:
     found = []
     with _house_style(), mpl.rc_context(_SCREEN):  # type: ignore[arg-type]
         for i, panel in enumerate(picture.panels):
+            if panel.svg is not None:
+                found.append(panel.svg(f"{prefix}-{i}"))
+                continue
             figure = Figure(figsize=panel.size, dpi=72)
-            hits = Hits()
+            hits = Hits(bands=BANDS)
             ax = figure.add_subplot()
             panel.draw(ax, hits)
             if i == 0 or not picture.shared or panel.size != picture.panels[0].size:
@@ -230,7 +300,7 @@ def _themed(svg: str, prefix: str, panel: Panel, figure: Figure, hits: Hits) -> 
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     # A drawn method becomes a class that the page's filter finds, any other id gets this panel's prefix.
-    svg = re.sub(r'id="row-(\d+)-\d+"', r'class="m m\1"', svg)
+    svg = re.sub(r'id="row-(\d+)-\d+(?:-([a-z ]+))?"', lambda m: f'class="m m{m[1]}{" " + m[2] if m[2] else ""}"', svg)
     svg = re.sub(r' id="([^"]+)"', rf' id="{prefix}-\1"', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", svg)
     for colour, variable in (VARIABLES | {RULE: "--rule", MUTED: "--muted"}).items():
@@ -273,7 +343,14 @@ def _themed(svg: str, prefix: str, panel: Panel, figure: Figure, hits: Hits) -> 
 
 
 def _rounded(places: str) -> str:
-    """Return the places in an attribute in hundredths of a pixel, where matplotlib writes millionths."""
+    """Return the places in an attribute in tenths of a pixel, where matplotlib writes millionths.
+
+    Of scales below 1 the digits are kept: a letter's outline is drawn a hundred times its size.
+    """
+    return re.sub(r"[1-9]\d*\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), _hundredths(places))
+
+
+def _hundredths(places: str) -> str:
     return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), places)
 
 

@@ -27,6 +27,8 @@ from lcrbench.errors import UserError
 from lcrbench.versions import installed
 
 PAGE = "index.html"
+TERMINAL = "table.txt"
+"""The main table as plain text, which a terminal prints."""
 MANIFEST = "files.json"
 """What a report has written, so that the next one into the same folder leaves nothing behind that it does not show."""
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.comparison import Row
@@ -32,6 +34,15 @@ class Column:
     """What would be printed as 0, a p-value, is said to be less than the last digit."""
     paper: bool = True
     """Stands in the LaTeX of the table too."""
+    name: str = ""
+    """The title as people read it, where the title is a label for programs."""
+    turn: bool = False
+    """Stands on its side in LaTeX, because its numbers are narrower than it is."""
+
+    @property
+    def shown(self) -> str:
+        """Return the title as people read it."""
+        return self.name or self.title
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,8 @@ class Cell:
     high: float | None = None
     n: int | None = None
     how: str = ""
+    spread: float | None = None
+    """Standard deviation over the seeds, of a sample."""
     text: str = ""
     mark: str = ""
     """"best" or "second" among the ranked."""
@@ -68,6 +81,15 @@ class TableRow:
     row: Row | None = None
     href: str = ""
     """Address that the label leads to, in Markdown and on the page."""
+    name: str = ""
+    """The label as people read it, where the label is one for programs."""
+
+    @property
+    def shown(self) -> str:
+        """Return the label as people read it: a method's name where it is a method's label."""
+        if self.name or self.row is None or self.label != self.row.label:
+            return self.name or self.label
+        return self.row.name
 
 
 @dataclass(frozen=True)
@@ -132,6 +154,37 @@ def bounds(cell: Cell, column: Column) -> str:
     low = "−∞" if cell.low is None else number(cell.low, column)
     high = "∞" if cell.high is None else number(cell.high, column)
     return f"[{low}, {high}]"
+
+
+class Counts(NamedTuple):
+    """How many values the numbers of a table rest on: nearly all of them, and columns that rest on another number."""
+
+    common: int | None
+    columns: dict[int, int]
+
+    def of(self, j: int) -> int | None:
+        """Return what is said of a whole column; a cell with another n says its own."""
+        return self.columns.get(j, self.common)
+
+    @property
+    def text(self) -> str:
+        """Return the number of nearly all, as it stands once a table; "" where no cell has one."""
+        return f"n = {self.common:,}" if self.common else ""
+
+
+def counts(table: Table) -> Counts:
+    """Return the n that most cells with an interval have, and that of each column whose cells share another."""
+    by_column: list[Counter[int]] = [Counter() for _ in table.columns]
+    for row in table.rows:
+        for found, c in zip(by_column, row.cells, strict=False):
+            if c.n and c.value is not None and (c.low is not None or c.high is not None):
+                found[c.n] += 1
+    together = sum(by_column, Counter[int]())
+    if not together:
+        return Counts(None, {})
+    common = together.most_common(1)[0][0]
+    columns = {j: next(iter(found)) for j, found in enumerate(by_column) if len(found) == 1}
+    return Counts(common, {j: n for j, n in columns.items() if n != common})
 
 
 NAME = re.compile(r"[a-z][a-z0-9_-]*")

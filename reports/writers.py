@@ -1,15 +1,14 @@
-"""A table as Markdown, LaTeX (booktabs) or a data frame, with everything that comes from a record escaped."""
+"""A table as Markdown or a data frame, and text as plain Markdown or LaTeX; what comes from a record is escaped."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from lcrbench.reports.budget_proof import Proof
-from lcrbench.reports.table import Cell, Column, Table, bounds, number, worded
+from lcrbench.reports.table import Cell, Column, Table, bounds, counts, number, worded
 from lcrbench.reports.words import CODE
 
 # What GitHub's Markdown may read as markup inside a line: an underscore within a word, as in names, is none.
@@ -38,6 +37,7 @@ _LATEX = {
     "∞": r"$\infty$",
     "ℓ": r"$\ell$",
     "×": r"$\times$",
+    "±": r"$\pm$",
     "†": r"$\dagger$",
     "σ": r"$\sigma$",
     "‖": r"$\|$",
@@ -95,32 +95,34 @@ def _plain_latex(character: str) -> str:
 
 
 def markdown(table: Table) -> str:
-    """Return the table in GitHub's Markdown, n and interval in each cell."""
-    head = [table.first, *[_title(c, escape_markdown) for c in table.columns]]
+    """Return the table in GitHub's Markdown: value and interval in each cell, n once, and where another one holds."""
+    n = counts(table)
+    head = [table.first, *[_title(c, n.columns.get(j)) for j, c in enumerate(table.columns)]]
     sides = [":--", *[":--" if worded(table, j) else "--:" for j in range(len(table.columns))]]
     lines = ["| " + " | ".join(head) + " |", "|" + "|".join(sides) + "|"]
     for row in table.rows:
-        label = _linked(escape_markdown(row.label), row.href)
+        label = _linked(escape_markdown(row.shown), row.href)
         if row.note and row.row:
             label += f" ({escape_markdown(row.note)})"
         if not row.cells:
             cells = [f"*{escape_markdown(row.failed)}*", *[""] * (len(table.columns) - 1)]
         else:
-            cells = [_markdown_cell(cell, column) for cell, column in zip(row.cells, table.columns, strict=True)]
+            cells = [_markdown_cell(c, table.columns[j], n.of(j)) for j, c in enumerate(row.cells)]
             if row.failed:
                 label += f" — *{escape_markdown(row.failed)}*"
         lines.append("| " + " | ".join([label, *cells]) + " |")
     notes = "".join(f"\n{prose_markdown(n)}\n" for n in table.notes)
-    return f"**{escape_markdown(table.caption)}**\n\n" + "\n".join(lines) + "\n" + notes
+    said = f"**{escape_markdown(table.caption)}**" + (f" ({n.text})" if n.text else "")
+    return said + "\n\n" + "\n".join(lines) + "\n" + notes
 
 
-def _markdown_cell(cell: Cell, column: Column) -> str:
+def _markdown_cell(cell: Cell, column: Column, expected: int | None) -> str:
     if cell.value is None:
         return _linked(escape_markdown(cell.text or "–"), cell.href)
     shown = number(cell.value, column)
     shown = {"best": f"**{shown}**", "second": f"<u>{shown}</u>"}.get(cell.mark, shown)
     interval = bounds(cell, column)
-    n = f" (n={cell.n:,})" if cell.n and interval else ""
+    n = f" (n={cell.n:,})" if cell.n and interval and cell.n != expected else ""
     return f"{shown} {interval}{n}".strip()
 
 
@@ -128,101 +130,9 @@ def _linked(text: str, address: str) -> str:
     return f"[{text}]({address})" if address else text
 
 
-def _title(column: Column, escape: Callable[[str], str]) -> str:
-    title = f"{column.head}: {column.title}" if column.head else column.title
-    return escape(f"{title}, {column.unit}" if column.unit else title)
-
-
-LATEX_PREAMBLE = r"""% Made by lcrbench from records. It compiles as it is:
-%   \documentclass{article}
-%   \usepackage[T1]{fontenc}
-%   \usepackage[utf8]{inputenc}
-%   \usepackage{booktabs,graphicx}
-%   \begin{document} \input{table} \end{document}
-"""
-
-
-def latex(table: Table) -> str:
-    """Return the table as a LaTeX float (booktabs): value above, interval below it in small type, n under the title.
-
-    Columns that are not for `paper` are left out. The best is bold and the second underlined, ties alike.
-    """
-    chosen = [j for j, c in enumerate(table.columns) if c.paper]
-    columns = [table.columns[j] for j in chosen]
-    heads = _latex_heads(columns)
-    titles = " & ".join([escape_latex(table.first), *[escape_latex(c.title) for c in columns]]) + r" \\"
-    units = " & ".join(["", *[rf"{{\scriptsize {escape_latex(c.unit)}}}" if c.unit else "" for c in columns]]) + r" \\"
-    common_n = [_common_n([r.cells[j] for r in table.rows if r.cells]) for j in chosen]
-    body = []
-    for row in table.rows:
-        label = escape_latex(row.label) + (r"$^{\dagger}$" if row.note and row.row else "")
-        if not row.cells:
-            body.append(rf"{label} & \multicolumn{{{len(columns)}}}{{l}}{{\emph{{{escape_latex(row.failed)}}}}} \\")
-            continue
-        values, intervals = [label], [""]
-        for j, column, n in zip(chosen, columns, common_n, strict=True):
-            cell = row.cells[j]
-            shown = escape_latex(number(cell.value, column) if cell.value is not None else cell.text or "–")
-            shown = {"best": rf"\textbf{{{shown}}}", "second": rf"\underline{{{shown}}}"}.get(cell.mark, shown)
-            values.append(shown)
-            small = escape_latex(bounds(cell, column))
-            if small and n is None and cell.n:
-                small += rf" $n{{=}}{cell.n}$"
-            intervals.append(rf"{{\scriptsize {small}}}" if small else "")
-        body.append(" & ".join(values) + r" \\")
-        if any(intervals):
-            body.append(" & ".join(intervals) + r" \\[2pt]")
-    asides = [f"{r.label}: {r.note}" for r in table.rows if r.note and r.row]
-    failed = [f"{r.label}: {r.failed}" for r in table.rows if r.failed and r.cells]
-    notes = [*table.notes]
-    notes += [f"Not ranked: {'; '.join(asides)}."] if asides else []
-    notes += [f"Failed runs: {'; '.join(failed)}."] if failed else []
-    counts = [rf"{{\scriptsize $n={n}$}}" if n else "" for n in common_n]
-    lines = [
-        r"\begin{table*}[t]",
-        r"\centering",
-        rf"\caption{{{escape_latex(table.caption)}}}",
-        r"\setlength{\tabcolsep}{4pt}",
-        r"\resizebox{\textwidth}{!}{%",
-        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
-        r"\toprule",
-        *([heads] if heads else []),
-        titles,
-        *([units] if any(c.unit for c in columns) else []),
-        *([" & ".join(["", *counts]) + r" \\"] if any(counts) else []),
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}}",
-        r"\par\medskip\begin{minipage}{\textwidth}\footnotesize",
-        *[escape_latex(n) + (r"\\" if i < len(notes) - 1 else "") for i, n in enumerate(notes)],
-        r"\end{minipage}",
-        r"\end{table*}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _latex_heads(columns: Sequence[Column]) -> str:
-    """Return the line of headings that span columns, with their rules; empty if there is none."""
-    if not any(c.head for c in columns):
-        return ""
-    cells, rules, i = [""], [], 0
-    while i < len(columns):
-        j = i
-        while j < len(columns) and columns[j].head == columns[i].head:
-            j += 1
-        if columns[i].head:
-            cells.append(rf"\multicolumn{{{j - i}}}{{c}}{{{escape_latex(columns[i].head)}}}")
-            rules.append(rf"\cmidrule(lr){{{i + 2}-{j + 1}}}")
-        else:
-            cells += [""] * (j - i)
-        i = j
-    return " & ".join(cells) + r" \\ " + " ".join(rules)
-
-
-def _common_n(cells: Sequence[Cell]) -> int | None:
-    found = {c.n for c in cells if c.value is not None and bool(c.low is not None or c.high is not None)}
-    return found.pop() if len(found) == 1 else None
+def _title(column: Column, n: int | None) -> str:
+    title = f"{column.head}: {column.shown}" if column.head else column.shown
+    return escape_markdown(", ".join(part for part in (title, column.unit, f"n = {n:,}" if n else "") if part))
 
 
 def proof_markdown(proof: Proof) -> str:
@@ -245,7 +155,7 @@ def frame(table: Table) -> pd.DataFrame:
     for row in table.rows:
         line: dict[str, object] = {table.first.lower(): row.label}
         for column, cell in zip(table.columns, row.cells, strict=False):
-            name = f"{column.head} {column.title}".strip() + (f" ({column.unit})" if column.unit else "")
+            name = column_name(column)
             if cell.value is None:
                 line[name] = cell.text or None
                 continue
@@ -256,3 +166,8 @@ def frame(table: Table) -> pd.DataFrame:
             line[f"{name} n"] = cell.n
         rows.append(line | {"note": "; ".join(t for t in (row.note, row.failed) if t)})
     return pd.DataFrame(rows).assign(**apart)
+
+
+def column_name(column: Column) -> str:
+    """Return what a column of data is called: heading, title and unit."""
+    return f"{column.head} {column.title}".strip() + (f" ({column.unit})" if column.unit else "")

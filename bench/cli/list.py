@@ -41,7 +41,10 @@ def _entries(kind: str, store: str) -> list[tuple[str, str]]:
         return [
             ("training", "JSON Schema of a training's record.json, for other programs to validate against"),
             ("evaluation", "the same of an evaluation's"),
-            ("record", "the same of a run as `lcrbench show run` prints it: a training and its evaluation, joined"),
+            (
+                "record",
+                "the same of a run as `lcrbench show run --json` prints it: a training and its evaluation, joined",
+            ),
         ]
     if kind == "published":
         from lcrbench.reports import published

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -193,4 +195,26 @@ def _report(store: Store, out: str, ids: list[str], quiet: bool) -> None:
     from lcrbench.reports import report as reports
 
     page = reports.write(store, Path(out), runs=ids)
-    click.echo(str(page) if quiet else f"report: {page}")
+    if quiet:
+        click.echo(str(page))
+        return
+    # The report has written the table: where it stands already, nothing need be read again.
+    from lcrbench.reports.stamp import TERMINAL
+
+    if (table := page.with_name(TERMINAL)).is_file():
+        click.echo("\n" + fitted(table.read_text(encoding="utf-8"), shutil.get_terminal_size((100, 24)).columns) + "\n")
+    click.echo(f"report: {page}")
+
+
+def fitted(text: str, width: int) -> str:
+    """Return a caption and a table below it in so many columns: the caption is wrapped, the table's last columns go."""
+    caption, _, table = text.rstrip("\n").partition("\n\n")
+    lines = table.splitlines()
+    longest = max(map(len, lines), default=0)
+    if longest > width:
+        # Columns stand apart where no line but the rule has a letter.
+        rows = [line.ljust(longest) for line in lines if line.strip("-")]
+        apart = [k for k in range(1, width) if all(row[k : k + 2].isspace() or k + 2 > longest for row in rows)]
+        end = max((k for k in apart if k < width), default=width)
+        lines = [line[:end].rstrip() for line in lines] + ["(more columns: lcrbench table)"]
+    return "\n".join([textwrap.fill(caption, width), "", *lines])

@@ -14,6 +14,7 @@ from lcrbench.errors import UserError, unknown
 @click.command(epilog="Example: lcrbench show method irnet")
 @click.argument("kind")
 @click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="(run) The whole record as JSON, for programs.")
 @click.option("--ledger", is_flag=True, help="(run) What was spent, and the hashes that prove what it was given.")
 @click.option(
     "--size", type=click.IntRange(1, 1024), default=32, show_default=True, help="(data) Image size in pixels."
@@ -24,13 +25,15 @@ from lcrbench.errors import UserError, unknown
     help="(data) Leave images in their files, or hold them.  [default: by their size and the memory]",
 )
 @store_option
-def command(kind: str, name: str | None, ledger: bool, size: int, stream: bool | None, store: str) -> None:
+def command(
+    kind: str, name: str | None, as_json: bool, ledger: bool, size: int, stream: bool | None, store: str
+) -> None:
     """Show one thing of a KIND, as `lcrbench list` names them: `show method irnet`, `show run 3f2a`.
 
     A method is shown with its formula, its options, the recipe of its paper, a drawing of its gradient, its paper and what
     that published; an estimator with its drawing; data by a name or a path, with classes, counts, hashes, what was passed
-    over, and what a run needs; a run by the beginning of its id. `show published` shows all papers and their numbers,
-    those of methods that are not built here too.
+    over, and what a run needs; a run by the beginning of its id, on one screen. `show published` shows all papers and
+    their numbers, those of methods that are not built here too.
     """
     kind = kinds.known(kind)
     if kind == "published":
@@ -41,7 +44,7 @@ def command(kind: str, name: str | None, ledger: bool, size: int, stream: bool |
     if name is None:
         raise UserError(f"which {kind}? Name one, as lcrbench list {kind} does: lcrbench show {kind} NAME")
     if kind == "run":
-        _show_run(store, name, ledger)
+        _show_run(store, name, ledger=ledger, as_json=as_json)
     elif kind == "schema":
         from pydantic import BaseModel
 
@@ -101,14 +104,21 @@ def _show_data(name: str, size: int, stream: bool | None) -> None:
     click.echo(f"official: {known[0] if known else 'not known as the data of any published number'}")
 
 
-def _show_run(store: str, prefix: str, ledger: bool) -> None:
+def _show_run(store: str, prefix: str, *, ledger: bool, as_json: bool) -> None:
     from lcrbench.bench.records.store import Store
     from lcrbench.reports.words import class_text
 
     found = Store(store)
     record = found.record(found.find(prefix))
-    if not ledger:
+    if as_json:
         click.echo(record.model_dump_json(indent=1))
+        return
+    if not ledger:
+        from lcrbench.bench.cli import _run_screen as run_screen
+
+        evaluation = found.evaluation_of(record.run_id)
+        folder = found.evaluations.folder(evaluation.evaluation_id) if evaluation else found.root
+        click.echo(run_screen.screen(record, folder))
         return
     click.echo(f"{record.trained.label} seed {record.spec.seed} on {record.spec.data.text}, {record.spec.backbone}")
     if record.ledger is None:

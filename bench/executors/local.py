@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from filelock import Timeout
 
@@ -106,9 +106,11 @@ def _record_of(target: Store, cell: _Cell) -> Record | None:
         if record.status == "failed" or worker.answers(target, record, job):
             return record
         return worker.failed(job, Failure(reason="error", step=0, message="its error stands above"))
+    reason: Literal["killed", "stopped"] = "killed"
     if code is not None and code < 0:
         message = f"the process was killed by {signal.Signals(-code).name} (out of memory?): run again to go on"
     elif code == worker.STOPPED:
+        reason = "stopped"
         message = "the process was asked to stop, and saved: run again to go on"
     elif code == worker.UNWRITABLE:
         message = "the store took no record: make room, and run again to go on"
@@ -116,6 +118,6 @@ def _record_of(target: Store, cell: _Cell) -> Record | None:
         message = f"the process ended with exit code {code}: its error stands above"
     try:
         with target.held(*worker.locks(job.spec)):
-            return worker.fail(target, job, Failure(reason="killed", step=0, message=message))
+            return worker.fail(target, job, Failure(reason=reason, step=0, message=message))
     except Timeout:
         return None

@@ -214,7 +214,7 @@ class Provenance(Frozen):
 class Failure(Frozen):
     """Why a run did not finish: the kind of failure, where it stood, and one line about it."""
 
-    reason: Literal["diverged", "error", "killed"]
+    reason: Literal["diverged", "error", "killed", "stopped"]
     step: int
     message: str
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,11 +14,13 @@ from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 from lcrbench.bench.records.record import BudgetClass, Provenance, Record
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
-from lcrbench.reports import identity
+from lcrbench.reports import colours, identity
 from lcrbench.reports.comparison.keys import COMMON, COMMON_ERROR, GROUPS, Key
-from lcrbench.reports.comparison.types import Apart, Between, Comparison, Replaced, Row, Setting
+from lcrbench.reports.comparison.types import Apart, Between, Comparison, Replaced, Row, Setting, chosen
 from lcrbench.reports.stamp import ids as ids_of
 from lcrbench.reports.stamp import unfinished
+from lcrbench.reports.words import listed, plural
+from lcrbench.reports.words.names import corruption_name
 
 PLAIN = BudgetClass()
 ERROR = MetricInfo.about("Mean error.", "fraction", bound="exact", higher_is_better=False, scale=Scale.SHARE)
@@ -69,7 +72,59 @@ def settings_of(records: Sequence[Record], compare: Sequence[str] | None = None)
                 group.append(record)
     ordered = sorted(grouped.values(), key=lambda g: (-len(g), identity.setting(g[0])))
     ordered += sorted(foreign.values(), key=lambda g: (-len(g), identity.shown(g[0])))
-    return tuple(_setting(i, group, compare) for i, group in enumerate(ordered))
+    found = [_setting(i, group, compare) for i, group in enumerate(ordered)]
+    said = distinct([setting.any for setting in found])
+    settings = tuple(replace(setting, distinct=text) for setting, text in zip(found, said, strict=True))
+    _dress(settings)
+    return settings
+
+
+def _dress(settings: Sequence[Setting]) -> None:
+    """Give every row the styles of the report, in which those that figures draw choose first."""
+    rows = [row for setting in settings for row in setting.rows]
+    drawn = [row.label for setting in settings for row in chosen(setting)]
+    made = colours.styles({row.label: row.method for row in rows}, drawn)
+    for row in rows:
+        row.styles.update(made)
+
+
+def distinct(records: Sequence[Record]) -> list[str]:
+    """Return for a record of each setting what tells it from the others of the same data set and backbone, in words."""
+    alike: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for i, record in enumerate(records):
+        alike[record.spec.data.name, record.spec.backbone].append(i)
+    said = [""] * len(records)
+    for places in alike.values():
+        facts = [facts_of(records[i]) for i in places]
+        names = [name for name in facts[0] if len({f[name] for f in facts}) > 1]
+        # A hash says little to a reader: it stands where nothing else tells all of them apart.
+        for used in ([n for n in names if n != "data"], names):
+            texts = [", ".join(f[name] for name in used) for f in facts]
+            if len(set(texts)) == len(texts):
+                break
+        for k, (i, text) in enumerate(zip(places, texts, strict=True), 1):
+            said[i] = text if texts.count(text) == 1 else f"{text} ({k})".strip()
+    return said
+
+
+def facts_of(record: Record) -> dict[str, str]:
+    """Return what may differ between settings of one name, each as a few words."""
+    data, shown = record.spec.data, record.spec.evaluation
+    return {
+        "size": f"{data.size} px",
+        "train": f"{data.train:,} training images",
+        "test": f"{data.test:,} test images",
+        "classes": f"{len(data.classes)} classes",
+        "corruptions": _told_corruptions(shown.corruptions),
+        "severities": f"severities {listed(shown.severities)}",
+        "seed": f"corruption seed {shown.seed}",
+        "block": f"blocks of {shown.block:,}",
+        "data": f"data {data.sha256[:8]}",
+    }
+
+
+def _told_corruptions(names: Sequence[str]) -> str:
+    return corruption_name(names[0]) if len(names) == 1 else plural(len(names), "corruption")
 
 
 def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -> Setting:

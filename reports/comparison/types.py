@@ -14,9 +14,11 @@ from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 from lcrbench.bench.records.record import BudgetClass, Record
 from lcrbench.bench.records.spec import MethodId
 from lcrbench.bench.stats import Interval
-from lcrbench.reports import identity
+from lcrbench.reports import colours, identity
+from lcrbench.reports.colours import Style
 from lcrbench.reports.comparison.keys import CLEAN, COMMON, COMMON_ERROR, GROUPS, Key
 from lcrbench.reports.words.budget import apart_text, between_notes
+from lcrbench.reports.words.names import method_name
 
 # More lines than this in one panel are a tangle, and more columns than that no table; the files hold all.
 MOST, MOST_COLUMNS = 8, 16
@@ -49,7 +51,10 @@ class Row:
     values: dict[Key, list[Measurement]] = field(default_factory=dict)
     infos: dict[str, MetricInfo] = field(default_factory=dict)
     jumps: bool = False
+    styles: dict[str, Style] = field(default_factory=dict, compare=False, repr=False)
+    """Of all methods of the report by their labels; a row of no report draws its own."""
     _estimates: dict[Key, Interval | None] = field(default_factory=dict, compare=False, repr=False)
+    _per_seed: dict[Key, tuple[float, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def aside(self) -> str:
@@ -70,6 +75,16 @@ class Row:
     def foreign(self) -> bool:
         """Tell whether the network was trained elsewhere, on a budget that nobody here knows."""
         return self.apart is not None and self.apart.foreign
+
+    @property
+    def name(self) -> str:
+        """Return what the field calls the method; `label` is how it is typed."""
+        return method_name(self.method, self.label)
+
+    @property
+    def style(self) -> Style:
+        """Return how the method is drawn in this report."""
+        return self.styles.get(self.label) or colours.style(self.label, self.method)
 
     @property
     def regularizers(self) -> tuple[str, ...]:
@@ -125,8 +140,11 @@ class Row:
 
         Shares of equal counts are equal floats.
         """
-        values = [m.value for m in self.values.get(key, ())]
-        return [float(stats.share(v)) for v in values] if self.scale(key) is Scale.SHARE else values
+        if key not in self._per_seed:  # a dozen tables and figures ask for the same cells, and a share takes long
+            values = [m.value for m in self.values.get(key, ())]
+            shares = self.scale(key) is Scale.SHARE
+            self._per_seed[key] = tuple(float(stats.share(v)) for v in values) if shares else tuple(values)
+        return list(self._per_seed[key])
 
     def measured(self, key: Key) -> int:
         """Return how many networks an open quantile was sought in: records leave it out where it is infinite; else 0."""
@@ -210,6 +228,8 @@ class Setting:
     rows: tuple[Row, ...]
     reference: Row | None
     between: Between = field(default_factory=Between)
+    distinct: str = ""
+    """What tells the setting from others of this data set and backbone: "400 test images"."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -222,10 +242,17 @@ class Setting:
         return (self.reference or self.rows[0]).any
 
     @property
+    def any_or_none(self) -> Record | None:
+        """Return `any`; None where no record describes a network."""
+        row = self.reference or next(iter(self.rows), None)
+        return row.any if row is not None and (row.runs or row.failed) else None
+
+    @property
     def title(self) -> str:
         """Return the setting in a few words."""
         spec = self.any.spec
-        return f"{spec.data.name}, {'networks from outside' if self.any.external else spec.backbone}"
+        kind = "networks from outside" if self.any.external else spec.backbone
+        return ", ".join(part for part in (spec.data.name, kind, self.distinct) if part)
 
     @property
     def corruptions(self) -> list[str]:

@@ -12,7 +12,7 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.cost import operations
 from lcrbench.reports.drawing import MUTED, Hits, Panel, Picture, gid, look, tell
 
-SECTION, ORDER = "figures", 100
+SECTION, ORDER = "cost", 100
 
 
 def figure(context: Context) -> Picture | None:
@@ -36,25 +36,20 @@ def figure(context: Context) -> Picture | None:
         if r.index in found
     ]
 
-    # Methods with the same operations would hide each other: they stand side by side, a few per cent apart.
     million = {r.index: (operations(r.runs[0]) or 0) * 1e-6 for r in rows}
-    place: dict[int, float] = {}
-    for x in set(million.values()):
-        alike = [i for i, value in million.items() if value == x]
-        place |= {i: x * 1.035 ** (k - (len(alike) - 1) / 2) for k, i in enumerate(alike)}
 
-    def panel(title: str, found: dict[int, Interval]) -> Panel:
+    def panel(title: str, found: dict[int, Interval], axis: str) -> Panel:
         def draw(ax: Axes, hits: Hits) -> None:
             points = []
             for row in rows:
                 if row.index not in found:
                     continue
-                s, i, x = look(row), found[row.index], place[row.index]
+                s, i, x = look(row), found[row.index], million[row.index]
                 if i.low is not None and i.high is not None:
                     ax.plot([x, x], [i.low * 100, i.high * 100], color=s.colour, linewidth=2, alpha=0.3, gid=gid(row))
                 ax.plot([x], [i.value * 100], s.marker, color=s.colour, markersize=5, gid=gid(row))
                 hits.point(
-                    ax, x, i.value * 100, f"{row.label}: {million[row.index]:.3g} million OPs, {tell(i)}", row.index
+                    ax, x, i.value * 100, f"{row.name}: {million[row.index]:.3g} million OPs, {tell(i)}", row.index
                 )
                 if not row.aside:
                     points.append((million[row.index], i.value * 100))
@@ -67,26 +62,27 @@ def figure(context: Context) -> Picture | None:
                 zorder=1,
                 drawstyle="steps-post",
             )
-            ax.set_xscale("log")
-            ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-            ax.xaxis.set_minor_locator(NullLocator())
+            if axis == "log":
+                ax.set_xscale("log")
+                ax.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+                ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+                ax.xaxis.set_minor_locator(NullLocator())
             ax.set_xlabel("operations an image, millions")
             ax.set_ylabel("accuracy, %")
             ax.set_title(title)
             ax.margins(0.12)
 
-        return Panel(draw, f"accuracy against operations, {title}", size=(4.4, 3.1))
+        return Panel(draw, f"accuracy against operations, {title}", size=(4.4, 3.1), scale=axis)
 
     caption = (
-        "Accuracy against operations an image (binary ones count 1/64); methods with the same number stand side by side. "
-        "Grey: the Pareto front."
+        "Accuracy against operations an image (binary ones count 1/64); methods of the same number stand above one "
+        "another. Strokes: 95 % intervals. Grey: the Pareto front."
     )
     return Picture(
         "accuracy_operations",
         "Accuracy against operations",
         caption,
-        [panel(*side) for side in sides],
+        [panel(*side, axis) for axis in ("log", "linear") for side in sides],
         pd.DataFrame(data),
         2,
         tuple(rows),

@@ -16,7 +16,7 @@ from lcrbench.reports.comparison import COMMON, Key, chosen, errors_of
 from lcrbench.reports.context import Context
 from lcrbench.reports.drawing import MUTED, Hits, Panel, Picture, gid, look, plain_label
 
-SECTION, ORDER = "figures", 110
+SECTION, ORDER = "trust", 110
 
 
 def figure(context: Context) -> Picture | None:
@@ -61,7 +61,7 @@ def figure(context: Context) -> Picture | None:
                 va="center",
                 fontsize=0.93 * mpl.rcParams["font.size"],
             )
-            hits.point(ax, rank, top, f"{row.label}: mean rank {rank:.2f} over {len(errors)} corruptions", row.index)
+            hits.point(ax, rank, top, f"{row.name}: mean rank {rank:.2f} over {len(errors)} corruptions", row.index)
         for level, (i, j) in enumerate(groups):
             y = top - 0.28 - 0.3 * level
             ax.plot(

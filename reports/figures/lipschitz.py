@@ -21,8 +21,7 @@ from lcrbench.reports.drawing import (
     Panel,
     Picture,
     Point,
-    band_words,
-    beside,
+    by_method,
     line,
     logarithmic,
     tell,
@@ -92,7 +91,8 @@ def against_radius(
             values = {(r.index, k): _of(r, k, curve) for r in rows for k in keys}
             if not any(values.values()):
                 continue
-            panels.append(_panel(rows, keys, values, curve))
+            axes = ("log", "linear") if curve.scale == 1 else ("",)
+            panels += [_panel(rows, keys, values, curve, axis) for axis in axes]
             drawn_ends = [v for i in values.values() if i for v in (i.value, i.low, i.high) if v is not None]
             broken = broken or bool(curve.scale == 1 and min(drawn_ends) <= 0 < max(drawn_ends))
             data += [
@@ -104,16 +104,17 @@ def against_radius(
             ]
     if not data:
         return None
-    columns = len(norms) if len(norms) > 1 else len(panels)
+    columns = len(norms) if len(norms) > 1 else len([p for p in panels if p.scale != "linear"])
     return Picture(
         name,
         title,
-        " ".join([said, *[ZERO] * broken, effort_note(found), band_words(found.seeds(rows))]),
+        " ".join([said, *[ZERO] * broken, effort_note(found)]),
         panels,
         pd.DataFrame(data),
         columns,
         tuple(rows),
         paper=(3.3 if columns < 3 else 2.4, 1.9),
+        seeds=tuple(found.seeds(rows)),
     )
 
 
@@ -125,7 +126,9 @@ def _of(row: Row, key: Key, curve: Curve) -> Interval | None:
     return i._replace(value=ends[0] or 0.0, low=ends[1], high=ends[2])
 
 
-def _panel(rows: list[Row], keys: list[Key], found: dict[tuple[int, Key], Interval | None], curve: Curve) -> Panel:
+def _panel(
+    rows: list[Row], keys: list[Key], found: dict[tuple[int, Key], Interval | None], curve: Curve, axis: str
+) -> Panel:
     norm, label, scale = keys[0].norm, curve.label, curve.scale
     radii = [(k.radius or 0.0) * 255 for k in keys]
 
@@ -135,23 +138,28 @@ def _panel(rows: list[Row], keys: list[Key], found: dict[tuple[int, Key], Interv
             points: list[Point] = []
             for key, radius in zip(keys, radii, strict=True):
                 if i := found[row.index, key]:
-                    text = f"{row.label}, {norm_text(norm)}, {radius_text(key.radius)}: {label} {tell(i, scale, '', 3)}"
+                    text = f"{row.name}, {norm_text(norm)}, {radius_text(key.radius)}: {label} {tell(i, scale, '', 3)}"
                     by = (key.radius or 0.0) if curve.by_radius else 1.0
-                    points.append((radius, i, text, [v * by for v in row.per_seed(key)]))
+                    x = radius if len(radii) > 1 else rows.index(row)
+                    points.append((x, i, text, [v * by for v in row.per_seed(key)]))
                     values += [v * scale for v in (i.value, i.low, i.high) if v is not None]
-            line(ax, hits, row, beside(rows, row, points) if len(radii) == 1 else points, scale)
-        ax.set_xscale("log")
+            line(ax, hits, row, points, scale)
         if len(radii) == 1:
-            ax.set_xlim(radii[0] / 2, radii[0] * 2)
-        ax.set_xticks(radii, [f"{r:g}" for r in radii])
-        ax.xaxis.set_minor_locator(NullLocator())
-        if scale == 1:
+            by_method(ax, rows)
+            ax.set_title(f"{norm_text(norm)}, radius {radii[0]:g}/255 pixel units")
+        else:
+            ax.set_xscale("log")
+            ax.set_xticks(radii, [f"{r:g}" for r in radii])
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.set_xlabel(f"radius in {norm_text(norm)}, 1/255 pixel units")
+        if scale != 1:
+            ax.set_ylim(-3, 103)
+        elif axis == "log":
             logarithmic(ax, values)
         else:
-            ax.set_ylim(-3, 103)
+            ax.set_ylim(min(0.0, *values), 1.05 * max(values, default=1.0))
         if curve.threshold is not None:
             ax.axhline(curve.threshold, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)
-        ax.set_xlabel(f"radius in {norm_text(norm)}, 1/255 pixel units")
         ax.set_ylabel(textwrap.fill(label, 30))
 
-    return Panel(draw, f"{label}, {norm_text(norm)}", size=(4.6, 2.9))
+    return Panel(draw, f"{label}, {norm_text(norm)}", size=(4.6, 2.9), scale=axis if scale == 1 else "")

@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from lcrbench.bench.records.statistics import Statistic
 from lcrbench.reports.comparison import Key, Row
 from lcrbench.reports.context import Context
-from lcrbench.reports.drawing import Hits, Panel, Picture, Point, band_words, line, tell
+from lcrbench.reports.drawing import Hits, Panel, Picture, Point, line, tell
 from lcrbench.reports.lipschitz import drawn
 from lcrbench.reports.words import norm_text
 
@@ -37,7 +37,7 @@ def figure(context: Context) -> Picture | None:
     caption = (
         "What the search had found after so many passes of an image, forward and backward counted; its parts take turns, so "
         "that a curve rises in steps. Where a curve still rises at its end, more passes would find more, and the figures of "
-        "that network are understated by more than those of one whose curve is flat. " + band_words(found.seeds(rows))
+        "that network are understated by more than those of one whose curve is flat."
     )
     return Picture(
         "lipschitz_convergence",
@@ -48,6 +48,7 @@ def figure(context: Context) -> Picture | None:
         2,
         tuple(rows),
         paper=(3.3, 2.0),
+        seeds=tuple(found.seeds(rows)),
     )
 
 
@@ -63,7 +64,7 @@ def _panel(rows: Sequence[Row], keys: list[Key]) -> Panel:
             for key in keys:
                 if i := row.estimate(key):
                     what = "flips" if share else "median kappa"
-                    text = f"{row.label}, {ball}, {key.about.passes:,} passes: {what} {tell(i, scale, unit, digits)}"
+                    text = f"{row.name}, {ball}, {key.about.passes:,} passes: {what} {tell(i, scale, unit, digits)}"
                     points.append((key.about.passes or 0, i, text, row.per_seed(key)))
             line(ax, hits, row, points, scale)
         ax.set_xscale("log")

@@ -14,7 +14,7 @@ from lcrbench.reports.drawing import Hits, Panel, Picture, gid, look
 from lcrbench.reports.lipschitz import drawn
 from lcrbench.reports.words import norm_text, radius_text
 
-SECTION, ORDER = "figures", 90
+SECTION, ORDER = "lipschitz", 90
 
 
 def figure(context: Context) -> Picture | None:
@@ -54,7 +54,7 @@ def figure(context: Context) -> Picture | None:
             s = look(row)
             x, y = float(point["kappa"]), float(point["error_percent"])
             ax.plot([x], [y], s.marker, color=s.colour, markersize=5, alpha=0.85, gid=gid(row))
-            hits.point(ax, x, y, f"{row.label}, seed {point['seed']}: kappa {x:.3g}, error {y:.1f} %", row.index)
+            hits.point(ax, x, y, f"{row.name}, seed {point['seed']}: kappa {x:.3g}, error {y:.1f} %", row.index)
         ax.set_xlabel(f"median kappa (margins), {norm_text(key.norm)}, {radius_text(key.radius)}, lower bound")
         ax.set_ylabel("mean corruption error, %")
         ax.margins(0.08)

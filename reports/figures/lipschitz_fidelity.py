@@ -41,7 +41,7 @@ def figure(context: Context) -> Picture | None:
                 s = look(row)
                 ax.plot([x], [y], s.marker, color=s.colour, alpha=0.8, linestyle="none", gid=gid(row))
                 hits.point(
-                    ax, x, y, f"{row.label}, {name.layer}: {PROXIES[proxy]} {y:.3g}, {TRUTHS[truth]} {x:.3g}", row.index
+                    ax, x, y, f"{row.name}, {name.layer}: {PROXIES[proxy]} {y:.3g}, {TRUTHS[truth]} {x:.3g}", row.index
                 )
             positive(ax, "x", [x for _, _, x, _ in points[proxy, truth]])
             positive(ax, "y", [y for _, _, _, y in points[proxy, truth]])
@@ -61,7 +61,7 @@ def figure(context: Context) -> Picture | None:
         "The retention-matrix proxy of each binary layer, means over seeds, against the operator norm of its linear "
         "map and against the surrogate's local gain. A faithful proxy rises along both."
     )
-    counts = {r.label: max(sum(row is r for row, *_ in p) for p in points.values()) for r in rows}
+    counts = {r.name: max(sum(row is r for row, *_ in p) for p in points.values()) for r in rows}
     few = [label for label, n in counts.items() if 0 < n < stats.LEAST]
     if few:
         who = (

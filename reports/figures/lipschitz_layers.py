@@ -76,7 +76,7 @@ def figure(context: Context) -> Picture | None:
                     low = [layer_value(row, Part(n), "lower") or v for _, n, v in points]
                     ax.fill_between(x, low, y, color=s.colour, alpha=0.25, linewidth=0, gid=gid(row))
                 for px, name, v in points:
-                    hits.point(ax, px, v, f"{row.label}, {name}: {label} {v:.3g}", row.index)
+                    hits.point(ax, px, v, f"{row.name}, {name}: {label} {v:.3g}", row.index)
             positive(ax, "y", [p[2] for points in known.values() for p in points])
             ax.set_xlim(-0.5, count - 0.5)
             if names and count <= NAMED:
@@ -146,7 +146,7 @@ def _said(rows: Sequence[Row], orders: dict[int, tuple[str, ...]], shared: tuple
         return f"Layers: {numbered(shared)}."
     alike: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
-        alike.setdefault(orders[row.index], []).append(row.label)
+        alike.setdefault(orders[row.index], []).append(row.name)
     each = "; ".join(f"of {', '.join(labels)}: {numbered(names)}" for names, labels in alike.items())
     return (
         "The networks' layers have different names, so each network is drawn along its own layers: points above each "

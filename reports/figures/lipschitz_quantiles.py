@@ -76,11 +76,11 @@ def _panel(found: Lipschitz, figure: Figure, of_rows: dict[int, np.ndarray]) -> 
                 seeds = len(values)
                 between = seeds > 1 and np.isfinite(high)
                 told = f"median of {seeds} seeds, {low:.3g} to {high:.3g}" if seeds > 1 else "one seed"
-                text = f"{row.label}, {figure_text(figure)}: {level * 100:g} % of images at most {middle:.3g} ({told})"
+                text = f"{row.name}, {figure_text(figure)}: {level * 100:g} % of images at most {middle:.3g} ({told})"
                 interval = Interval(middle, low if between else None, high if between else None, seeds, "")
                 points.append((level * 100, interval, text, list(map(float, values))))
                 shown += [low, middle, high] if between else [middle]
-            line(ax, hits, row, points, 1)
+            line(ax, hits, row, points, 1, ends=True)
         logarithmic(ax, shown)
         if figure.ranking.threshold is not None:
             ax.axhline(figure.ranking.threshold, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)

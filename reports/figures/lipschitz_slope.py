@@ -10,7 +10,7 @@ from matplotlib.ticker import NullLocator
 
 from lcrbench.reports.comparison import Key
 from lcrbench.reports.context import Context
-from lcrbench.reports.drawing import MUTED, Hits, Panel, Picture, Point, band_words, beside, line, tell
+from lcrbench.reports.drawing import MUTED, Hits, Panel, Picture, Point, by_method, line, tell
 from lcrbench.reports.lipschitz import drawn
 from lcrbench.reports.words import norm_text
 
@@ -43,18 +43,22 @@ def figure(context: Context) -> Picture | None:
                 points: list[Point] = []
                 for key in here:
                     if i := row.estimate(key):
-                        text = f"{row.label}, {norm_text(norm)}, {ends(key)} /255: slope {tell(i, 1, '', 2)}"
-                        points.append((middle(key), i, text, row.per_seed(key)))
-                line(ax, hits, row, beside(rows, row, points) if len(here) == 1 else points, 1)
+                        x = middle(key) if len(here) > 1 else rows.index(row)
+                        text = f"{row.name}, {norm_text(norm)}, {ends(key)} /255: slope {tell(i, 1, '', 2)}"
+                        points.append((x, i, text, row.per_seed(key)))
+                line(ax, hits, row, points, 1)
             for y in (0, 1):
                 ax.axhline(y, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)
-            ax.set_xscale("log")
-            ax.set_xticks([middle(k) for k in here], [ends(k) for k in here])
-            ax.xaxis.set_minor_locator(NullLocator())
-            ax.margins(x=0.12)
+            where = f"between radii in {norm_text(norm)}, 1/255 pixel units"
             if len(here) == 1:
-                ax.set_xlim(middle(here[0]) / 2, middle(here[0]) * 2)
-            ax.set_xlabel(f"between radii in {norm_text(norm)}, 1/255 pixel units")
+                by_method(ax, rows)
+                ax.set_title(f"{where}: {ends(here[0])}")
+            else:
+                ax.set_xscale("log")
+                ax.set_xticks([middle(k) for k in here], [ends(k) for k in here])
+                ax.xaxis.set_minor_locator(NullLocator())
+                ax.margins(x=0.12)
+                ax.set_xlabel(where)
             ax.set_ylabel("slope (no unit)")
 
         return Panel(draw, f"slope, {norm_text(norm)}", size=(4.6, 2.7))
@@ -63,7 +67,7 @@ def figure(context: Context) -> Picture | None:
     caption = (
         "Discontinuity index: how the largest found change of the logits, omega, grows with the radius. 1 (dashed): in "
         "proportion, as a Lipschitz network's; 0 (dashed): not at all, as after a jump. It does not depend on the "
-        "scale of the logits. An estimate, since both ends are lower bounds. " + band_words(found.seeds(rows))
+        "scale of the logits. An estimate, since both ends are lower bounds."
     )
     return Picture(
         "lipschitz_slope",
@@ -74,4 +78,5 @@ def figure(context: Context) -> Picture | None:
         len(norms),
         tuple(rows),
         paper=(3.3, 2.0),
+        seeds=tuple(found.seeds(rows)),
     )

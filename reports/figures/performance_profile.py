@@ -10,7 +10,7 @@ from lcrbench.reports.comparison import COMMON, Key, chosen, errors_of
 from lcrbench.reports.context import Context
 from lcrbench.reports.drawing import Hits, Panel, Picture, gid, look
 
-SECTION, ORDER = "figures", 120
+SECTION, ORDER = "trust", 120
 
 
 def figure(context: Context) -> Picture | None:
@@ -39,7 +39,7 @@ def figure(context: Context) -> Picture | None:
             ax.plot(taus, shares[row.index], color=s.colour, linestyle=s.dash, drawstyle="steps-post", gid=gid(row))
             for k in range(0, len(taus), 6):
                 share = shares[row.index][k]
-                text = f"{row.label}: within {taus[k]:.2f} times the best error in {share:.0f} % of {len(errors)} cells"
+                text = f"{row.name}: within {taus[k]:.2f} times the best error in {share:.0f} % of {len(errors)} cells"
                 hits.point(ax, float(taus[k]), shares[row.index][k], text, row.index)
         ax.set_xlim(1, top)
         ax.set_ylim(-2, 102)

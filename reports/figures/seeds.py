@@ -11,7 +11,7 @@ from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, Key, Row, chosen
 from lcrbench.reports.context import Context
 from lcrbench.reports.drawing import Hits, Panel, Picture, gid, look, plain_label
 
-SECTION, ORDER = "figures", 25
+SECTION, ORDER = "trust", 25
 # From this many seeds of a method there is a distribution to see.
 LEAST = 3
 
@@ -65,7 +65,7 @@ def _panel(title: str, rows: list[Row], values: dict[int, list[float]], height: 
             for artist in set(ax.get_children()) - before:
                 artist.set_gid(gid(row))
             for seed, value in zip(row.seeds, x, strict=False):
-                hits.point(ax, value, place, f"{row.label}, seed {seed}: {value:.2f} %", row.index)
+                hits.point(ax, value, place, f"{row.name}, seed {seed}: {value:.2f} %", row.index)
         ax.set_yticks(range(len(rows)), [plain_label(r) for r in rows])
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set_xlabel("accuracy, %")

@@ -14,7 +14,7 @@ from lcrbench.reports.comparison import MOST, Row, chosen
 from lcrbench.reports.context import Context
 from lcrbench.reports.drawing import MUTED, Hits, Panel, Picture, gid, look, plain_label
 
-SECTION, ORDER = "figures", 130
+SECTION, ORDER = "cost", 130
 
 # More ratio panels than this repeat themselves.
 MOST_RATIOS = 4
@@ -82,7 +82,7 @@ def figure(context: Context) -> Picture | None:
                         ax.plot(mean.index * thousand, mean * scale, color=s.colour, linestyle=s.dash, gid=gid(row))
                     for seen, value in list(mean.items())[:: max(1, len(mean) // 12)]:
                         images = int(str(seen))
-                        text = f"{row.label} at {images:,} images: {title} {value * scale:.4g}"
+                        text = f"{row.name} at {images:,} images: {title} {value * scale:.4g}"
                         hits.point(ax, images * thousand, value * scale, text, row.index)
             ax.set_title(title)
             ax.set_xlabel("training images seen, thousands")
@@ -144,7 +144,7 @@ def _ratios(row: Row, logs: list[pd.DataFrame], columns: dict[int, str], name: s
                     ax,
                     float(str(x)) * 1e-3,
                     y,
-                    f"{row.label}, layer {layer} at {int(str(x)):,} images: ratio {y:.3g}",
+                    f"{row.name}, layer {layer} at {int(str(x)):,} images: ratio {y:.3g}",
                     row.index,
                 )
             if len(line) and len(columns) <= 8:
@@ -167,4 +167,4 @@ def _ratios(row: Row, logs: list[pd.DataFrame], columns: dict[int, str], name: s
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         ax.yaxis.set_minor_locator(NullLocator())
 
-    return Panel(draw, f"{name} ratio, {row.label}", size=(4.4, 2.9))
+    return Panel(draw, f"{name} ratio, {row.name}", size=(4.4, 2.9))

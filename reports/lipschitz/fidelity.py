@@ -62,12 +62,12 @@ def correlations(found: Lipschitz) -> list[Correlation]:
     made = []
     for row in alone:
         made += [
-            _correlate(f"layers of {row.label}", proxy, TRUTHS[truth], *over_layers(row, proxy, truth))
+            _correlate(f"layers of {row.name}", proxy, TRUTHS[truth], *over_layers(row, proxy, truth))
             for proxy in PROXIES
             for truth in ("upper", "gain")
         ]
     networks_of = {row.index: [_summary(values) for values in found.networks[row.index]] for row in rows}
-    groups = [(f"seeds of {row.label}", [row]) for row in alone] + [("networks of all methods and seeds", rows)]
+    groups = [(f"seeds of {row.name}", [row]) for row in alone] + [("networks of all methods and seeds", rows)]
     for points, members in groups:
         networks = [network for row in members for network in networks_of[row.index]]
         for proxy in PROXIES:

@@ -89,7 +89,7 @@ def lines(found: Lipschitz) -> list[str]:
     """Return what is printed: each network's figures, the orders, the effort and what it means."""
     said = []
     for row in found.rows:
-        said.append(f"{row.label}: Lipschitz constant {constant(found, row).text or 'not bounded here'}")
+        said.append(f"{row.name}: Lipschitz constant {constant(found, row).text or 'not bounded here'}")
         for figure in found.figures:
             if figure.metric != "lipschitz_kappa":
                 continue
@@ -119,12 +119,12 @@ def lines(found: Lipschitz) -> list[str]:
             scale, unit = (255, "/255") if v.figure.distance else (1, "")
             low, high = sorted(abs(scale * end) for end in (v.gap.low or 0.0, v.gap.high or 0.0))
             said.append(
-                f"{figure_text(v.figure)}: {v.better.label} is better than {worse.label} by "
+                f"{figure_text(v.figure)}: {v.better.name} is better than {worse.name} by "
                 f"{abs(scale * v.gap.value):.3g}{unit} [{low:.3g}, {high:.3g}] in the median, n={v.gap.n}, p={v.p:.2g}"
             )
         else:
             said.append(
-                f"{figure_text(v.figure)}: {v.first.label} and {v.second.label} are not separated ({why_text(v)})"
+                f"{figure_text(v.figure)}: {v.first.name} and {v.second.name} are not separated ({why_text(v)})"
             )
     apart = others(found)
     return [*said, *[apart] * bool(apart), effort_note(found), WHY]

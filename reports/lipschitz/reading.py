@@ -97,7 +97,7 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
             for m in run.measurements:
                 if run.lipschitz(m.metric):
                     values.setdefault(Key.of(m), []).append(m)
-        every.append(replace(row, runs=tuple(used), values=values, infos=infos, _estimates={}))
+        every.append(replace(row, runs=tuple(used), values=values, infos=infos, _estimates={}, _per_seed={}))
         searches[row.index] = []
         if row.index not in compared:
             continue

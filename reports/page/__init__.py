@@ -1,6 +1,6 @@
 """The page of a report: one HTML file with everything inside it."""
 
-from lcrbench.reports.page.render import Placed, Section, render
+from lcrbench.reports.page.render import Placed, Section, Words, render
 from lcrbench.reports.page.view import Drawn
 
-__all__ = ["Drawn", "Placed", "Section", "render"]
+__all__ = ["Drawn", "Placed", "Section", "Words", "render"]

@@ -65,41 +65,165 @@
   });
   addEventListener("afterprint", () => opened.forEach((e) => { e.open = false; }));
 
-  // Filters: methods, settings (data sets), corruption groups.
+  // What a link names may lie in something folded up.
+  const unfold = (e) => { for (let d = e && e.closest("details"); d; d = d.parentElement.closest("details")) d.open = true; };
+
+  // Filters: methods, settings (data sets), corruption groups. The address keeps them, behind the place that it names.
   const off = { method: new Set(), setting: new Set(), group: new Set() };
+  const labels = JSON.parse(document.getElementById("labels").textContent);
+  const inputs = $$(".filters input");
+  const still = document.getElementById("still");
+  // Headings that span columns span those that are shown; one over none goes.
+  const span = (table) => {
+    const head = table.tHead && table.tHead.querySelector("tr.head");
+    if (!head) return;
+    const columns = [...table.tHead.rows[table.tHead.rows.length - 1].cells].slice(1);
+    let at = 0;
+    for (const th of [...head.cells].slice(1)) {
+      if (!th.dataset.span) th.dataset.span = th.colSpan;
+      const mine = columns.slice(at, at += Number(th.dataset.span));
+      const shown = mine.filter((c) => !c.classList.contains("hide")).length;
+      th.classList.toggle("hide", shown === 0);
+      if (shown) th.colSpan = shown;
+    }
+  };
+  // A heat map closes up where a row is taken out.
+  const close = (svg) => {
+    const { top, step, foot } = svg.dataset;
+    let at = Number(top);
+    for (const line of $$("g.line", svg)) {
+      const hidden = off.group.has(line.dataset.group);
+      line.classList.toggle("hide", hidden);
+      if (hidden) continue;
+      line.setAttribute("transform", `translate(0 ${at})`);
+      at += Number(step);
+    }
+    svg.querySelector("g.foot").setAttribute("transform", `translate(0 ${at})`);
+    const box = svg.viewBox.baseVal;
+    svg.setAttribute("viewBox", `0 0 ${box.width} ${at + Number(foot)}`);
+  };
   const apply = () => {
     $$("[data-method]").forEach((e) => e.classList.toggle("hide", off.method.has(e.dataset.method)));
     $$("section[data-setting]").forEach((e) => e.classList.toggle("hide", off.setting.has(e.dataset.setting)));
-    $$("tr[data-group], th[data-group], td[data-group], .panel[data-group]").forEach((e) =>
-      e.classList.toggle("hide", off.group.has(e.dataset.group)));
+    $$("tr[data-group], th[data-group], td[data-group]").forEach((e) =>
+      e.classList.toggle("hide", off.group.has(e.dataset.group) || off.method.has(e.dataset.method)));
+    $$(".panel[data-group]").forEach((e) => e.classList.toggle("hide", off.group.has(e.dataset.group)));
     $$("svg .m").forEach((e) => {
       const section = e.closest("section[data-setting]");
       const row = /(?:^| )m(\d+)(?: |$)/.exec(e.getAttribute("class"));
       const label = section && row && labels[section.dataset.setting] && labels[section.dataset.setting][row[1]];
       e.classList.toggle("hide", label !== undefined && off.method.has(String(label)));
+      if (label !== undefined) e.dataset.of = label;
     });
+    $$("svg.heat").forEach(close);
+    $$("table").forEach(span);
+    still.hidden = off.group.size === 0;
     measure();
   };
-  const labels = JSON.parse(document.getElementById("labels").textContent);
-  $$(".filters input").forEach((input) => input.addEventListener("change", () => {
-    const set = off[input.name];
-    if (input.checked) set.delete(input.value); else set.add(input.value);
-    apply();
+  // The address: #place&off=method:2&off=group:noise&band=ci
+  const place = () => decodeURIComponent(location.hash.slice(1)).split("&")[0];
+  const keep = () => {
+    const parts = [place()];
+    for (const [name, values] of Object.entries(off)) for (const value of values) parts.push(`off=${name}:${value}`);
+    if (root.dataset.band && root.dataset.band !== "seeds") parts.push(`band=${root.dataset.band}`);
+    const hash = parts.join("&");
+    history.replaceState(null, "", hash ? `#${hash}` : location.pathname);
+  };
+  const bands = (value) => {
+    root.dataset.band = value;
+    $$(".bands").forEach((e) => { e.textContent = JSON.parse(e.dataset.said)[value]; });
+  };
+  inputs.forEach((input) => input.addEventListener("change", () => {
+    if (input.name === "band") bands(input.value);
+    else {
+      const set = off[input.name];
+      if (input.checked) set.delete(input.value); else set.add(input.value);
+      apply();
+    }
+    keep();
   }));
+  const visit = () => {
+    const [where, ...rest] = decodeURIComponent(location.hash.slice(1)).split("&");
+    for (const part of rest) {
+      const [key, value] = part.split("=");
+      const [name, item] = key === "band" ? ["band", value] : (value || "").split(":");
+      const input = inputs.find((i) => i.name === name && i.value === item);
+      if (!input) continue;
+      input.checked = key === "band";
+      if (key === "band") bands(item); else off[name].add(item);
+    }
+    if (rest.length) apply();
+    const target = where && document.getElementById(where);
+    if (!target) return;
+    unfold(target);
+    target.scrollIntoView();
+  };
+  addEventListener("hashchange", visit);
+  document.addEventListener("click", (e) => {
+    const a = e.target.closest && e.target.closest('a[href^="#"]');
+    if (a) unfold(document.getElementById(a.getAttribute("href").slice(1)));
+  });
+
+  // A legend's entry shows its method alone in the figure; a second press shows all again.
+  $$(".legend .key").forEach((key) => key.addEventListener("click", () => {
+    const figure = key.closest("figure"), legend = key.closest(".legend");
+    const alone = key.getAttribute("aria-pressed") !== "true";
+    $$(".key", legend).forEach((k) => k.setAttribute("aria-pressed", String(alone && k === key)));
+    legend.classList.toggle("alone", alone);
+    const section = labels[figure.closest("section").dataset.setting];
+    $$("svg .m", figure).forEach((e) => {
+      const row = /(?:^| )m(\d+)(?: |$)/.exec(e.getAttribute("class"));
+      e.classList.toggle("dim", alone && row && String(section[row[1]]) !== key.dataset.method);
+    });
+  }));
+
+  // The choice of an axis.
+  $$("button.axis").forEach((b) => b.addEventListener("click", () => {
+    const scales = b.dataset.scales.split(" "), figure = b.closest("figure");
+    const next = scales[(scales.indexOf(b.textContent.split(": ")[1]) + 1) % scales.length];
+    b.textContent = `axis: ${next}`;
+    $$(".panel[data-scale]", figure).forEach((p) => p.classList.toggle("off", p.dataset.scale !== next));
+  }));
+
+  // Search: rows that hold all words, wherever they are folded up.
+  const search = document.getElementById("search"), told = document.getElementById("found");
+  search.hidden = false;
+  let looked = [];
+  search.addEventListener("input", () => {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    looked.forEach((d) => { d.open = false; });
+    looked = [];
+    let hits = 0;
+    for (const table of $$("main table")) {
+      for (const tr of table.tBodies[0].rows) {
+        const text = `${tr.textContent} ${tr.cells[0].title}`.toLowerCase();
+        const hit = words.every((w) => text.includes(w));
+        tr.classList.toggle("miss", !hit);
+        hits += hit;
+        if (!words.length || !hit) continue;
+        for (let d = tr.closest("details"); d; d = d.parentElement.closest("details")) {
+          if (!d.open) { d.open = true; looked.push(d); }
+        }
+      }
+    }
+    told.hidden = !words.length;
+    told.textContent = `${hits} row${hits === 1 ? "" : "s"} with “${search.value.trim()}”; the others are hidden until the search is empty.`;
+    measure();
+  });
 
   // Values on hover, focus or touch.
   const tip = document.createElement("div");
   tip.id = "tip";
   tip.setAttribute("role", "tooltip");
   document.body.append(tip);
-  $$("svg .hit").forEach((e) => {
+  $$("svg .hit, svg .tell").forEach((e) => {
     const title = e.querySelector("title");
     if (!title) return;
     e.dataset.tip = title.textContent;
     title.remove();
   });
   const show = (e) => {
-    const hit = e.target.closest && e.target.closest(".hit");
+    const hit = e.target.closest && e.target.closest(".hit, .tell");
     tip.classList.toggle("on", Boolean(hit));
     if (!hit) return;
     tip.textContent = hit.dataset.tip;
@@ -128,12 +252,14 @@
     const place = (svg, x, y, w, h) => {
       const copy = svg.cloneNode(true);
       $$(".hit, .hide", copy).forEach((e) => e.remove());
+      const band = root.dataset.band || "seeds";
+      $$(".band", copy).forEach((e) => { if (!e.classList.contains(band)) e.remove(); });
       for (const [name, v] of Object.entries({ x, y, width: w, height: h })) copy.setAttribute(name, v);
       parts.push(new XMLSerializer().serializeToString(copy));
     };
-    text(4, 18, 15, figure.querySelector("h3").textContent);
+    text(4, 18, 15, figure.querySelector("h4").firstChild.textContent.trim());
     let x = 4, y = 36;
-    for (const entry of $$(".legend span:not(.hide)", figure)) {
+    for (const entry of $$(".legend .key:not(.hide)", figure)) {
       const wide = 30 + 7.5 * entry.textContent.trim().length + 18;
       if (x > 4 && x + wide > width) { x = 4; y += 18; }
       place(entry.querySelector("svg"), x, y - 9, 24, 10);
@@ -143,7 +269,7 @@
     x = 0;
     y += 12;
     let lowest = 0;
-    for (const svg of $$(".panel:not(.hide) svg", figure)) {
+    for (const svg of $$(".panel:not(.hide):not(.off) svg", figure)) {
       const { width: w, height: h } = svg.viewBox.baseVal;
       if (x > 0 && x + w > width) { x = 0; y += lowest + 10; lowest = 0; }
       place(svg, x, y, w, h);
@@ -162,5 +288,6 @@
     a.href = URL.createObjectURL(new Blob([content], { type: svg ? "image/svg+xml" : "text/csv" }));
   }));
 
+  visit();
   root.dataset.ready = "yes";
 })();

@@ -9,11 +9,12 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
-from lcrbench.bench.records.spec import MethodId
-from lcrbench.reports.colours import VARIABLES, style
+from lcrbench.reports import published
+from lcrbench.reports.colours import VARIABLES
 from lcrbench.reports.comparison import Row
-from lcrbench.reports.table import Cell, Column, Table, bounds, number, part, worded
+from lcrbench.reports.table import Cell, Column, Table, bounds, counts, number, part, worded
 from lcrbench.reports.words import CODE
+from lcrbench.reports.words.names import entry_name
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from lcrbench.reports.drawing import Picture
@@ -34,6 +35,7 @@ class Drawn:
     panels: list[str]
     folder: str
     names: list[str]
+    section: str = "more"
 
 
 def prose(text: str) -> Markup:
@@ -41,9 +43,9 @@ def prose(text: str) -> Markup:
     return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
-def mark(label: str, method: MethodId | None) -> dict[str, str]:
+def mark(row: Row) -> dict[str, str]:
     """Return how a method is drawn, for the page's legends."""
-    s = style(label, method)
+    s = row.style
     dash = {"dashed": "5 2.5", "dashdot": "6 2 1.5 2", "dotted": "1.5 2"}.get(s.dash, "")
     return {"colour": f"var({VARIABLES[s.colour]})", "dash": dash, "marker": s.marker}
 
@@ -62,17 +64,18 @@ def parts(table: Table) -> list[tuple[str | None, Table]]:
     ]
 
 
-def first(table: Table, most: int) -> Table:
-    """Return a table with as many rows as the page has room for, and where the others are."""
+def first(table: Table, most: int, file: str) -> Table:
+    """Return a table with as many rows as the page has room for, and in which file the others are."""
     if len(table.rows) <= most:
         return table
-    said = f"The first {most} of {len(table.rows):,} rows; `{table.name}_table.csv`, beside this page, holds all."
+    said = f"The first {most} of {len(table.rows):,} rows; `{file}`, beside this page, holds all."
     return replace(table, rows=table.rows[:most], notes=(*table.notes, said))
 
 
 def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
     """Return a table as what the template needs: printed numbers, sort keys, and whose column or row it is."""
-    heads, i = [], 0
+    heads: list[dict[str, Any]] = []
+    n, i = counts(table), 0
     while i < len(table.columns) and any(c.head for c in table.columns):
         j = i
         while j < len(table.columns) and table.columns[j].head == table.columns[i].head:
@@ -80,7 +83,7 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
         heads.append({"text": table.columns[i].head, "span": j - i})
         i = j
     words = [worded(table, j) for j in range(len(table.columns))]
-    labels = max((len(r.label) for r in table.rows), default=0)
+    labels = max((len(r.shown) for r in table.rows), default=0)
     sizes = {
         "told": any(words),
         "long": labels > LONG,
@@ -88,8 +91,8 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
         "short": len(table.rows) <= SHORT,
     }
     # Nearly all cells have it, and what an element says on pointing at it those in it say too, unless they say otherwise.
-    counts = Counter(cell.how for r in table.rows for cell in r.cells)
-    how = counts.most_common(1)[0][0] if counts else ""
+    ways = Counter(cell.how for r in table.rows for cell in r.cells)
+    how = ways.most_common(1)[0][0] if ways else ""
     owners = [index.get(label) for label in table.labels] or [None] * len(table.columns)
     return {
         "id": name,
@@ -99,36 +102,43 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
         "classes": " ".join(["table", *[name for name, holds in sizes.items() if holds]]),
         "first": table.first,
         "heads": heads,
+        "n": n.text and f"{n.text}{', unless a column or a cell says otherwise' * _others(table)}.",
         "notes": table.notes,
         "columns": [
             {
-                "title": c.title,
-                "whole": (f"{c.head}, {c.title}" if c.head else c.title) + (f" ({c.unit})" if c.unit else ""),
-                "unit": c.unit,
+                "title": c.shown,
+                "whole": (f"{c.head}, {c.shown}" if c.head else c.shown) + (f" ({c.unit})" if c.unit else ""),
+                "unit": ", ".join(part for part in (c.unit, f"n = {n.columns[j]:,}" if j in n.columns else "") if part),
                 "group": c.group,
                 "note": c.note,
                 "method": owner,
                 "text": text,
             }
-            for c, owner, text in zip(table.columns, owners, words, strict=True)
+            for j, (c, owner, text) in enumerate(zip(table.columns, owners, words, strict=True))
         ],
         "rows": [
             {
-                "label": r.label.replace("_", " ") if table.first == "Corruption" else r.label,
+                "label": r.shown,
+                "typed": r.label if r.shown != r.label else "",
                 "href": r.href,
                 "note": r.note,
                 "failed": r.failed,
                 "group": r.group,
                 "aside": bool(r.row and r.row.aside),
                 "method": index.get(r.row.label) if r.row else None,
-                "cells": [_cell(cell, column) for cell, column in zip(r.cells, table.columns, strict=False)],
+                "cells": [_cell(cell, table.columns[j], n.of(j)) for j, cell in enumerate(r.cells)],
             }
             for r in table.rows
         ],
     }
 
 
-def _cell(cell: Cell, column: Column) -> dict[str, Any]:
+def _others(table: Table) -> bool:
+    """Tell whether some numbers rest on another n than most."""
+    return len({c.n for r in table.rows for c in r.cells if c.n and (c.low is not None or c.high is not None)}) > 1
+
+
+def _cell(cell: Cell, column: Column, expected: int | None) -> dict[str, Any]:
     if cell.value is None:
         shown, words = cell.text or "–", " " in cell.text
         plain = {"bounds": "", "n": "", "mark": "", "how": cell.how}
@@ -138,15 +148,27 @@ def _cell(cell: Cell, column: Column) -> dict[str, Any]:
         "shown": number(cell.value, column),
         "href": "",
         "bounds": bounds(cell, column),
-        "n": f"{cell.n:,}" if cell.n else "",
+        "n": f"{cell.n:,}" if cell.n and cell.n != expected and (cell.low is not None or cell.high is not None) else "",
         "mark": cell.mark,
         "how": cell.how,
         "words": False,
     }
 
 
+def refs(row: Row) -> list[dict[str, str]]:
+    """Return the papers of a method and its regularizers with their addresses and those of the code."""
+    method = row.method
+    if method is None:
+        return []
+    entries = [("regularizer", name) for name in method.regularizers] + [("method", method.name)]
+    found = [(entry_name(kind, name), paper) for kind, name in entries if (paper := published.paper_of(name))]
+    return [{"of": of, "paper": p.link, "short": p.short, "title": p.title, "code": p.code} for of, p in found]
+
+
 def figure(drawn: Drawn, index: dict[str, int]) -> dict[str, Any]:
     """Return a figure as what the template needs: its panels, its legend, and its files."""
+    from lcrbench.reports.drawing import BANDS, band_words
+
     picture, panels = drawn.picture, drawn.panels
     links = []
     for name in (*drawn.names, f"{picture.name}.csv"):
@@ -154,19 +176,32 @@ def figure(drawn: Drawn, index: dict[str, int]) -> dict[str, Any]:
         # The script makes these two from what is in the page; without it they are the files beside the page.
         give = kind if kind in ("svg", "csv") else ""
         links.append({"kind": kind.upper(), "name": name, "href": quote(drawn.folder + name), "give": give})
+    shown = len(picture.printed)
     return {
         "name": picture.name,
         "title": picture.title,
         "caption": picture.caption,
-        "wide": len(panels) > 1,
-        "columns": min(picture.columns, len(panels), MOST_PANELS),
+        "bands": {band: band_words(picture.seeds, band) for band in (*BANDS, "none")} if picture.seeds else {},
+        "several": any(n > 1 for n in picture.seeds),
+        "wide": shown > 1,
+        "columns": min(picture.columns, shown, MOST_PANELS),
         "legend": [_legend(r, index) for r in picture.legend],
         "width": round(picture.panels[0].size[0] * 72),
-        "panels": [{"svg": Markup(svg), "group": p.group} for svg, p in zip(panels, picture.panels, strict=True)],
+        "panels": [
+            {
+                "svg": Markup(svg),
+                "group": p.group,
+                "method": None if p.row is None else index[p.row.label],
+                "scale": p.scale,
+                "hidden": p not in picture.printed,
+            }
+            for svg, p in zip(panels, picture.panels, strict=True)
+        ],
+        "scales": list(dict.fromkeys(p.scale for p in picture.panels if p.scale)),
         "files": links,
     }
 
 
 def _legend(row: Row, index: dict[str, int]) -> dict[str, Any]:
-    label = row.label + (" †" if row.aside else "")
-    return {"label": label, "method": index[row.label], "mark": mark(row.label, row.method)}
+    label = row.name + (" †" if row.aside else "")
+    return {"label": label, "method": index[row.label], "mark": mark(row)}

@@ -8,6 +8,7 @@ from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, GROUPS, Key, Settin
 from lcrbench.reports.context import Context
 from lcrbench.reports.table import Cell, Column, Table, TableRow, marked
 from lcrbench.reports.words import listed
+from lcrbench.reports.words.names import corruption_name
 from lcrbench.reports.words.tables import left_out, pool_note, unit_note
 
 SECTION, ORDER = "corruptions", 10
@@ -39,17 +40,19 @@ def by_corruption(setting: Setting, most: int) -> Table:
             digits=digits,
             scale=100,
             note=r.aside,
+            name=r.name + " †" * bool(r.aside),
         )
         for r in shown
     )
     clean = [r.estimate(CLEAN) for r in shown]
-    rows = [TableRow("clean", tuple(Cell.of(c and flipped(c)) for c in clean))]
+    rows = [TableRow("clean", tuple(Cell.of(c and flipped(c)) for c in clean), name="Clean")]
     groups = {name: g for g, names in GROUPS.items() for name in names}
     for name in setting.corruptions:
         cells = [Cell.of(r.estimate(Key("corruption_error", corruption=name))) for r in shown]
-        rows.append(TableRow(name, tuple(cells), group=groups.get(name, "other")))
+        rows.append(TableRow(name, tuple(cells), group=groups.get(name, "other"), name=corruption_name(name)))
     if any(r.estimate(COMMON_ERROR) for r in shown):
-        rows.append(TableRow("mean of the common", tuple(Cell.of(r.estimate(COMMON_ERROR)) for r in shown)))
+        cells = [Cell.of(r.estimate(COMMON_ERROR)) for r in shown]
+        rows.append(TableRow("mean of the common", tuple(cells), name="Mean of the common"))
     caption = f"{setting.title}: error by corruption, mean over severities {listed(setting.severities)}."
     notes = (
         unit_note(setting),

@@ -95,7 +95,10 @@ def figures(found: Lipschitz) -> Table | None:
         *_left_out(found),
         *found.notes,
     )
-    columns = tuple(Column(r.label + " †" * bool(r.aside), digits=None, note=r.aside) for r in found.rows)
+    columns = tuple(
+        Column(r.label + " †" * bool(r.aside), digits=None, note=r.aside, name=r.name + " †" * bool(r.aside))
+        for r in found.rows
+    )
     return Table(
         "lipschitz",
         f"Lipschitz figures of the deployed networks, in pixel units. {summary(found)}".strip(),

@@ -33,7 +33,8 @@ def table(context: Context) -> Table | None:
             )
             gap = 100 * (upper / lower - 1) if lower and upper else None
             cells = tuple(Cell(v) for v in (lower, upper, gap, block, gain, p1, sigma))
-            rows.append(TableRow(f"{row.label}: {part_text(part)}", cells, ranked=False))
+            label, name = f"{row.label}: {part_text(part)}", f"{row.name}: {part_text(part)}"
+            rows.append(TableRow(label, cells, ranked=False, name=name))
     notes = (
         "Operator norm: of a layer's linear map as deployed, batch norm folded in, between a Lanczos lower and a torus "
         "upper bound. Product bound: of a block or stage of the surrogate network, with hardtanh in place of each "

@@ -40,6 +40,6 @@ def table(context: Context) -> Table | None:
         "sign flip: signs of channels turned so that function and norms stay; passed if the proxy moves by at most 1 % "
         "(× where it moves most).",
     )
-    columns = tuple(Column(r.label, note=r.aside) for r in found.rows)
+    columns = tuple(Column(r.label, note=r.aside, name=r.name) for r in found.rows)
     labels = tuple(r.label for r in found.rows)
     return Table("lipschitz_probes", "Probes of the proxy", columns, tuple(rows), notes, "Probe", labels=labels)

@@ -28,11 +28,11 @@ def pairs(found: Lipschitz) -> Table:
     for v in found.verdicts:
         scale = 255 if v.figure.distance else 1
         worse = v.second if v.better is v.first else v.first
-        said = f"{v.better.label} is better than {worse.label}" if v.separated else f"not separated: {why_text(v)}"
-        label = f"{v.first.label} − {v.second.label}: {figure_text(v.figure)}" + " (primary)" * (
-            v.figure == found.primary
-        )
-        rows.append(TableRow(label, (cell_of(v.gap, scale), Cell(v.p), Cell(text=said)), ranked=False, group=""))
+        said = f"{v.better.name} is better than {worse.name}" if v.separated else f"not separated: {why_text(v)}"
+        told = f"{figure_text(v.figure)}" + " (primary)" * (v.figure == found.primary)
+        label, name = f"{v.first.label} − {v.second.label}: {told}", f"{v.first.name} − {v.second.name}: {told}"
+        cells = (cell_of(v.gap, scale), Cell(v.p), Cell(text=said))
+        rows.append(TableRow(label, cells, ranked=False, group="", name=name))
     unit = "a paired bootstrap over images: they are about these trained networks"
     if any(len(s) > 1 for s in found.searches.values()):
         unit = (

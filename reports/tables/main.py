@@ -16,6 +16,7 @@ from lcrbench.reports.cost import cost, memory, operations, parameters, passes, 
 from lcrbench.reports.significance import Outcomes
 from lcrbench.reports.table import Cell, Column, Second, Table, TableRow, marked
 from lcrbench.reports.words import listed, norm_text, radius_text
+from lcrbench.reports.words.names import corruption_name
 from lcrbench.reports.words.tables import (
     calibration_note,
     failures,
@@ -122,7 +123,8 @@ def table(context: Context) -> Table:
         notes.append(
             f"Corruption error: mean over severities {listed(setting.severities)} and over {complete} common "
             "corruptions "
-            f"({', '.join(common)}); unnormalized." + (" Extras stand apart and enter no mean." if extras else "")
+            f"({', '.join(map(corruption_name, common))}); unnormalized."
+            + (" Extras stand apart and enter no mean." if extras else "")
         )
     if normalized:
         notes.append(

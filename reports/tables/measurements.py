@@ -12,7 +12,6 @@ SECTION, ORDER = "measurements", 10
 # measurements.csv holds all of them, a line a run.
 FORMATS: tuple[str, ...] = ()
 SPECIAL = ("accuracy", "corruption_error")
-MOST_ROWS = 400
 
 
 def table(context: Context) -> Table | None:
@@ -44,13 +43,13 @@ def table(context: Context) -> Table | None:
             rows.append(TableRow(label, cells, kind.higher_is_better is not None, info.summary, group=key.corruption))
     if not rows:
         return None
-    columns = tuple(Column(r.label, digits=3, note=r.aside) for r in shown)
+    columns = tuple(Column(r.label, digits=3, note=r.aside, name=r.name) for r in shown)
     caption = f"{setting.title}: every other measurement, as the records hold it."
     return Table(
         "measurements",
         caption,
         columns,
-        tuple(rows[:MOST_ROWS]),
+        tuple(rows),
         (unit_note(setting), *left_out(setting, len(shown))),
         "Measurement",
         "row",

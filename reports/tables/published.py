@@ -8,7 +8,7 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.table import Cell, Column, Table, TableRow
 from lcrbench.reports.words.tables import unit_note
 
-SECTION, ORDER = "results", 20
+SECTION, ORDER = "trust", 20
 
 
 def table(context: Context) -> Table | None:

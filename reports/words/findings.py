@@ -12,6 +12,7 @@ from lcrbench.reports.significance import Difference
 from lcrbench.reports.table import Cell, Column, bounds, number
 from lcrbench.reports.words import listed, plural
 
+FAMILIES: tuple[Family, ...] = ("base", "reference")
 # Of more settings than this the headlines are those of the first.
 MOST_SETTINGS = 3
 
@@ -29,7 +30,7 @@ def title(compared: Comparison) -> str:
     """Return the report's title."""
     names = list(dict.fromkeys(s.any.spec.data.name for s in compared.settings))
     methods = len(compared.labels)
-    what = f"{methods} methods" if methods > 1 else compared.labels[0]
+    what = f"{methods} methods" if methods > 1 else compared.settings[0].rows[0].name
     return f"Robustness of {what} on {', '.join(names[:3])}" + (" and more" if len(names) > 3 else "")
 
 
@@ -67,8 +68,8 @@ def setting_summary(setting: Setting) -> str:
     budget = ", ".join(budgets) or told(setting.any.trained.budget)
     owners = {r.any.trained.training.recipe_of for r in setting.ranked}
     own = "" if owners <= {"comparison"} else "each by its own recipe, "
-    labels = [r.label for r in setting.ranked] or [r.label for r in setting.rows if not r.foreign]
-    foreign = [r.label for r in setting.rows if r.foreign]
+    labels = [r.name for r in setting.ranked] or [r.name for r in setting.rows if not r.foreign]
+    foreign = [r.name for r in setting.rows if r.foreign]
     beside = f" Beside them stand networks that were trained elsewhere: {_named(foreign)}." if foreign else ""
     return (
         f"{_named(labels)}, trained on {name} ({spec.data.train:,} training images at {spec.data.size} px) with the "
@@ -80,7 +81,7 @@ def setting_summary(setting: Setting) -> str:
 def foreign_summary(setting: Setting) -> str:
     """Return in a few sentences what networks from outside were shown."""
     return (
-        f"{_named([r.label for r in setting.rows])}: trained elsewhere, on budgets that are not known: none is ranked. "
+        f"{_named([r.name for r in setting.rows])}: trained elsewhere, on budgets that are not known: none is ranked. "
         f"Shown images of {setting.any.spec.data.name} at {setting.any.spec.data.size} px. {_tested(setting)}"
     )
 
@@ -116,7 +117,7 @@ def findings(contexts: Sequence[Context]) -> list[Finding]:
         where = f"{setting.title}: " if len(contexts) > 1 else ""
         pool = setting.pool
         key = COMMON_ERROR if any(r.estimate(COMMON_ERROR) for r in pool) else CLEAN
-        best = _best(pool, key)
+        best = best_of(pool, key)
         digits = setting.digits
         column = Column("", digits=digits, scale=100)
         if best is not None and len(pool) > 1:
@@ -132,18 +133,20 @@ def findings(contexts: Sequence[Context]) -> list[Finding]:
             said.append(
                 Finding(
                     f"{number(cell.value, column)} %",
-                    f"{bounds(cell, column)} n={cell.n:,}",
-                    f"{where}{best.label} has {what} of the {len(pool)} {who}{also}.",
+                    f"{bounds(cell, column)} n = {cell.n:,}",
+                    f"{where}{best.name} has {what} of the {len(pool)} {who}{also}.",
                 )
             )
-        families: tuple[Family, ...] = ("base", "reference")
-        for family in families:
+        told: set[tuple[int, int]] = set()
+        for family in FAMILIES:
             wanted = [
                 d
                 for d in found[family, "common"]
                 if d.interval and d.holm is not None and (family == "base" or d.row is best)
             ]
-            said += [_difference_finding(d, where) for d in wanted[:3]]
+            wanted = [d for d in wanted[:3] if (d.row.index, d.reference.index) not in told]
+            told |= {(d.row.index, d.reference.index) for d in wanted}
+            said += [_difference_finding(d, where) for d in wanted]
         detectable = [
             d.detectable for d in found["base", "common"] or found["reference", "common"] if d.detectable is not None
         ]
@@ -172,9 +175,9 @@ def _difference_finding(d: Difference, where: str) -> Finding:
     over = seeds if d.unit == "seeds" else "t over base images"
     p = "" if d.holm is None else f", p = {d.holm:.2g} after Holm"
     verdict = (
-        f"{d.row.label} is {direction} accurate under the common corruptions than {d.reference.label}"
+        f"{d.row.name} is {direction} accurate under the common corruptions than {d.reference.name}"
         if significant
-        else f"No difference shown between {d.row.label} and {d.reference.label} under the common corruptions"
+        else f"No difference shown between {d.row.name} and {d.reference.name} under the common corruptions"
     )
     about = (
         ""
@@ -184,12 +187,13 @@ def _difference_finding(d: Difference, where: str) -> Finding:
     sign = "+" if interval.value > 0 else ""
     return Finding(
         f"{sign}{number(cell.value, column)} points",
-        f"{bounds(cell, column)} n={interval.n:,}",
+        f"{bounds(cell, column)} n = {interval.n:,}",
         f"{where}{verdict} ({over}{p}){about}.",
     )
 
 
-def _best(rows: list[Row], key: Key) -> Row | None:
+def best_of(rows: list[Row], key: Key) -> Row | None:
+    """Return the row with the lowest error or the highest accuracy; None where none has a number."""
     known = [(i.value, r) for r in rows if (i := r.estimate(key))]
     if not known:
         return None
@@ -199,7 +203,7 @@ def _best(rows: list[Row], key: Key) -> Row | None:
 def warnings(compared: Comparison) -> list[str]:
     """Return what a reader must know before any number: what failed, is missing or is not comparable."""
     said = []
-    failed = [r for r in compared.runs if r.status == "failed"]
+    failed = [r for r in compared.runs if r.failure and r.failure.reason != "stopped"]
     if failed:
         said.append(
             f"{plural(len(failed), 'run')} of {len(compared.runs):,} failed; the tables say which and why, in place."
@@ -208,10 +212,19 @@ def warnings(compared: Comparison) -> list[str]:
         shown = "; ".join(compared.unreadable[:5])
         more = f"; and {len(compared.unreadable) - 5} more" if len(compared.unreadable) > 5 else ""
         said.append(f"{plural(len(compared.unreadable), 'record')} could not be read and is left out: {shown}{more}.")
-    if compared.unfinished:
-        said.append(f"{plural(compared.unfinished, 'unfinished run')} in the store, not counted anywhere.")
     if any(r.aside for s in compared.settings for r in s.rows):
         said.append("Methods marked with another budget are shown and neither ranked nor tested.")
     if any(r.provenance.dirty for r in compared.runs):
         said.append("Some runs were made from a working tree with uncommitted changes.")
+    return said
+
+
+def remarks(compared: Comparison) -> list[str]:
+    """Return what is as somebody wanted it: runs that were stopped, or were begun and go on when they are asked to."""
+    said = []
+    stopped = sum(1 for r in compared.runs if r.failure and r.failure.reason == "stopped")
+    if stopped:
+        said.append(f"{plural(stopped, 'run')} stopped on request, saved: the same command goes on.")
+    if compared.unfinished:
+        said.append(f"{plural(compared.unfinished, 'unfinished run')} in the store, not counted anywhere.")
     return said

@@ -127,7 +127,7 @@ def effort_note(found: Lipschitz) -> str:
 
 def others(found: Lipschitz) -> str:
     """Say which methods were measured on other images than the first one, and are compared with their like alone."""
-    sets = {r.label: {s.images for s in found.searches[r.index]} for r in found.rows}
+    sets = {r.name: {s.images for s in found.searches[r.index]} for r in found.rows}
     known = {label: images for label, images in sets.items() if images}
     first = next(iter(known.values()), set())
     apart = [label for label, images in known.items() if images != first]
@@ -149,9 +149,7 @@ def summary(found: Lipschitz) -> str:
     if figure is None:
         return ""
     key = Key(figure.metric, Statistic.Q50, norm=figure.norm, radius=figure.radius_255 / 255)
-    ranked = [
-        (i.value, rank, r.label) for r in found.rows if (rank := found.rank(r, figure)) and (i := r.estimate(key))
-    ]
+    ranked = [(i.value, rank, r.name) for r in found.rows if (rank := found.rank(r, figure)) and (i := r.estimate(key))]
     if len(ranked) < 2:
         return ""
     said = [f"{label} {value:.2g} (rank {rank})" for value, rank, label in sorted(ranked)[:SUMMED]]

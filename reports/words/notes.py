@@ -3,45 +3,79 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pydantic import JsonValue
 
 from lcrbench.bench.records.measurement import MetricInfo
 from lcrbench.reports.comparison import Comparison, mixture
-from lcrbench.reports.words import LCR_FORMS, plural
+from lcrbench.reports.words import LCR_FORMS, plain
 from lcrbench.reports.words.budget import mixture_text
 
 
-def environment(compared: Comparison) -> list[tuple[str, str]]:
-    """Return what the runs were made with, each distinct value with the number of its runs."""
+class Note(NamedTuple):
+    """One way in which numbers were obtained: its title, and the text."""
+
+    title: str
+    text: str
+
+
+def environment(compared: Comparison) -> list[tuple[str, str, int]]:
+    """Return what the runs were made with: what it is, a value, and in how many runs, the most frequent value first."""
     runs = compared.runs
-
-    def each(values: list[str]) -> str:
-        counts = Counter(values)
-        if len(counts) == 1:
-            return next(iter(counts))
-        most = [f"{value} ({plural(n, 'run')})" for value, n in counts.most_common(6)]
-        return "; ".join(most) + (f"; and {len(counts) - 6} more" if len(counts) > 6 else "")
-
-    provenance = [r.provenance for r in runs]
-    rows = [
-        ("Command", each([p.command for p in provenance])),
-        ("lcrbench", each([p.lcrbench for p in provenance])),
-        ("Commit", each([(p.commit or "unknown") + (" with changes" if p.dirty else "") for p in provenance])),
-        ("Versions", each([", ".join(f"{k} {v}" for k, v in sorted(p.versions.items())) for p in provenance])),
-        ("Device", each([p.device for p in provenance])),
-        ("Threads a run", each([str(p.threads) for p in provenance])),
-        ("Deterministic algorithms", each(["yes" if p.deterministic else "no" for p in provenance])),
-        (
-            "Corruptions",
-            each([", ".join(f"{k} {v}" for k, v in sorted(p.corruptions.items())) or "–" for p in provenance]),
-        ),
-        ("Data", each([f"{r.spec.data.text}, sha256 {r.spec.data.sha256[:16]}…" for r in runs])),
-        ("Corruption seed", each([str(r.spec.evaluation.seed) for r in runs])),
-        ("Images a forward pass", each([f"{r.spec.evaluation.block:,}, padded" for r in runs])),
-    ]
+    each: dict[str, list[str]] = {}
+    for r in runs:
+        p = r.provenance
+        facts = {
+            "Command": p.command,
+            "lcrbench": p.lcrbench,
+            "Commit": (p.commit or "unknown") + (" with changes" if p.dirty else ""),
+            **{f"Version of {name}": version for name, version in sorted(p.versions.items())},
+            "Device": f"{p.device}, {p.device_name}" if p.device_name else p.device,
+            "Threads a run": str(p.threads),
+            "Deterministic algorithms": "yes" if p.deterministic else "no",
+            **_flat("Corruptions", p.corruptions),
+            "Data": f"{r.spec.data.text}, sha256 {r.spec.data.sha256[:16]}…",
+            "Corruption seed": str(r.spec.evaluation.seed),
+            "Images a forward pass": f"{r.spec.evaluation.block:,}, padded",
+        }
+        for name, value in facts.items():
+            each.setdefault(name, []).append(value)
+    rows = []
+    for name, values in each.items():
+        known = Counter(values).most_common()
+        rows += [(name, value, n) for value, n in known[:MOST_VALUES]]
+        if rest := known[MOST_VALUES:]:
+            rows.append((name, f"and {len(rest)} other values", sum(n for _, n in rest)))
     return rows
 
 
-def methods_notes(compared: Comparison) -> list[dict[str, str]]:
+MOST_VALUES = 6
+
+
+def _flat(title: str, facts: Mapping[str, JsonValue]) -> dict[str, str]:
+    """Return nested facts as one line each, named by all of their keys."""
+    found: dict[str, str] = {}
+    for key, value in sorted(facts.items()):
+        name = f"{title}: {key.replace('_', ' ')}"
+        if isinstance(value, dict):
+            found |= _flat(name, value)
+        else:
+            found[name] = {True: "yes", False: "no"}[value] if isinstance(value, bool) else plain(value)
+    return found
+
+
+def metrics(compared: Comparison) -> list[tuple[str, ...]]:
+    """Return the metrics of a report: name, unit, which way is better, what kind of bound, and what it measures."""
+    seen = {name: info for s in compared.settings for name, info in s.metrics.items()}
+    return [
+        (name, info.unit, _direction(info.higher_is_better), info.bound, f"{info.summary}{_others(info)}")
+        for name, info in sorted(seen.items())
+    ]
+
+
+def methods_notes(compared: Comparison) -> list[Note]:
     """Return how the numbers were obtained, as titles and texts."""
     notes = [
         (
@@ -105,14 +139,7 @@ def methods_notes(compared: Comparison) -> list[dict[str, str]]:
         notes.append(("Forms of LCR", text if "lcr" in used else "; ".join(forms) + "."))
     if mixed := mixture([r.provenance for r in compared.runs]):
         notes.append(("Devices and versions", mixture_text(mixed)))
-    seen = {name: info for s in compared.settings for name, info in s.metrics.items()}
-    listed = "; ".join(
-        f"{name} ({info.unit}, {_direction(info.higher_is_better)}, {info.bound}): {info.summary}{_others(info)}"
-        for name, info in sorted(seen.items())
-    )
-    if listed:
-        notes.append(("Metrics of this report", listed))
-    return [{"title": title, "text": text} for title, text in notes]
+    return [Note(title, text) for title, text in notes]
 
 
 def _own_recipes(compared: Comparison) -> str:
@@ -133,4 +160,4 @@ def _others(info: MetricInfo) -> str:
 
 
 def _direction(higher_is_better: bool | None) -> str:
-    return {True: "higher is better", False: "lower is better", None: "neither direction is better"}[higher_is_better]
+    return {True: "higher", False: "lower", None: "neither"}[higher_is_better]

@@ -76,7 +76,7 @@ def tuning_notes(setting: Setting) -> list[str]:
                 f"tuned by {plural(tuning.trials, 'trial')} ({plain(tuning.images)} images seen, {tuning.cpu:,.0f} CPU s in "
                 f"all) on {tuning.validation:,} held-out training images"
             )
-            found.setdefault(said + (f", over {tried}" if tried else ""), []).append(row.label)
+            found.setdefault(said + (f", over {tried}" if tried else ""), []).append(row.name)
     return [f"{', '.join(labels)}: {said}." for said, labels in found.items()]
 
 

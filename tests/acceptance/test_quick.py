@@ -89,14 +89,14 @@ def test_the_report_has_its_parts(store: Store) -> None:
     page = (folder / "index.html").read_text(encoding="utf-8")
     for label in METHODS:
         assert label in page
-    for name in ("table.md", "table.tex", "table.csv", "measurements.csv"):
+    for name in ("table.md", "table_main.tex", "table.txt", "table.csv", "measurements.csv"):
         assert (folder / name).stat().st_size > 200, name
     for name in ("corruption_curves", "heatmap", "training", "lipschitz"):
         assert (folder / f"{name}.svg").read_text(encoding="utf-8").lstrip().startswith("<?xml"), name
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG"), name
     assert "identical budgets" in page.lower()
     assert 'src="http' not in page
-    assert "toprule" in (folder / "table.tex").read_text(encoding="utf-8")
+    assert "toprule" in (folder / "table_main.tex").read_text(encoding="utf-8")
 
 
 def test_bits_are_those_of_earlier_versions(store: Store, records: dict[str, Record]) -> None:

@@ -171,7 +171,7 @@ def test_runs_are_listed_and_shown(capsys, monkeypatch, tmp_path: Path) -> None:
     assert told[bad] == "failed    irnet seed 1 on d (10 training and 10 test images)"
     # By the beginning of its own id, or of its training's.
     for prefix in (good[:6], record().spec.training.train_id[:6]):
-        shown = call(capsys, monkeypatch, "show", "run", prefix, "--store", "s")[1]
+        shown = call(capsys, monkeypatch, "show", "run", prefix, "--json", "--store", "s")[1]
         assert Record.model_validate_json(shown) == record()
     assert "initial_weights_sha256" in call(capsys, monkeypatch, "show", "run", good, "--ledger", "--store", "s")[1]
     code, _, err = call(capsys, monkeypatch, "show", "run", bad, "--ledger", "--store", "s")

@@ -8,6 +8,7 @@ from lcrbench.bench.records.record import Failure
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import claims, comparison
 from lcrbench.reports.words import LCR_FORMS
+from lcrbench.reports.words.names import entry_name
 
 from . import make_store
 
@@ -21,7 +22,7 @@ def test_two_seeds_decide_nothing(store: Store) -> None:
     assert found.pop("The retention matrix tracks the spectral norm").verdict == "supported", "layers are its unit"
     assert {j.verdict for j in found.values()} == {"not enough data"}
     assert (
-        "irnet+lcr − irnet: +2.00 points [−1.04, +5.04], 2 against 2 seeds"
+        "LCR on IR-Net − IR-Net: +2.00 points [−1.04, +5.04], 2 against 2 seeds"
         in found["LCR (latent variant) raises clean accuracy"].measured
     )
 
@@ -70,7 +71,10 @@ def test_each_usual_regularizer_counts(tmp_path: Path, regularizers: str) -> Non
     make_store.add(store, "irnet+lcr", 0)
     collapsed(store, regularizers)
     judged = verdicts(store)[COLLAPSE]
-    assert (judged.verdict, judged.measured) == ("supported", f"irnet+{regularizers}: 5 of 5 runs collapsed")
+    assert (judged.verdict, judged.measured) == (
+        "supported",
+        f"{entry_name('regularizer', regularizers)} on IR-Net: 5 of 5 runs collapsed",
+    )
 
 
 @pytest.mark.parametrize("why", ["combined", "other options", "another budget", "distilled", "base not binary"])

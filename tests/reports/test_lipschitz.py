@@ -177,7 +177,7 @@ def test_one_sentence_tells_the_order(tmp_path: Path) -> None:
     key = Key("lipschitz_kappa", "q50", norm="l2", radius=16 / 255)
     values = [f"{row.per_seed(key)[0]:.2g}" for row in found.rows]
     ranks = ("1", "2", "3–4", "3–4")
-    said = ", ".join(f"{m} {v} (rank {r})" for m, v, r in zip(METHODS, values, ranks, strict=True))
+    said = ", ".join(f"{row.name} {v} (rank {r})" for row, v, r in zip(found.rows, values, ranks, strict=True))
     assert f"within ℓ2 16/255, over the margin (kappa, median; 1 is a flip, less is better): {said}." in caption
     assert summary(found_in(tmp_path / "one", methods=METHODS[:1])) == ""
 
@@ -259,7 +259,7 @@ def test_methods_on_other_images_are_not_compared(tmp_path: Path) -> None:
         found.searches[row.index] = [replace(s, images=bytes([index == 3])) for s in found.searches[row.index]]
     assert {(v.first.label, v.second.label) for v in found.verdicts} == set(itertools.combinations(METHODS[:3], 2))
     assert found.rank(found.rows[3], Figure("lipschitz_kappa", "l2", 16.0)) == ""
-    assert others(found).startswith("irnet+lcr: measured on other images")
+    assert others(found).startswith("LCR on IR-Net: measured on other images")
     assert any("measured on other images" in note for note in figure_table(found).notes)
 
 
@@ -390,21 +390,21 @@ def test_a_proxy_of_0_in_one_layer_has_no_mean() -> None:
 
 def test_correlations_over_layers_seeds_and_methods(tmp_path: Path) -> None:
     few = {c.points: c for c in fidelity.correlations(found_in(tmp_path, seeds=2))}
-    assert few["layers of irnet"].found is not None
-    seeds = few["seeds of irnet, by layer"]
+    assert few["layers of IR-Net"].found is not None
+    seeds = few["seeds of IR-Net, by layer"]
     assert (seeds.found, seeds.n) == (None, 2)
     found = found_in(tmp_path / "b", seeds=8, methods=("bnn", "irnet"))
     by = {(c.points, c.proxy, c.truth): c for c in fidelity.correlations(found)}
     norm = "operator norm (upper bound)"
     everything = "networks of all methods and seeds, by layer"
-    for points, n in (("layers of irnet", 9), ("seeds of irnet, by layer", 8), (everything, 16)):
+    for points, n in (("layers of IR-Net", 9), ("seeds of IR-Net, by layer", 8), (everything, 16)):
         exact, released = (by[points, proxy, norm].found for proxy in ("sigma 1, exact", "p1, as released"))
         assert exact is not None
         assert released is not None
         assert exact.n == n
         assert exact.value == pytest.approx(1)
         assert released.value == pytest.approx(-1)
-    assert ("seeds of irnet, by layer", "sigma 1, exact", "omega, ℓ2, radius 16/255") in by
+    assert ("seeds of IR-Net, by layer", "sigma 1, exact", "omega, ℓ2, radius 16/255") in by
 
 
 def test_the_claim_is_judged_by_the_layers(tmp_path: Path) -> None:

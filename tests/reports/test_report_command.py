@@ -32,7 +32,7 @@ def test_compare_names_several_methods(
         cli.main()
     assert not stopped.value.code
     assert capsys.readouterr().out == f"report: {tmp_path / 'index.html'}\n"
-    assert "full_precision − irnet" in (tmp_path / "table.md").read_text(encoding="utf-8").replace("\\", "")
+    assert "FP32 − IR-Net" in (tmp_path / "table.md").read_text(encoding="utf-8").replace("\\", "")
 
 
 def test_a_stray_word_is_named(
