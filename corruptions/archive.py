@@ -29,6 +29,7 @@ from lcrbench.corruptions.engine import check_severity
 from lcrbench.corruptions.members import Member, in_tars, map_npy, tree_digest, whole
 from lcrbench.errors import UserError, unknown
 from lcrbench.images import decode, natural
+from lcrbench.untrusted import json_of
 
 MANIFEST = "manifest.json"
 
@@ -252,7 +253,7 @@ def _read_manifest(root: Path, members: dict[str, Member]) -> dict[str, Any] | N
             return None
         inside = whole(root / MANIFEST)
     try:
-        loaded: dict[str, Any] = json.loads(inside.read())
+        loaded: dict[str, Any] = json_of(inside.read(), f"the {MANIFEST} of '{root}'")
         loaded["files"].items()
     except (ValueError, KeyError, AttributeError) as error:
         raise UserError(f"the {MANIFEST} of '{root}' cannot be read: {error}") from error

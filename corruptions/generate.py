@@ -26,6 +26,7 @@ from lcrbench.corruptions.engine import MACHINE_DEPENDENT, corrupt, provenance
 from lcrbench.corruptions.members import tree_digest
 from lcrbench.corruptions.registered import find
 from lcrbench.errors import UserError
+from lcrbench.untrusted import json_of, small_file
 
 FORMAT = 1
 BLOCK_BYTES = 8 << 20
@@ -120,7 +121,7 @@ def _begin(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
     place = folder / MANIFEST
     if place.is_file():
         try:
-            manifest: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+            manifest: dict[str, Any] = json_of(small_file(place, "manifest"), str(place))
         except ValueError as error:
             raise UserError(f"'{place}' cannot be read ({error}): remove the folder to begin again") from error
         differing = [key for key in spec if manifest.get(key) != json.loads(json.dumps(spec[key]))]

@@ -14,6 +14,7 @@ from lcrbench.reports import writers
 from lcrbench.reports.page import Section
 from lcrbench.reports.stamp import MANIFEST
 from lcrbench.reports.table import Table
+from lcrbench.untrusted import json_of, small_file
 
 _OURS = re.compile(r"(setting-\d+/)?[a-z0-9_-]+\.(md|tex|csv|parquet|png|svg|pdf)")
 ABOUT = {
@@ -76,7 +77,7 @@ def clear(out: Path, written: set[str], stamp: str) -> None:
     """
     manifest = out / MANIFEST
     try:
-        earlier = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        earlier = json_of(small_file(manifest), MANIFEST)["files"]
     except (OSError, ValueError, KeyError, TypeError):
         earlier = []
     for name in earlier if isinstance(earlier, list) else ():

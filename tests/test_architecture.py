@@ -19,6 +19,7 @@ SHARED = {
     "lcrbench.images",
     "lcrbench.registry",
     "lcrbench.testing",
+    "lcrbench.untrusted",
     "lcrbench.versions",
 }
 # The public names and their functions compose all, lazily, as the command line does.

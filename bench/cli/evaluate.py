@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from lcrbench.bench.cli import store_option
+from lcrbench.bench.cli import say, store_option
 from lcrbench.errors import UserError
 
 
@@ -94,9 +94,9 @@ def command(
             except Timeout:
                 raise UserError(f"another process evaluates run {run}: wait for it, then try again") from None
         record = opened.record(view.run_id(found.evaluation, protocol))
-        click.echo(f"{record.run_id}  {record.spec.label} seed {record.spec.seed} on {record.spec.data.text}")
+        say(f"{record.run_id}  {record.spec.label} seed {record.spec.seed} on {record.spec.data.text}")
         for m in record.measurements:
             if m.metric in options and (m.severity == 0 or not m.corruption):
                 where = f" {m.corruption}" if m.corruption else ""
                 interval = f" [{m.low:.4g}, {m.high:.4g}]" if m.low is not None and m.high is not None else ""
-                click.echo(f"  {m.metric}{where}: {m.value:.4g}{interval}, n={m.n}")
+                say(f"  {m.metric}{where}: {m.value:.4g}{interval}, n={m.n}")

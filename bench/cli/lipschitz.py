@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lcrbench.bench.cli import store_option
+from lcrbench.bench.cli import FOLDER, say, store_option
 from lcrbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option(
     "--out",
+    type=FOLDER,
     help="Folder for figures, tables and the search's state; what was measured of runs is kept in STORE in any case.  "
     "[default: STORE/lipschitz, without runs lcrbench-lipschitz]",
 )
@@ -132,7 +133,7 @@ def command(
     told = about(networks, labels, source, options)
     shown_as = [written.Network(m.network.name, m.measurements, m.infos) for m in measured]
     for line in [*written.lines(found), str(written.write(found, shown_as, told, folder))]:
-        click.echo(line)
+        say(line)
 
 
 def _options(options: Options, l2: str | None, linf: str | None, images: int | None, seed: int | None) -> Options:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lcrbench.bench.cli import _kinds as kinds
-from lcrbench.bench.cli import store_option
+from lcrbench.bench.cli import say, store_option
 
 HELP = f"""List what there is of a KIND: {", ".join(kinds.KINDS)}.
 
@@ -18,13 +18,13 @@ Plurals are accepted too. Without KIND, list the kinds."""
 def command(kind: str | None, store: str) -> None:
     """List the entries of a kind, a line each: its name, and what it is."""
     if kind is None:
-        click.echo("\n".join(kinds.KINDS))
+        say("\n".join(kinds.KINDS))
         return
     kind = kinds.known(kind)
     rows = _entries(kind, store)
     width = max((len(name) for name, _ in rows), default=0)
     for name, summary in rows:
-        click.echo(f"{name:{width}}  {summary}".rstrip())
+        say(f"{name:{width}}  {summary}".rstrip())
 
 
 def _entries(kind: str, store: str) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-FILE = click.Path(path_type=Path)
+from lcrbench.bench.cli import FILE, say
 
 
 @click.group(epilog="Example: lcrbench reference update runs --out reference.json --reason new")
@@ -28,8 +28,8 @@ def update(store: Path, out: Path, reason: str, methods: tuple[str, ...]) -> Non
     for name, held in written.methods.items():
         seeds = len(held.runs)
         advice = f": {gate.GOOD_REFERENCE} or more are advised" if seeds < gate.GOOD_REFERENCE else ""
-        click.echo(f"{name}: {seeds} seed{'' if seeds == 1 else 's'}{advice}")
-    click.echo(f"reference: {out}")
+        say(f"{name}: {seeds} seed{'' if seeds == 1 else 's'}{advice}")
+    say(f"reference: {out}")
 
 
 @command.command(short_help="Write a reference from a run of benchmarks, with a reason.")
@@ -42,4 +42,4 @@ def speed(run: Path, out: Path, reason: str, base: str) -> None:
     from lcrbench.reports.gate import speed as speed_gate
 
     written = speed_gate.update(out, run, reason, base=base)
-    click.echo(f"{len(written.ratios)} benchmarks\nreference: {out}")
+    say(f"{len(written.ratios)} benchmarks\nreference: {out}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from lcrbench.bench.cli import Failed, Interrupted, store_option
+from lcrbench.bench.cli import FOLDER, Failed, Interrupted, say, store_option
 from lcrbench.bench.cli._tables import override
 from lcrbench.errors import UserError
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option("--executor", default="local", show_default=True, help="What runs the jobs: see lcrbench list executors.")
 @store_option
-@click.option("--out", help="Folder of the report.  [default: STORE/reports/PRESET]")
+@click.option("--out", type=FOLDER, help="Folder of the report.  [default: STORE/reports/PRESET]")
 @click.option("--fresh", is_flag=True, help="Run again what is finished already.")
 @click.option(
     "--stale",
@@ -96,7 +96,7 @@ def command(
 
     tables, notes = move_keys(override(grid.read_grid(preset), given, assignments))
     for note in notes:
-        click.echo(f"lcrbench: {note}", err=True)
+        say(f"lcrbench: {note}", err=True)
     wanted = grid.make_grid(tables)
     pages = out or str(Path(store, "reports", registry.file("preset", preset).stem))
     plainly = device in ("auto", "cpu") and executor == "local"
@@ -115,14 +115,14 @@ def command(
         there = Store(store) if Path(store).is_dir() else None
         lacking = [planning.lacking(there, job, dataset) for job in jobs]
         for found in lacking:
-            click.echo(f"{found.spec.run_id}  {found.spec.label} seed {found.spec.training.seed}: {found.text}")
+            say(f"{found.spec.run_id}  {found.spec.label} seed {found.spec.training.seed}: {found.text}")
         if any(not found.nothing for found in lacking):
             from lcrbench.bench import estimate
 
             chosen = devices.choose(device)
             at_once = workers or devices.workers(chosen, wanted.budget.unit)
             # Apart from the list of runs, which programs read.
-            click.echo(estimate.cost(lacking, dataset, chosen, at_once).text(at_once), err=True)
+            say(estimate.cost(lacking, dataset, chosen, at_once).text(at_once), err=True)
         return
     chosen = devices.choose(device)
     if test_sets:
@@ -176,4 +176,4 @@ def _report(store: Store, out: str, ids: list[str], quiet: bool) -> None:
     from lcrbench.reports import report as reports
 
     page = reports.write(store, Path(out), runs=ids)
-    click.echo(str(page) if quiet else f"report: {page}")
+    say(str(page) if quiet else f"report: {page}")

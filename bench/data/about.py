@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lcrbench import registry
+from lcrbench import registry, untrusted
 from lcrbench.bench.data import disk_cache, loading
 from lcrbench.bench.data.arrays import Dataset, Images, TestImages
 from lcrbench.errors import UserError
@@ -188,7 +188,7 @@ def _benchmark(source: str) -> list[tuple[bool, str]]:
     """Return what is found of a corruption benchmark, read whole; nothing if the path holds none."""
     from lcrbench.corruptions.archive import open_archive
 
-    path = Path(source).expanduser()
+    path = untrusted.place(source)
     if not path.exists() or (path.is_dir() and any((path / name).exists() for name in ("train", "test", "val"))):
         return []
     try:

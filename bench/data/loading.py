@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lcrbench import registry
+from lcrbench import registry, untrusted
 from lcrbench.bench.data.arrays import Dataset, TestImages
 from lcrbench.bench.data.disk_cache import listing
 from lcrbench.bench.data.members import not_an_archive
@@ -103,7 +103,7 @@ def find(source: str) -> tuple[str, str]:
             return entry, source
     if head in _installed():
         return head, place or _default(head)
-    path = Path(source).expanduser()
+    path = untrusted.place(source)
     if path.exists():
         return _detect(path), str(path)
     if _importable(head):

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lcrbench import untrusted
 from lcrbench.bench import planning
 from lcrbench.bench.data import load_test
 from lcrbench.bench.data.arrays import Dataset, Split
@@ -147,7 +148,7 @@ def open_set(text: str, dataset: Dataset, size: int, block: int) -> Other:
         name, place = "", text
     if not place:
         raise UserError(f"--test-set takes NAME=PATH, such as cifar10-c=CIFAR-10-C.tar, not '{text}'")
-    path = Path(place).expanduser()
+    path = untrusted.place(place)
     if benchmark := _benchmark(path):
         return _corrupted(name, benchmark, dataset, size, block)
     return _plain(name, place, dataset, size, block)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lcrbench import registry
-from lcrbench.bench.records.budget import Budget, Frozen, Recipe
+from lcrbench.bench.records.budget import Budget, Frozen, Real, Recipe, Whole
 from lcrbench.errors import UserError, unknown
+from lcrbench.untrusted import SPEC_BYTES, shown, small_file, toml_of
 
 # One tuple type for both kinds of number: with two, 8.0 in a tuple would come back from JSON as 8, and the spec with another
 # hash.
@@ -22,19 +22,19 @@ class Data(Frozen):
     """Which images: a built-in name or a path, how large, and how many of them."""
 
     source: str = "fashion-mnist-10k"
-    size: int = Field(32, ge=8, le=512)
-    train: int | None = Field(None, gt=0, description="class-balanced subset of this many training images")
-    test: int | None = Field(None, gt=0, description="class-balanced subset of this many test images")
+    size: Whole = Field(32, ge=8, le=512)
+    train: Whole | None = Field(None, gt=0, description="class-balanced subset of this many training images")
+    test: Whole | None = Field(None, gt=0, description="class-balanced subset of this many test images")
 
 
 class Evaluation(Frozen):
     """What a network is shown: which corruptions of the test images, at which severities."""
 
     corruptions: tuple[str, ...] = ("gaussian_noise",)
-    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
-    seed: int = Field(0, ge=0, description="seed of the corruptions' randomness, shared by all networks")
-    block: int = Field(
-        100, gt=0, description="images a forward pass: the network always runs on padded blocks of this size"
+    severities: tuple[Whole, ...] = (1, 2, 3, 4, 5)
+    seed: Whole = Field(0, ge=0, description="seed of the corruptions' randomness, shared by all networks")
+    block: Whole = Field(
+        100, gt=0, le=65_536, description="images a forward pass: the network always runs on padded blocks of this size"
     )
 
     @field_validator("severities")
@@ -52,19 +52,19 @@ class Tuning(Frozen):
     training images, decides; test images have no part in it.
     """
 
-    trials: int = Field(gt=0, description="trainings that were compared, the same number for each method of a search")
-    images: int = Field(
+    trials: Whole = Field(gt=0, description="trainings that were compared, the same number for each method of a search")
+    images: Whole = Field(
         ge=0, description="training images seen in all trials together, a teacher's own training included"
     )
-    validation: int = Field(
+    validation: Whole = Field(
         gt=0, description="images held out of the training images, by which the best trial was chosen"
     )
     searched: dict[str, tuple[Option, ...]] = Field(
         {}, description="the values that the trials were drawn from, by option"
     )
-    accuracy: float | None = Field(None, description="of the chosen trial on the validation images, in [0, 1]")
-    cpu: float = Field(0.0, ge=0, description="CPU seconds of all trials together")
-    wall: float = Field(0.0, ge=0, description="wall seconds of all trials together")
+    accuracy: Real | None = Field(None, description="of the chosen trial on the validation images, in [0, 1]")
+    cpu: Real = Field(0.0, ge=0, description="CPU seconds of all trials together")
+    wall: Real = Field(0.0, ge=0, description="wall seconds of all trials together")
 
 
 class Tuned(Frozen):
@@ -84,7 +84,7 @@ class Grid(Frozen):
     data: Data = Data()
     backbone: str = "vgg_tiny"
     methods: tuple[str, ...] = Field(("full_precision", "bnn", "irnet", "irnet+lcr"), min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    seeds: tuple[Annotated[Whole, Field(ge=0)], ...] = Field((0,), min_length=1)
     budget: Budget = Budget()
     recipe: Recipe = Recipe()
     recipe_of: Literal["comparison", "paper"] = Field(
@@ -124,12 +124,7 @@ def read_grid(preset: str) -> dict[str, Any]:
     Raises `UserError` for an unknown preset, or a file that is missing or not valid TOML.
     """
     path = registry.file("preset", preset)
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the spec file {preset}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{preset} is not valid TOML: {error}") from error
+    return toml_of(small_file(path, "spec file", SPEC_BYTES), shown(preset))
 
 
 def make_grid(tables: dict[str, Any]) -> Grid:

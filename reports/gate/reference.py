@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
+from lcrbench import untrusted
 from lcrbench.bench.records.budget import Frozen
 from lcrbench.bench.records.files import replace_file
 from lcrbench.bench.records.measurement import Scale
@@ -18,6 +18,7 @@ from lcrbench.errors import UserError, unknown
 from lcrbench.reports import identity
 from lcrbench.reports.comparison import Row, read
 from lcrbench.reports.gate.endpoints import FRACTIONS, endpoints, unequal
+from lcrbench.untrusted import json_of, small_file
 
 F = TypeVar("F", bound=Frozen)
 REFERENCE_VERSION = 1
@@ -79,14 +80,13 @@ def _scales(held: MethodReference) -> dict[str, Scale]:
 def load_as(path: Path, model: type[F], version: int, what: str, writer: str) -> F:
     """Read a versioned JSON file that the command `writer` wrote; raises `UserError` as `load` does."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["version"] > version:
+        data = json_of(small_file(path, "reference"), str(path))
+    except UserError as error:
+        raise UserError(f"{error}: name a file that `{writer}` wrote") from error
+    try:
+        if untrusted.whole(data["version"], f"the version in {path}") > version:
             raise UserError(f"{path} is of version {data['version']}, newer than {version}")
         return model.model_validate(data)
-    except OSError as error:
-        raise UserError(
-            f"cannot read the reference {path} ({error.strerror}): name a file that `{writer}` wrote"
-        ) from error
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, UserError):
             raise
