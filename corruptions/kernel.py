@@ -4,12 +4,12 @@ Compiled code is kept in the user's cache folder (`$XDG_CACHE_HOME/lcrbench`, or
 set), in a subfolder named by a hash of all that the code depends on: every source file of this package, the version of
 numba, and the processor.
 
-    FOLDER/<hash of function and signature>.kernel      the sha256 of what follows, and the compiled function as numba packs it
+    FOLDER/<hash of function and signature>.kernel      the sha256 of what follows, and a compiled function as numba packs it
 
 A file is written beside its place and renamed, and what is read is unpacked only if its hash is right: numba's own cache
 unpacks whatever lies there, and compiled code that a bad disk or a full one has changed ends the process. Without a file
-that is whole, the function is compiled anew; where no file can be written, it is not kept. The folder must be the user's own,
-and nobody else may write there, because a file with the right hash is run.
+that is whole, the function is compiled anew; where no file can be written, it is not kept. The folder must be the user's
+own, and nobody else may write there, because a file with the right hash is run.
 
 Kernels release the GIL and never use fastmath: sums keep their order and products are not fused, so that the same
 pixels come out on every processor.
