@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from lcrbench.corruption_names import SEVERITIES
 from lcrbench.corruptions.archive import MANIFEST, Layout, Progress
 from lcrbench.corruptions.engine import MACHINE_DEPENDENT, corrupt, provenance
-from lcrbench.corruptions.members import tree_digest
+from lcrbench.corruptions.members import folder_names, tree_digest
 from lcrbench.corruptions.registered import find
 from lcrbench.errors import UserError
 from lcrbench.untrusted import json_of, small_file
@@ -204,9 +203,7 @@ def _write_cell(
 
     part = place.with_name(f"{place.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    folders = [re.sub(r"[^\w.-]+", "_", label) or "_" for label in classes]
-    if len(set(folders)) < len(folders):
-        folders = [f"{k:04d}-{folder}" for k, folder in enumerate(folders)]
+    folders = folder_names(classes)
     for folder in folders:
         (part / folder).mkdir(parents=True, exist_ok=True)
     for block in _blocks(images):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,21 @@ class Member(NamedTuple):
                 digest.update(block)
                 left -= len(block)
         return digest.hexdigest()
+
+
+def folder_names(classes: Sequence[str]) -> list[str]:
+    """Return the names of the class folders of a tree that `lcrbench corrupt` writes, in the order of the classes.
+
+    None of them is hidden, and none has another meaning to a file system.
+
+    >>> folder_names(["T-shirt/top", ".git"])
+    ['T-shirt_top', '_.git']
+    """
+    folders = [re.sub(r"[^\w.-]+", "_", label) or "_" for label in classes]
+    folders = [f"_{folder}" if folder.startswith(".") or folder == "__MACOSX" else folder for folder in folders]
+    if len(set(folders)) < len(folders):
+        folders = [f"{k:04d}-{folder}" for k, folder in enumerate(folders)]
+    return folders
 
 
 def whole(file: Path) -> Member:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from lcrbench.bench.records.files import replace_file
-from lcrbench.reports import writers
+from lcrbench.reports import spreadsheet, writers
 from lcrbench.reports.page import Section
 from lcrbench.reports.stamp import MANIFEST
 from lcrbench.reports.table import Table
@@ -45,14 +45,14 @@ def write_tables(section: Section, folder: Path) -> list[str]:
         if "csv" in p.formats:
             files.setdefault(file_of(p.table), []).append(writers.frame(p.table))
     for name, frames in files.items():
-        pd.concat(frames, ignore_index=True).to_csv(folder / name, index=False)
+        spreadsheet.write(pd.concat(frames, ignore_index=True), folder / name)
     proof = section.proof
     rows = [
         {"field": f.name, "equal": f.equal} | dict(zip(map(str, range(len(f.values))), f.values, strict=True))
         for f in proof.shown
     ]
     labels = {str(i): label for i, label in enumerate(proof.labels)}
-    pd.DataFrame(rows).rename(columns=labels).to_csv(folder / "budget.csv", index=False)
+    spreadsheet.write(pd.DataFrame(rows).rename(columns=labels), folder / "budget.csv")
     return ["table.md", "table.tex", *files, "budget.csv"]
 
 

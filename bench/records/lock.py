@@ -21,6 +21,8 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from filelock import FileLock, Timeout
 
