@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from lcrbench import corruptions, registry
@@ -37,6 +38,7 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
 
     Raises `UserError` for any name, option or combination that does not exist or fit, before anything is trained.
     """
+    check_data(dataset)
     data = TrainData(
         name=dataset.name,
         sha256=dataset.train_sha256,
@@ -87,6 +89,21 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
         for seed in grid.seeds
         for choice in chosen.values()
     ]
+
+
+def check_data(dataset: Dataset) -> None:
+    """Raise `UserError` for training images from which nothing can be learned, whatever the recipe."""
+    if dataset.train.images.size and not dataset.std.all():
+        which = "all channels" if not dataset.std.any() else f"channel {int(np.argmin(dataset.std))}"
+        raise UserError(
+            f"{dataset.name}: the pixels of all training images have one value in {which}: nothing can be learned from them"
+        )
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    if (counts > 0).sum() < 2:
+        raise UserError(
+            f"{dataset.name}: all training images are of one class, '{dataset.classes[int(counts.argmax())]}': there is "
+            "nothing to tell apart"
+        )
 
 
 def method_id(choice: network.Choice) -> MethodId:

@@ -18,6 +18,7 @@ SHARED = {
     "lcrbench.errors",
     "lcrbench.images",
     "lcrbench.registry",
+    "lcrbench.surroundings",
     "lcrbench.testing",
     "lcrbench.untrusted",
     "lcrbench.versions",

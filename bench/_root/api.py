@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lcrbench.errors import UserError
+from lcrbench.surroundings import from_outside, shielded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Names = str | Iterable[str]
 
 
+@from_outside
 def load_data(
     source: str | Path = "fashion-mnist-10k", *, size: int = 32, train: int | None = None, test: int | None = None
 ) -> Dataset:
@@ -40,6 +42,7 @@ def load_data(
     return data.take(dataset, train, test, seed=0) if train or test else dataset
 
 
+@from_outside
 def build_model(
     method: str,
     backbone: str = "vgg_tiny",
@@ -66,6 +69,7 @@ def build_model(
     return network.build(network.choose(method), backbone, classes, size, mean, std, generator)
 
 
+@from_outside
 def load_model(store: str | Path | Store, run: str, *, trust_plugins: bool = False, device: str = "cpu") -> nn.Module:
     """Return a trained network of a store, in evaluation mode: images (N, 3, H, W) in [0, 1] to logits (N, classes).
 
@@ -80,6 +84,7 @@ def load_model(store: str | Path | Store, run: str, *, trust_plugins: bool = Fal
     return restored(training, weights, trust_plugins=trust_plugins, device=device).network
 
 
+@from_outside
 def run(
     grid: str | Path | Grid = "quick",
     store: str | Path = "lcrbench-runs",
@@ -160,6 +165,7 @@ class Result:
         return found_by(self.known, self.metrics, self.protocol)[0]
 
 
+@from_outside
 def evaluate(
     model: nn.Module | str,
     *,
@@ -216,6 +222,7 @@ def evaluate(
     return Result(*found, options)
 
 
+@from_outside
 def lipschitz(
     model: nn.Module | str,
     *,
@@ -245,6 +252,7 @@ def lipschitz(
     return evaluate(model, corruptions="", metrics=chosen, **how)
 
 
+@shielded()
 def report(store: str | Path | Store, out: str | Path | None = None, *, compare: Sequence[str] | None = None) -> Path:
     """Write the comparison report of a store, and return its page.
 
@@ -257,6 +265,7 @@ def report(store: str | Path | Store, out: str | Path | None = None, *, compare:
     return reports.write(opened, Path(out or opened.root / "reports" / "all"), compare=compare)
 
 
+@shielded()
 def check(
     candidate: str | Path | Store,
     against: str | Path,

@@ -20,6 +20,7 @@ from click.exceptions import NoSuchOption
 from lcrbench import __version__
 from lcrbench.bench.cli import _doors as doors
 from lcrbench.errors import UserError, unknown
+from lcrbench.surroundings import shielded
 from lcrbench.untrusted import shown
 
 STORE = "lcrbench-runs"
@@ -102,7 +103,8 @@ def main() -> None:
     cannot be compared. 3: not everything could be found out. 70: a mistake of ours. 130: interrupted.
     """
     try:
-        code = app.main(prog_name="lcrbench", standalone_mode=False)
+        with shielded():
+            code = app.main(prog_name="lcrbench", standalone_mode=False)
         # What is printed is handed over before the exit code is chosen: a full disk is told.
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)

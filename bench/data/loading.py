@@ -46,8 +46,7 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32) -> Dataset
     Raises `UserError` if there is no such data, or it is empty, truncated, damaged, of a wrong hash, or its training and
     test classes differ.
     """
-    if not 1 <= size <= 1024:
-        raise UserError(f"image size {size} is out of range: give 1 to 1024 pixels")
+    untrusted.whole(size, "the image size in pixels", 1, 1024)
     global _kept
     try:
         entry, place = find(str(source))
@@ -105,6 +104,8 @@ def find(source: str) -> tuple[str, str]:
         return head, place or _default(head)
     path = untrusted.place(source)
     if path.exists():
+        if not path.name.isprintable():
+            raise UserError(f"{untrusted.shown(source)} has a name that holds control characters: rename it")
         return _detect(path), str(path)
     if _importable(head):
         return head, place or _default(head)
@@ -190,6 +191,8 @@ def checked(dataset: object, entry: str, size: int) -> Dataset:
     """Return what a source loaded. Raises `UserError` if it breaks the contract in `lcrbench.bench.data.sources`."""
     if not isinstance(dataset, Dataset):
         raise UserError(f"source '{entry}' returned a {type(dataset).__name__}: load() must return a Dataset")
+    if not dataset.name.isprintable() or not all(label.isprintable() for label in dataset.classes):
+        raise UserError(f"source '{entry}' returned a name of the data or of a class that holds control characters")
     classes = len(dataset.classes)
     if not classes or len(set(dataset.classes)) < classes:
         raise UserError(f"source '{entry}' returned no classes, or one of them twice: name each class once")
