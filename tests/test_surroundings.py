@@ -16,6 +16,7 @@ import torch
 from PIL import ImageFile
 
 import lcrbench
+from lcrbench.bench.records.measurement import MetricInfo
 from lcrbench.bench.records.store import Store
 from tests.bench import helpers
 
@@ -89,7 +90,7 @@ def load(tmp_path: Path) -> Any:
 
 
 def build(tmp_path: Path) -> Any:
-    return float(lcrbench.build_model("irnet", seed=3)(torch.zeros(1, 3, 32, 32, dtype=torch.float32)).sum())
+    return float(lcrbench.build_model("irnet", seed=3).eval()(torch.zeros(1, 3, 32, 32, dtype=torch.float32)).sum())
 
 
 @pytest.mark.parametrize("call", [evaluate, report, load, build])
@@ -110,10 +111,14 @@ def test_a_call_leaves_and_finds_the_same(call: Any, tmp_path: Path, request: py
 
 @pytest.mark.parametrize(
     "change",
-    [{"MPLBACKEND": "module://matplotlib_inline.backend_inline"}, {"MPLBACKEND": "nonsense"}, {"PYTHONWARNINGS": "error"},
-     {"PYTHONOPTIMIZE": "2"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}],
+    [
+        {"MPLBACKEND": "nonsense", "PYTHONWARNINGS": "error"},
+        pytest.param({"MPLBACKEND": "module://matplotlib_inline.backend_inline"}, marks=pytest.mark.slow),
+        pytest.param({"PYTHONOPTIMIZE": "2"}, marks=pytest.mark.slow),
+        pytest.param({"LC_ALL": "C", "PYTHONUTF8": "0"}, marks=pytest.mark.slow),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_report_is_written_in_any_environment(tmp_path: Path, change: dict[str, str]) -> None:
     store = Store(tmp_path / "s", create=True)
     helpers.put(store, helpers.record())
@@ -123,9 +128,17 @@ def test_a_report_is_written_in_any_environment(tmp_path: Path, change: dict[str
     assert (tmp_path / "s" / "reports" / "all" / "index.html").is_file()
 
 
+def test_a_metric_says_what_it_is_without_its_docstring() -> None:
+    first = (__doc__ or "").partition("\n")[0]
+    assert len(first.split()) > 10
+    assert MetricInfo.about(None, "1", bound="exact").summary == first
+
+
+@pytest.mark.slow
 def test_records_do_not_depend_on_docstrings() -> None:
     """Python leaves them out under -OO, and what a metric says of itself is its module's first line."""
-    code = "from lcrbench import registry\nfor n in registry.names('metric'): print(n, registry.load('metric', n).INFO.summary)"
+    code = "from lcrbench import registry\n"
+    code += "for n in registry.names('metric'): print(n, registry.load('metric', n).INFO.summary)"
     said = [
         subprocess.run([sys.executable, *words, "-c", code], capture_output=True, text=True, check=True).stdout
         for words in ((), ("-OO",))
