@@ -133,7 +133,10 @@ def _torch() -> Iterator[None]:
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if (
+            torch.are_deterministic_algorithms_enabled() != deterministic
+        ):  # it imports torch's compiler, which takes seconds
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_float32_matmul_precision(precision)
         torch.set_rng_state(state)
         for owner, name, value in kept:

@@ -109,6 +109,12 @@ def command(
     from lcrbench.bench import planning, runner
 
     registry.load("executor", executor)
+    chosen = devices.choose(device)
+    if test_sets:
+        # Before anything is trained.
+        from lcrbench.bench.evaluation import test_sets as others
+
+        opened = others.open_all(test_sets, wanted)
     if only_plan:
         _conform([*planning.outside(wanted), *([("executor", executor)] * registry.is_outside("executor", executor))])
         jobs, dataset = runner.planned(wanted, Path(store), fresh=fresh, stale=stale)
@@ -119,17 +125,10 @@ def command(
         if any(not found.nothing for found in lacking):
             from lcrbench.bench import estimate
 
-            chosen = devices.choose(device)
             at_once = workers or devices.workers(chosen, wanted.budget.unit)
             # Apart from the list of runs, which programs read.
             say(estimate.cost(lacking, dataset, chosen, at_once).text(at_once), err=True)
         return
-    chosen = devices.choose(device)
-    if test_sets:
-        # Before anything is trained.
-        from lcrbench.bench.evaluation import test_sets as others
-
-        opened = others.open_all(test_sets, wanted)
     # Without --fresh, which would make again what is finished by then.
     again = shlex.join(["lcrbench", *(a for a in sys.argv[1:] if a != "--fresh")])
     try:

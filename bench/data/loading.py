@@ -148,6 +148,8 @@ def _default(entry: str) -> str:
 
 def _detect(path: Path) -> str:
     """Return the entry of the source that reads what lies at a path. Raises `UserError` if none does."""
+    if not (path.is_dir() or path.is_file()):
+        raise UserError(f"{path} is neither a folder nor a regular file: {EXPECTED}")
     sources = {entry: _contract(entry) for entry in registry.names("source")}
     for entry in sorted(sources, key=lambda entry: (sources[entry].order, entry)):
         if (detect := sources[entry].detect) and _ask(detect, entry, path):
