@@ -19,7 +19,7 @@ from lcrbench.bench.evaluation import takeover
 from lcrbench.bench.metrics import by_default
 from lcrbench.bench.records.budget import AMOUNT
 from lcrbench.bench.records.grid import Evaluation as Shown
-from lcrbench.bench.records.grid import Grid, Option, Options
+from lcrbench.bench.records.grid import Grid, Option, Options, checked
 from lcrbench.bench.records.source import stale_training
 from lcrbench.bench.records.spec import Cell, MethodId, RunSpec, TrainData, TrainSpec
 from lcrbench.bench.records.store import Store
@@ -224,7 +224,8 @@ def expand(named: Sequence[str]) -> tuple[str, ...]:
 
 def shown_of(corruption_names: Sequence[str], severities: Sequence[int], seed: int, block: int) -> Shown:
     """Return what is shown, groups of corruptions replaced by their members."""
-    return Shown(corruptions=expand(corruption_names), severities=tuple(severities), seed=seed, block=block)
+    names = expand(corruption_names)
+    return checked(Shown, {"corruptions": names, "severities": tuple(severities), "seed": seed, "block": block})
 
 
 def metrics_of(grid: Grid) -> dict[str, Options]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -129,13 +129,21 @@ def read_grid(preset: str) -> dict[str, Any]:
 
 def make_grid(tables: dict[str, Any]) -> Grid:
     """Return the grid that plain tables describe; raises `UserError` that names the first wrong field."""
+    return checked(Grid, tables)
+
+
+M = TypeVar("M", bound=Frozen)
+
+
+def checked(kind: type[M], tables: Mapping[str, Any]) -> M:
+    """Return the spec, or the part of one, that plain tables describe; raises `UserError` as `make_grid` does."""
     try:
-        return Grid.model_validate(tables)
+        return kind.model_validate(tables)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "spec"
         if first["type"] == "extra_forbidden":
-            model = _model_at(first["loc"][:-1])
+            model = _model_at(kind, first["loc"][:-1])
             raise unknown("field", field, [".".join([*map(str, first["loc"][:-1]), f]) for f in model]) from error
         message = first["msg"].removeprefix("Value error, ")
         # What is wrong with the whole is told without it.
@@ -143,8 +151,8 @@ def make_grid(tables: dict[str, Any]) -> Grid:
         raise UserError(f"{field}: {message}{got}") from error
 
 
-def _model_at(loc: tuple[str | int, ...]) -> list[str]:
-    model: Any = Grid
+def _model_at(kind: type[Frozen], loc: tuple[str | int, ...]) -> list[str]:
+    model: Any = kind
     for part in loc:
         found = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
         # In [tuned] a part is the name of a method.
