@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
+import hashlib
 import io
 import os
+import pickle
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +71,8 @@ def test_a_byte_order_mark_is_read_over() -> None:
 def test_whatever_is_read_is_read_or_refused(content: bytes, text: str) -> None:
     for read in (untrusted.toml_of, untrusted.json_of):
         for one in (content, text.encode("utf-8", "surrogatepass")):
-            try:
+            with contextlib.suppress(UserError):
                 read(one, "it")
-            except UserError as error:
-                assert str(error).startswith("it ")
     assert untrusted.shown(text).isprintable()
 
 
@@ -262,7 +264,8 @@ def test_no_cell_is_a_formula() -> None:
     assert len(lines) == len(FORMULAS) + 1, "one line a row"
     for line, formula in zip(lines[1:], FORMULAS, strict=True):
         first = line.strip('"')[0]
-        assert (first not in "=+@\t\r\n|% ") and (first != "-" or formula in ("-", "-0.5 s")), line
+        assert first not in "=+@\t\r\n|% ", line
+        assert first != "-" or formula in ("-", "-0.5 s"), line
         assert line.endswith(",-1.5"), "numbers stay numbers"
     assert lines[0].startswith("'=title")
 
@@ -287,18 +290,22 @@ def made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return add
 
 
-DAMAGES = {
+def changed(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+def sealed(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest() + body
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
     "cut": lambda content: content[:-7],
     "one byte": lambda content: content[:1],
-    "flipped": lambda content: (
-        content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
-    ),
-    "hash": lambda content: bytes([content[0] ^ 1]) + content[1:],
-    "no pickle": lambda content: kernel.hashlib.sha256(b"abc").digest() + b"abc",
-    "another pickle": lambda content: (
-        kernel.hashlib.sha256(kernel.pickle.dumps([1])).digest() + kernel.pickle.dumps([1])
-    ),
+    "flipped": lambda content: changed(content, len(content) // 2),
+    "hash": lambda content: changed(content, 0),
+    "no pickle": lambda content: sealed(b"abc"),
+    "another pickle": lambda content: sealed(pickle.dumps([1])),
 }
 
 

@@ -19,7 +19,7 @@ from lcrbench.errors import UserError
 LONGEST = 200
 
 
-class Place(click.ParamType):
+class Place(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """A path: ~ is replaced, also where a shell does not, as in --out=~/x."""
 
     name = "path"
@@ -79,7 +79,7 @@ def guarded(command: click.Command) -> click.Command:
                 raise click.UsageError(f"{twice.opts[-1]} is given twice: which value counts?", ctx)
             return opts, rest, order
 
-        parser.parse_args = parse_args
+        parser.parse_args = parse_args  # type: ignore[method-assign,unused-ignore]
         return parser
 
     command.make_parser = make_parser  # type: ignore[method-assign]

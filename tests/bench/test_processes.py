@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -116,3 +117,21 @@ def test_the_callers_environment_stays_as_it_was(monkeypatch: pytest.MonkeyPatch
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
     wait([child.sentinel], 20)
     child.close()
+
+
+def test_children_leave_no_descriptor_behind() -> None:
+    def held() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    def one() -> None:
+        child = Child(sleep, 0.0)
+        assert wait([child.sentinel], 20)
+        assert child.code() == 0
+        child.close()
+
+    one()
+    before = held()
+    for _ in range(20):
+        one()
+    assert held() <= before
