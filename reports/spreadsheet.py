@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?( .*)?|-", re.IGNORECASE)
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
 V = TypeVar("V")
 
 
@@ -30,7 +32,7 @@ def cell(value: V) -> V | str:
     if not isinstance(value, str):
         return value
     text = f"'{value}" if value.lstrip(" ").startswith(FORMULA) and not _NUMBER.fullmatch(value) else value
-    return shown(text)
+    return shown(text) if _CONTROL.search(text) else text
 
 
 def text(table: pd.DataFrame) -> str:
