@@ -47,7 +47,7 @@ def _check(kind: Kind, module: ModuleType, name: str, use: Callable[[Entry, Cont
     except UserError as error:
         return [f"{name}: {error}"]
     found = [f"{name}: {problem}" for problem in misspelt(PUBLIC[kind], own_names(module), "no report")]
-    if not (module.__doc__ or registry.docstring_in(module.__file__ or "")).strip():
+    if not (module.__doc__ or registry.docstring_in(getattr(module, "__file__", None) or "")).strip():
         found.append(f"{name}: it has no docstring, whose first line `lcrbench list` shows")
     for where, context in contexts():
         try:

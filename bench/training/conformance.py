@@ -48,7 +48,7 @@ def _guarded(
 ) -> list[str]:
     found = (
         []
-        if (module.__doc__ or registry.docstring_in(module.__file__ or "")).strip()
+        if (module.__doc__ or registry.docstring_in(getattr(module, "__file__", None) or "")).strip()
         else ["the module has no docstring: its first line is what lists show"]
     )
     try:

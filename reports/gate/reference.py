@@ -57,10 +57,15 @@ class Reference(Frozen):
 def load(path: Path) -> Reference:
     """Read a reference; raises `UserError` that names the file if it is missing, damaged or of a newer version."""
     found = load_as(path, Reference, REFERENCE_VERSION, "reference", "lcrbench reference update")
-    methods = {
-        name: held.model_copy(update={"identity": identity.gated_before(name, held.identity)})
-        for name, held in found.methods.items()
-    }
+    try:
+        methods = {
+            name: held.model_copy(update={"identity": identity.gated_before(name, held.identity)})
+            for name, held in found.methods.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{path} is not a reference that lcrbench wrote ({type(error).__name__} in an identity)"
+        ) from error
     scaled = {
         n: held if held.scales else held.model_copy(update={"scales": _scales(held)}) for n, held in methods.items()
     }
