@@ -82,6 +82,18 @@ def network_checks(
         yield Check(False, str(error))
 
 
+def clear_caches() -> list[str]:
+    """Delete what is kept in the user's cache folders, compiled kernels and decoded data sets; return the folders."""
+    from lcrbench.bench.data import disk_cache
+    from lcrbench.corruptions import kernel
+
+    gone = kernel.clear()
+    if disk_cache.home().is_dir():
+        shutil.rmtree(disk_cache.home(), ignore_errors=True)
+        gone.append(str(disk_cache.home()))
+    return gone
+
+
 def _data() -> Check:
     from lcrbench.bench import data
 

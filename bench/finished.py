@@ -26,6 +26,7 @@ from lcrbench.bench.records.source import stale_training
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
+from lcrbench.untrusted import json_of, small_file
 
 PACKAGES = ("lcrbench", "lcrbench.bench", "lcrbench.models", "lcrbench.corruptions")
 
@@ -40,7 +41,7 @@ def keep(grid: Grid, root: Path, specs: Sequence[RunSpec]) -> None:
 def runs(grid: Grid, root: Path) -> list[str] | None:
     """Return the ids of a grid's runs, in its order, if all of them are finished, whole and not stale; else None."""
     try:
-        plan = json.loads(_place(grid, root).read_bytes())
+        plan = json_of(small_file(_place(grid, root)), "the plan")
         if plan["code"] != _code():
             return None
         specs = [RunSpec.model_validate(one) for one in plan["runs"]]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from lcrbench import corruptions, registry
@@ -18,7 +19,7 @@ from lcrbench.bench.evaluation import takeover
 from lcrbench.bench.metrics import by_default
 from lcrbench.bench.records.budget import AMOUNT
 from lcrbench.bench.records.grid import Evaluation as Shown
-from lcrbench.bench.records.grid import Grid, Option, Options
+from lcrbench.bench.records.grid import Grid, Option, Options, checked
 from lcrbench.bench.records.source import stale_training
 from lcrbench.bench.records.spec import Cell, MethodId, RunSpec, TrainData, TrainSpec
 from lcrbench.bench.records.store import Store
@@ -37,6 +38,7 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
 
     Raises `UserError` for any name, option or combination that does not exist or fit, before anything is trained.
     """
+    check_data(dataset)
     data = TrainData(
         name=dataset.name,
         sha256=dataset.train_sha256,
@@ -88,6 +90,21 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
         for seed in grid.seeds
         for choice in chosen.values()
     ]
+
+
+def check_data(dataset: Dataset) -> None:
+    """Raise `UserError` for training images from which nothing can be learned, whatever the recipe."""
+    if dataset.train.images.size and not dataset.std.all():
+        which = "all channels" if not dataset.std.any() else f"channel {int(np.argmin(dataset.std))}"
+        raise UserError(
+            f"{dataset.name}: the pixels of all training images have one value in {which}: nothing can be learned from them"
+        )
+    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
+    if (counts > 0).sum() < 2:
+        raise UserError(
+            f"{dataset.name}: all training images are of one class, '{dataset.classes[int(counts.argmax())]}': there is "
+            "nothing to tell apart"
+        )
 
 
 def method_id(choice: network.Choice) -> MethodId:
@@ -208,7 +225,8 @@ def expand(named: Sequence[str]) -> tuple[str, ...]:
 
 def shown_of(corruption_names: Sequence[str], severities: Sequence[int], seed: int, block: int) -> Shown:
     """Return what is shown, groups of corruptions replaced by their members."""
-    return Shown(corruptions=expand(corruption_names), severities=tuple(severities), seed=seed, block=block)
+    names = expand(corruption_names)
+    return checked(Shown, {"corruptions": names, "severities": tuple(severities), "seed": seed, "block": block})
 
 
 def metrics_of(grid: Grid) -> dict[str, Options]:

@@ -28,6 +28,7 @@ from lcrbench.bench.planning import Lacking, lacking, outside, plan
 from lcrbench.bench.progress import Progress, Work
 from lcrbench.bench.records import env, source
 from lcrbench.bench.records.grid import Grid
+from lcrbench.bench.records.leftovers import sweep
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.training.checkpoint import unseal
@@ -118,6 +119,7 @@ def run(
     if dataset.reasons and not quiet:
         print(f"lcrbench: {dataset.name}: {passed_over(dataset.reasons)}", file=sys.stderr)
     target = Store(root, create=True)
+    sweep(target)
     _mend(target, jobs, redo)
     for job in jobs:
         take_over(target, job.spec, dataset)

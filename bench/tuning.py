@@ -11,10 +11,14 @@ nothing.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +28,7 @@ from filelock import Timeout
 from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.planning import plan
-from lcrbench.bench.processes import process_context
+from lcrbench.bench.processes import process_context, watch_parent
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.records.grid import Data, Grid, Option, Tuned, Tuning
 from lcrbench.bench.records.record import Provenance
@@ -250,16 +254,31 @@ def _done(trials: Sequence[Trial], workers: int, tell: Callable[[Point, Result],
             tell(trial.point, result)
             yield trial.point.text, result
         return
-    with ProcessPoolExecutor(workers, mp_context=process_context()) as pool:
+    with ProcessPoolExecutor(workers, mp_context=process_context(), initializer=_begin) as pool:
         running = {pool.submit(attempt, trial): trial for trial in trials}
         try:
             for future in as_completed(running):
                 trial, result = running[future], future.result()
                 tell(trial.point, result)
                 yield trial.point.text, result
-        except BaseException:
+        except BaseException as error:
+            # Python waits for them when it ends: those that train would be waited for.
+            for pid in list(pool._processes):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGTERM)
             pool.shutdown(wait=False, cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "a trial's process was killed (out of memory?): give the same command again to go on"
+                ) from error
             raise
+
+
+def _begin() -> None:
+    """Set a process of trials up: it ends on SIGTERM, when its parent is gone, and not on the parent's Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    watch_parent()
 
 
 def attempt(trial: Trial) -> Result:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from filelock import Timeout
 
-from lcrbench.bench import device
+from lcrbench.bench import device, processes
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.data.subset import load_data as load_data
 from lcrbench.bench.evaluation import known as known_of
@@ -94,6 +94,7 @@ def work(job: Job, events: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Until the training listens there is nothing to save. (The server that forked this process ignores it.)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    processes.watch_parent()
 
     def tell(phase: str, done: int, total: int, **figures: float) -> None:
         # If nobody listens any more, the run still goes on to its record.

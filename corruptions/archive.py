@@ -29,9 +29,9 @@ from numpy.typing import ArrayLike, NDArray
 from lcrbench.corruption_names import SEVERITIES
 from lcrbench.corruptions import digests, places
 from lcrbench.corruptions.engine import check_severity
-from lcrbench.corruptions.members import Member, in_tars, map_npy, read_manifest, whole
+from lcrbench.corruptions.members import Member, folder_names, in_tars, map_npy, read_manifest, whole
 from lcrbench.errors import UserError, unknown
-from lcrbench.images import decode, natural
+from lcrbench.images import decode, hides, natural, why_passed
 
 MANIFEST = "manifest.json"
 
@@ -91,7 +91,8 @@ class Archive:
 
     `name` is that of the published benchmark, or of the data set in the manifest; `verified` says whether there are
     hashes to compare with. `corruptions` lists what it holds, in the order of the paper. `classes` are the class
-    folders of a tree, in natural order ("2" before "10"), as data sources number them.
+    folders of a tree: in the order of the manifest, which is that of the data set, else in natural order ("2" before
+    "10"), as data sources number them. `passed_over` are the files met so far that are no images.
     """
 
     path: Path
@@ -107,6 +108,8 @@ class Archive:
     _folders: dict[str, str] = field(default_factory=dict, repr=False)
     _labels: NDArray[np.int64] | None = field(default=None, repr=False)
     _listed: tuple[object, tuple[list[tuple[str, Member]], NDArray[np.int64]]] | None = field(default=None, repr=False)
+    passed_over: set[str] = field(default_factory=set, repr=False)
+    _folder_of: dict[str, str] = field(default_factory=dict, repr=False)
 
     def load(
         self, name: str, severity: int, indices: ArrayLike | None = None, *, classes: tuple[str, ...] | None = None
@@ -213,7 +216,10 @@ class Archive:
             folder = self.path / prefix
             files = [f for f in folder.glob("*/*") if f.is_file()] if folder.is_dir() else []
             found = {f"{f.parent.name}/{f.name}": Member(f, 0, f.stat().st_size) for f in files}
-        return sorted(found.items())
+        # What a system left there (.DS_Store, Thumbs.db, ._1.JPEG) is no image, and has no part in the hash either.
+        strays = {key for key in found if why_passed(tuple(key.split("/")))}
+        self.passed_over.update(f"{prefix}{key}" for key in strays)
+        return sorted((key, member) for key, member in found.items() if key not in strays)
 
     def _tree_files(
         self, name: str, severity: int, classes: tuple[str, ...]
@@ -222,10 +228,12 @@ class Archive:
         cell = f"{name}/{severity}"
         if self._listed and self._listed[0] == (cell, classes):
             return self._listed[1]
-        number = {label: k for k, label in enumerate(classes)}
-        cell_files = sorted(self._cell(cell), key=lambda entry: natural(tuple(entry[0].split("/"))))
+        number = {self._folder_of.get(label, label): k for k, label in enumerate(classes)}
+        # Ours are numbered through all classes, as the data set's images are.
+        order = (lambda parts: natural(parts[1:])) if self._folder_of else natural
+        cell_files = sorted(self._cell(cell), key=lambda entry: order(tuple(entry[0].split("/"))))
         files = [(key, member) for key, member in cell_files if key.partition("/")[0] in number]
-        missing = set(classes) - {key.partition("/")[0] for key, _ in files}
+        missing = number.keys() - {key.partition("/")[0] for key, _ in files}
         if missing:
             raise UserError(
                 f"'{cell}' in '{self.path}' lacks {len(missing)} of {len(classes)} classes, such as '{min(missing)}': "
@@ -346,7 +354,31 @@ def _open_tree(root: Path, members: dict[str, Member], manifest: dict[str, Any] 
         )
     # The frost of the first Tiny-ImageNet-C has 1,000 class folders where all others have 200: what all share is what
     # counts.
-    classes = sorted(set.intersection(*(c for c in cells.values() if c)), key=lambda label: natural((label,)))
+    found_in_all = {label for label in set.intersection(*(c for c in cells.values() if c)) if not hides((label,))}
+    folder_of = _folders_of(manifest, found_in_all)
+    classes = list(folder_of) or sorted(found_in_all, key=lambda label: natural((label,)))
     hashes = {cell: ("sha256", str(e["sha256"])) for cell, e in manifest["files"].items()} if manifest else {}
     name = str(manifest.get("data", {}).get("name", root.stem)) if manifest else root.stem
-    return Archive(root, "tree", name, found, tuple(classes), bool(hashes), manifest, members, hashes, _folders=folders)
+    return Archive(
+        root,
+        "tree",
+        name,
+        found,
+        tuple(classes),
+        bool(hashes),
+        manifest,
+        members,
+        hashes,
+        _folders=folders,
+        _folder_of=folder_of,
+    )
+
+
+def _folders_of(manifest: dict[str, Any] | None, found: set[str]) -> dict[str, str]:
+    """Return the folder of each class of a manifest, in its order; none unless these are the folders there are."""
+    data = (manifest or {}).get("data")
+    named = data.get("classes") if isinstance(data, dict) else None
+    if not isinstance(named, list) or not all(isinstance(label, str) for label in named):
+        return {}
+    folders = dict(zip(named, folder_names(named), strict=True))
+    return folders if set(folders.values()) >= found and len(folders) == len(named) else {}

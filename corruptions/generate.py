@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,9 +22,10 @@ from numpy.typing import NDArray
 from lcrbench.corruption_names import SEVERITIES
 from lcrbench.corruptions.archive import MANIFEST, Layout, Progress
 from lcrbench.corruptions.engine import MACHINE_DEPENDENT, corrupt, provenance
-from lcrbench.corruptions.members import tree_digest
+from lcrbench.corruptions.members import folder_names, tree_digest
 from lcrbench.corruptions.registered import find
 from lcrbench.errors import UserError
+from lcrbench.untrusted import json_of, small_file
 
 FORMAT = 1
 BLOCK_BYTES = 8 << 20
@@ -120,7 +120,7 @@ def _begin(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
     place = folder / MANIFEST
     if place.is_file():
         try:
-            manifest: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+            manifest: dict[str, Any] = json_of(small_file(place, "manifest"), str(place))
         except ValueError as error:
             raise UserError(f"'{place}' cannot be read ({error}): remove the folder to begin again") from error
         differing = [key for key in spec if manifest.get(key) != json.loads(json.dumps(spec[key]))]
@@ -203,9 +203,7 @@ def _write_cell(
 
     part = place.with_name(f"{place.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    folders = [re.sub(r"[^\w.-]+", "_", label) or "_" for label in classes]
-    if len(set(folders)) < len(folders):
-        folders = [f"{k:04d}-{folder}" for k, folder in enumerate(folders)]
+    folders = folder_names(classes)
     for folder in folders:
         (part / folder).mkdir(parents=True, exist_ok=True)
     for block in _blocks(images):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.errors import UserError
+from lcrbench.untrusted import json_of
 
 
 class Member(NamedTuple):
@@ -38,6 +39,21 @@ class Member(NamedTuple):
                 digest.update(block)
                 left -= len(block)
         return digest.hexdigest()
+
+
+def folder_names(classes: Sequence[str]) -> list[str]:
+    """Return the names of the class folders of a tree that `lcrbench corrupt` writes, in the order of the classes.
+
+    None of them is hidden, and none has another meaning to a file system.
+
+    >>> folder_names(["T-shirt/top", ".git"])
+    ['T-shirt_top', '_.git']
+    """
+    folders = [re.sub(r"[^\w.-]+", "_", label) or "_" for label in classes]
+    folders = [f"_{folder}" if folder.startswith(".") or folder == "__MACOSX" else folder for folder in folders]
+    if len(set(folders)) < len(folders):
+        folders = [f"{k:04d}-{folder}" for k, folder in enumerate(folders)]
+    return folders
 
 
 def whole(file: Path) -> Member:
@@ -110,7 +126,7 @@ def read_manifest(root: Path, members: dict[str, Member], called: str) -> dict[s
             return None
         inside = whole(root / called)
     try:
-        loaded: dict[str, Any] = json.loads(inside.read())
+        loaded: dict[str, Any] = json_of(inside.read(), f"the {called} of '{root}'")
         loaded["files"].items()
     except (ValueError, KeyError, AttributeError) as error:
         raise UserError(f"the {called} of '{root}' cannot be read: {error}") from error

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from lcrbench import untrusted
 from lcrbench.corruption_names import SEVERITIES, names
 from lcrbench.corruptions.engine import constants_for, corrupt
 from lcrbench.errors import UserError
@@ -81,11 +82,7 @@ def save(path: str | Path, sheet: NDArray[np.uint8]) -> None:
 
 def read(path: str | Path, side: int | None = None) -> NDArray[np.uint8]:
     """Read an image file as (H, W, 3) uint8; with `side`, its centre square resized to side x side."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"'{path}' is not a readable image: {error.strerror}") from error
-    image = Image.fromarray(decode(content, f"'{path}'"))
+    image = Image.fromarray(decode(untrusted.small_file(untrusted.place(path), "image"), f"'{path}'"))
     if side is not None:
         edge = min(image.size)
         left, top = (image.width - edge) // 2, (image.height - edge) // 2

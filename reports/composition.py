@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lcrbench.bench.records.files import replace_file
 from lcrbench.bench.records.store import Store
-from lcrbench.reports import claims, comparison, entries, folder, index, lipschitz, measured, page
+from lcrbench.reports import claims, comparison, entries, folder, index, lipschitz, measured, page, spreadsheet
 from lcrbench.reports.budget_proof import budget_proof
 from lcrbench.reports.comparison import Comparison
 from lcrbench.reports.context import Context, Options
@@ -112,7 +112,7 @@ def _draw(e: entries.Entry, context: Context, section: Section, out: Path, under
         panels = rendering.inline(picture, f"s{context.setting.index}-{picture.name}")
         names = rendering.save(picture, out / under, formats)
         section.drawings.append(Drawn(picture, panels, under, names, e.section))
-    picture.data.to_csv(out / under / f"{picture.name}.csv", index=False)
+    spreadsheet.write(picture.data, out / under / f"{picture.name}.csv")
     return [*names, f"{picture.name}.csv"]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from lcrbench import registry
 from lcrbench.errors import UserError
 from lcrbench.reports import entries, writers
 from lcrbench.reports.context import Context
@@ -47,7 +48,7 @@ def _check(kind: Kind, module: ModuleType, name: str, use: Callable[[Entry, Cont
     except UserError as error:
         return [f"{name}: {error}"]
     found = [f"{name}: {problem}" for problem in misspelt(PUBLIC[kind], own_names(module), "no report")]
-    if not (module.__doc__ or "").strip():
+    if not (module.__doc__ or registry.docstring_in(getattr(module, "__file__", None) or "")).strip():
         found.append(f"{name}: it has no docstring, whose first line `lcrbench list` shows")
     for where, context in contexts():
         try:

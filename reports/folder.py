@@ -10,13 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from lcrbench.bench.records.files import replace_file
-from lcrbench.reports import writers
+from lcrbench.reports import spreadsheet, writers
 from lcrbench.reports.context import Context
 from lcrbench.reports.page import Section
 from lcrbench.reports.paper import latex, paper_table
 from lcrbench.reports.paper.text import terminal
 from lcrbench.reports.stamp import MANIFEST, TERMINAL
 from lcrbench.reports.table import Table
+from lcrbench.untrusted import json_of, small_file
 
 _OURS = re.compile(r"(setting-\d+/)?[a-z0-9_-]+\.(md|tex|txt|csv|parquet|png|svg|pdf)")
 ABOUT = {
@@ -57,14 +58,14 @@ def write_tables(section: Section, folder: Path, paper: Mapping[str, str]) -> li
         if "csv" in p.formats:
             files.setdefault(file_of(p.table), []).append(writers.frame(p.table))
     for name, frames in files.items():
-        pd.concat(frames, ignore_index=True).to_csv(folder / name, index=False)
+        spreadsheet.write(pd.concat(frames, ignore_index=True), folder / name)
     proof = section.proof
     rows = [
         {"field": f.name, "equal": f.equal} | dict(zip(map(str, range(len(f.values))), f.values, strict=True))
         for f in proof.shown
     ]
     labels = {str(i): label for i, label in enumerate(proof.labels)}
-    pd.DataFrame(rows).rename(columns=labels).to_csv(folder / "budget.csv", index=False)
+    spreadsheet.write(pd.DataFrame(rows).rename(columns=labels), folder / "budget.csv")
     return ["table.md", *tex, *files, "budget.csv"]
 
 
@@ -98,7 +99,7 @@ def clear(out: Path, written: set[str], stamp: str, about: Mapping[str, object])
     """
     manifest = out / MANIFEST
     try:
-        earlier = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        earlier = json_of(small_file(manifest), MANIFEST)["files"]
     except (OSError, ValueError, KeyError, TypeError):
         earlier = []
     for name in earlier if isinstance(earlier, list) else ():

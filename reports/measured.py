@@ -12,6 +12,7 @@ import io
 from pathlib import Path
 
 from lcrbench.bench.records.measurement import NO_DETAIL, Detail, MetricInfo
+from lcrbench.reports import spreadsheet
 from lcrbench.reports.comparison import Comparison
 
 RUN = ("run_id", "setting", "data", "backbone", "method", "seed", "budget_images")
@@ -68,7 +69,7 @@ def _kind(info: MetricInfo, statistic: str) -> str:
 def _line(values: tuple[object, ...]) -> str:
     """Return values as one line of CSV, without its end."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(values)
+    csv.writer(buffer, lineterminator="").writerow([spreadsheet.cell(value) for value in values])
     return buffer.getvalue()
 
 

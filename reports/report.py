@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from lcrbench import untrusted
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 from lcrbench.reports import stamp
@@ -28,7 +29,7 @@ def write(
     that holds the report of the same runs by the same code is left as it is (`stamp.py`). Raises `UserError` where nothing
     can be reported, there is no such module, or `out` cannot be written.
     """
-    store, out = store if isinstance(store, Store) else Store(store), Path(out)
+    store, out = store if isinstance(store, Store) else Store(store), untrusted.place(out)
     with _uncollected():
         ids = stamp.ids(store, runs)
         made_from = stamp.of(store, ids, {"compare": compare and list(compare), "also": list(also)})

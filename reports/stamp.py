@@ -24,6 +24,7 @@ from lcrbench.bench.records import source
 from lcrbench.bench.records.shelf import CHECKSUM
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
+from lcrbench.untrusted import json_of, small_file
 from lcrbench.versions import installed
 
 PAGE = "index.html"
@@ -84,7 +85,7 @@ def of(store: Store, run_ids: Sequence[str], arguments: Mapping[str, Any]) -> st
 def stands(out: Path, stamp: str) -> bool:
     """Tell whether a folder holds a report under this stamp, with every file that was written."""
     try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json_of(small_file(out / MANIFEST), MANIFEST)
         return bool(stamp) and manifest["stamp"] == stamp and all((out / name).is_file() for name in manifest["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return False

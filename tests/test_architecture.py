@@ -19,7 +19,9 @@ SHARED = {
     "lcrbench.images",
     "lcrbench.kernels",
     "lcrbench.registry",
+    "lcrbench.surroundings",
     "lcrbench.testing",
+    "lcrbench.untrusted",
     "lcrbench.versions",
 }
 # The public names and their functions compose all, lazily, as the command line does.

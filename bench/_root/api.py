@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lcrbench.errors import UserError
+from lcrbench.surroundings import from_outside, shielded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Names = str | Iterable[str]
 
 
+@from_outside
 def load_data(
     source: str | Path = "fashion-mnist-10k",
     *,
@@ -48,6 +50,7 @@ def load_data(
     return data.take(dataset, train, test, seed=0) if train or test else dataset
 
 
+@from_outside
 def build_model(
     method: str,
     backbone: str = "vgg_tiny",
@@ -74,6 +77,7 @@ def build_model(
     return network.build(network.choose(method), backbone, classes, size, mean, std, generator)
 
 
+@from_outside
 def load_model(store: str | Path | Store, run: str, *, trust_plugins: bool = False, device: str = "cpu") -> nn.Module:
     """Return a trained network of a store, in evaluation mode: images (N, 3, H, W) in [0, 1] to logits (N, classes).
 
@@ -88,6 +92,7 @@ def load_model(store: str | Path | Store, run: str, *, trust_plugins: bool = Fal
     return restored(training, weights, trust_plugins=trust_plugins, device=device).network
 
 
+@from_outside
 def load_packed(path: str | Path, *, block: int = 100, trust_plugins: bool = False) -> PackedNetwork:
     """Return the network of a file that `lcrbench export` wrote: `.logits(images)` of (N, size, size, 3), as they were.
 
@@ -99,6 +104,7 @@ def load_packed(path: str | Path, *, block: int = 100, trust_plugins: bool = Fal
     return packed_file.load(Path(path), block=block, trust_plugins=trust_plugins)
 
 
+@from_outside
 def run(
     grid: str | Path | Grid = "quick",
     store: str | Path = "lcrbench-runs",
@@ -205,6 +211,7 @@ class Result:
         return found_by(self.known, self.metrics, self.protocol)[0]
 
 
+@from_outside
 def evaluate(
     model: nn.Module | Callable[[Any], Any] | str,
     *,
@@ -298,6 +305,7 @@ def evaluate(
     return Result(answer.known, answer.protocol, answer.metrics, tuple(found.findings), kept)
 
 
+@from_outside
 def lipschitz(
     model: nn.Module | Callable[[Any], Any] | str,
     *,
@@ -327,6 +335,7 @@ def lipschitz(
     return evaluate(model, corruptions="", metrics=chosen, **how)
 
 
+@shielded()
 def report(store: str | Path | Store, out: str | Path | None = None, *, compare: Sequence[str] | None = None) -> Path:
     """Write the comparison report of a store, and return its page.
 
@@ -339,6 +348,7 @@ def report(store: str | Path | Store, out: str | Path | None = None, *, compare:
     return reports.write(opened, Path(out or opened.root / "reports" / "all"), compare=compare)
 
 
+@shielded()
 def check(
     candidate: str | Path | Store,
     against: str | Path,

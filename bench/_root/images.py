@@ -19,10 +19,23 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES: Final = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+
+# Endings of image files that the decoder does not read.
+_OTHER_IMAGES: Final = {".jfif", ".jpe", ".gif", ".heic", ".avif", ".jp2", ".jxl", ".svg"}
+
 FORMATS: Final = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF")
 
-# A photograph of this many pixels is rare; a file of a few kB that unpacks to more is an attack or a mistake.
+# A photograph of this many pixels is rare; a file of a few kB that unpacks to more is an attack or a mistake. A small file
+# may hold fewer: an even surface packs well, and a bomb packs better.
 _MAX_PIXELS: Final = 1 << 26
+_FREE_PIXELS: Final = 1 << 24
+_PIXELS_A_BYTE: Final = 256
+
+# The longest side. Pillow keeps a pointer for each row, so that a column of pixels takes many times the memory of a square.
+_MAX_SIDE: Final = (1 << 16) - 1
+
+# What a JPEG ends with.
+_END: Final = b"\xff\xd9"
 
 _DIGITS: Final = re.compile("([0-9]+)")
 
@@ -38,15 +51,17 @@ def decode(content: bytes, where: str, size: int | None = None) -> NDArray[np.ui
 
     try:
         if (plain := _plain_jpeg(content)) is not None:
+            _check_whole(content, plain)
             if size is None or plain.shape[:2] == (size, size):
                 return plain
             return np.asarray(fit(Image.fromarray(plain), size))
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise UserError(f"it is {image.width} x {image.height} px, more than {_MAX_PIXELS:,} in all")
+            _check_pixels(image.height, image.width, len(content))
             if image.mode.startswith(("I", "F")):
                 raise UserError("it has more than 8 bits a channel: convert it")
             rgb = image.convert("RGB")
+            if image.format == "JPEG":
+                _check_whole(content, np.asarray(rgb))
             return np.asarray(rgb if size is None else fit(rgb, size))
     except UnidentifiedImageError as error:
         raise UserError(f"{where} is damaged: it is none of {', '.join(FORMATS)}; get it again") from error
@@ -56,6 +71,34 @@ def decode(content: bytes, where: str, size: int | None = None) -> NDArray[np.ui
         raise UserError(f"{where} is damaged ({error}): get it again") from error
 
 
+def _check_pixels(height: int, width: int, size: int) -> None:
+    """Raise `UserError` for more pixels than a file of so many bytes may hold."""
+    most = min(_MAX_PIXELS, _FREE_PIXELS + _PIXELS_A_BYTE * size)
+    if height * width > most or max(height, width) > _MAX_SIDE:
+        raise UserError(
+            f"it is {width} x {height} px, more than {most:,} in all (of {size:,} bytes), or than {_MAX_SIDE:,} on a side"
+        )
+
+
+def _check_whole(content: bytes, image: NDArray[np.uint8]) -> None:
+    """Raise `UserError` if a JPEG states more rows than it holds: libjpeg fills the rest with mid-grey and says nothing.
+
+    Where the last pixels are of that grey, the file is decoded again with other data behind its own, which only what is
+    missing takes up.
+    """
+    # Of their brightness: colours of the row above may run into them.
+    corner = image[-1:, -8:] @ np.array([0.299, 0.587, 0.114])
+    if not content.endswith(_END) or np.abs(corner - 128).max() > 1:
+        return
+    import cv2
+
+    more = content[: -len(_END)] + bytes(range(1, 255)) * 8 + _END
+    again = cv2.imdecode(np.frombuffer(more, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    first = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if again is None or first is None or not np.array_equal(again, first):
+        raise UserError("its header states more pixels than it holds")
+
+
 def _plain_jpeg(content: bytes) -> NDArray[np.uint8] | None:
     """Return the image (H, W, 3) in an ordinary JPEG, by simplejpeg or OpenCV, which are faster; None for all else.
 
@@ -63,8 +106,9 @@ def _plain_jpeg(content: bytes) -> NDArray[np.uint8] | None:
     off, of other colours than grey and YCbCr (told by Adobe's marker), of more than 8 bits, damaged, or too large.
     """
     shape = _jpeg_shape(content)
-    if shape is None or shape[0] * shape[1] > _MAX_PIXELS:
+    if shape is None:
         return None
+    _check_pixels(*shape, len(content))
     if (simple := _simplejpeg()) is not None:
         try:
             decoded: NDArray[np.uint8] = simple.decode_jpeg(content, "RGB")
@@ -119,7 +163,7 @@ def _fast_decoder() -> str:
 
 def _jpeg_shape(content: bytes) -> tuple[int, int] | None:
     """Return height and width of a whole JPEG of 8 bits, grey or of JFIF's three colours; None for any other content."""
-    if not content.startswith(b"\xff\xd8\xff") or not content.endswith(b"\xff\xd9"):
+    if not content.startswith(b"\xff\xd8\xff") or not content.endswith(_END):
         return None
     place, jfif = 2, False
     while place + 9 < len(content) and content[place] == 0xFF:
@@ -154,6 +198,36 @@ def fit(image: Image.Image, size: int) -> Image.Image:
     left, top = round((wide - size) / 2), round((high - size) / 2)
     resized = image.resize((wide, high), Image.Resampling.BILINEAR)
     return resized.crop((left, top, left + size, top + size))
+
+
+def why_passed(parts: tuple[str, ...]) -> str:
+    """Return why the file at a path is passed over, in words that a number of files stands before; "" for an image.
+
+    >>> why_passed(("cat", "1.jpg")), why_passed(("cat", "1.GIF")), why_passed(("cat", "._1.jpg")), why_passed((".git", "x"))
+    ('', 'images ending in .gif', 'hidden', 'in hidden folders')
+    """
+    if "__MACOSX" in parts[:-1]:
+        return "of macOS (__MACOSX)"
+    if hides(parts[:-1]):
+        return "in hidden folders"
+    if parts[-1].startswith("."):
+        return "hidden"
+    dot = parts[-1].rfind(".")
+    suffix = parts[-1][dot:].lower() if 0 < dot < len(parts[-1]) - 1 else ""
+    if suffix in SUFFIXES:
+        return ""
+    if not suffix.isprintable() or len(suffix) > 12:
+        return "with a strange ending"
+    return (
+        (f"images ending in {suffix}" if suffix in _OTHER_IMAGES else f"ending in {suffix}")
+        if suffix
+        else "without an ending"
+    )
+
+
+def hides(folders: tuple[str, ...]) -> bool:
+    """Tell whether one of these folders is a hidden one, or of macOS."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in folders)
 
 
 def natural(path: tuple[str, ...]) -> tuple[object, ...]:

@@ -90,12 +90,20 @@ def docstring(kind: str, name: str) -> str:
     """Return the docstring of an entry's module, or the comment that a preset begins with; imports no entry."""
     path = file(kind, name)
     if path.suffix == ".py":
-        return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        return docstring_in(path)
     if path.suffix in SUFFIX.values():
         lines = path.read_text(encoding="utf-8").splitlines()
         first = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
         return "\n".join(line.lstrip("# ") for line in lines[:first])
     return load(kind, name).__doc__ or ""
+
+
+def docstring_in(path: str | Path) -> str:
+    """Return the docstring of a module's file; empty if it has none, or there is no such file of Python code."""
+    try:
+        return ast.get_docstring(ast.parse(Path(path).read_text(encoding="utf-8"))) or ""
+    except (OSError, SyntaxError, ValueError):
+        return ""
 
 
 def summary(kind: str, name: str) -> str:

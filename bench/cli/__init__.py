@@ -8,7 +8,9 @@ and imports what it needs when it runs. So help and lists answer at once, withou
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -16,11 +18,19 @@ import click
 from click.exceptions import NoSuchOption
 
 from lcrbench import __version__
+from lcrbench.bench.cli import _doors as doors
 from lcrbench.errors import UserError, unknown
+from lcrbench.surroundings import shielded
+from lcrbench.untrusted import shown
 
 STORE = "lcrbench-runs"
 
-store_option = click.option("--store", default=STORE, show_default=True, help="Folder that holds the runs.")
+FOLDER, FILE = doors.Place(str), doors.Place(Path)
+"""Where a command reads or writes: a path whose ~ is replaced."""
+
+store_option = click.option(
+    "--store", type=FOLDER, default=STORE, show_default=True, help="Folder that holds the runs."
+)
 engine_option = click.option(
     "--engine",
     type=click.Choice(["auto", "packed", "torch"]),
@@ -28,6 +38,12 @@ engine_option = click.option(
     show_default=True,
     help="What computes the logits, the same ones: packed bits where they can be, those or an error, or torch.",
 )
+
+
+def say(text: object = "", *, err: bool = False) -> None:
+    """Print lines; within a line, what would steer the terminal is escaped. The only way by which commands print."""
+    for line in str(text).split("\n"):
+        click.echo(shown(line), err=err)
 
 
 class Commands(click.Group):
@@ -49,7 +65,7 @@ class Commands(click.Group):
             return None
         found: click.Command = importlib.import_module(f"{__name__}.{file.stem}").command
         found.name = cmd_name
-        return found
+        return doors.guarded(found)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one line for each command, the first of its module's docstring, without importing the command."""
@@ -72,9 +88,9 @@ def app() -> None:
 
 
 class Failed(click.ClickException):
-    """Something failed that is not the user's mistake: exit code 1."""
+    """Something that was asked for could not be found out, such as what a run that failed would have shown: exit code 3."""
 
-    exit_code = 1
+    exit_code = 3
 
 
 class Interrupted(click.ClickException):
@@ -83,10 +99,21 @@ class Interrupted(click.ClickException):
     exit_code = 130
 
 
+OUR_OWN = 70
+"""The exit code of what must not happen: a mistake of ours, told in one line that names a file with the report."""
+
+
 def main() -> None:
-    """Run the command line. A mistake of the user's is one line on standard error and exit code 2."""
+    """Run the command line, and end with one of its exit codes, always with one line on standard error unless it is 0 or 1.
+
+    0: done, or passed. 1: a regression (`check`, `check-speed`), and nothing else. 2: a mistake of the user's, or what
+    cannot be compared. 3: not everything could be found out. 70: a mistake of ours. 130: interrupted.
+    """
     try:
-        code = app.main(prog_name="lcrbench", standalone_mode=False)
+        with shielded():
+            code = app.main(prog_name="lcrbench", standalone_mode=False)
+        # What is printed is handed over before the exit code is chosen: a full disk is told.
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except UserError as error:
         _stop(str(error), 2)
@@ -96,8 +123,18 @@ def main() -> None:
         _stop(error.format_message() + _advice(error), 2)
     except click.ClickException as error:
         _stop(error.format_message(), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except BrokenPipeError:
+        # Whoever read the output has read enough (`| head`). Python would complain again when it ends.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (KeyboardInterrupt, click.Abort) as error:
+        # click takes the end of any file for Ctrl-D.
+        if isinstance(error.__cause__, EOFError):
+            _stop(doors.report(error.__cause__), OUR_OWN)
         _stop("interrupted", 130)
+    except Exception as error:
+        _stop(doors.report(error), OUR_OWN)
 
 
 def _options(ctx: click.Context | None) -> list[str]:
@@ -118,7 +155,6 @@ def _advice(error: click.UsageError) -> str:
 
 
 def _stop(message: str, code: int) -> None:
-    line = " ".join(message.split())
-    # What was typed or read must not steer the terminal.
-    click.echo("lcrbench: " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), err=True)
+    with contextlib.suppress(OSError):
+        say("lcrbench: " + " ".join(message.split()), err=True)
     sys.exit(code)

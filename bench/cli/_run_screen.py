@@ -34,8 +34,9 @@ def _facts(record: Record, row: Row) -> Iterator[tuple[str, str]]:
         yield "failed", f"{record.failure.reason} at step {record.failure.step:,}: {record.failure.message}"
     yield "data", f"{spec.data.text}, {spec.data.size} px, {len(spec.data.classes)} classes"
     yield "backbone", spec.backbone
-    recipe = spec.recipe
-    yield "budget", f"{told(spec.budget)}, batches of {recipe.batch}, {recipe.optimizer}, peak rate {recipe.lr:g}"
+    if record.external is None:
+        recipe, budget = record.trained.recipe, told(record.trained.budget)
+        yield "budget", f"{budget}, batches of {recipe.batch}, {recipe.optimizer}, peak rate {recipe.lr:g}"
     shown = spec.evaluation
     yield "shown", f"{plural(len(shown.corruptions), 'corruption')} at severities {listed(shown.severities)}"
     for name, key in (("clean", CLEAN), ("mean error", COMMON_ERROR)):

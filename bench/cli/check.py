@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-FILE = click.Path(path_type=Path)
+from lcrbench.bench.cli import FILE, say
 
 
 @click.command(epilog="Example: lcrbench check runs --against reference.json")
@@ -67,5 +67,5 @@ def command(
     for path, written in ((junit, gate.as_junit), (json_, gate.as_json), (markdown, gate.as_markdown)):
         if path is not None:
             replace_file(path, written(verdicts).encode())
-    click.echo(gate.text(verdicts), nl=False)
+    say(gate.text(verdicts).rstrip("\n"))
     ctx.exit(gate.exit_code(verdicts))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-FILE = click.Path(path_type=Path)
+from lcrbench.bench.cli import FILE, say
 
 
 @click.command(epilog="Example: lcrbench check-speed benchmarks.json --against speed.json")
@@ -25,6 +25,6 @@ def command(ctx: click.Context, run: Path, against: Path, margin: float) -> None
     from lcrbench.reports.gate import speed as speed_gate
 
     verdicts = speed_gate.check(run, speed_gate.load(against), margin=margin / 100)
-    click.echo(speed_gate.text(verdicts), nl=False)
+    say(speed_gate.text(verdicts).rstrip("\n"))
     codes = {gate.EXIT_CODES[v.outcome] for v in verdicts}
     ctx.exit(next((c for c in (1, 2) if c in codes), 0))

@@ -11,6 +11,7 @@ import click
 
 from lcrbench import registry
 from lcrbench.bench.cli import _plugins as plugins
+from lcrbench.bench.cli import say
 from lcrbench.errors import UserError, unknown
 from lcrbench.testing import conform, raised
 
@@ -35,10 +36,10 @@ def command(ctx: click.Context, words: tuple[str, ...]) -> None:
     kind = given[0] if given else _kind_of_file(text) if is_file else _kind(entry)
     findings = conform(kind, entry)
     for finding in findings:
-        click.echo(f"{text}: {finding}")
+        say(f"{text}: {finding}")
     if findings:
         ctx.exit(2)
-    click.echo(f"{text} is a{'n' * (kind[0] in 'aeiou')} {kind} that keeps its contract")
+    say(f"{text} is a{'n' * (kind[0] in 'aeiou')} {kind} that keeps its contract")
 
 
 def _kind_of_file(text: str) -> str:

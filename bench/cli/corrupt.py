@@ -6,14 +6,13 @@ from pathlib import Path
 
 import click
 
+from lcrbench.bench.cli import FILE, say
 from lcrbench.errors import UserError
 
 
 @click.command(epilog='Example: lcrbench corrupt --out fashion-c --corruptions "noise fog"')
 @click.argument("source", default="fashion-mnist-10k")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder to write the benchmark to; a begun one is continued."
-)
+@click.option("--out", type=FILE, help="Folder to write the benchmark to; a begun one is continued.")
 @click.option(
     "--corruptions",
     help='Corruptions or groups, separated by spaces: "noise fog".  [default: common; all for --sheet]',
@@ -31,12 +30,10 @@ from lcrbench.errors import UserError
 @click.option("--threads", type=click.IntRange(1), help="Threads.  [default: all cores]")
 @click.option(
     "--frost-pictures",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Folder of the frost pictures, where they are not installed.",
 )
-@click.option(
-    "--sheet", type=click.Path(path_type=Path), help="Draw one image at all severities into this PNG instead."
-)
+@click.option("--sheet", type=FILE, help="Draw one image at all severities into this PNG instead.")
 @click.option("--image", default="0", show_default=True, help="(sheet) Number of the test image, or an image file.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def command(
@@ -66,7 +63,7 @@ def command(
         raise UserError("name either a folder with --out or a PNG with --sheet")
     if sheet is not None:
         _draw(sheet, source, image, size, names, constants, seed, frost_pictures)
-        click.echo(sheet)
+        say(sheet)
         return
     assert out is not None
     from lcrbench.bench import data
@@ -90,7 +87,7 @@ def command(
             frost_pictures=frost_pictures,
             progress=lambda done, total, what: shown.advance(done - shown.done, f"{what:20s}"),
         )
-    click.echo(manifest)
+    say(manifest)
 
 
 def _expand(text: str) -> list[str]:

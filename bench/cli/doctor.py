@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from lcrbench.bench.cli import Failed, store_option
+from lcrbench.bench.cli import say, store_option
 from lcrbench.bench.cli._foreign import declared_of, network_options
+from lcrbench.errors import UserError
 
 
 @click.command(epilog="Example: lcrbench doctor --store lcrbench-runs")
@@ -22,7 +23,10 @@ from lcrbench.bench.cli._foreign import declared_of, network_options
     help="Check this network on the test images of --data instead; MODEL as in `lcrbench evaluate`.",
 )
 @network_options
-def command(store: str, source: str | None, models: tuple[str, ...], **network: Any) -> None:
+@click.option(
+    "--clear-cache", is_flag=True, help="Delete compiled kernels and decoded data sets first; both are made again."
+)
+def command(store: str, source: str | None, models: tuple[str, ...], clear_cache: bool, **network: Any) -> None:
     """Check the environment, the embedded data and the store, and say what to do about what is wrong.
 
     With --data, check a data set, a test set, or a corruption benchmark: each file is read and decoded, and compared with
@@ -31,9 +35,13 @@ def command(store: str, source: str | None, models: tuple[str, ...], **network: 
     With --model, check a network of your own on at most 512 labelled images: its mode, shapes, determinism, independence of
     other images in the batch, the normalization and the order of channels, and the order of its classes.
 
-    Exit code 1 if a line begins with BAD.
+    Exit code 2 if a line begins with BAD.
     """
     from lcrbench.bench import doctor as checks
+
+    if clear_cache:
+        for folder in checks.clear_caches():
+            say(f"ok   deleted {folder}")
 
     declared, size, resize = declared_of(network)
     found: Iterator[checks.Check]
@@ -46,6 +54,6 @@ def command(store: str, source: str | None, models: tuple[str, ...], **network: 
     good = True
     for check in found:
         good &= check.good
-        click.echo(f"{'ok ' if check.good else 'BAD'}  {check.what}")
+        say(f"{'ok ' if check.good else 'BAD'}  {check.what}")
     if not good:
-        raise Failed("something is wrong: see the lines that begin with BAD")
+        raise UserError("something is wrong: see the lines that begin with BAD")

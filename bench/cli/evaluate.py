@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from lcrbench.bench.cli import engine_option, store_option
+from lcrbench.bench.cli import engine_option, say, store_option
 from lcrbench.bench.cli._foreign import declared_of, network_options
 from lcrbench.errors import UserError
 
@@ -141,7 +141,7 @@ def command(
     if out is not None:
         from lcrbench.reports import report as reports
 
-        click.echo(f"report: {reports.write(opened, Path(out), runs=ids)}")
+        say(f"report: {reports.write(opened, Path(out), runs=ids)}")
 
 
 def _network(opened: Store, model: str, declared: Any, asked: Any, quiet: bool) -> list[str]:
@@ -155,7 +155,7 @@ def _network(opened: Store, model: str, declared: Any, asked: Any, quiet: bool) 
 
     def tell(finding: Finding) -> None:
         if not finding.good or (finding.check == "told" and not quiet):
-            click.echo(f"lcrbench: {declared.name or model.rpartition('/')[2]}: {finding.what}", err=True)
+            say(f"lcrbench: {declared.name or model.rpartition('/')[2]}: {finding.what}", err=True)
 
     cells = len(asked.shown.corruptions) * len(asked.shown.severities) + 1 if asked.shown else 76
     with bar(cells, model.rpartition("/")[2][:24], quiet, unit="cells") as told:
@@ -230,13 +230,13 @@ def _print(opened: Store, run: str, options: dict[str, Options]) -> None:
         if record.external is None
         else f"{record.spec.data.test:,} images of {record.spec.data.name}"
     )
-    click.echo(f"{record.run_id}  {record.spec.label}{which} on {on}")
+    say(f"{record.run_id}  {record.spec.label}{which} on {on}")
     for m in record.measurements:
         if m.metric in options and (m.severity == 0 or not m.corruption) and not m.layer and m.detail is None:
             where = f" {m.corruption}" if m.corruption else ""
             where += f" {m.statistic}" if m.statistic != "mean" else ""
             where += f" {m.norm} {m.radius * 255:g}/255" if m.norm and m.radius is not None else ""
             interval = f" [{m.low:.4g}, {m.high:.4g}]" if m.low is not None and m.high is not None else ""
-            click.echo(f"  {m.metric}{where}: {m.value:.4g}{interval}, n={m.n}")
+            say(f"  {m.metric}{where}: {m.value:.4g}{interval}, n={m.n}")
     for metric, reason in record.left_out.items():
-        click.echo(f"  {metric}: {reason}")
+        say(f"  {metric}: {reason}")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from lcrbench.bench.cli import store_option
+from lcrbench.bench.cli import FILE, say, store_option
 
 
 @click.command(epilog="Example: lcrbench export 3f2a --out net.safetensors")
 @click.argument("run")
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
+@click.option("--out", required=True, type=FILE, help="The file to write.")
 @store_option
 @click.option("--trust-plugins", is_flag=True, help="Run the code of import paths that a run's record names.")
 def command(run: str, out: Path, store: str, trust_plugins: bool) -> None:
@@ -23,4 +23,4 @@ def command(run: str, out: Path, store: str, trust_plugins: bool) -> None:
     from lcrbench.bench.records.store import Store
 
     bits = packed_file.write(Store(store), run, out, trust_plugins=trust_plugins)
-    click.echo(f"{out}: {bits:,} bits")
+    say(f"{out}: {bits:,} bits")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lcrbench.bench.cli import engine_option, store_option
+from lcrbench.bench.cli import FOLDER, engine_option, say, store_option
 from lcrbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 @engine_option
 @click.option(
     "--out",
+    type=FOLDER,
     help="Folder for figures, tables and the search's state; what was measured of runs is kept in STORE in any case.  "
     "[default: STORE/lipschitz, without runs lcrbench-lipschitz]",
 )
@@ -135,7 +136,7 @@ def command(
     told = about(networks, labels, source, options)
     shown_as = [written.Network(m.network.name, m.measurements, m.infos) for m in measured]
     for line in [*written.lines(found), str(written.write(found, shown_as, told, folder))]:
-        click.echo(line)
+        say(line)
 
 
 def _options(options: Options, l2: str | None, linf: str | None, images: int | None, seed: int | None) -> Options:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from lcrbench.bench.cli import _kinds as kinds
-from lcrbench.bench.cli import store_option
+from lcrbench.bench.cli import say, store_option
+from lcrbench.errors import UserError
+from lcrbench.untrusted import shown
 
 HELP = f"""List what there is of a KIND: {", ".join(kinds.KINDS)}.
 
@@ -18,13 +20,13 @@ Plurals are accepted too. Without KIND, list the kinds."""
 def command(kind: str | None, store: str) -> None:
     """List the entries of a kind, a line each: its name, and what it is."""
     if kind is None:
-        click.echo("\n".join(kinds.KINDS))
+        say("\n".join(kinds.KINDS))
         return
     kind = kinds.known(kind)
     rows = _entries(kind, store)
     width = max((len(name) for name, _ in rows), default=0)
-    for name, summary in rows:
-        click.echo(f"{name:{width}}  {summary}".rstrip())
+    for name, summary in ((shown(n), shown(s)) for n, s in rows):
+        say(f"{name:{width}}  {summary}".rstrip())
 
 
 def _entries(kind: str, store: str) -> list[tuple[str, str]]:
@@ -65,8 +67,10 @@ def _run_entries(store: str) -> list[tuple[str, str]]:
     for run_id in found.ids():
         try:
             record = found.record(run_id)
-        except Damaged as error:
-            rows.append((run_id, f"damaged   {error}"))
+        except UserError as error:
+            # One that is damaged, or that a newer version wrote, hides none of the others.
+            what = "damaged" if isinstance(error, Damaged) else "unread"
+            rows.append((run_id, f"{what:8}  {error}"))
             continue
         why = source.stale(record) if record.status == "finished" else ""
         stale = f"  (stale: {why})" if why else ""

@@ -10,6 +10,7 @@ import click
 
 from lcrbench import registry
 from lcrbench.bench.cli import _plugins as plugins
+from lcrbench.bench.cli import say
 from lcrbench.errors import UserError, unknown
 
 HELP = f"""Write a working entry of a KIND, with comments on its contract, and a test of it.
@@ -48,4 +49,4 @@ def command(kind: str, name: str) -> None:
             file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-    click.echo(f"{module}\n{test}\ncheck it: lcrbench conform {kind} {named}")
+    say(f"{module}\n{test}\ncheck it: lcrbench conform {kind} {named}")

@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from lcrbench.bench.cli import FOLDER, say
 from lcrbench.errors import UserError, unknown
 
 SHORT = {"curves": "corruption_curves", "pareto": "accuracy_operations", "ranks": "critical_difference"}
@@ -16,7 +17,7 @@ WIDTHS = {"single": 3.35, "double": 6.9}
 
 
 @click.command(epilog="Example: lcrbench plot lcrbench-runs curves --width single --font 8")
-@click.argument("store")
+@click.argument("store", type=FOLDER)
 @click.argument("figure")
 @click.option("--width", type=click.Choice([*WIDTHS]), default="double", show_default=True, help="One column, or both.")
 @click.option("--font", type=click.FloatRange(5, 14), default=8.0, show_default=True, help="Points of the letters.")
@@ -36,7 +37,7 @@ WIDTHS = {"single": 3.35, "double": 6.9}
 @click.option("--caption/--no-caption", default=True, help="Whether title and caption stand in the file.")
 @click.option("--setting", type=click.IntRange(1), default=1, show_default=True, help="Which setting of the store.")
 @click.option("--format", "forms", default="pdf png svg", show_default=True, help="Some of pdf, png and svg.")
-@click.option("--out", default=".", show_default=True, help="Folder to write.")
+@click.option("--out", type=FOLDER, default=".", show_default=True, help="Folder to write.")
 def command(
     store: str,
     figure: str,
@@ -93,4 +94,4 @@ def command(
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror or error}") from error
     for written in names:
-        click.echo(f"figure: {Path(out) / written}")
+        say(f"figure: {Path(out) / written}")

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
+from lcrbench.bench.cli import FILE, say
 from lcrbench.errors import UserError
-
-FILE = click.Path(path_type=Path)
 
 
 @click.group(epilog="Example: lcrbench reference update runs --out reference.json --reason new")
@@ -59,8 +58,8 @@ def update(
     )
     for name in methods or [*written.methods, *written.networks]:
         network = written.networks.get(name)
-        click.echo(f"{name}: {network.text if network else gate.described(written.methods[name])}")
-    click.echo(f"reference: {out}")
+        say(f"{name}: {network.text if network else gate.described(written.methods[name])}")
+    say(f"reference: {out}")
 
 
 def _integers(seeds: str | None) -> list[int] | None:
@@ -86,4 +85,4 @@ def speed(run: Path, out: Path, reason: str, base: str) -> None:
     from lcrbench.reports.gate import speed as speed_gate
 
     written = speed_gate.update(out, run, reason, base=base)
-    click.echo(f"{len(written.ratios)} benchmarks\nreference: {out}")
+    say(f"{len(written.ratios)} benchmarks\nreference: {out}")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from lcrbench.bench.cli import STORE
+from lcrbench.bench.cli import FOLDER, STORE, say
 from lcrbench.errors import UserError
 
 
 @click.command(epilog="Example: lcrbench report lcrbench-runs --compare irnet bnn")
-@click.argument("store", default=STORE)
-@click.option("--out", help="Folder to write.  [default: STORE/reports/all]")
+@click.argument("store", type=FOLDER, default=STORE)
+@click.option("--out", type=FOLDER, help="Folder to write.  [default: STORE/reports/all]")
 @click.option("--compare", multiple=True, metavar="METHOD...", help="Only these methods; the first is the reference.")
 @click.argument("more", nargs=-1, metavar="")
 def command(store: str, out: str | None, compare: tuple[str, ...], more: tuple[str, ...]) -> None:
@@ -27,4 +27,4 @@ def command(store: str, out: str | None, compare: tuple[str, ...], more: tuple[s
         raise UserError(f"unexpected '{more[0]}': one STORE, and methods after --compare")
     methods = [name for words in (*compare, *more) for name in words.split()]
     page = reports.write(Store(store), Path(out or str(Path(store, "reports", "all"))), compare=methods or None)
-    click.echo(f"report: {page}")
+    say(f"report: {page}")

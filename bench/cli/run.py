@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from lcrbench.bench.cli import Failed, Interrupted, engine_option, store_option
+from lcrbench.bench.cli import FOLDER, Failed, Interrupted, engine_option, say, store_option
 from lcrbench.bench.cli._tables import override
 from lcrbench.errors import UserError
 
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 @click.option("--executor", default="local", show_default=True, help="What runs the jobs: see lcrbench list executors.")
 @engine_option
 @store_option
-@click.option("--out", help="Folder of the report.  [default: STORE/reports/PRESET]")
+@click.option("--out", type=FOLDER, help="Folder of the report.  [default: STORE/reports/PRESET]")
 @click.option("--fresh", is_flag=True, help="Run again what is finished already.")
 @click.option(
     "--stale",
@@ -107,7 +107,7 @@ def command(
 
     tables, notes = move_keys(override(grid.read_grid(preset), given, assignments))
     for note in notes:
-        click.echo(f"lcrbench: {note}", err=True)
+        say(f"lcrbench: {note}", err=True)
     wanted = grid.make_grid(tables)
     pages = out or str(Path(store, "reports", registry.file("preset", preset).stem))
     plainly = device in ("auto", "cpu") and executor == "local"
@@ -120,21 +120,6 @@ def command(
     from lcrbench.bench import planning, runner
 
     registry.load("executor", executor)
-    if only_plan:
-        _conform([*planning.outside(wanted), *([("executor", executor)] * registry.is_outside("executor", executor))])
-        jobs, dataset = runner.planned(wanted, Path(store), fresh=fresh, stale=stale)
-        there = Store(store) if Path(store).is_dir() else None
-        lacking = [planning.lacking(there, job, dataset) for job in jobs]
-        for found in lacking:
-            click.echo(f"{found.spec.run_id}  {found.spec.label} seed {found.spec.training.seed}: {found.text}")
-        if any(not found.nothing for found in lacking):
-            from lcrbench.bench import estimate
-
-            chosen = devices.choose(device)
-            at_once = workers or devices.workers(chosen, wanted.budget.unit)
-            # Apart from the list of runs, which programs read.
-            click.echo(estimate.cost(lacking, dataset, chosen, at_once).text(at_once), err=True)
-        return
     chosen = devices.choose(device)
     if test_sets:
         # Before anything is trained.
@@ -142,8 +127,21 @@ def command(
 
         opened = others.open_all(test_sets, wanted)
         for note in (note for other in opened for note in other.notes):
-            click.echo(f"lcrbench: {note}", err=True)
+            say(f"lcrbench: {note}", err=True)
     at_once = workers or devices.workers(chosen, wanted.budget.unit)
+    if only_plan:
+        _conform([*planning.outside(wanted), *([("executor", executor)] * registry.is_outside("executor", executor))])
+        jobs, dataset = runner.planned(wanted, Path(store), fresh=fresh, stale=stale)
+        there = Store(store) if Path(store).is_dir() else None
+        lacking = [planning.lacking(there, job, dataset) for job in jobs]
+        for found in lacking:
+            say(f"{found.spec.run_id}  {found.spec.label} seed {found.spec.training.seed}: {found.text}")
+        if any(not found.nothing for found in lacking):
+            from lcrbench.bench import estimate
+
+            # Apart from the list of runs, which programs read.
+            say(estimate.cost(lacking, dataset, chosen, at_once).text(at_once), err=True)
+        return
     # Without --fresh, which would make again what is finished by then.
     again = shlex.join(["lcrbench", *(a for a in sys.argv[1:] if a != "--fresh")])
     try:
@@ -196,14 +194,14 @@ def _report(store: Store, out: str, ids: list[str], quiet: bool) -> None:
 
     page = reports.write(store, Path(out), runs=ids)
     if quiet:
-        click.echo(str(page))
+        say(str(page))
         return
     # The report has written the table: where it stands already, nothing need be read again.
     from lcrbench.reports.stamp import TERMINAL
 
     if (table := page.with_name(TERMINAL)).is_file():
-        click.echo("\n" + fitted(table.read_text(encoding="utf-8"), shutil.get_terminal_size((100, 24)).columns) + "\n")
-    click.echo(f"report: {page}")
+        say("\n" + fitted(table.read_text(encoding="utf-8"), shutil.get_terminal_size((100, 24)).columns) + "\n")
+    say(f"report: {page}")
 
 
 def fitted(text: str, width: int) -> str:

@@ -7,7 +7,7 @@ import json
 import click
 
 from lcrbench.bench.cli import _kinds as kinds
-from lcrbench.bench.cli import store_option
+from lcrbench.bench.cli import say, store_option
 from lcrbench.errors import UserError, unknown
 
 
@@ -39,7 +39,7 @@ def command(
     if kind == "published":
         from lcrbench.bench.cli import _published as published
 
-        click.echo(published.of_name(name) if name else published.every())
+        say(published.of_name(name) if name else published.every())
         return
     if name is None:
         raise UserError(f"which {kind}? Name one, as lcrbench list {kind} does: lcrbench show {kind} NAME")
@@ -53,41 +53,41 @@ def command(
         schemas: dict[str, type[BaseModel]] = {"record": Record, "training": Training, "evaluation": Evaluation}
         if name not in schemas:
             raise unknown("schema", name, schemas)
-        click.echo(json.dumps(schemas[name].model_json_schema(), indent=1))
+        say(json.dumps(schemas[name].model_json_schema(), indent=1))
     elif kind == "corruption":
         from lcrbench import corruptions
 
-        click.echo(f"{name} ({corruptions.group_of(name)})\n\nseverity constants:")
+        say(f"{name} ({corruptions.group_of(name)})\n\nseverity constants:")
         for constants in ("cifar", "tiny", "imagenet"):
             for severity in range(1, 6):
                 row = corruptions.parameters(name, severity, constants)
-                click.echo(f"  {constants:8} {severity}  {', '.join(f'{k}={v}' for k, v in row.items())}")
+                say(f"  {constants:8} {severity}  {', '.join(f'{k}={v}' for k, v in row.items())}")
     elif kind == "preset":
         from lcrbench import registry
 
-        click.echo(registry.file(kind, name).read_text(encoding="utf-8").rstrip())
+        say(registry.file(kind, name).read_text(encoding="utf-8").rstrip())
     elif kind == "data":
         _show_data(name, size, stream)
     else:
         from lcrbench import registry
 
-        click.echo(registry.docstring(kind, name))
+        say(registry.docstring(kind, name))
         if kind in ("method", "regularizer"):
             from lcrbench.models import portrait
 
-            click.echo("\n" + portrait.options(kind, name))
+            say("\n" + portrait.options(kind, name))
             if kind == "method" and (recipe := portrait.recipe(name)):
-                click.echo("\n" + recipe)
+                say("\n" + recipe)
         if kind in ("method", "estimator"):
             from lcrbench.models import portrait
 
             if drawn := portrait.text(name, kind=kind):
-                click.echo("\n" + drawn)
+                say("\n" + drawn)
         if kind in ("method", "regularizer"):
             from lcrbench.bench.cli import _published as published
 
             if known := published.of_entry(name):
-                click.echo("\n" + known)
+                say("\n" + known)
 
 
 def _show_data(name: str, size: int, stream: bool | None) -> None:
@@ -96,12 +96,12 @@ def _show_data(name: str, size: int, stream: bool | None) -> None:
 
     found = about.about(name, size, stream)
     for line in found.lines():
-        click.echo(line)
+        say(line)
     hashes = (found.facts["sha256"], found.facts["train_sha256"])
     known = [
         d.title for d in published.data_sets().values() if hashes in [(o.sha256, o.train_sha256) for o in d.official]
     ]
-    click.echo(f"official: {known[0] if known else 'not known as the data of any published number'}")
+    say(f"official: {known[0] if known else 'not known as the data of any published number'}")
 
 
 def _show_run(store: str, prefix: str, *, ledger: bool, as_json: bool) -> None:
@@ -111,16 +111,16 @@ def _show_run(store: str, prefix: str, *, ledger: bool, as_json: bool) -> None:
     found = Store(store)
     record = found.record(found.find(prefix))
     if as_json:
-        click.echo(record.model_dump_json(indent=1))
+        say(record.model_dump_json(indent=1))
         return
     if not ledger:
         from lcrbench.bench.cli import _run_screen as run_screen
 
         evaluation = found.evaluation_of(record.run_id)
         folder = found.evaluations.folder(evaluation.evaluation_id) if evaluation else found.root
-        click.echo(run_screen.screen(record, folder))
+        say(run_screen.screen(record, folder))
         return
-    click.echo(f"{record.trained.label} seed {record.spec.seed} on {record.spec.data.text}, {record.spec.backbone}")
+    say(f"{record.trained.label} seed {record.spec.seed} on {record.spec.data.text}, {record.spec.backbone}")
     if record.ledger is None:
         raise UserError(f"run {record.run_id} has no ledger: it failed ({record.failure and record.failure.message})")
     rows: dict[str, object] = {}
@@ -136,4 +136,4 @@ def _show_run(store: str, prefix: str, *, ledger: bool, as_json: bool) -> None:
     for key, value in rows.items():
         if isinstance(value, dict):
             value = ", ".join(f"{v:.1f} s {k}" for k, v in value.items())
-        click.echo(f"  {key:28}  {value}")
+        say(f"  {key:28}  {value}")

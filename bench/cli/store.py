@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lcrbench.bench.cli import Failed, store_option
+from lcrbench.bench.cli import FILE, FOLDER, Failed, say, store_option
 from lcrbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def command() -> None:
 
 
 @command.command(short_help="Copy into INTO what other stores hold.")
-@click.argument("into")
-@click.argument("sources", nargs=-1, required=True, metavar="FROM [FROM ...]")
+@click.argument("into", type=FOLDER)
+@click.argument("sources", type=FOLDER, nargs=-1, required=True, metavar="FROM [FROM ...]")
 def merge(into: str, sources: tuple[str, ...]) -> None:
     """Copy into the store INTO what the stores FROM hold and it lacks: trainings, predictions, measurements.
 
@@ -39,8 +39,8 @@ def merge(into: str, sources: tuple[str, ...]) -> None:
         for change in merged(target, source):
             good &= change.good
             changes += 1
-            click.echo(f"{'' if change.good else 'CONFLICT '}{change.what}")
-    click.echo(f"{into}: {len(target.ids())} runs" + ("" if changes else "; there was nothing to copy"))
+            say(f"{'' if change.good else 'CONFLICT '}{change.what}")
+    say(f"{into}: {len(target.ids())} runs" + ("" if changes else "; there was nothing to copy"))
     if not good:
         raise Failed("not everything was merged: see the lines that begin with CONFLICT")
 
@@ -57,21 +57,21 @@ def ls(store: str) -> None:
         try:
             record = found.trainings.record(name)
         except UserError as error:
-            click.echo(f"training   {name}  {error}")
+            say(f"training   {name}  {error}")
             continue
         told = f"{record.spec.label} seed {record.spec.seed} on {record.spec.data.name}"
-        click.echo(_line("training", name, size(found.trainings.folder(name)), record.provenance.created, told))
+        say(_line("training", name, size(found.trainings.folder(name)), record.provenance.created, told))
     for name in found.ids():
         try:
             run = found.record(name)
         except UserError as error:
-            click.echo(f"run        {name}  {error}")
+            say(f"run        {name}  {error}")
             continue
         evaluation = found.evaluation_of(name)
         place = found.evaluations.folder(evaluation.evaluation_id) if evaluation else found.old.shelf.folder(name)
         told = f"{run.spec.label} on {run.spec.data.test:,} images of {run.spec.data.name}"
         told += "" if run.status == "finished" else f" ({run.status})"
-        click.echo(_line("run", name, size(place), run.provenance.created, told))
+        say(_line("run", name, size(place), run.provenance.created, told))
 
 
 def _line(kind: str, name: str, size: int, created: str, told: str) -> str:
@@ -95,13 +95,13 @@ def rm(ids: tuple[str, ...], yes: bool, store: str) -> None:
         try:
             # Opened anew: the removal before may have changed what a prefix names.
             for line in remove(Store(store), prefix):
-                click.echo(line)
+                say(line)
         except Timeout:
             raise UserError(f"another process works on {prefix}: wait for it, then try again") from None
 
 
 @command.command(short_help="Write all measurements as one table.")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=FILE)
 @store_option
 def export(out: Path, store: str) -> None:
     """Write the tidy table of all finished runs to OUT, a .csv or .parquet file: a row a measurement."""
@@ -120,7 +120,7 @@ def export(out: Path, store: str) -> None:
     else:
         raise UserError(f"{out} ends neither in .csv nor in .parquet: the ending says which is written")
     replace_file(out, content)
-    click.echo(f"{out}: {len(table):,} rows")
+    say(f"{out}: {len(table):,} rows")
 
 
 @command.command(short_help="Delete what nothing needs.")
@@ -137,10 +137,8 @@ def gc(yes: bool, store: str) -> None:
     total, opened = 0, Store(store)
     for found in list(unneeded(opened)):
         if yes and not collect(opened, found):
-            click.echo(f"{found.path} stays: another process works on it")
+            say(f"{found.path} stays: another process works on it")
             continue
         total += found.size
-        click.echo(f"{found.size / 1e6:9.2f} MB  {found.path}: {found.why}")
-    click.echo(
-        f"{total / 1e6:.2f} MB {'deleted' if yes else 'can be deleted: give --yes'}" if total else "nothing to delete"
-    )
+        say(f"{found.size / 1e6:9.2f} MB  {found.path}: {found.why}")
+    say(f"{total / 1e6:.2f} MB {'deleted' if yes else 'can be deleted: give --yes'}" if total else "nothing to delete")

@@ -6,13 +6,13 @@ from typing import Literal
 
 import click
 
-from lcrbench.bench.cli import STORE
+from lcrbench.bench.cli import FOLDER, STORE, say
 
 STYLES = ("main", "corruptions", "lipschitz", "cost")
 
 
 @click.command(epilog="Example: lcrbench table lcrbench-runs --style main --intervals pm")
-@click.argument("store", default=STORE)
+@click.argument("store", type=FOLDER, default=STORE)
 @click.option("--style", type=click.Choice(STYLES), default="main", show_default=True, help="Which columns.")
 @click.option("--columns", default="", help='Other columns, by name, separated by spaces: "wa clean error ops fog".')
 @click.option(
@@ -31,7 +31,7 @@ STYLES = ("main", "corruptions", "lipschitz", "cost")
 @click.option("--methods", default="", help="Only these methods, separated by spaces, in this order.")
 @click.option("--setting", type=click.IntRange(1), default=1, show_default=True, help="Which setting of the store.")
 @click.option("--label", default="", help=r"LaTeX's \label: tab:LABEL.  [default: the style]")
-@click.option("--out", help="File to write, in the place of standard output.")
+@click.option("--out", type=FOLDER, help="File to write, in the place of standard output.")
 def command(
     store: str,
     style: str,
@@ -68,8 +68,8 @@ def command(
         "text": lambda: text.terminal(table, how) + "\n",
     }[form]()
     if out:
-        click.echo(f"table: {of_store.keep(made, out)}")
+        say(f"table: {of_store.keep(made, out)}")
     else:
-        click.echo(made, nl=False)
+        say(made.rstrip("\n"))
     if len(context.comparison.settings) > 1:
-        click.echo(f"lcrbench: this is setting {setting}; {of_store.told(context.comparison)}", err=True)
+        say(f"lcrbench: this is setting {setting}; {of_store.told(context.comparison)}", err=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lcrbench.bench.cli import Interrupted, store_option
+from lcrbench.bench.cli import FOLDER, Interrupted, say, store_option
 from lcrbench.bench.cli._tables import override
 
 
@@ -49,7 +49,7 @@ from lcrbench.bench.cli._tables import override
 @click.option("--workers", type=click.IntRange(1), help="Trials at once, one thread each.  [default: all cores]")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @store_option
-@click.option("--out", default="tuned.toml", show_default=True, help="The spec file to write.")
+@click.option("--out", type=FOLDER, default="tuned.toml", show_default=True, help="The spec file to write.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the path of the spec file.")
 def command(
     preset: str,
@@ -84,7 +84,7 @@ def command(
 
     tables, notes = move_keys(override(grids.read_grid(preset), given, assignments))
     for note in notes:
-        click.echo(f"lcrbench: {note}", err=True)
+        say(f"lcrbench: {note}", err=True)
     tables.pop("tuned", None)
     grid = grids.make_grid(tables)
     values = tuning.read_values(options)
@@ -95,7 +95,7 @@ def command(
     def tell(point: tuning.Point, result: tuning.Result) -> None:
         if not quiet:
             found = "diverged" if result.accuracy is None else f"{100 * result.accuracy:.2f} %"
-            click.echo(f"{point.text}: {found} on {held} validation images", err=True)
+            say(f"{point.text}: {found} on {held} validation images", err=True)
 
     try:
         made = tuning.tune(
@@ -121,4 +121,4 @@ def command(
     head = {k: v for k, v in result.items() if not isinstance(v, dict)}
     text = toml.written({**head, **{k: v for k, v in result.items() if isinstance(v, dict)}})
     replace_file(Path(out), f"# {' '.join(env.command_line().split())}\n{text}".encode())
-    click.echo(out if quiet else f"spec: {out}; to run it: lcrbench run {shlex.quote(out)}")
+    say(out if quiet else f"spec: {out}; to run it: lcrbench run {shlex.quote(out)}")

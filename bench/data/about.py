@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lcrbench import registry
+from lcrbench import registry, untrusted
 from lcrbench.bench.data import disk_cache, loading
 from lcrbench.bench.data.arrays import Dataset, Images, Streamed, TestImages
 from lcrbench.errors import UserError
@@ -189,7 +189,7 @@ def _benchmark(source: str) -> list[tuple[bool, str]]:
     from lcrbench.corruptions import digests
     from lcrbench.corruptions.archive import open_archive, origin
 
-    path = Path(source).expanduser()
+    path = untrusted.place(source)
     if not path.exists() or (path.is_dir() and any((path / name).exists() for name in ("train", "test", "val"))):
         return []
     try:

@@ -22,6 +22,7 @@ import numpy as np
 import PIL
 
 from lcrbench.bench.data.arrays import Dataset, Images, Split, Streamed, TestImages
+from lcrbench.untrusted import json_of, small_file
 
 # Decoding this many small images takes a few seconds; below it, a cache is not worth its space on the disk.
 WORTH: Final = 10_000
@@ -170,7 +171,7 @@ def _beneath(roots: Iterable[Path]) -> Iterator[tuple[str, os.stat_result]]:
 def told(place: Path, name: str = _CONTENT) -> dict[str, Any] | None:
     """Return the facts in a kept file; None if there is none."""
     try:
-        loaded: dict[str, Any] = json.loads((place / name).read_text(encoding="utf-8"))
+        loaded: dict[str, Any] = json_of(small_file(place / name), name)
         return loaded
     except (OSError, ValueError):
         return None

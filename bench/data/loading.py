@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lcrbench import registry
+from lcrbench import registry, untrusted
 from lcrbench.bench.data.arrays import Dataset, HashKind, TestImages
 from lcrbench.bench.data.disk_cache import mapped, stamp
 from lcrbench.bench.data.members import not_an_archive
@@ -52,8 +52,7 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32, stream: bo
     Raises `UserError` if there is no such data, or it is empty, truncated, damaged, of a wrong hash, or its training and
     test classes differ.
     """
-    if not 1 <= size <= 1024:
-        raise UserError(f"image size {size} is out of range: give 1 to 1024 pixels")
+    untrusted.whole(size, "the image size in pixels", 1, 1024)
     global _kept
     try:
         entry, place = find(str(source))
@@ -135,8 +134,10 @@ def find(source: str) -> tuple[str, str]:
             return entry, source
     if head in _installed():
         return head, place or _default(head)
-    path = Path(source).expanduser()
+    path = untrusted.place(source)
     if path.exists():
+        if not path.name.isprintable():
+            raise UserError(f"{untrusted.shown(source)} has a name that holds control characters: rename it")
         return _detect(path), str(path)
     if _importable(head):
         return head, place or _default(head)
@@ -181,6 +182,8 @@ def _default(entry: str) -> str:
 
 def _detect(path: Path) -> str:
     """Return the entry of the source that reads what lies at a path. Raises `UserError` if none does."""
+    if not (path.is_dir() or path.is_file()):
+        raise UserError(f"{path} is neither a folder nor a regular file: {EXPECTED}")
     sources = {entry: _contract(entry) for entry in registry.names("source")}
     for entry in sorted(sources, key=lambda entry: (sources[entry].order, entry)):
         if (detect := sources[entry].detect) and _ask(detect, entry, path):
@@ -224,6 +227,8 @@ def checked(dataset: object, entry: str, size: int) -> Dataset:
     """Return what a source loaded. Raises `UserError` if it breaks the contract in `lcrbench.bench.data.sources`."""
     if not isinstance(dataset, Dataset):
         raise UserError(f"source '{entry}' returned a {type(dataset).__name__}: load() must return a Dataset")
+    if not dataset.name.isprintable() or not all(label.isprintable() for label in dataset.classes):
+        raise UserError(f"source '{entry}' returned a name of the data or of a class that holds control characters")
     classes = len(dataset.classes)
     if not classes or len(set(dataset.classes)) < classes:
         raise UserError(f"source '{entry}' returned no classes, or one of them twice: name each class once")

@@ -21,7 +21,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, Final, NamedTuple, NoReturn, Protocol, cast
 
 from lcrbench.errors import UserError
-from lcrbench.images import SUFFIXES
+from lcrbench.images import hides as hides
+from lcrbench.images import why_passed as why_passed
 
 ARCHIVE_SUFFIXES: Final = (".tar.xz", ".tar", ".tar.gz", ".zip", ".tar.bz2", ".txz", ".tgz", ".tbz2")
 
@@ -30,11 +31,11 @@ MAX_FILE_BYTES: Final = 1 << 26
 
 # An archive may unpack to this much, and to this many times its own size besides. Photographs do not shrink when they are
 # packed, and a file of a few kB that unpacks to a TB is a bomb.
-_FREE_BYTES: Final = 1 << 30
+_FREE_BYTES: Final = 1 << 28
 _MAX_RATIO: Final = 100
 
-# Endings of image files that the decoder does not read.
-_OTHER_IMAGES: Final = {".jfif", ".jpe", ".gif", ".heic", ".avif", ".jp2", ".jxl", ".svg"}
+# Zeros behind the last file of a tar: writers fill up a block of 10 kB, and tapes had larger ones.
+_MAX_PADDING: Final = 1 << 22
 
 # The deepest folder that is entered. Deeper ones come from links that lead back.
 MAX_DEPTH: Final = 32
@@ -94,36 +95,6 @@ def parts_of(member: Member, source: Path) -> tuple[str, ...]:
     if not parts and member.read:
         raise UserError(f"{source} holds a file without a name: make the archive again")
     return parts
-
-
-def why_passed(parts: tuple[str, ...]) -> str:
-    """Return why the file at a path is passed over, in words that a number of files stands before; "" for an image.
-
-    >>> why_passed(("cat", "1.jpg")), why_passed(("cat", "1.GIF")), why_passed(("cat", "._1.jpg")), why_passed((".git", "x"))
-    ('', 'images ending in .gif', 'hidden', 'in hidden folders')
-    """
-    if "__MACOSX" in parts[:-1]:
-        return "of macOS (__MACOSX)"
-    if hides(parts[:-1]):
-        return "in hidden folders"
-    if parts[-1].startswith("."):
-        return "hidden"
-    dot = parts[-1].rfind(".")
-    suffix = parts[-1][dot:].lower() if 0 < dot < len(parts[-1]) - 1 else ""
-    if suffix in SUFFIXES:
-        return ""
-    if not suffix.isprintable() or len(suffix) > 12:
-        return "with a strange ending"
-    return (
-        (f"images ending in {suffix}" if suffix in _OTHER_IMAGES else f"ending in {suffix}")
-        if suffix
-        else "without an ending"
-    )
-
-
-def hides(folders: tuple[str, ...]) -> bool:
-    """Tell whether one of these folders is a hidden one, or of macOS."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in folders)
 
 
 def files_of(place: Path, wanted: Collection[str], largest: int) -> dict[str, bytes]:
@@ -329,7 +300,10 @@ def _tar_members(path: Path, stream: _Stream, begin: int | None) -> Iterator[Mem
         # nothing but zeros. Reading them also checks the checksum of the compressed file.
         if stream.tell() < tar.offset + tarfile.BLOCKSIZE:
             raise EOFError("its end is missing")
+    padded = stream.tell()
     while rest := stream.read(1 << 20):
+        if stream.tell() - padded > _MAX_PADDING:
+            raise UserError(f"{path} goes on with more than {_MAX_PADDING >> 20} MiB of zeros after its last file")
         if rest.strip(b"\0"):
             raise EOFError("a header in it is wrong")
 

@@ -26,6 +26,8 @@ from lcrbench.bench.records.spec import Cell
 from lcrbench.corruptions.registered import Name, is_ours
 
 LIMIT = 1 << 30
+WAIT = 600.0
+"""Seconds to wait for another process that makes the cell."""
 _HASH = hashlib.sha256().digest_size
 
 
@@ -81,11 +83,12 @@ class Cells:
         path = self.folder / f"{hashlib.sha256(canonical(facts).encode()).hexdigest()[:24]}.cell"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
+            # Whoever holds it makes the cell meanwhile; one that is stopped keeps nobody waiting for ever.
+            with FileLock(path.with_suffix(".lock"), timeout=WAIT):
                 if (kept := _read(path, clean.shape)) is None and self._has_room(clean.nbytes):
                     _write(path, make())
                     kept = _read(path, clean.shape)
-        except OSError:
+        except OSError:  # a Timeout of the lock is one
             kept = None
         return make() if kept is None else kept
 

@@ -43,7 +43,7 @@ def restored(training: Training, weights: bytes, *, trust_plugins: bool = False,
     network = networks.build(choice, spec.backbone, len(spec.data.classes), spec.data.size, zeros, ones, generator)
     try:
         network.load_state_dict(safetensors.torch.load(weights))
-    except (RuntimeError, SafetensorError) as error:
+    except (RuntimeError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         first = str(error).partition("\n")[0]
         raise Damaged(
             f"the weights of training {training.train_id} do not fit its network ({first}): {REDO}"

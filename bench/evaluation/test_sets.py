@@ -15,11 +15,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
+from lcrbench import untrusted
 from lcrbench.bench import planning
 from lcrbench.bench.data import load_test
 from lcrbench.bench.data.arrays import Dataset, Split, TestImages
@@ -121,7 +121,7 @@ def open_set(text: str, dataset: Dataset, size: int, block: int) -> Other:
         return _generated(name, kind, below, dataset, size, block)
     if colon and (fit := re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", kind)):
         return _plain(name, below, dataset, size, block, Preprocessing(resize=int(fit[1]), crop=int(fit[2])))
-    if archive := benchmarks.find(Path(place).expanduser()):
+    if archive := benchmarks.find(untrusted.place(place)):
         return benchmarks.of_archive(name, archive, dataset, size, block)
     return _plain(name, place, dataset, size, block)
 

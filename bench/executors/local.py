@@ -11,13 +11,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any, Literal, NamedTuple
 
 from filelock import Timeout
 
 from lcrbench.bench import worker
-from lcrbench.bench.processes import process_context
+from lcrbench.bench.processes import LOOK, LOST, Child, process_context
 from lcrbench.bench.progress import Progress
 from lcrbench.bench.records.record import Failure, Record
 from lcrbench.bench.records.store import Store
@@ -25,7 +24,7 @@ from lcrbench.bench.worker import Job
 
 
 class _Cell(NamedTuple):
-    process: BaseProcess
+    child: Child
     job: Job
     events: Connection
 
@@ -44,7 +43,7 @@ def execute(jobs: Sequence[Job], workers: int, target: Store, progress: Progress
         asked.append(number)
         if len(asked) > 1:
             for cell in running.values():
-                cell.process.kill()
+                cell.child.send(signal.SIGKILL)
 
     listening = threading.current_thread() is threading.main_thread()
     before = [signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)] if listening else []
@@ -53,12 +52,11 @@ def execute(jobs: Sequence[Job], workers: int, target: Store, progress: Progress
             while waiting and len(running) < workers and not asked:
                 job = waiting.popleft()
                 reader, writer = context.Pipe(duplex=False)
-                process = context.Process(target=worker.work, args=(job, writer))  # no daemon: it starts readers
-                process.start()
+                child = Child(worker.work, job, writer)
                 writer.close()
-                running[job.spec.run_id] = _Cell(process, job, reader)
+                running[job.spec.run_id] = _Cell(child, job, reader)
                 progress.start(job.spec)
-            ready = wait([c.events for c in running.values()] + [c.process.sentinel for c in running.values()], 0.5)
+            ready = wait([c.events for c in running.values()] + [c.child.sentinel for c in running.values()], 0.5)
             if asked:
                 # Who sent the signal may have sent it to all: those that have stopped did not fail.
                 raise KeyboardInterrupt
@@ -68,13 +66,15 @@ def execute(jobs: Sequence[Job], workers: int, target: Store, progress: Progress
                         progress.update(cell.events.recv())
                         continue
                     except (EOFError, OSError):
-                        cell.process.join()
-                if cell.process.is_alive():
+                        # It tells nothing more, and so ends.
+                        wait([cell.child.sentinel], LOOK)
+                if cell.child.alive():
                     continue
-                cell.process.join()
                 cell.events.close()
                 del running[run_id]
-                if (record := _record_of(target, cell)) is None:
+                record = _record_of(target, cell)
+                cell.child.close()
+                if record is None:
                     # Come back to it, and find its record or its save.
                     progress.wait(cell.job.spec)
                     waiting.append(cell.job)
@@ -83,11 +83,14 @@ def execute(jobs: Sequence[Job], workers: int, target: Store, progress: Progress
                     ended.append(record)
                     progress.finish(record)
     finally:
-        while alive := [cell.process for cell in running.values() if cell.process.is_alive()]:
-            for process in alive:
-                process.terminate()
+        while alive := [cell.child for cell in running.values() if cell.child.alive()]:
+            for child in alive:
+                child.send(signal.SIGTERM)
             # And again: a process that has just been forked does not hear it yet.
-            wait([process.sentinel for process in alive], 2)
+            wait([child.sentinel for child in alive], 2)
+        for cell in running.values():
+            cell.events.close()
+            cell.child.close()
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=False):
             signal.signal(number, handler)
     return ended
@@ -98,7 +101,7 @@ def _record_of(target: Store, cell: _Cell) -> Record | None:
 
     None stands for a run that another process works on.
     """
-    code, job = cell.process.exitcode, cell.job
+    code, job = cell.child.code(), cell.job
     if code == worker.BUSY:
         return None
     if code == 0:
@@ -107,7 +110,9 @@ def _record_of(target: Store, cell: _Cell) -> Record | None:
             return record
         return worker.failed(job, Failure(reason="error", step=0, message="its error stands above"))
     reason: Literal["killed", "stopped"] = "killed"
-    if code is not None and code < 0:
+    if code == LOST:
+        message = "the process ended, and nobody knows how (out of memory?): run again to go on"
+    elif code < 0:
         message = f"the process was killed by {signal.Signals(-code).name} (out of memory?): run again to go on"
     elif code == worker.STOPPED:
         reason = "stopped"

@@ -6,10 +6,8 @@ import dataclasses
 import hashlib
 import inspect
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -19,6 +17,7 @@ from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle
 from lcrbench.bench.lipschitz.results import Modulus, Start
 from lcrbench.bench.records import source
+from lcrbench.bench.records.files import pack, seal_bytes, sealed_bytes, unpack
 from lcrbench.errors import UserError
 
 
@@ -72,7 +71,7 @@ def modulus(
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from error
     efforts = options.looks()
-    files = [place / f"{effort.passes}.npz" for effort in efforts]
+    files = [place / f"{effort.passes}.round" for effort in efforts]
     known = []
     for file in files:
         if (state := _read(file)) is None:
@@ -84,7 +83,7 @@ def modulus(
     ended = []
     for k, (one, file) in enumerate(zip(search.rounds(oracle, start, options, known), files, strict=True)):
         if k >= len(known):
-            _store(file, one.state)
+            seal_bytes(file, pack(one.state))
         ended.append(one)
         found = ", ".join(
             f"{f.ball.norm} {f.ball.eps * 255:g}/255 {np.median(f.kappa):.3g} and {f.flipped.mean():.0%}"
@@ -99,19 +98,7 @@ def modulus(
     return result
 
 
-def _store(file: Path, state: dict[str, np.ndarray]) -> None:
-    draft = file.with_name(f".{file.name}.{os.getpid()}.npz")
-    try:
-        np.savez(draft, allow_pickle=False, **state)
-        draft.replace(file)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise UserError(f"cannot write to {file.parent}: {error.strerror or error}") from error
-
-
 def _read(file: Path) -> dict[str, np.ndarray] | None:
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None  # missing or cut short: searched again
+    """Return what a round ended with; None where no whole file holds it, and the round is searched again."""
+    content = sealed_bytes(file)
+    return None if content is None else unpack(content)

@@ -10,7 +10,7 @@ from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.measurement import Measurement, MetricInfo, Scale
 
-INFO = MetricInfo(unit="fraction", higher_is_better=True, bound="exact", summary=__doc__ or "", scale=Scale.SHARE)
+INFO = MetricInfo.about(__doc__, "fraction", bound="exact", higher_is_better=True, scale=Scale.SHARE)
 NEEDS = frozenset({Need.OUTCOMES})
 BY_DEFAULT = True
 

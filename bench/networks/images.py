@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from lcrbench import registry
+from lcrbench import registry, untrusted
 from lcrbench.bench import data
 from lcrbench.bench.data.arrays import Dataset, Split
 from lcrbench.bench.data.loading import find
@@ -79,7 +79,7 @@ def shorter_side(source: str) -> int | None:
     """Return the shorter side in pixels of the first image in a folder or an archive; None where there is no such image."""
     if source in data.names():
         return None
-    path = Path(source).expanduser()
+    path = untrusted.place(source)
     if not path.exists() or (path.is_file() and not is_archive(path)):
         return None
     archives = [f for f in sorted(path.iterdir()) if f.is_file() and is_archive(f)] if path.is_dir() else []

@@ -26,6 +26,7 @@ from scipy.optimize import linear_sum_assignment
 from lcrbench.bench.data import spaces
 from lcrbench.errors import UserError
 from lcrbench.images import natural
+from lcrbench.untrusted import place
 
 DATA: Final = ""
 NAMES: Final = (
@@ -82,7 +83,7 @@ def candidates(classes: Sequence[str], outputs: int, files: Iterable[Path] = ())
 
 def chosen(text: str, classes: Sequence[str], outputs: int) -> Order:
     """Return the order that was named; raises `UserError` if there is none, or the outputs are too many or too few."""
-    path = Path(text).expanduser()
+    path = place(text)
     if text not in NAMES and path.is_file():
         ids = _ids(path)
         if lacking := [c for c in classes if c not in ids]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import safetensors.torch
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lcrbench.errors import UserError
+from lcrbench.untrusted import place
 
 WRAPPERS: Final = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "last", "params")
 PREFIXES: Final = ("module.", "model.", "_orig_mod.", "net.", "network.")
@@ -43,7 +43,7 @@ def load_into(network: nn.Module, file: str) -> None:
 
 def read(file: str) -> dict[str, Tensor]:
     """Return the tensors in a file of weights by name, as they are called there but for wrappers."""
-    path = Path(file).expanduser()
+    path = place(file)
     try:
         if path.suffix == ".safetensors":
             tensors: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())

@@ -5,16 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from lcrbench import untrusted
 from lcrbench.errors import UserError
 
 Unit = Literal["images", "epochs", "compute", "seconds"]
 
 AMOUNT: dict[str, str] = {"images": "images", "epochs": "epochs", "compute": "images", "seconds": "seconds"}
 """The field of `Budget` that holds the amount, by unit."""
+
+
+def _whole(value: Any) -> int:
+    return untrusted.whole(value, "it")
+
+
+def _real(value: Any) -> float:
+    return untrusted.real(value, "it")
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""A whole number of 64 bits as people type it: 1, and neither true nor 1.0 nor "1", which Python would take for it."""
+
+Real = Annotated[float, BeforeValidator(_real)]
+"""A finite number as people type it; neither true nor "0.1"."""
 
 
 class Frozen(BaseModel):
@@ -47,9 +63,9 @@ class Budget(Frozen):
     """
 
     unit: Unit = "images"
-    images: int | None = Field(None, gt=0, description="training images seen, counted with repetition")
-    epochs: float | None = Field(None, gt=0, description="passes over the training images")
-    seconds: float | None = Field(None, gt=0, description="CPU seconds, or wall seconds of an accelerator")
+    images: Whole | None = Field(None, gt=0, description="training images seen, counted with repetition")
+    epochs: Real | None = Field(None, gt=0, description="passes over the training images")
+    seconds: Real | None = Field(None, gt=0, description="CPU seconds, or wall seconds of an accelerator")
 
     @model_validator(mode="before")
     @classmethod
@@ -80,30 +96,30 @@ class Recipe(Frozen):
     hashes that prove it.
     """
 
-    batch: int = Field(100, gt=1, description="images an optimizer step")
+    batch: Whole = Field(100, gt=1, description="images an optimizer step")
     optimizer: str = Field("sgd", min_length=1, description="sgd: SGD with Nesterov momentum")
-    lr: float = Field(0.05, gt=0, description="peak learning rate")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; the decay rate of Adam's first moment")
-    weight_decay: float = Field(1e-4, ge=0, description="applied as `decay` says")
+    lr: Real = Field(0.05, gt=0, description="peak learning rate")
+    momentum: Real = Field(0.9, ge=0, lt=1, description="of SGD; the decay rate of Adam's first moment")
+    weight_decay: Real = Field(1e-4, ge=0, description="applied as `decay` says")
     decay: Literal["weights", "real_weights", "all"] = Field(
         "weights",
         description="what decays. weights: those of convolutions and linear layers, latent ones of binary layers included, "
         "and no scale, threshold, bias or norm; real_weights: these without the latent ones; all: every parameter",
     )
     schedule: str = Field("cosine", min_length=1, description="cosine: from the peak to 0, after the warm-up")
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of the training over which the rate rises linearly")
+    warmup: Real = Field(0.05, ge=0, lt=1, description="share of the training over which the rate rises linearly")
     augmentation: str = Field(
         "crop-flip",
         min_length=1,
         description="crop-flip: zero-pad 4, random crop, horizontal flip with probability 1/2; or none",
     )
-    label_smoothing: float = Field(
+    label_smoothing: Real = Field(
         0.0,
         ge=0,
         lt=1,
         description="share e of each label that is spread over all classes: (1 - e) one-hot + e / classes",
     )
-    ema: float = Field(
+    ema: Real = Field(
         0.0,
         ge=0,
         lt=1,
@@ -119,7 +135,7 @@ class Recipe(Frozen):
         description="which weights are reported: those after the last step, or those of the highest accuracy on the "
         "validation images, measured at most 20 times",
     )
-    validation: int = Field(
+    validation: Whole = Field(
         0, ge=0, description="training images held out, class-balanced, the same for all methods and seeds"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 from collections.abc import Mapping
@@ -29,6 +30,21 @@ def replace_file(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             draft.unlink()
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def seal_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, its sha256 before its content; raises `UserError` as `replace_file` does."""
+    replace_file(path, hashlib.sha256(content).digest() + content)
+
+
+def sealed_bytes(path: Path) -> bytes | None:
+    """Return what `seal_bytes` wrote; None if there is no such file, or it is not what was written."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    size = hashlib.sha256().digest_size
+    return content[size:] if hashlib.sha256(content[size:]).digest() == content[:size] else None
 
 
 def flush(path: Path) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lcrbench import registry
-from lcrbench.bench.records.budget import Budget, Frozen, Recipe
+from lcrbench.bench.records.budget import Budget, Frozen, Real, Recipe, Whole
 from lcrbench.errors import UserError, unknown
+from lcrbench.untrusted import SPEC_BYTES, shown, small_file, toml_of
 
 # One tuple type for both kinds of number: with two, 8.0 in a tuple would come back from JSON as 8, and the spec with another
 # hash.
@@ -22,9 +22,9 @@ class Data(Frozen):
     """Which images: a built-in name or a path, how large, and how many of them."""
 
     source: str = "fashion-mnist-10k"
-    size: int = Field(32, ge=8, le=512)
-    train: int | None = Field(None, gt=0, description="class-balanced subset of this many training images")
-    test: int | None = Field(None, gt=0, description="class-balanced subset of this many test images")
+    size: Whole = Field(32, ge=8, le=512)
+    train: Whole | None = Field(None, gt=0, description="class-balanced subset of this many training images")
+    test: Whole | None = Field(None, gt=0, description="class-balanced subset of this many test images")
     stream: bool | None = Field(
         None, description="leave images in their files; null: where they would take over a quarter of the memory"
     )
@@ -34,10 +34,10 @@ class Evaluation(Frozen):
     """What a network is shown: which corruptions of the test images, at which severities."""
 
     corruptions: tuple[str, ...] = ("gaussian_noise",)
-    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
-    seed: int = Field(0, ge=0, description="seed of the corruptions' randomness, shared by all networks")
-    block: int = Field(
-        100, gt=0, description="images a forward pass: the network always runs on padded blocks of this size"
+    severities: tuple[Whole, ...] = (1, 2, 3, 4, 5)
+    seed: Whole = Field(0, ge=0, description="seed of the corruptions' randomness, shared by all networks")
+    block: Whole = Field(
+        100, gt=0, le=65_536, description="images a forward pass: the network always runs on padded blocks of this size"
     )
     stream: str = Field("", description="name of the corruptions' randomness; empty: the hash of the test images")
 
@@ -56,19 +56,19 @@ class Tuning(Frozen):
     training images, decides; test images have no part in it.
     """
 
-    trials: int = Field(gt=0, description="trainings that were compared, the same number for each method of a search")
-    images: int = Field(
+    trials: Whole = Field(gt=0, description="trainings that were compared, the same number for each method of a search")
+    images: Whole = Field(
         ge=0, description="training images seen in all trials together, a teacher's own training included"
     )
-    validation: int = Field(
+    validation: Whole = Field(
         gt=0, description="images held out of the training images, by which the best trial was chosen"
     )
     searched: dict[str, tuple[Option, ...]] = Field(
         {}, description="the values that the trials were drawn from, by option"
     )
-    accuracy: float | None = Field(None, description="of the chosen trial on the validation images, in [0, 1]")
-    cpu: float = Field(0.0, ge=0, description="CPU seconds of all trials together")
-    wall: float = Field(0.0, ge=0, description="wall seconds of all trials together")
+    accuracy: Real | None = Field(None, description="of the chosen trial on the validation images, in [0, 1]")
+    cpu: Real = Field(0.0, ge=0, description="CPU seconds of all trials together")
+    wall: Real = Field(0.0, ge=0, description="wall seconds of all trials together")
 
 
 class Tuned(Frozen):
@@ -88,7 +88,7 @@ class Grid(Frozen):
     data: Data = Data()
     backbone: str = "vgg_tiny"
     methods: tuple[str, ...] = Field(("full_precision", "bnn", "irnet", "irnet+lcr"), min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    seeds: tuple[Annotated[Whole, Field(ge=0)], ...] = Field((0,), min_length=1)
     budget: Budget = Budget()
     recipe: Recipe = Recipe()
     recipe_of: Literal["comparison", "paper"] = Field(
@@ -128,23 +128,26 @@ def read_grid(preset: str) -> dict[str, Any]:
     Raises `UserError` for an unknown preset, or a file that is missing or not valid TOML.
     """
     path = registry.file("preset", preset)
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the spec file {preset}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{preset} is not valid TOML: {error}") from error
+    return toml_of(small_file(path, "spec file", SPEC_BYTES), shown(preset))
 
 
 def make_grid(tables: dict[str, Any]) -> Grid:
     """Return the grid that plain tables describe; raises `UserError` that names the first wrong field."""
+    return checked(Grid, tables)
+
+
+M = TypeVar("M", bound=Frozen)
+
+
+def checked(kind: type[M], tables: Mapping[str, Any]) -> M:
+    """Return the spec, or the part of one, that plain tables describe; raises `UserError` as `make_grid` does."""
     try:
-        return Grid.model_validate(tables)
+        return kind.model_validate(tables)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "spec"
         if first["type"] == "extra_forbidden":
-            model = _model_at(first["loc"][:-1])
+            model = _model_at(kind, first["loc"][:-1])
             raise unknown("field", field, [".".join([*map(str, first["loc"][:-1]), f]) for f in model]) from error
         message = first["msg"].removeprefix("Value error, ")
         # What is wrong with the whole is told without it.
@@ -152,8 +155,8 @@ def make_grid(tables: dict[str, Any]) -> Grid:
         raise UserError(f"{field}: {message}{got}") from error
 
 
-def _model_at(loc: tuple[str | int, ...]) -> list[str]:
-    model: Any = Grid
+def _model_at(kind: type[Frozen], loc: tuple[str | int, ...]) -> list[str]:
+    model: Any = kind
     for part in loc:
         found = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
         # In [tuned] a part is the name of a method.

@@ -51,12 +51,12 @@ class Lock:
         self._stop = threading.Event()
         self._beating: threading.Thread | None = None
 
-    def acquire(self, timeout: float = -1) -> None:
-        """Take the lock, within so many seconds; -1 waits for ever. To watch another machine's lease takes its own time."""
+    def acquire(self, timeout: float = 600.0) -> None:
+        """Take the lock, within so many seconds. To watch another machine's lease takes its own time."""
         end = time.monotonic() + timeout
         while True:
             try:
-                self._file.acquire(timeout=timeout if timeout <= 0 else max(0.0, end - time.monotonic()))
+                self._file.acquire(timeout=max(0.0, end - time.monotonic()))
             except Timeout:
                 raise
             except OSError as error:
@@ -64,7 +64,7 @@ class Lock:
             if not self._held_elsewhere():
                 break
             self._file.release()
-            if timeout >= 0 and time.monotonic() >= end:
+            if time.monotonic() >= end:
                 raise Timeout(str(self.lease))
         self._beat(0)
         self._beating = threading.Thread(target=self._keep, daemon=True)
@@ -74,7 +74,7 @@ class Lock:
         """Give the lock back."""
         self._stop.set()
         if self._beating:
-            self._beating.join()
+            self._beating.join(BEAT)
         with contextlib.suppress(OSError):
             self.lease.unlink()
         self._file.release()
@@ -111,9 +111,12 @@ class Lock:
     def _beat(self, number: int) -> None:
         # In one write to a new file: a reader sees the old lease or the new one. A full disk is no reason to stop here.
         draft = self.lease.with_name(f"{self.lease.name}.{os.getpid()}")
-        with contextlib.suppress(OSError):
+        try:
             draft.write_text(f"{self._token} {number}", encoding="ascii")
             draft.replace(self.lease)
+        except OSError:
+            with contextlib.suppress(OSError):
+                draft.unlink()
 
     def _keep(self) -> None:
         number = 0

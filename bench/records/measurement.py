@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from lcrbench import registry
 from lcrbench.bench.records.budget import Frozen
 from lcrbench.bench.stats import Interval
 
@@ -90,7 +92,9 @@ class MetricInfo(Frozen):
 
         `rest` are further fields of `MetricInfo`, `higher_is_better` among them.
         """
-        summary = (doc or "").partition("\n")[0]
+        # Python that is asked to (-OO, PYTHONOPTIMIZE=2) leaves docstrings out; records must not depend on that.
+        text = registry.docstring_in(sys._getframe(1).f_globals.get("__file__", "")) if doc is None else doc
+        summary = text.partition("\n")[0]
         return cls(**{"higher_is_better": None, **rest, "unit": unit, "bound": bound, "summary": summary})
 
 

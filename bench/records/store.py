@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lcrbench import untrusted
 from lcrbench.bench.records import before_5, by_image, predictions, upgrade, view
 from lcrbench.bench.records.by_image import ByImage
 from lcrbench.bench.records.files import unpack
@@ -64,7 +65,7 @@ class Store:
     """A folder of trainings and evaluations. Reading never writes; several processes may add to it at once."""
 
     def __init__(self, root: str | Path, *, create: bool = False) -> None:
-        self.root = Path(root)
+        self.root = untrusted.place(root)
         if create:
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
@@ -189,7 +190,10 @@ class Store:
         else:
             training = self.training_of(evaluation)
             content = self.training_file(training.train_id, LOG) if training else b""
-        return pd.DataFrame([json.loads(line) for line in content.decode().splitlines()])
+        try:
+            return pd.DataFrame([json.loads(line) for line in content.decode().splitlines()])
+        except (ValueError, RecursionError) as error:
+            raise Damaged(f"the log of {run_id} is damaged: {REDO}") from error
 
     def outcomes(self, run_id: str) -> dict[Cell, np.ndarray]:
         """Return for each cell of a run a boolean array (N,): was test image i classified right?"""

@@ -97,5 +97,8 @@ def unseal(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     if hashlib.sha256(body).hexdigest().encode() != checksum:
         raise Damaged(f"{path} is damaged: {REDO}")
     line, _, tensors = body.partition(b"\n")
-    rest: dict[str, Any] = json.loads(line)
-    return safetensors.torch.load(tensors), rest
+    try:
+        rest: dict[str, Any] = json.loads(line)
+        return safetensors.torch.load(tensors), rest
+    except (ValueError, RecursionError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        raise Damaged(f"{path} is no save ({type(error).__name__}): {REDO}") from error

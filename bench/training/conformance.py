@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lcrbench import registry
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.seeds import generator
 from lcrbench.bench.training import api
@@ -45,7 +46,11 @@ def check_transform(module: ModuleType, name: str = "") -> list[str]:
 def _guarded(
     kind: str, module: ModuleType, name: str, contract: type[Any], findings: Callable[[Any], list[str]]
 ) -> list[str]:
-    found = [] if (module.__doc__ or "").strip() else ["the module has no docstring: its first line is what lists show"]
+    found = (
+        []
+        if (module.__doc__ or registry.docstring_in(getattr(module, "__file__", None) or "")).strip()
+        else ["the module has no docstring: its first line is what lists show"]
+    )
     try:
         part = checked(module, contract, kind, name or module.__name__)
         return found + findings(part())

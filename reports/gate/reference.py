@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
+from lcrbench import untrusted
 from lcrbench.bench.records.budget import Frozen
 from lcrbench.bench.records.files import replace_file
 from lcrbench.bench.records.ids import canonical
@@ -25,6 +25,7 @@ from lcrbench.reports.comparison import Row, read
 from lcrbench.reports.gate import by_image, margins
 from lcrbench.reports.gate.by_image import NetworkReference
 from lcrbench.reports.gate.endpoints import DEFAULT_ENDPOINT, FRACTIONS, endpoints, unequal
+from lcrbench.untrusted import json_of, small_file
 
 F = TypeVar("F", bound=Frozen)
 REFERENCE_VERSION = 2
@@ -89,10 +90,15 @@ def load(path: Path) -> Reference:
             f"{path} is not as `lcrbench reference update` wrote it: its checksum does not match; "
             "restore the file, or write it anew with a reason"
         )
-    methods = {
-        name: held.model_copy(update={"identity": identity.gated_before(name, held.identity)})
-        for name, held in found.methods.items()
-    }
+    try:
+        methods = {
+            name: held.model_copy(update={"identity": identity.gated_before(name, held.identity)})
+            for name, held in found.methods.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{path} is not a reference that lcrbench wrote ({type(error).__name__} in an identity)"
+        ) from error
     scaled = {
         n: held if held.scales else held.model_copy(update={"scales": _scales(held)}) for n, held in methods.items()
     }
@@ -112,14 +118,13 @@ def _scales(held: MethodReference) -> dict[str, Scale]:
 def load_as(path: Path, model: type[F], version: int, what: str, writer: str) -> F:
     """Read a versioned JSON file that the command `writer` wrote; raises `UserError` as `load` does."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["version"] > version:
+        data = json_of(small_file(path, "reference"), str(path))
+    except UserError as error:
+        raise UserError(f"{error}: name a file that `{writer}` wrote") from error
+    try:
+        if untrusted.whole(data["version"], f"the version in {path}") > version:
             raise UserError(f"{path} is of version {data['version']}, newer than {version}")
         return model.model_validate(data)
-    except OSError as error:
-        raise UserError(
-            f"cannot read the reference {path} ({error.strerror}): name a file that `{writer}` wrote"
-        ) from error
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, UserError):
             raise

@@ -14,7 +14,6 @@ sides must have the same set of names, and at least one; otherwise they are not 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from lcrbench.bench.records.files import replace_file
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports.gate.bounds import Outcome
 from lcrbench.reports.gate.reference import load_as
+from lcrbench.untrusted import json_of, small_file
 
 VERSION = 1
 
@@ -90,13 +90,13 @@ def ratios(path: Path, base: str = "") -> dict[str, float]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = json_of(small_file(path, "benchmarks"), str(path))
         for b in run["benchmarks"]:
             _ = b["fullname"], float(b["stats"]["min"])
         return dict(run)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; `pytest --benchmark-json {path}` writes it") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise UserError(f"{error}; `pytest --benchmark-json {path}` writes it") from error
         raise UserError(f"{path} is no file of `pytest --benchmark-json` ({type(error).__name__})") from error
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from lcrbench.bench.records.measurement import Detail, Measurement, MetricInfo
 from lcrbench.bench.records.statistics import Function, Statistic
 from lcrbench.errors import UserError
-from lcrbench.reports import entries, writers
+from lcrbench.reports import entries, spreadsheet, writers
 from lcrbench.reports.comparison import Key, Setting
 from lcrbench.reports.context import Context
 from lcrbench.reports.folder import file_of
@@ -60,7 +60,7 @@ def write(found: Lipschitz, networks: Sequence[Network], about: Sequence[str], f
         text = ["# Lipschitz measurement\n", *about, *map(writers.markdown, made), *shown]
         (folder / "lipschitz.md").write_text("\n".join(text), encoding="utf-8")
         for table in made:
-            writers.frame(table).to_csv(folder / file_of(table), index=False)
+            spreadsheet.write(writers.frame(table), folder / file_of(table))
         for picture in pictures:
             rendering.save(picture, folder, rendering.FORMATS)
         _measurements(networks, folder / "lipschitz.csv")
@@ -82,7 +82,8 @@ def _measurements(networks: Sequence[Network], path: Path) -> None:
             for m in network.measurements:
                 kind = network.infos[m.metric].kind(m.statistic)
                 flat = m.flat()
-                rows.writerow((network.name, *(flat[field] for field in what), kind.unit, kind.bound))
+                values = (network.name, *(flat[field] for field in what), kind.unit, kind.bound)
+                rows.writerow([spreadsheet.cell(value) for value in values])
 
 
 def lines(found: Lipschitz) -> list[str]:

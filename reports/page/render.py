@@ -13,6 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from lcrbench import __version__
+from lcrbench.reports import spreadsheet
 from lcrbench.reports.budget_proof import Proof
 from lcrbench.reports.claims import Judged
 from lcrbench.reports.colours import css
@@ -130,7 +131,7 @@ def _embedded(sections: Sequence[Section]) -> dict[str, str]:
     room = EMBED
     for section in sections:
         for picture in (drawn.picture for drawn in section.drawings):
-            csv = picture.data.to_csv(index=False)
+            csv = spreadsheet.text(picture.data)
             room -= len(csv)
             if room < 0:
                 return found

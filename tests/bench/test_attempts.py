@@ -100,7 +100,7 @@ def test_two_processes_on_one_store_train_each_run_once(tmp_path: Path) -> None:
 
 def ended(one: worker.Job, code: int) -> Any:
     """Return the parent's view of a process that worked on a job and has ended."""
-    return local._Cell(SimpleNamespace(exitcode=code), one, None)  # type: ignore[arg-type]
+    return local._Cell(SimpleNamespace(code=lambda: code), one, None)  # type: ignore[arg-type]
 
 
 def asking_more(one: worker.Job) -> worker.Job:

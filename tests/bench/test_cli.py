@@ -197,7 +197,7 @@ def test_doctor(capsys, monkeypatch, tmp_path: Path) -> None:
     (tmp_path / "lcrbench-runs" / "x").mkdir(parents=True)
     (tmp_path / "lcrbench-runs" / "x" / "record.json").write_text("{")
     code, out, _ = call(capsys, monkeypatch, "doctor")
-    assert code == 1
+    assert code == 2
     assert "BAD" in out
     assert "damaged" in out
 
@@ -216,7 +216,7 @@ def test_doctor_finds_damage_in_every_file(capsys, monkeypatch, tmp_path: Path, 
     path = tmp_path / "s" / file
     path.write_bytes(path.read_bytes()[:-1])
     code, out, err = call(capsys, monkeypatch, "doctor", "--store", str(tmp_path / "s"))
-    assert code == 1
+    assert code == 2
     assert err.count("\n") == 1
     assert f"BAD  {path} is damaged: `lcrbench run` with --redo sets it aside" in out
 
@@ -233,7 +233,7 @@ def test_doctor_finds_damage_in_runs_of_an_older_schema_and_redo_sets_it_aside(
     path = tmp_path / "lipschitz" / run_id / "by_image.npz"
     path.write_bytes(path.read_bytes()[:-1])
     code, out, _ = call(capsys, monkeypatch, "doctor", "--store", str(tmp_path))
-    assert code == 1
+    assert code == 2
     assert f"BAD  {path} is damaged" in out
     runner._mend(Store(tmp_path), [], redo=True)
     assert not path.parent.exists()
@@ -255,7 +255,7 @@ def test_doctor_says_what_to_do_about_a_store(capsys, monkeypatch, tmp_path: Pat
         (tmp_path / "s" / folder).mkdir()
         (tmp_path / "s" / folder / "0123456789abcdef").write_bytes(b"0" * 64 + b"\n{}\n")
     code, out, err = call(capsys, monkeypatch, "doctor", "--store", "s")
-    assert code == 1
+    assert code == 2
     assert err.count("\n") == 1
     for said in (
         ".unfinished/0123456789abcdef is damaged: `lcrbench run` with --redo",
@@ -268,10 +268,10 @@ def test_doctor_says_what_to_do_about_a_store(capsys, monkeypatch, tmp_path: Pat
         assert said in out, said
     (tmp_path / "file").write_text("")
     code, out, _ = call(capsys, monkeypatch, "doctor", "--store", "file")
-    assert code == 1
+    assert code == 2
     assert "BAD  there is no store at file" in out
     monkeypatch.setattr(doctor, "installed", lambda name: None if name in ("pyarrow", "rich") else "1")
     code, out, _ = call(capsys, monkeypatch, "doctor", "--store", "none")
-    assert code == 1
+    assert code == 2
     assert "missing packages: pip install rich" in out
     assert "pyarrow (pip install 'lcrbench[parquet]')" in out

@@ -349,3 +349,27 @@ def test_a_fresh_file_is_not_trusted_by_its_time(tmp_path: Path, monkeypatch: py
     file.write_bytes(b"a" * 100)
     digests.of(whole(file), "md5")
     assert not list((tmp_path / "cache").rglob("digests/*"))
+
+
+@pytest.mark.parametrize("classes", [("1", "10", "2"), ("T-shirt/top", "a b", "B"), (".x", "y", "__MACOSX")])
+def test_a_tree_is_read_back_as_it_was_made_of(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    """Its classes have the numbers of the data set, its images the order, and strays count for nothing."""
+    images = np.broadcast_to((np.arange(9, dtype=np.uint8) * 28)[:, None, None, None], (9, 16, 16, 3)).copy()
+    labels = np.array([2, 0, 1, 1, 0, 2, 0, 1, 2])
+    data = {"classes": list(classes)}
+    generate.write(tmp_path / "c", images, labels, ["brightness"], layout="tree", classes=classes, data=data)
+    folder = next((tmp_path / "c" / "brightness" / "1").iterdir())
+    for stray in (".DS_Store", "Thumbs.db", "._00000000.JPEG"):
+        (folder / stray).write_bytes(b"\0")
+    for severity in "12345":
+        (tmp_path / "c" / "brightness" / severity / ".cache").mkdir()
+    opened = archive.open_archive(tmp_path / "c")
+    assert opened.classes == classes
+    opened.check()
+    for severity in (1, 5):
+        found, numbers = opened.load("brightness", severity)
+        assert numbers.tolist() == labels.tolist()
+        assert np.array_equal(opened.labels_of("brightness", severity), labels)
+        far = np.abs(found.astype(float) - corrupt(images, "brightness", severity)).mean(axis=(1, 2, 3))
+        assert far.max() < 3, "each image is the one of its number"
+    assert len(opened.passed_over) == 3

@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import pytest
 
 from lcrbench.bench import worker
 from lcrbench.bench.executors import local
-from lcrbench.bench.processes import process_context
+from lcrbench.bench.processes import Child, process_context
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from tests.bench import helpers
@@ -40,10 +41,8 @@ class Worker:
 
     def __init__(self, one: worker.Job) -> None:
         self.label = one.spec.label
-        context = process_context()
-        self.events, writer = context.Pipe(duplex=False)
-        self.process = context.Process(target=worker.work, args=(one, writer), daemon=True)
-        self.process.start()
+        self.events, writer = multiprocessing.Pipe(duplex=False)
+        self.child = Child(worker.work, one, writer)
         writer.close()
         self.began, self.phase = time.monotonic(), "starting"
         self.steps = self.cells = 0
@@ -53,13 +52,13 @@ class Worker:
         end = self.began + 300 if until else self.began + seconds
         while (left := end - time.monotonic()) > 0:
             if not self.events.poll(min(left, 0.02)):
-                if not self.process.is_alive():
+                if not self.child.alive():
                     break
                 continue
             try:
                 event = self.events.recv()
             except EOFError:
-                self.process.join()
+                wait([self.child.sentinel], 60)
                 break
             self.phase = event.phase
             self.steps += event.phase == "training"
@@ -68,7 +67,7 @@ class Worker:
                 self.phase = f"stage {1 if event.done < event.total / 2 else 2}"
             if until == self.phase:
                 end, until = time.monotonic() + seconds, ""
-        return self.process.is_alive()
+        return self.child.alive()
 
     @property
     def done(self) -> tuple[int, int]:
@@ -76,9 +75,8 @@ class Worker:
         return self.steps, self.cells
 
     def kill(self) -> None:
-        assert self.process.pid
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.join()
+        self.child.send(signal.SIGKILL)
+        wait([self.child.sentinel], 60)
 
 
 class Reference(NamedTuple):
@@ -97,7 +95,7 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]
         root = tmp_path_factory.mktemp("reference")
         one = Worker(job(root, 60, method))
         one.live(300)
-        assert one.process.exitcode == 0
+        assert one.child.code() == 0
         record = Store(root).record(Store(root).ids()[0])
         found[method] = Reference(record, bits(root, record), time.monotonic() - one.began)
     return found
@@ -144,12 +142,12 @@ def test_kills(tmp_path: Path, references: dict[str, Reference]) -> None:
                 kills += 1
                 moments[process.phase] += 1
                 # As the parent of a grid's processes does.
-                local._record_of(Store(root), local._Cell(process.process, one, process.events))
+                local._record_of(Store(root), local._Cell(process.child, one, process.events))
             count(before, stored(root, record), process)
         before = stored(root, record)
         last = Worker(one)
         last.live(300)
-        assert last.process.exitcode == 0
+        assert last.child.code() == 0
         after = stored(root, record)
         count(before, after, last)
         wrong["lost"] += after != (True, True)
@@ -170,7 +168,7 @@ def test_several_processes_on_one_store(tmp_path: Path, references: dict[str, Re
             one.live(300)
         trained = sum(one.steps > 0 for one in workers)
         assert trained == 1
-        codes = Counter(one.process.exitcode for one in workers)
+        codes = Counter(one.child.code() for one in workers)
         assert codes[0] >= 1
         assert set(codes) <= {0, worker.BUSY}
         assert sum(one.cells > 0 for one in workers) == 1

@@ -162,7 +162,7 @@ def test_two_models_are_measured_compared_and_resumed(tmp_path: Path) -> None:
     for name in ("lipschitz", "lipschitz_modulus", "lipschitz_slope", "lipschitz_layers", "lipschitz_fidelity"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (tmp_path / f"{name}.svg").read_text()
-    stored = sorted(tmp_path.glob("search/*/600.npz"))
+    stored = sorted(tmp_path.glob("search/*/600.round"))
     assert len(stored) == 2
     stored[0].write_bytes(stored[0].read_bytes()[:100])
     again = call(*words)

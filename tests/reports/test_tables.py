@@ -14,7 +14,7 @@ import pytest
 
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
-from lcrbench.reports import budget_proof, comparison, report, significance, table, writers
+from lcrbench.reports import budget_proof, comparison, report, significance, spreadsheet, table, writers
 from lcrbench.reports.context import Context
 from lcrbench.reports.paper import latex
 from lcrbench.reports.tables import main
@@ -161,7 +161,7 @@ def test_parquet_holds_the_same(tmp_path: Path, undrawn: None) -> None:
     packed = pd.read_parquet(folder / "measurements.parquet")
     assert list(packed.columns) == list(text.columns)
     assert len(packed) == len(text) == sum(len(r.measurements) for r in store.records())
-    assert set(packed["method"]) == set(text["method"]) >= set(make_store.HOSTILE)
+    assert set(packed["method"]) == set(text["method"]) >= set(map(spreadsheet.cell, make_store.HOSTILE))
     assert packed["low"].isna().any()
     assert packed["value"].dtype == "float64"
     assert packed["seed"].dtype == "int64"

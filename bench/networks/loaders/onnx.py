@@ -6,7 +6,6 @@ A network of one input, float32 (N, C, H, W) or (N, H, W, C) or bytes, and one o
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from lcrbench.bench.networks.loaders import extra
 from lcrbench.bench.networks.name import Name
 from lcrbench.bench.records.external import Preprocess
 from lcrbench.errors import UserError
+from lcrbench.untrusted import place
 
 LACKS = "an ONNX file gives outputs alone"
 
@@ -23,7 +23,7 @@ LACKS = "an ONNX file gives outputs alone"
 def load_network(name: Name) -> Loaded:
     """Return the network in an ONNX file; raises `UserError` where it cannot be read, or does not take images."""
     runtime = extra("onnxruntime", "onnxruntime", "onnx")
-    path = Path(name.what).expanduser()
+    path = place(name.what)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:

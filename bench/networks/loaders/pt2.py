@@ -7,7 +7,6 @@ gradient comes back from a binary network, or a wrong one; that of a network wit
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import torch
 
@@ -15,6 +14,7 @@ from lcrbench.bench.metrics import Need
 from lcrbench.bench.networks.loaded import ANSWERS, Called, Loaded
 from lcrbench.bench.networks.name import Name
 from lcrbench.errors import UserError
+from lcrbench.untrusted import place
 
 STEPS = ("aten.sign.", "aten.where.", "aten.ge.", "aten.gt.", "aten.le.", "aten.lt.", "aten.round.", "aten.heaviside.")
 """Operations that jump, by which a network of signs is told; their gradient is zero or none."""
@@ -24,7 +24,7 @@ NO_GRADIENT = "torch.export keeps no pseudo-gradient, and its operations jump; "
 
 def load_network(name: Name) -> Loaded:
     """Return the network in a file of torch.export; raises `UserError` where it cannot be read."""
-    path = Path(name.what).expanduser()
+    path = place(name.what)
     try:
         content = path.read_bytes()
         program = torch.export.load(path)

@@ -6,7 +6,6 @@ Inputs of 8 bits are given the images' bytes, which the file scales itself; outp
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from lcrbench.bench.networks.loaders import extra
 from lcrbench.bench.networks.name import Name
 from lcrbench.bench.records.external import Preprocess
 from lcrbench.errors import UserError
+from lcrbench.untrusted import place
 
 LACKS = "a TFLite file gives outputs alone"
 SOFTMAX = 1 / 256
@@ -25,7 +25,7 @@ SOFTMAX = 1 / 256
 def load_network(name: Name) -> Loaded:
     """Return the network in a TFLite file; raises `UserError` where it cannot be read, or does not take images."""
     runtime = extra("ai_edge_litert.interpreter", "ai-edge-litert", "tflite")
-    path = Path(name.what).expanduser()
+    path = place(name.what)
     try:
         content = path.read_bytes()
         interpreter = runtime.Interpreter(model_content=content, num_threads=1)

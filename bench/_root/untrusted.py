@@ -1,0 +1,188 @@
+"""What comes from elsewhere, within bounds: paths, small files, JSON and TOML, numbers, and text for a terminal.
+
+Every door (command line, spec files, records, references, manifests, Python functions) uses these, so that what one of them
+refuses no other takes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+import operator
+import os
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from lcrbench.errors import UserError
+
+MOST: Final = 2**63 - 1
+"""The largest whole number that is taken anywhere: what 64 bits hold."""
+
+DEEPEST: Final = 48
+"""Tables and lists within each other. Ours need six."""
+
+SPEC_BYTES: Final = 1 << 20
+FILE_BYTES: Final = 1 << 27
+
+
+def place(path: str | os.PathLike[str]) -> Path:
+    """Return a path with a leading ~ or ~user replaced; raises `UserError` for a user who does not exist, and for NUL."""
+    text = os.fspath(path)
+    if "\0" in text:
+        raise UserError(f"{shown(text)} is no path: it holds a NUL character")
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        raise UserError(
+            f"{shown(text)}: there is no home folder for {shown(text).partition('/')[0]}; write ./ before a name"
+        )
+    return Path(expanded)
+
+
+def small_file(path: str | os.PathLike[str], what: str = "file", largest: int = FILE_BYTES) -> bytes:
+    """Return the content of a regular file of at most `largest` bytes; raises `UserError` for anything else.
+
+    A device or a named pipe is refused without being opened, because reading it might never end.
+    """
+    told = f"the {what} {shown(str(path))}"
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise UserError(f"cannot read {told}: it is a folder")
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"cannot read {told}: it is no regular file")
+        if status.st_size > largest:
+            raise UserError(f"cannot read {told}: it has {status.st_size:,} bytes, more than {largest:,}")
+        with open(path, "rb") as file:
+            content = file.read(largest + 1)
+    except OSError as error:
+        raise UserError(f"cannot read {told} ({error.strerror or error})") from error
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"cannot read {told}: {error}") from error
+    if len(content) > largest:
+        raise UserError(f"cannot read {told}: it grew beyond {largest:,} bytes while it was read")
+    return content
+
+
+def text_of(content: bytes, where: str) -> str:
+    """Return UTF-8 as text, without a byte order mark; raises `UserError` for anything else."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where} is not written in UTF-8 (byte {error.start}): save it as UTF-8") from error
+
+
+def json_of(content: bytes, where: str) -> Any:
+    """Return what JSON holds; raises `UserError` if it is none, holds a key twice, NaN or infinity, or is out of bounds."""
+    text = text_of(content, where)
+    try:
+        found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+    except RecursionError:
+        raise UserError(f"{where} is nested too deep") from None
+    except ValueError as error:
+        raise UserError(f"{where} is not valid JSON: {_short(error)}") from error
+    bounded(found, where)
+    return found
+
+
+def toml_of(content: bytes | str, where: str) -> dict[str, Any]:
+    """Return what TOML holds; raises `UserError` if it is none, or out of bounds."""
+    text = content if isinstance(content, str) else text_of(content, where)
+    if any(_dots(line) > DEEPEST for line in text.splitlines()):
+        # Before it is read: tomllib takes a time for a key that grows with the square of its parts.
+        raise UserError(f"{where} is nested too deep")
+    try:
+        found = tomllib.loads(text)
+    except RecursionError:
+        raise UserError(f"{where} is nested too deep") from None
+    except ValueError as error:
+        raise UserError(f"{where} is not valid TOML: {_short(error)}") from error
+    bounded(found, where)
+    return found
+
+
+def _dots(line: str) -> int:
+    """Return the parts of the longest dotted key of a line, less one; a string with many full stops counts likewise."""
+    if "." not in line or line.lstrip().startswith("#"):
+        return 0
+    return max(piece.count(".") for piece in re.split(r"[={},\[\]]", re.sub(r"[\s\"']", "", line)))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {max(names, key=names.count)!r} stands there twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _short(error: ValueError) -> str:
+    text = str(error).partition("\n")[0]
+    return "a number has too many digits" if "integer string conversion" in text else text[:300]
+
+
+def bounded(value: Any, where: str) -> None:
+    """Raise `UserError` for tables and lists nested deeper than `DEEPEST`, and for whole numbers beyond 64 bits."""
+    todo = [(value, 0)]
+    while todo:
+        one, depth = todo.pop()
+        if depth > DEEPEST:
+            raise UserError(f"{where} is nested too deep")
+        if isinstance(one, dict):
+            todo += [(inner, depth + 1) for inner in one.values()]
+        elif isinstance(one, (list, tuple)):
+            todo += [(inner, depth + 1) for inner in one]
+        elif isinstance(one, int) and abs(one) > MOST:
+            raise UserError(f"{where} holds a whole number beyond 64 bits")
+
+
+def whole(value: Any, name: str, least: int = -MOST, most: int = MOST) -> int:
+    """Return a whole number as an int; raises `UserError` for another type (True and 1.0 too), and outside the bounds."""
+    try:
+        if isinstance(value, bool) or type(value).__name__ == "bool":
+            raise TypeError
+        found = operator.index(value)
+    except TypeError:
+        raise UserError(f"{name} takes a whole number, not {_told(value)}") from None
+    if not least <= found <= most:
+        bounds = f"at least {least:,}" if most == MOST else f"from {least:,} to {most:,}"
+        raise UserError(f"{name} takes a whole number {bounds}, not {_told(found)}")
+    return found
+
+
+def real(value: Any, name: str, least: float = -math.inf) -> float:
+    """Return a finite number as a float; raises `UserError` for another type (True too), NaN, and infinity."""
+    try:
+        if isinstance(value, bool) or not (isinstance(value, numbers.Real) or hasattr(value, "__float__")):
+            raise TypeError
+        found = float(value)
+    except (TypeError, OverflowError):
+        raise UserError(f"{name} takes a number, not {_told(value)}") from None
+    if not math.isfinite(found) or found < least:
+        bound = "" if least == -math.inf else f" of at least {least:g}"
+        raise UserError(f"{name} takes a finite number{bound}, not {_told(value)}")
+    return found
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, int) and abs(value) > MOST:
+        return "one beyond 64 bits"
+    return shown(repr(value))[:80]
+
+
+def shown(text: str) -> str:
+    """Return a text as a terminal may show it, on one line: control characters, line breaks among them, are escaped.
+
+    >>> print(shown("a\\x1b[2J\\nb"))
+    a\\x1b[2J\\nb
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

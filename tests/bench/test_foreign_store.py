@@ -1,0 +1,204 @@
+"""A store from elsewhere: it runs no code, steers no terminal, and nothing of it is used unless its hash is right."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lcrbench
+from lcrbench.bench import cli
+from lcrbench.bench.records.record import Failure
+from lcrbench.bench.records.shelf import Damaged
+from lcrbench.bench.records.spec import MethodId
+from lcrbench.bench.records.store import WEIGHTS, Store
+from lcrbench.reports import gate
+from tests.bench import helpers
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def call(*words: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["lcrbench", *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    return int(stop.value.code or 0), out.getvalue(), err.getvalue()
+
+
+# ----------------------------------------------------------------------------------------------------------------- code
+
+NAMED = [
+    {"method": MethodId(name="evil.method")},
+    {"method": MethodId(name="irnet", regularizers={"evil.term": {}})},
+    {"backbone": "evil.backbone"},
+]
+
+
+@pytest.mark.parametrize("named", NAMED, ids=lambda named: next(iter(named)))
+def test_no_code_that_a_record_names_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("evil").mkdir()
+    for file in ("__init__", "method", "term", "backbone", "metric"):
+        Path(f"evil/{file}.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+    store = Store("store", create=True)
+    s = helpers.spec()
+    s = s.model_copy(
+        update={
+            "training": s.training.model_copy(update=named),
+            "metrics": {"accuracy": {}, "evil.metric": {}},
+        }
+    )
+    name = helpers.put(store, helpers.record(of=s))
+    gate.update(Path("reference.json"), store, "a first one")
+    code = []
+    for words in (
+        ("list", "run"), ("show", "run", name), ("show", "run", name, "--ledger"), ("doctor",), ("lipschitz", name),
+        ("evaluate", name), ("evaluate", name, "--corruptions", "fog"),
+    ):  # fmt: skip
+        with monkeypatch.context() as patch:
+            patch.setattr("lcrbench.bench.doctor._corruptions", lambda: lcrbench.bench.doctor.Check(True, ""))
+            code.append(call(*words, "--store", "store")[0])
+    code += [call("report", "store")[0], call("check", "store", "--against", "reference.json", "--any-source")[0]]
+    assert not Path("ran").exists()
+    assert not [name for name in sys.modules if name.partition(".")[0] == "evil"]
+    assert code[4:7] == [2, 2, 2], "what needs the network is refused"
+    assert 70 not in code
+
+
+# -------------------------------------------------------------------------------------------------------------- weights
+
+
+def test_no_flipped_weight_is_measured(tmp_path: Path) -> None:
+    """Every door through which weights come checks them: one bit in them is told, wherever it is."""
+    store = Store(tmp_path, create=True)
+    name = helpers.put(store, helpers.record())
+    path = tmp_path / "trainings" / helpers.spec().training.train_id / WEIGHTS
+    content, dice = path.read_bytes(), random.Random(0)
+    doors = [
+        lambda: Store(tmp_path).trained(name),
+        lambda: lcrbench.load_model(tmp_path, name),
+        lambda: lcrbench.evaluate(name, store=tmp_path, corruptions=""),
+        lambda: lcrbench.lipschitz(name, store=tmp_path),
+    ]
+    for door in doors:
+        for _ in range(5):
+            flipped = bytearray(content)
+            flipped[dice.randrange(len(flipped))] ^= 1 << dice.randrange(8)
+            path.write_bytes(flipped)
+            with pytest.raises(Damaged, match=r"weights\.safetensors is damaged"):
+                door()
+
+
+READS = {"read_bytes", "read_text", "open", "memmap", "fromfile", "load_file", "safe_open"}
+LOADS = {"np.load", "torch.load", "safetensors.torch.load", "pickle.load"}
+CHECKED = {
+    "bench/records/shelf.py": "records and files by their hash",
+    "bench/records/files.py": "sealed files by their hash; arrays from bytes",
+    "bench/training/checkpoint.py": "saves, teachers and trials by their hash; tensors from bytes",
+    "bench/evaluation/cells.py": "corrupted images by their hash",
+    "bench/evaluation/networks.py": "tensors from bytes",
+    "bench/records/lock.py": "leases, which nothing is computed from",
+    "bench/records/leftovers.py": "leases, which nothing is computed from",
+    "bench/records/source.py": "code, to hash it",
+    "bench/lipschitz/stored.py": "code, to hash it",
+}
+"""Files that may read files in what handles stores, and what they read."""
+
+
+def test_one_function_opens_what_a_store_holds() -> None:
+    """In what handles stores, nothing reads a file but the functions that check hashes."""
+    folders = ["bench/records", "bench/evaluation", "bench/lipschitz", "bench/training", "bench/executors"]
+    files = [f for folder in folders for f in (ROOT / folder).rglob("*.py")]
+    files += [
+        ROOT / "bench" / f"{name}.py" for name in ("worker", "runner", "finished", "tuning", "planning", "doctor")
+    ]
+    found: dict[str, set[str]] = {}
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                owner = ast.unparse(node.func)
+                if owner in LOADS or owner.rpartition(".")[2] in READS:
+                    found.setdefault(str(file.relative_to(ROOT)), set()).add(owner)
+    assert {f: names for f, names in found.items() if f not in CHECKED} == {}
+    assert found.keys() >= {"bench/records/shelf.py", "bench/training/checkpoint.py"}
+
+
+# ----------------------------------------------------------------------------------------------------- other people's
+
+
+def rewrite(store: Store, name: str, change: Any) -> None:
+    """Change a record, and its checksum with it."""
+    import hashlib
+
+    path = store.evaluations.root / name / "record.json"
+    data = json.loads(path.read_bytes())
+    change(data)
+    content = json.dumps(data).encode()
+    path.write_bytes(content)
+    path.with_name("record.sha256").write_text(hashlib.sha256(content).hexdigest() + "\n")
+
+
+CHANGES = {
+    "newer": lambda d: d.update(schema_version=99),
+    "nan": lambda d: d["batches"][0]["measured"][0]["measurements"][0].update(value=float("nan")),
+    "another's": lambda d: d.update(evaluation_id="0" * 16),
+    "no record": lambda d: d.clear(),
+    "deep": lambda d: d.update(asked=json.loads("[" * 200 + "]" * 200)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_one_record_that_cannot_be_read_hides_no_other(tmp_path: Path, change: str) -> None:
+    store = Store(tmp_path, create=True)
+    ids = [helpers.put(store, helpers.record(seed)) for seed in range(3)]
+    bad = helpers.spec(1).evaluation_id
+    rewrite(store, bad, CHANGES[change])
+    code, out, err = call("list", "run", "--store", str(tmp_path))
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == 3
+    assert any(line.startswith(bad) and ("damaged" in line or "unread" in line) for line in out.splitlines())
+    assert sum(name in out for name in ids) >= 2
+    code, _, err = call("report", str(tmp_path), "--out", str(tmp_path / "page"))
+    assert code == 0, err
+
+
+STEERS = "a\x1b[2J\x07b\nc\u202ed\u009b1m"
+
+
+def test_nothing_of_a_store_steers_the_terminal(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    s = helpers.spec()
+    training, protocol = s.training, s.protocol
+    named = {"name": STEERS, "classes": (STEERS, "y")}
+    training = training.model_copy(
+        update={"data": training.data.model_copy(update=named), "method": MethodId(name="irnet", options={STEERS: 1})}
+    )
+    protocol = protocol.model_copy(update={"test": protocol.test.model_copy(update=named)})
+    bad = s.model_copy(update={"training": training, "protocol": protocol})
+    failure = Failure(reason="error", step=0, message=STEERS)
+    name = helpers.put(
+        store, helpers.failed().model_copy(update={"spec": bad, "run_id": bad.run_id, "failure": failure})
+    )
+    for words in (("list", "run"), ("show", "run", name), ("show", "run", name, "--ledger"), ("doctor",)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("lcrbench.bench.doctor._corruptions", lambda: lcrbench.bench.doctor.Check(True, ""))
+            _, out, err = call(*words, "--store", str(tmp_path))
+        said = (out + err).splitlines()
+        assert said
+        assert all(line.isprintable() for line in said), ascii(out + err)
+
+
+def test_commands_print_by_the_one_function_that_escapes() -> None:
+    for file in (ROOT / "bench" / "cli").glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert text.count("click.echo") == (file.name == "__init__.py"), file
+        assert "print(" not in text.replace("_print(", ""), file

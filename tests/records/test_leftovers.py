@@ -1,0 +1,55 @@
+"""What killed processes leave behind is removed, and what a live process writes is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lcrbench.bench.records.leftovers import sweep
+from lcrbench.bench.records.lock import machine
+from lcrbench.bench.records.store import Store
+
+LEFT = {
+    ".unfinished/a1.new": "",
+    ".teachers/a2.new": "x",
+    ".trials/a3.new": "x",
+    "trainings/.a4.new/record.json": "{}",
+    "evaluations/.a5.new/record.json": "{}",
+    ".locks/a6.lease": "",
+    ".locks/a7.lease.4711": "half",
+}
+STAYS = {
+    ".unfinished/a1": "a save",
+    "trainings/a8/record.json": "{}",
+    "trainings/.a9.old/record.json": "{}",
+    ".locks/b1.lease": "another-machine 1 5",
+    ".unfinished/b1.new": "its draft",
+}
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def there(root: Path, files: dict[str, str]) -> list[str]:
+    return [name for name in files if (root / name).exists()]
+
+
+def test_leftovers_go_and_the_rest_stays(tmp_path: Path) -> None:
+    write(tmp_path, LEFT | STAYS)
+    assert sweep(Store(tmp_path)) == len(LEFT)
+    assert there(tmp_path, LEFT) == []
+    assert there(tmp_path, STAYS) == list(STAYS)
+    assert sweep(Store(tmp_path)) == 0
+
+
+@pytest.mark.parametrize("name", list(LEFT))
+def test_what_a_live_process_writes_stays(tmp_path: Path, name: str) -> None:
+    write(tmp_path, {name: LEFT[name] or f"{machine()} 1"})
+    holder = next(part for part in name.replace(".", "/").split("/") if len(part) == 2)
+    with Store(tmp_path).held(holder):
+        sweep(Store(tmp_path))
+        assert (tmp_path / name).exists()
