@@ -24,6 +24,8 @@ from lcrbench.reports.gate.reference import Gate, MethodReference, Reference, by
 
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "regression": 1, "not comparable": 2, "inconclusive": 3, "not gated": 0}
 
+DECIDED = frozenset(EXIT_CODES) - {"not gated"}
+
 MIN_SEEDS = 2
 GOOD_REFERENCE = 10
 
@@ -162,8 +164,10 @@ def _check_one(
         numbers = {"n_candidate": len(finished), "n_reference": m, "notes": tuple(notes), **rest}
         return Verdict(name, endpoint, outcome, reason, margin, unit, *more, **numbers)  # type: ignore[arg-type]
 
-    if why := _incomparable(records, held, gate) or _stale(finished, held, commit, stale):
+    if why := _incomparable(records, held, gate):
         return verdict("not comparable", why)
+    if why := _stale(finished, held, commit, stale):
+        return verdict("not comparable", f"the candidate is stale: {why}")
     values = {r.spec.seed: endpoints(r)[endpoint].value for r in finished}
     theirs = held.values[endpoint]
     same = [r.spec.seed for r in finished if _same_weights(r, held)]
@@ -268,5 +272,5 @@ def exit_code(verdicts: Sequence[Verdict]) -> int:
 
     A check that compared nothing is not comparable.
     """
-    codes = {v.exit_code for v in verdicts if v.outcome != "not gated"}
+    codes = {v.exit_code for v in verdicts if v.outcome in DECIDED}
     return next((c for c in (1, 2, 3) if c in codes), 0 if codes else 2)

@@ -143,4 +143,4 @@ def _points(scale: Scale) -> tuple[float, str]:
 
 
 def _with(value: float, unit: str) -> str:
-    return f"{value:.3g} {unit.removesuffix('s') if value == 1 else unit}".rstrip()
+    return f"{value:.3g} {'point' if unit and value == 1 else unit}".rstrip()

@@ -42,7 +42,8 @@ def runs(name: str, seeds: int, **options: object) -> None:
 @pytest.fixture
 def reference(lcrbench) -> None:  # type: ignore[no-untyped-def]
     runs("before", 10, created=make_store.CREATED)
-    assert lcrbench("reference", "update", "before", "--out", "ref/robustness.json", "--reason", "the first") == 0
+    written = ("reference", "update", "before", "--out", "ref/robustness.json", "--reason", "the first")
+    assert lcrbench(*written, "--margin", "1", "--seeds", "0 1", "--anyway") == 0
 
 
 @pytest.mark.usefixtures("reference")
@@ -59,7 +60,7 @@ def test_exit_codes_tell_the_verdict(lcrbench, capsys: pytest.CaptureFixture[str
     assert ElementTree.parse("out/gate.xml").getroot().get("failures") == "1"
     assert "**regression**" in Path("out/gate.md").read_text()
     assert lcrbench("check", "worse", *against, "--margin", "6") == 0
-    assert lcrbench("check", "worse", *against, "--metric", "clean_accuracy", "--method", "irnet") == 1
+    assert lcrbench("check", "worse", *against, "--metric", "clean_accuracy", "--margin", "1", "--method", "irnet") == 1
     runs("wide", 3, spread=6.0)
     assert lcrbench("check", "wide", *against) == 3
     runs("unequal", 3, images=30_000)
@@ -108,7 +109,7 @@ def test_a_mistake_is_one_line_and_code_2(lcrbench, capsys: pytest.CaptureFixtur
         ("check", "nowhere", *against): "no store at nowhere",
         ("check", "same", *against, "--metric", "clean_accuraci"): "did you mean 'clean_accuracy'",
         ("check", "same", *against, "--method", "irnett"): "did you mean 'irnet'",
-        ("check", "same", *against, "--margin", "0"): "margin must be above 0",
+        ("check", "same", *against, "--margin", "0"): "the margin must be a finite number above 0",
         ("check", "same", *against, "--json", "same/missing.json/x"): "",
         ("check", "same"): "--against",
         ("reference", "update", "same", "--out", "new.json"): "--reason",
@@ -133,9 +134,12 @@ def test_a_mistake_is_one_line_and_code_2(lcrbench, capsys: pytest.CaptureFixtur
 def test_a_reference_grows_by_reasons(lcrbench, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     capsys.readouterr()
     runs("after", 2, shift=2)
-    assert (
-        lcrbench("reference", "update", "after", "--out", "ref/robustness.json", "--reason", "constants corrected") == 0
-    )
-    assert capsys.readouterr().out == "irnet: 2 seeds: 10 or more are advised\nreference: ref/robustness.json\n"
+    again = ("reference", "update", "after", "--out", "ref/robustness.json", "--reason", "constants corrected")
+    assert lcrbench(*again) == 2
+    assert "train more seeds or longer" in capsys.readouterr().err
+    assert lcrbench(*again, "--margin", "2", "--anyway") == 0
+    told = capsys.readouterr().out
+    assert told.startswith("irnet: 2 seeds (10 or more are advised); asked of a candidate: seeds 0, 1; ")
+    assert told.endswith("\nreference: ref/robustness.json\n")
     history = json.loads(Path("ref/robustness.json").read_text())["history"]
     assert [u["reason"] for u in history] == ["the first", "constants corrected"]
