@@ -42,6 +42,7 @@ TITLES = {
     "table": "Tables of a report",
     "figure": "Figures of a report",
     "executor": "Executors",
+    "loader": "Loaders of networks",
     "method": "Methods",
     "regularizer": "Regularizers",
     "backbone": "Backbones",
