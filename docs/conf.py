@@ -23,6 +23,7 @@ nitpicky = True
 
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
+    "ignore_pattern": "my_plugins",
     "gallery_dirs": "made/examples",
     "download_all_examples": False,
     "show_signature": False,

@@ -24,6 +24,7 @@ def named(app: Sphinx, context: object, lines: list[str]) -> None:
     """Leave out arguments that a command hides: click gives them no name."""
     parts = "\n".join(lines).split(".. option:: ")
     lines[:] = ".. option:: ".join(part for part in parts if part.split("\n", 1)[0] or part is parts[0]).splitlines()
+    lines.append("")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
