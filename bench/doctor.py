@@ -9,6 +9,7 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lcrbench import kernels
 from lcrbench.errors import UserError
 from lcrbench.versions import installed
 
@@ -85,9 +86,8 @@ def network_checks(
 def clear_caches() -> list[str]:
     """Delete what is kept in the user's cache folders, compiled kernels and decoded data sets; return the folders."""
     from lcrbench.bench.data import disk_cache
-    from lcrbench.corruptions import kernel
 
-    gone = kernel.clear()
+    gone = kernels.clear()
     if disk_cache.home().is_dir():
         shutil.rmtree(disk_cache.home(), ignore_errors=True)
         gone.append(str(disk_cache.home()))

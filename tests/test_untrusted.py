@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import lcrbench
-from lcrbench import corruptions, untrusted
+from lcrbench import corruptions, kernels, untrusted
 from lcrbench.bench import cli, data
 from lcrbench.bench.cli import _doors
 from lcrbench.bench.records.grid import Grid, make_grid
@@ -280,7 +280,7 @@ def test_every_csv_of_a_report_is_written_so() -> None:
 
 
 def made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(kernel, "cache_folder", lambda: str(folder))
+    monkeypatch.setattr(kernels, "cache_folder", lambda package: str(folder))
 
     @kernel.kernel
     def add(x, n):  # type: ignore[no-untyped-def]
@@ -344,25 +344,25 @@ def test_a_disk_that_takes_no_kernel_is_no_matter(tmp_path: Path, monkeypatch: p
 
 
 def test_kernels_are_kept_where_only_this_user_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel.config, "CACHE_DIR", "")
+    monkeypatch.setattr(kernels.config, "CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    kernel.cache_folder.cache_clear()
+    kernels.cache_folder.cache_clear()
     try:
         found = Path(kernel.cache_folder())
         assert found.is_relative_to(tmp_path / "lcrbench")
         found.chmod(0o777)
-        kernel.cache_folder.cache_clear()
+        kernels.cache_folder.cache_clear()
         assert Path(kernel.cache_folder()).is_relative_to(tmp_path / "home"), "not where others may write"
         other = kernel.cache_folder()
-        assert kernel.clear() == [str(found), other]
+        assert kernels.clear() == [str(found), other]
         assert not found.exists()
         for name in ("XDG_CACHE_HOME", "HOME"):
             monkeypatch.setenv(name, "/proc/nowhere")
-        kernel.cache_folder.cache_clear()
+        kernels.cache_folder.cache_clear()
         assert kernel.cache_folder() == ""
     finally:
-        kernel.cache_folder.cache_clear()
+        kernels.cache_folder.cache_clear()
 
 
 # ------------------------------------------------------------------------------------------------------ degenerate data

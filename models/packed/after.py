@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lcrbench.kernels import inline
 from lcrbench.models.packed import fields as f
+from lcrbench.models.packed.compiled import inline
 from lcrbench.models.packed.vectors import (
     fused,
     larger,

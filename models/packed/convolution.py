@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from lcrbench.kernels import inline, kernel
 from lcrbench.models.packed import fields as f
 from lcrbench.models.packed.after import activated, normalized
+from lcrbench.models.packed.compiled import inline, kernel
 from lcrbench.models.packed.vectors import (
     add,
     at_least,

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lcrbench.kernels import inline, kernel
 from lcrbench.models.packed import fields as f
+from lcrbench.models.packed.compiled import inline, kernel
 from lcrbench.models.packed.convolution import convolve, window_sums
 from lcrbench.models.packed.maps import centre, finish, shrink, sign
 from lcrbench.models.packed.vectors import (
