@@ -67,8 +67,8 @@ def _without_main() -> Iterator[None]:
 
     They would import it, and so run it again, although all that they need lies in modules.
     """
-    main = vars(sys.modules["__main__"])
-    before = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main: dict[str, Any] = vars(sys.modules["__main__"])
+    before: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
     for name in before:
         main[name] = None
     try:

@@ -67,7 +67,8 @@ def _write(place: Path, dataset: Dataset) -> None:
             split: Split = getattr(dataset, half)
             if not isinstance(split.images, Files):
                 return
-            for part, array in zip(_PARTS, (split.images.rows, split.images.text, split.labels), strict=True):
+            arrays: tuple[NDArray[Any], ...] = split.images.rows, split.images.text, split.labels
+            for part, array in zip(_PARTS, arrays, strict=True):
                 np.save(new / f"{half}-{part}.npy", array)
                 hashes[f"{half}-{part}"] = _hash(array)
         facts = disk_cache.declared(dataset) | {"skipped": dataset.skipped, "hashes": hashes}
