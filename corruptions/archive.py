@@ -272,6 +272,8 @@ def open_archive(path: str | Path) -> Archive:
     root = Path(path)
     if not root.exists():
         raise UserError(f"there is no folder or file '{root}'")
+    if not (root.is_file() or root.is_dir()):
+        raise UserError(f"'{root}' is no folder and no file: a device or a pipe holds no benchmark")
     tars = [root] if root.is_file() else sorted(root.glob("*.tar"))
     if not tars and (packed := sorted(root.glob("*.tar.gz"))) and not places.in_folder(root):
         raise UserError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from lcrbench.bench.records import before_6
 from lcrbench.bench.records.budget import Budget, Recipe, move_keys
+from lcrbench.bench.records.grid import Evaluation
 from lcrbench.bench.records.ids import stated
 from lcrbench.bench.records.record import Provenance, Record
 
@@ -100,9 +101,18 @@ def gated(record: Record) -> dict[str, Any]:
         "budget": stated(spec.budget),
         "recipe": stated(spec.recipe),
         **_searched_for(record),
-        "evaluation": spec.evaluation.model_dump(mode="json"),
+        "evaluation": _shown(spec.evaluation),
         "corruption source": record.provenance.model_dump(mode="json")["corruptions"],
     }
+
+
+FIRST_FIELDS = frozenset({"corruptions", "severities", "seed", "block"})
+"""What references hold of an evaluation at any value; later fields only where they are not at their default."""
+
+
+def _shown(evaluation: Evaluation) -> dict[str, Any]:
+    whole, given = evaluation.model_dump(mode="json"), stated(evaluation)
+    return {name: value for name, value in whole.items() if name in FIRST_FIELDS or name in given}
 
 
 def _searched_for(record: Record) -> dict[str, Any]:

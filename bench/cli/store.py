@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lcrbench.bench.cli import FILE, FOLDER, Failed, say, store_option
+from lcrbench.bench.cli import FILE, FOLDER, say, store_option
 from lcrbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def merge(into: str, sources: tuple[str, ...]) -> None:
             say(f"{'' if change.good else 'CONFLICT '}{change.what}")
     say(f"{into}: {len(target.ids())} runs" + ("" if changes else "; there was nothing to copy"))
     if not good:
-        raise Failed("not everything was merged: see the lines that begin with CONFLICT")
+        raise UserError("not everything was merged: see the lines that begin with CONFLICT")
 
 
 @command.command(name="ls", short_help="List what a store holds, with sizes.")

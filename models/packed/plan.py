@@ -67,8 +67,9 @@ class _Memory:
 
 def of(network: nn.Module, height: int, width: int) -> Plan:
     """Return the plan of a network in evaluation mode; raises `Refused` with the reason."""
+    processor = torch.from_numpy(np.empty(0, np.float32)).device  # where numpy's arrays lie
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        if tensor.device.type != "cpu":
+        if tensor.device != processor:
             raise Refused(f"it lies on the device {tensor.device}")
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
             raise Refused(f"{name} is {tensor.dtype}, not float32")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import unicodedata
 
-from lcrbench.reports import writers
+from lcrbench.reports import spreadsheet, writers
 from lcrbench.reports.paper.latex import Intervals
 from lcrbench.reports.table import Cell, Column, Table, bounds, number
 
@@ -67,7 +67,7 @@ def csv(table: Table) -> str:
         for column, cell in zip(table.columns, row.cells, strict=True):
             if cell.spread is not None:
                 frame.loc[index, f"{writers.column_name(column)} std"] = cell.spread * column.scale
-    return str(frame.to_csv(index=False))
+    return spreadsheet.text(frame)
 
 
 def page(table: Table, intervals: Intervals) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,7 @@ def record(seed: int = 0, of: RunSpec | None = None) -> Record:
         metrics={"accuracy": MetricInfo(unit="fraction", higher_is_better=True, bound="exact", summary="")},
         measurements=(Measurement(metric="accuracy", value=0.5, low=0.2, high=0.8, n=10),),
         unscoped=("s",),
+        weights_sha256=hashlib.sha256(b"weights").hexdigest(),
         provenance=Provenance(
             lcrbench="0",
             source="s",
@@ -187,7 +189,7 @@ def put(store: Store, one: Record, *, by_image: ByImage | None = None) -> str:
 def failed(seed: int = 0) -> Record:
     """Return the record of a run that failed."""
     failure = Failure(reason="error", step=0, message="m")
-    nothing = {"model": None, "ledger": None, "measurements": (), "metrics": {}, "unscoped": ()}
+    nothing = {"model": None, "ledger": None, "measurements": (), "metrics": {}, "unscoped": (), "weights_sha256": ""}
     return record(seed).model_copy(update={"status": "failed", "failure": failure, **nothing})
 
 

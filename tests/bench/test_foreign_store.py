@@ -58,7 +58,7 @@ def test_no_code_that_a_record_names_is_run(tmp_path: Path, monkeypatch: pytest.
         }
     )
     name = helpers.put(store, helpers.record(of=s))
-    gate.update(Path("reference.json"), store, "a first one")
+    gate.update(Path("reference.json"), store, "a first one", endpoint="clean_accuracy", margin=5.0, anyway=True)
     code = []
     for words in (
         ("list", "run"), ("show", "run", name), ("show", "run", name, "--ledger"), ("doctor",), ("lipschitz", name),
@@ -110,6 +110,7 @@ CHECKED = {
     "bench/records/leftovers.py": "leases, which nothing is computed from",
     "bench/records/source.py": "code, to hash it",
     "bench/lipschitz/stored.py": "code, to hash it",
+    "bench/evaluation/packed_file.py": "tensors that `lcrbench export` wrote, which lie outside of stores",
 }
 """Files that may read files in what handles stores, and what they read."""
 

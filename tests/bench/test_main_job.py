@@ -172,7 +172,7 @@ def test_a_killed_run_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: 
         "1",
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 3, done.stderr
     assert "1 of 2 runs failed" in done.stderr
     by = {r.spec.label: r for r in Store("s").records()}
     assert by["bnn"].status == "finished"
@@ -186,7 +186,7 @@ def test_a_killed_run_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: 
     Path("spare").unlink()
     finished = {r.spec.label: r for r in Store("s").records()}["pack.killer"]
     done = subprocess.run([*command, "--fresh"], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 3, done.stderr
     assert "1 of 2 runs failed when made again" in done.stderr
     assert "SIGKILL" in done.stderr
     assert Store("s").record(finished.run_id) == finished
@@ -214,7 +214,7 @@ def test_a_run_killed_after_its_training_is_not_trained_again(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     command = [*COMMAND, "run", _spec(tmp_path, '[metrics."pack.deadly"]'), "--methods", "bnn", "--workers", "1"]
     done = subprocess.run([*command, "--store", "s"], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 3, done.stderr
     store = Store("s")
     (record,) = store.records()
     assert record.failure.reason == "killed"

@@ -96,7 +96,7 @@ def test_a_report_heads_it_each_by_its_own_recipe_and_never_identical(tmp_path: 
     assert "dentical budgets" not in proof.sentence
     assert [r.aside for r in setting.rows] == ["", ""]
     assert "each by its own recipe" in findings.summary(read(Store(tmp_path)))
-    assert any("each by its own recipe" in note["text"] for note in notes.methods_notes(read(Store(tmp_path))))
+    assert any("each by its own recipe" in note.text for note in notes.methods_notes(read(Store(tmp_path))))
     record = setting.rows[0].any
     assert record.ledger is not None
     assert record.ledger.budget_class == BudgetClass(by_paper=True)

@@ -60,7 +60,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "my.toml").write_text(GRID)
     done = lcrbench(here, "run", "my.toml", "--store", "runs", "--seeds", "0 1", "--quiet")
     assert done.returncode == 0, done.stderr
-    done = lcrbench(here, "reference", "update", "runs", "--out", "ref.json", "--reason", "first")
+    done = lcrbench(
+        here, "reference", "update", "runs", "--out", "ref.json", "--reason", "first", "--margin", "5", "--anyway"
+    )
     assert done.returncode == 0, done.stderr
     return here
 

@@ -87,6 +87,7 @@ HOOK = "    # Optional: `on_progress"
 SIGNS = "return self.estimator(weight), weight.abs().mean((1, 2, 3))"
 SIGN = "return sign(x)\n\n    @staticmethod"
 FAULTS = [
+    ("loader", "def load_network(", "def load(", "load_network"),
     ("method", "class Method(", "class Methods(", "defines no class 'Method'"),
     ("method", "    def activation(", "    def _activation(", "lacks activation"),
     ("method", HOOK, f"    def on_progres(self, network, t):\n        pass\n\n{HOOK}", "did you mean 'on_progress'"),
@@ -127,7 +128,7 @@ FAULTS = [
     ("corruption", "random.uniform", "np.random.uniform", "other images the second time"),
     ("corruption", "CONSTANTS = ", "CONSTANT = ", "is CONSTANTS meant?"),
     ("corruption", "(1, 2, 3, 4, 6)", "(1, 2, 3)", "has 3 CONSTANTS: it must have 5"),
-    ("corruption", 'GROUP = "other"', 'GROUP = "noise"', "which is that of the paper's"),
+    ("corruption", 'GROUP = "other"', 'GROUP = "noise"', "which is one of ours: choose another"),
     ("corruption", "most = CONSTANTS[severity - 1]", "most = CONSTANTS[severity]", "IndexError"),
     ("source", "def load(", "def loads(", "defines no function 'load'"),
     ("source", "NAMES = (\"my_own\",)", "NAMES = \"my_own\"", "NAMES is a tuple"),

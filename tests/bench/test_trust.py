@@ -57,10 +57,13 @@ def faults(source: str) -> list[str]:
 
 
 def test_nothing_read_can_run() -> None:
-    """The one unpickler makes plain values and numpy arrays alone: tests/data/test_hostile_layouts.py."""
+    """The one unpickler of data makes plain values and numpy arrays alone: tests/data/test_hostile_layouts.py.
+
+    Compiled kernels are code by their nature: their folder must be the user's own (tests/test_untrusted.py).
+    """
     assert len(SOURCES) > 50
     found = {str(p.relative_to(ROOT)): f for p in SOURCES if (f := faults(p.read_text(encoding="utf-8")))}
-    assert found == {"bench/data/pickles.py": ["pickle"]}
+    assert found == {"bench/data/pickles.py": ["pickle"], "bench/_root/kernels.py": ["pickle"]}
     text = (ROOT / "bench" / "data" / "pickles.py").read_text(encoding="utf-8")
     assert "def find_class(" in text
     assert "pickle.load" not in text

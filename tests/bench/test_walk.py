@@ -100,7 +100,9 @@ def test_no_process_loads_data_twice_or_builds_a_network_for_nothing(here: Path)
     builds = noted(here, "builds.txt")
     planned = Counter(method for pid, method, weights in builds if pid == str(parent) and weights == "none")
     assert planned == {"bnn": 1, "irnet": 2}, "once for each method, to see whether it fits"
-    assert not [pid for pid, _, weights in builds if pid == str(parent) and weights == "weights"]
+    # What a step of each method costs beside the plain network's, by which the time left is foretold.
+    priced = [method for pid, method, weights in builds if pid == str(parent) and weights == "weights"]
+    assert len(priced) <= 2 * len({"bnn", "irnet+lcr", "irnet+distill"})
     for pid in loads.keys() - {str(parent)}:
         found = Counter(method for other, method, _ in builds if other == pid)
         (own,) = found.keys() - {"full_precision"}
@@ -108,7 +110,7 @@ def test_no_process_loads_data_twice_or_builds_a_network_for_nothing(here: Path)
         assert found[own] == 2
         assert found["full_precision"] in (1, 3)
         assert all(weights == "weights" for other, _, weights in builds if other == pid)
-    assert sum(found == "full_precision" for _, found, _ in builds) == 1 + 1 + 3
+    assert sum(found == "full_precision" for pid, found, _ in builds if pid != str(parent)) == 1 + 1 + 3
 
 
 @pytest.mark.slow

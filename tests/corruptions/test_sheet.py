@@ -78,7 +78,7 @@ def test_the_command_draws_and_writes(tmp_path: Path) -> None:
         ([], "--out or a PNG with --sheet"),
         (["--out", "a", "--sheet", "b"], "--out or a PNG with --sheet"),
         (["--out", "a", "--corruptions", "foggy"], "did you mean 'fog'"),
-        (["--sheet", "a.png", "--image", "nowhere.png"], "not a readable image"),
+        (["--sheet", "a.png", "--image", "nowhere.png"], "cannot read the image"),
     ],
 )
 def test_the_command_tells_mistakes(arguments: list[str], message: str) -> None:

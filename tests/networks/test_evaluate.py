@@ -90,7 +90,7 @@ def test_nothing_is_shown_again_and_other_answers_are_told(file: str, monkeypatc
     passes: list[int] = []
     logits = inference.logits
     counted = lambda network, images, *rest: passes.append(len(images)) or logits(network, images, *rest)  # noqa: E731
-    for place in ("evaluation.run", "evaluation.subject", "evaluation.on_request", "networks.checks"):
+    for place in ("evaluation.inference", "evaluation.subject", "evaluation.on_request", "networks.checks"):
         monkeypatch.setattr(f"lcrbench.bench.{place}.logits", counted)
     again = lcrbench.evaluate(file, store="s", **SHOWN)
     assert passes == [100], "one block is looked at again, to see that the answers are the same"
@@ -158,8 +158,9 @@ def test_a_wrong_preparation_is_warned_of(file: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         lcrbench.evaluate(file, preprocess={"mean": (0.5,) * 3, "std": (50.0,) * 3}, checks=False, **SHOWN)
-    said = call(doctor, "--model", file, "--size", "16", "--mean", "0.5", "--std", "50")
-    assert said.exit_code == 1
+    words = ["--model", file, "--size", "16", "--mean", "0.5", "--std", "50"]
+    said = CliRunner().invoke(doctor.command, words)
+    assert isinstance(said.exception, UserError)
     assert "BAD  another preparation fits better: no normalization" in said.output
     assert call(doctor, "--model", file, "--size", "16").exit_code == 0
 

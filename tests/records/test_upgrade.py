@@ -13,7 +13,7 @@ import pytest
 
 from lcrbench import registry
 from lcrbench.bench import planning, runner
-from lcrbench.bench.evaluation import run as evaluation
+from lcrbench.bench.evaluation.engine import Inference
 from lcrbench.bench.records import grid as grids
 from lcrbench.bench.records import source, upgrade
 from lcrbench.bench.records.record import Record
@@ -37,18 +37,18 @@ def old(tmp_path: Path) -> Path:
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Count trainings and images through networks, in this process."""
     counts = {"trainings": 0, "images": 0}
-    train, logits = training.train, evaluation.logits
+    train, logits = training.train, Inference.logits
 
     def counting_train(*args: object, **how: object) -> object:
         counts["trainings"] += 1
         return train(*args, **how)  # type: ignore[arg-type]
 
-    def counting_logits(network: object, images: np.ndarray, *args: object) -> np.ndarray:
+    def counting_logits(network: Inference, images: np.ndarray) -> np.ndarray:
         counts["images"] += len(images)
-        return logits(network, images, *args)  # type: ignore[arg-type]
+        return logits(network, images)
 
     monkeypatch.setattr(training, "train", counting_train)
-    monkeypatch.setattr(evaluation, "logits", counting_logits)
+    monkeypatch.setattr(Inference, "logits", counting_logits)
     return counts
 
 

@@ -94,7 +94,7 @@ def sources(whole: Store) -> dict[str, str]:
             table = paper_table(found, style)
             assert table is not None, style
             made[f"{style}-{how}"] = latex(table, intervals=how)
-        every = [n for n in COLUMNS if n not in ("mce", "relative_mce", "flip_radius", "extra")]
+        every = [n for n in COLUMNS if n not in ("mce", "relative_mce", "flip_radius", "extra", "bar")]
         table = paper_table(found, "main", every)
         assert table is not None
         made[f"every-{how}"] = latex(table, intervals=how)
