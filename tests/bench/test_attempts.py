@@ -50,6 +50,7 @@ def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, held: in
     assert Store(tmp_path).ids() == []
 
 
+@pytest.mark.slow  # tests/faults holds the same by default, with two and four processes
 def test_two_processes_on_one_store_train_each_run_once(tmp_path: Path) -> None:
     lines = ['methods = ["bnn", "irnet"]', "[data]", "train = 200", "test = 50", "[budget]", "images = 600"]
     lines += [
