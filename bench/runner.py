@@ -127,7 +127,8 @@ def run(
     if stale == "refuse":
         _refuse_stale(target, found)
     todo = [job for job, part in zip(jobs, found, strict=True) if not part.nothing]
-    work = [_work(part) for part in found if not part.nothing]
+    # Only a bar that is watched foretells the time left, for which each method's step is counted here.
+    work = [Work(part.spec) if quiet else _work(part) for part in found if not part.nothing]
     try:
         with Progress(work, len(jobs) - len(todo), quiet=quiet) as progress:
             ended = registry.load("executor", executor).execute(todo, max(1, workers), target, progress)
