@@ -26,6 +26,9 @@ from lcrbench.errors import UserError
 _AHEAD = 4
 """Batches that each process reads ahead."""
 
+_NOT_OURS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that are for who trains, also where they are sent to all."""
+
 Keys = list[tuple[int, int]]
 """Epoch and index of each image of a batch."""
 
@@ -118,11 +121,22 @@ def read(
         # Torch draws a seed for each process, which nothing uses, and not from its global generator.
         generator=torch.Generator(),
     )
-    for found in loader:
+    for found in _begun(loader):
         if isinstance(found, str):
             raise UserError(found)
         made, draws, index = found
         yield made.to(device, non_blocking=True), index, draws
+
+
+def _begun(loader: Any) -> Iterator[Any]:
+    """Begin to read. Signals wait until each process has said that it ignores them: one in between would end it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return iter(loader)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_OURS)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -134,8 +148,10 @@ def _settle(number: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in _NOT_OURS:
         signal.signal(each, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _NOT_OURS)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

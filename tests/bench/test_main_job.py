@@ -314,7 +314,7 @@ def test_colour_photographs_by_the_same_command(tmp_path: Path) -> None:
     command += ["--methods", "full_precision irnet+lcr", "--corruptions", "noise fog", "--severities", "1 5"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
-    page = tmp_path / done.stdout.strip().removeprefix("report: ")
+    page = tmp_path / done.stdout.strip().splitlines()[-1].removeprefix("report: ")
     assert "cifar10-jpeg75" in page.read_text(encoding="utf-8")
     for record in Store(tmp_path / "s").records():
         assert record.status == "finished"

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,13 @@ def test_a_random_crop_is_one_of_the_original(root: Path) -> None:
         assert torch.equal(transform.apply(original, torch.from_numpy(draws[k : k + 1]), 8)[0], made[k])
 
 
-def test_a_signal_to_all_leaves_the_readers_to_who_trains(root: Path) -> None:
+@pytest.mark.parametrize("late", [0, 0.3])
+def test_a_signal_to_all_leaves_the_readers_to_who_trains(
+    root: Path, monkeypatch: pytest.MonkeyPatch, late: float
+) -> None:
+    """Also before they have begun: at once, or while one is slow to begin."""
+    settle = reading._settle
+    monkeypatch.setattr(reading, "_settle", lambda k: (time.sleep(late * k), settle(k)))
     images = data.load(root, size=16, stream=True).train.images
     found = reading.read(images, 4, parts.load(Recipe()).augmentation, 0, "cpu", 0, 2)
     first = next(found)
