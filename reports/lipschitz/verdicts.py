@@ -83,7 +83,7 @@ class _Compared(NamedTuple):
     """A pair of methods in one figure: the difference of medians by each effort, and the p-value of the longest.
 
     `moved` is the relative change from the effort before the longest to it, of the method that looks better; `unchecked`
-    tells that there is no effort before it. Searches of before budgets in passes had one effort by default, and count.
+    tells that there is no effort before it.
     `images` is how many images each median is over.
     """
 
@@ -125,7 +125,7 @@ def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
         better = a if gaps[-1].interval.value * figure.sign < 0 else b
         ends = [float(np.mean(medians(better, e).medians)) for e in efforts[-2:]]
         moved = abs(ends[-1] - ends[0]) / max(abs(ends[0]), 1e-12)
-        unchecked = len(efforts) == 1 and efforts[0].passes is not None
+        unchecked = len(efforts) == 1
         many = medians(a, efforts[0]).images
         compared.append(_Compared(a, b, figure, [g.interval for g in gaps], gaps[-1].p, moved, unchecked, many))
     return compared

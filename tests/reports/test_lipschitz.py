@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 
 from lcrbench.bench import stats
-from lcrbench.bench.records.by_image import ImageKey, Images, Kept
+from lcrbench.bench.records.by_image import Effort, ImageKey, Images, Kept
 from lcrbench.bench.records.measurement import Detail, Measurement, MetricInfo, Ranking, Scale
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import claims, comparison, drawing, lipschitz, rendering, writers
@@ -49,17 +49,35 @@ def found_in(root: Path, efforts: int = 1, seeds: int = 1, methods: tuple[str, .
     return found
 
 
+QUARTER = Effort(random=1, steps=1)
+
+
+def agreed(found: Lipschitz) -> Lipschitz:
+    """Let a search of a quarter of the effort have found the same: without one no order is told."""
+    for search in itertools.chain.from_iterable(found.searches.values()):
+        longest = {f: v for (e, f), v in search.figures.items() if e == make_store.EFFORTS[0]}
+        search.figures.update({(QUARTER, f): v for f, v in longest.items()})
+    return found
+
+
 def verdicts(found: Lipschitz) -> dict[tuple[str, str], lipschitz.Verdict]:
     figure = Figure("lipschitz_kappa", "l2", 16.0)
     return {(v.first.label, v.second.label): v for v in found.verdicts if v.figure == figure}
 
 
-def test_what_the_search_can_tell_is_told(tmp_path: Path) -> None:
+def test_one_effort_tells_no_order(tmp_path: Path) -> None:
+    """Of whatever age the search is: each finds another share of what is there in each network."""
     found = found_in(tmp_path)
+    assert found.verdicts
+    assert all(v.why is lipschitz.Why.ONE_EFFORT for v in found.verdicts)
+
+
+def test_what_the_search_can_tell_is_told(tmp_path: Path) -> None:
+    found = agreed(found_in(tmp_path))
     told = verdicts(found)
     assert told["full_precision", "irnet"].separated
     assert told["full_precision", "irnet"].better.label == "full_precision"
-    assert told["full_precision", "bnn"].separated, "0.030 against 0.032 for every image, by the only effort"
+    assert told["full_precision", "bnn"].separated, "0.030 against 0.032 for every image"
     alike = told["irnet", "irnet+lcr"]
     assert not alike.separated
     assert alike.why is lipschitz.Why.NO_DIFFERENCE
@@ -81,12 +99,12 @@ def test_an_order_that_a_longer_search_turns_is_not_separated(tmp_path: Path) ->
 
 
 def test_seeds_are_the_unit_between_methods(tmp_path: Path) -> None:
-    found = found_in(tmp_path, seeds=3)
+    found = agreed(found_in(tmp_path, seeds=3))
     v = verdicts(found)["full_precision", "irnet"]
     assert v.gap.n == 6
     assert "seeds" in v.gap.how
     assert v.separated
-    lonely = found_in(tmp_path / "b", seeds=3, methods=("full_precision", "bnn"))
+    lonely = agreed(found_in(tmp_path / "b", seeds=3, methods=("full_precision", "bnn")))
     lonely.searches[1] = lonely.searches[1][:1]
     (v,) = verdicts(lonely).values()
     assert not v.separated
@@ -104,7 +122,7 @@ def test_many_pairs_are_corrected(tmp_path: Path) -> None:
         stats.gap(*(stats.resampled_medians([found.searches[r.index][0].figures[key]]) for r in (a, b))).p
         for a, b in itertools.combinations(found.rows, 2)
     ]
-    told = list(verdicts(found).values())
+    told = list(verdicts(agreed(found)).values())
     assert [v.p for v in told] == pytest.approx(holm(raw))
     saved = [v for v, p in zip(told, raw, strict=True) if p < 0.05 <= v.p]
     assert saved
@@ -118,7 +136,8 @@ def test_few_images_tell_no_order(tmp_path: Path, n: int, separated: bool) -> No
     for k, name in enumerate(("a", "b")):
         values = 1 + k + np.random.default_rng(k).normal(0, 0.01, n)
         key = ImageKey.at("lipschitz_kappa", make_store.EFFORTS[0], "l2", 8 / 255)
-        by_image = {key: Kept(values.astype(np.float32), Images(np.arange(n), b""))}
+        kept = Kept(values.astype(np.float32), Images(np.arange(n), b""))
+        by_image = {key: kept, key.model_copy(update={"effort": QUARTER}): kept}
         networks.append(lipschitz.Alone(name, [], by_image, make_store.INFOS))
     (verdict,) = lipschitz.of_networks(networks).verdicts
     assert verdict.separated == separated
@@ -151,14 +170,15 @@ def test_the_metrics_of_a_search_are_those_of_the_command() -> None:
 
 def test_the_other_figures_are_corrected_together(tmp_path: Path) -> None:
     """Kappa at the outer radii and the relative gain: six pairs each, in one family; the primary figure in its own."""
-    found = found_in(tmp_path)
+    found = agreed(found_in(tmp_path))
     others = [f for f in found.figures if f != found.primary]
     assert len(others) == 5
     keys = [(make_store.EFFORTS[0], f) for f in others]
     for index, row in enumerate(found.rows):
         draw = np.random.default_rng(20 + index)
         for key in keys:
-            found.searches[row.index][0].figures[key] = 1 + draw.normal(0.15 * index, 0.3, make_store.IMAGES)
+            noise = 1 + draw.normal(0.15 * index, 0.3, make_store.IMAGES)
+            found.searches[row.index][0].figures.update({key: noise, (QUARTER, key[1]): noise})
     raw = [
         stats.gap(*(stats.resampled_medians([found.searches[r.index][0].figures[key]]) for r in (a, b))).p
         for key in keys
@@ -172,7 +192,7 @@ def test_the_other_figures_are_corrected_together(tmp_path: Path) -> None:
 
 
 def test_one_sentence_tells_the_order(tmp_path: Path) -> None:
-    found = found_in(tmp_path)
+    found = agreed(found_in(tmp_path))
     caption = figure_table(found).caption
     key = Key("lipschitz_kappa", "q50", norm="l2", radius=16 / 255)
     values = [f"{row.per_seed(key)[0]:.2g}" for row in found.rows]
