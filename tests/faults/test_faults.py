@@ -29,7 +29,7 @@ TABLES: dict[str, Any] = helpers.TABLES | {
 # One training, and three: a teacher's, and two stages taught by it.
 METHODS = ("irnet+lcr", "reactnet:two_step=true+distill")
 FULL = bool(os.environ.get("LCRBENCH_FAULTS"))
-KILLS = 60 if FULL else 6
+KILLS = 60 if FULL else 4
 
 
 def job(root: Path, save_every: float, method: str = METHODS[0]) -> worker.Job:
