@@ -24,11 +24,7 @@ from lcrbench.errors import UserError
 # One thread a process: two processes of one thread do twice the work of one process of two.
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-PRELOAD = ["lcrbench.bench.worker", "lcrbench.corruptions", "torch._dynamo", "pandas", "scipy.stats"]
-"""What the server imports: all that every run needs, because a process of its own would take 3 s for it each time.
-
-Torch imports the compiler with the first optimizer, and pandas and scipy are left to who needs them elsewhere.
-"""
+PRELOAD = ["lcrbench.bench.preload"]
 
 LOOK, GRACE = 5.0, 60.0
 """Seconds between two looks, and those that a child without a parent has for its save."""

@@ -72,8 +72,9 @@ def test_a_child_is_heard_and_ended_after_its_server_died() -> None:
     assert gone(server, 10)
     time.sleep(0.2)
     assert child.alive(), "it runs on, and the parent sees that it does"
-    child.send(signal.SIGTERM)
-    assert wait([child.sentinel], 10)
+    end = time.monotonic() + 30
+    while not wait([child.sentinel], 0.2) and time.monotonic() < end:
+        child.send(signal.SIGTERM)  # again and again: a process that has just been forked does not hear it yet
     assert not child.alive()
     assert child.code() == LOST
     child.close()
