@@ -34,19 +34,21 @@ def load_data(
     source: str | Path = "fashion-mnist-10k",
     *,
     size: int = 32,
+    resize: int | None = None,
     train: int | None = None,
     test: int | None = None,
     stream: bool | None = None,
 ) -> Dataset:
     """Return a data set as images (N, size, size, 3) uint8 with labels (N,), for training and for testing.
 
-    `source` is a built-in name, a path, or a plug-in's source. `train` and `test` cut it down to class-balanced subsets.
-    With `stream` images stay in their files, and are decoded when they are indexed (`images[:]` is an array); None does so
-    where they would take more than a quarter of the memory. Raises `UserError` if there is no such data or it is damaged.
+    `source` is a built-in name, a path, or a plug-in's source. With `resize` the shorter side of test images becomes so many
+    pixels, and `size` are cut out of the middle (ImageNet: 256 and 224). `train` and `test` cut it down to class-balanced
+    subsets. With `stream` images stay in their files, and are decoded when they are indexed (`images[:]` is an array);
+    None does so where they would take more than a quarter of the memory. Raises `UserError` if there is no such data or it is damaged.
     """
     from lcrbench.bench import data
 
-    dataset = data.load(source, size=size, stream=stream)
+    dataset = data.load(source, size=size, resize=resize, stream=stream)
     return data.take(dataset, train, test, seed=0) if train or test else dataset
 
 

@@ -153,7 +153,8 @@ class Dataset:
     `skipped` counts the files that were passed over because they are no images, and `reasons` says why, with the number of
     each. `layout` is the name of the source that read it. `published` tells whether the files are those that were
     published, by their hashes; None: no hashes are known. `part` says of a subset what it was taken from; None: this is a
-    whole data set.
+    whole data set. `resize` is the shorter side in pixels from whose middle the test images were cut; None: they were
+    resized to the size that they have.
     """
 
     name: str
@@ -166,6 +167,7 @@ class Dataset:
     layout: str = ""
     reasons: tuple[tuple[str, int], ...] = ()
     published: bool | None = None
+    resize: int | None = None
 
     @property
     def hash_kind(self) -> HashKind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from lcrbench import registry, untrusted
 from lcrbench.bench.data.arrays import Dataset, HashKind, TestImages
 from lcrbench.bench.data.disk_cache import mapped, stamp
 from lcrbench.bench.data.members import not_an_archive
+from lcrbench.bench.data.middle import check_cut, middle
 from lcrbench.bench.data.room import too_large
 from lcrbench.bench.data.trees import EXPECTED
 from lcrbench.errors import UserError, unknown
@@ -24,7 +26,9 @@ def names() -> dict[str, str]:
     return found | {entry: registry.summary("source", entry) for entry in _installed()}
 
 
-def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32, stream: bool | None = None) -> Dataset:
+def load(
+    source: str | Path = "fashion-mnist-10k", *, size: int = 32, resize: int | None = None, stream: bool | None = None
+) -> Dataset:
     """Return the data set that `source` names, as images of `size` x `size` pixels.
 
     `source` is a built-in name (`names()`); the path of a folder or archive that a source in `lcrbench.bench.data.sources`
@@ -36,6 +40,9 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32, stream: bo
     not `size` px square then has its shorter side resized to `size` (bilinear, antialiased) and its centre cropped, by the
     rounding rules of torchvision's `Resize` and `CenterCrop`. Files are read as 8-bit RGB: transparency is dropped, EXIF
     rotation is not applied, only the first of several frames is used.
+
+    With `resize` the shorter side of test images is resized to that, and `size` px are cut out of the middle: 256 and 224
+    are ImageNet's. Training images are not, because an augmentation crops them (`random-resized-crop` from the original).
 
     Order: idx files keep theirs; files are sorted by class and then by path, numbers in a name by value (2 before 10).
     Labels number the classes in that same order.
@@ -53,6 +60,8 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32, stream: bo
     test classes differ.
     """
     untrusted.whole(size, "the image size in pixels", 1, 1024)
+    if resize is not None and resize != size:
+        return _resized(source, size, untrusted.whole(resize, "the shorter side in pixels", 1, 1024), stream)
     global _kept
     try:
         entry, place = find(str(source))
@@ -74,6 +83,15 @@ def load(source: str | Path = "fashion-mnist-10k", *, size: int = 32, stream: bo
     if fingerprint is not None:
         _kept = _Kept(key, fingerprint, dataset)
     return dataset
+
+
+def _resized(source: str | Path, size: int, resize: int, stream: bool | None) -> Dataset:
+    """Return a data set whose test images are cut out of the middle of larger ones."""
+    check_cut(resize, size)
+    test = load_test(source, size=resize, stream=stream)
+    # At last, because the process keeps what was loaded last.
+    dataset = load(source, size=size, stream=stream)
+    return replace(dataset, test=middle(test.split, size), resize=resize)
 
 
 def streams(entry: str, place: str, size: int, stream: bool | None) -> bool:

@@ -8,8 +8,21 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from lcrbench.bench.data.arrays import Images, Split, Streamed
+from lcrbench.errors import UserError
 
 DIGEST: Final = 32
+
+
+def check_cut(resize: int, size: int) -> None:
+    """Raise `UserError` unless `size` px can be cut out of `resize` px as they would be out of the whole photograph.
+
+    The middle of the middle square: margins are rounded to even, which an even number of pixels more does not change.
+    """
+    if resize < size or (resize - size) % 4:
+        raise UserError(
+            f"{resize}/{size} px: {size} px cannot be cut out of the middle of {resize} px: resize to {size}, {size + 4},"
+            f" {size + 8} ..."
+        )
 
 
 def middle(split: Split, size: int) -> Split:

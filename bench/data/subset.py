@@ -14,7 +14,7 @@ from lcrbench.errors import UserError
 
 def load_data(choice: Data) -> Dataset:
     """Load the data set that a spec or grid names, cut down to the size it asks for; raises `UserError` as `load` does."""
-    dataset = load(choice.source, size=choice.size, stream=choice.stream)
+    dataset = load(choice.source, size=choice.size, resize=choice.resize, stream=choice.stream)
     return take(dataset, choice.train, choice.test, seed=0) if choice.train or choice.test else dataset
 
 

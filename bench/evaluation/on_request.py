@@ -62,7 +62,7 @@ def of_run(
         dataset = own_data(spec)
     else:
         stream = as_hashed(data, spec.training.data.hash_kind)
-        dataset = sources.load(data, size=spec.data.size, stream=stream)
+        dataset = sources.load(data, size=spec.data.size, resize=spec.resize, stream=stream)
     if len(dataset.classes) != len(spec.data.classes):
         raise UserError(f"'{data}' has {len(dataset.classes)} classes, and the network gives {len(spec.data.classes)}")
     if test is not None:

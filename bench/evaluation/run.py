@@ -30,7 +30,7 @@ from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.measurement import Phase
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Measured, Provenance, Source
-from lcrbench.bench.records.spec import CLEAN, Cell, Protocol, TestSet, TrainSpec
+from lcrbench.bench.records.spec import CLEAN, Cell, Preprocessing, Protocol, TestSet, TrainSpec
 from lcrbench.bench.records.spec import Subject as SubjectId
 from lcrbench.corruptions.registered import Name, is_ours
 
@@ -82,6 +82,7 @@ def protocol_of(dataset: Dataset, size: int, shown: Shown, sha256: str = "") -> 
         seed=shown.seed,
         block=shown.block,
         stream=shown.stream,
+        preprocessing=Preprocessing(resize=dataset.resize, crop=size) if dataset.resize else None,
     )
 
 

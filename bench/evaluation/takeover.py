@@ -108,7 +108,7 @@ def own_data(spec: RunSpec) -> Dataset:
     Raises `UserError` if the images of that name are not those of the run.
     """
     name, kind = spec.data.name, spec.training.data.hash_kind
-    dataset = data.load(name, size=spec.data.size, stream=as_hashed(name, kind))
+    dataset = data.load(name, size=spec.data.size, resize=spec.resize, stream=as_hashed(name, kind))
     train, test = spec.data.train, spec.data.test
     if train <= len(dataset.train) and test <= len(dataset.test):
         dataset = data.take(

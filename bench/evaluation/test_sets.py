@@ -23,7 +23,7 @@ from lcrbench import untrusted
 from lcrbench.bench import planning
 from lcrbench.bench.data import load_test
 from lcrbench.bench.data.arrays import Dataset, Split, TestImages
-from lcrbench.bench.data.middle import middle
+from lcrbench.bench.data.middle import check_cut, middle
 from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.evaluation import benchmarks
 from lcrbench.bench.evaluation.benchmarks import Other
@@ -147,12 +147,12 @@ def _fitted(place: str, fit: Preprocessing | None, size: int) -> TestImages:
     """Return the test images at a place, fitted."""
     if fit is None:
         return load_test(place, size=size)
-    if fit.crop != size or fit.resize < fit.crop or (fit.resize - fit.crop) % 4:
+    if fit.crop != size:
         raise UserError(
             f"{fit.resize}/{fit.crop}: cuts {fit.crop} px out of {fit.resize}, and the network takes {size} px: give"
-            f" SIDE/{size}:PATH, with a side of {size}, {size + 4}, {size + 8} ..."
+            f" SIDE/{size}:PATH"
         )
-    # The middle of the middle square: margins are rounded to even, which an even number of pixels more does not change.
+    check_cut(fit.resize, size)
     found = load_test(place, size=fit.resize)
     return replace(found, split=middle(found.split, size))
 

@@ -9,11 +9,12 @@ from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.data.loading import as_hashed
 from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import restored
-from lcrbench.bench.evaluation.run import Looked
+from lcrbench.bench.evaluation.run import Looked, protocol_of
 from lcrbench.bench.evaluation.takeover import own_data, present
 from lcrbench.bench.networks.foreign import opened, ready
+from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.spec import Protocol, TestSet
+from lcrbench.bench.records.spec import Protocol
 from lcrbench.bench.records.store import Store
 from lcrbench.models.binary import binary_layers
 
@@ -56,7 +57,7 @@ def of_run(
     name = f"{spec.label} seed {spec.seed} ({record.run_id[:8]})"
     if source is not None:
         stream = as_hashed(source, spec.training.data.hash_kind)
-        dataset = data.load(source, size=spec.data.size, stream=stream)
+        dataset = data.load(source, size=spec.data.size, resize=spec.resize, stream=stream)
         return Network(name, record, looked, dataset, _clean(dataset, spec.data.size, spec.protocol.block))
     found = store.known(record.trained.evaluation_id)
     known = Known(*found) if found else None
@@ -65,15 +66,7 @@ def of_run(
 
 def _clean(dataset: Dataset, size: int, block: int = 100) -> Protocol:
     """Return the protocol that shows a data set's test images as they are."""
-    test = TestSet(
-        name=dataset.name,
-        sha256=dataset.whole_sha256,
-        size=size,
-        classes=dataset.classes,
-        images=len(dataset.test.labels),
-        hash_kind=dataset.hash_kind,
-    )
-    return Protocol(test=test, corruptions=(), severities=(), block=block)
+    return protocol_of(dataset, size, Shown(corruptions=(), severities=(), block=block))
 
 
 def of_model(path: str, source: str, size: int, device: str = "cpu") -> Network:

@@ -23,6 +23,12 @@ class Data(Frozen):
 
     source: str = "fashion-mnist-10k"
     size: Whole = Field(32, ge=8, le=512)
+    resize: Whole | None = Field(
+        None,
+        ge=8,
+        le=1024,
+        description="shorter side of test images in pixels, from whose middle `size` are cut; null: `size`",
+    )
     train: Whole | None = Field(None, gt=0, description="class-balanced subset of this many training images")
     test: Whole | None = Field(None, gt=0, description="class-balanced subset of this many test images")
     stream: bool | None = Field(

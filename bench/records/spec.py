@@ -316,6 +316,11 @@ class RunSpec(Frozen):
         return content_id("run", {"training": self.training.train_id, "protocol": self.protocol.protocol_id})
 
     @property
+    def resize(self) -> int | None:
+        """Return the shorter side from whose middle the test images are cut; None: they are resized to their size."""
+        return self.protocol.preprocessing.resize if self.protocol.preprocessing else None
+
+    @property
     def subject(self) -> Subject:
         """Return what is evaluated."""
         return Subject(training=self.training.train_id)
