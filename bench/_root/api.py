@@ -44,7 +44,8 @@ def load_data(
     `source` is a built-in name, a path, or a plug-in's source. With `resize` the shorter side of test images becomes so many
     pixels, and `size` are cut out of the middle (ImageNet: 256 and 224). `train` and `test` cut it down to class-balanced
     subsets. With `stream` images stay in their files, and are decoded when they are indexed (`images[:]` is an array);
-    None does so where they would take more than a quarter of the memory. Raises `UserError` if there is no such data or it is damaged.
+    None does so where they would take more than a quarter of the memory. Raises `UserError` if there is no such data or it
+    is damaged.
     """
     from lcrbench.bench import data
 
