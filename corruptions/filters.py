@@ -96,11 +96,11 @@ def taps(x: U8, out: U8, weights: NDArray[np.float64], rule: int = REFLECT_101) 
     by = weights.shape[0] // 2
     dy, dx = np.nonzero(weights > 1e-7)
     reach = int(max(abs(dy - by).max(), abs(dx - by).max()))
-    padded = _frame(x, reach)
+    padded = frame(x, reach)
     _taps(x, out, dy - by, dx - by, weights[dy, dx].astype(np.float32), rule, padded, np.empty(sums.LANES, np.uint8))
 
 
-def _frame(x: U8, by: int) -> F32:
+def frame(x: U8, by: int) -> F32:
     """Return room for one picture of (n, H, W, C) with a border; its rows are aligned to vectors."""
     _, height, width, channels = x.shape
     return sums.room(height + 2 * by, -(-(width + 2 * by) * channels // sums.LANES) * sums.LANES)
@@ -149,6 +149,6 @@ def _separable(x: U8, out: U8, half: F32, rule: int, padded: F32, line: F32, spa
 def separable(x: U8, out: U8, weights: NDArray[np.float64], rule: int = NEAREST) -> None:
     """Correlate the rows and the columns of each picture with symmetric weights of odd length."""
     half = weights[len(weights) // 2 :].astype(np.float32)
-    padded = _frame(x, len(half) - 1)
+    padded = frame(x, len(half) - 1)
     line = sums.room(padded.shape[1])
     _separable(x, out, half, rule, padded, line, np.empty(sums.LANES, np.uint8))
