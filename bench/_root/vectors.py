@@ -146,6 +146,12 @@ def _bits(builder: Any, a: Any, b: Any) -> Any:
     return builder.bitcast(builder.fcmp_ordered(">=", a, b), ir.IntType(16))
 
 
+def _woven(start: int) -> Callable[..., Any]:
+    places = [eight + start + k // 2 + LANES * (k % 2) for eight in (0, 8) for k in range(8)]
+    mask = ir.Constant(ir.VectorType(INT, LANES), places)
+    return lambda builder, a, b: builder.shuffle_vector(a, b, mask)
+
+
 def _of_sixteen(builder: Any, bits: Any) -> Any:
     return builder.zext(_call("llvm.ctpop.i16", ir.IntType(16), 1)(builder, bits), ir.IntType(64))
 
@@ -193,6 +199,8 @@ shifted = _operation(Ints, 2, lambda builder, a, b: builder.ashr(a, b))
 """a >> b, with the sign."""
 larger_ints = _operation(Ints, 2, lambda builder, a, b: builder.select(builder.icmp_signed(">", a, b), a, b))
 smaller_ints = _operation(Ints, 2, lambda builder, a, b: builder.select(builder.icmp_signed("<", a, b), a, b))
+weave_first, weave_second = _operation(Ints, 2, _woven(0)), _operation(Ints, 2, _woven(4))
+"""Of two vectors of two eights: the first, or the second, four places of each eight, taken in turn."""
 at_least = _operation(types.uint16, 2, _bits)
 """The sixteen bits a >= b; the first place is the lowest bit."""
 count_16 = _operation(types.intp, 1, _of_sixteen)
