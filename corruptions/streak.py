@@ -53,7 +53,15 @@ def pad_edges(picture: U8, room: Any, flat: F32) -> Any:
 
 @forced
 def smear(
-    flat: Any, pitch: Any, start: Any, shape: Any, weight: F32, offsets: Any, places: NDArray[np.int64], out: Any, spare: U8
+    flat: Any,
+    pitch: Any,
+    start: Any,
+    shape: Any,
+    weight: F32,
+    offsets: Any,
+    places: NDArray[np.int64],
+    out: Any,
+    spare: U8,
 ) -> None:
     """Write the blur of a padded picture at the address `flat`, whose first pixel is at the place `start`, to `out`.
 

@@ -63,7 +63,11 @@ def store_levels(target: Any, j: Any, count: Any, levels: Any, spare: Any) -> No
 @forced
 def _six_taps(source: Any, places: Any, weights: Any, taps: Any, j: Any) -> Any:
     i, w = load_place(places, 0) + j, splat_float(weights, 0)
-    a, b, c = times(load_floats(source, i), w), times(load_floats(source, i + 16), w), times(load_floats(source, i + 32), w)
+    a, b, c = (
+        times(load_floats(source, i), w),
+        times(load_floats(source, i + 16), w),
+        times(load_floats(source, i + 32), w),
+    )
     d, e = times(load_floats(source, i + 48), w), times(load_floats(source, i + 64), w)
     f = times(load_floats(source, i + 80), w)
     for k in range(1, taps):
@@ -86,9 +90,7 @@ def _taps(source: Any, places: Any, weights: Any, taps: Any, j: Any) -> Any:
 
 
 @forced
-def weigh(
-    source: Any, places: Any, weights: Any, taps: Any, slack: Any, target: Any, length: Any, spare: Any
-) -> None:
+def weigh(source: Any, places: Any, weights: Any, taps: Any, slack: Any, target: Any, length: Any, spare: Any) -> None:
     """Write sum_k weights[k] * source[places[k] + j] at target + j as gray levels, for j = 0..length-1."""
     extra = everywhere(np.float32(slack))
     j = 0
@@ -114,7 +116,11 @@ def _pair(source: Any, i: Any, t: Any, w: Any) -> Any:
 @forced
 def _six_pairs(source: Any, step: Any, half: Any, reach: Any, i: Any) -> Any:
     w = splat_float(half, 0)
-    a, b, c = times(load_floats(source, i), w), times(load_floats(source, i + 16), w), times(load_floats(source, i + 32), w)
+    a, b, c = (
+        times(load_floats(source, i), w),
+        times(load_floats(source, i + 16), w),
+        times(load_floats(source, i + 32), w),
+    )
     d, e = times(load_floats(source, i + 48), w), times(load_floats(source, i + 64), w)
     f = times(load_floats(source, i + 80), w)
     for k in range(1, reach + 1):

@@ -103,7 +103,9 @@ def _transition(x: U8, out: U8, key: np.uint64, index: NDArray[np.int64], table:
             source, target = x[i, start : start + PIECE], out[i, start : start + PIECE]
             drawn = words[start : start + len(source)]
             for j in range(np.uint64(len(source))):
-                entries[j] = flat[np.uint64((np.uint32(source[j]) << np.uint32(8)) | np.uint32(drawn[j] >> np.uint32(24)))]
+                entries[j] = flat[
+                    np.uint64((np.uint32(source[j]) << np.uint32(8)) | np.uint32(drawn[j] >> np.uint32(24)))
+                ]
             for j in range(len(source)):
                 word, entry = drawn[j], entries[j]
                 keep = np.uint32(word & np.uint32(0xFFFFFF)) < np.uint32(entry >> np.uint32(8))

@@ -102,7 +102,9 @@ def _difference(source: Any, before: Any, after: Any, total: Any) -> Any:
 
 
 @forced
-def _disk(sums: Any, spans: Any, rows: Any, scale: Any, floats: Any, places: Any, weights: Any, taps: Any, j: Any) -> Any:
+def _disk(
+    sums: Any, spans: Any, rows: Any, scale: Any, floats: Any, places: Any, weights: Any, taps: Any, j: Any
+) -> Any:
     """Return three vectors of a row: the means over the disk, by differences of running sums, and the taps that are left."""
     a = b = c = zero()
     for k in range(rows):

@@ -135,7 +135,15 @@ def _between(a: Any, b: Any, part: Any) -> Any:
 
 @inline
 def _sample_row(
-    source: Any, shape: tuple[int, int, int], rule: Any, left: I32, top: I32, across: F32, down: F32, target: Any, place: I32
+    source: Any,
+    shape: tuple[int, int, int],
+    rule: Any,
+    left: I32,
+    top: I32,
+    across: F32,
+    down: F32,
+    target: Any,
+    place: I32,
 ) -> None:
     """Interpolate bilinearly at (left + across, top + down) for each pixel of a row; `rule` tells what lies outside.
 
