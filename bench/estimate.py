@@ -49,9 +49,7 @@ class Cost(NamedTuple):
         )
 
 
-def cost(
-    found: Sequence[Lacking], dataset: Dataset, device: str, workers: int, *, engine: Choice = "auto"
-) -> Cost:
+def cost(found: Sequence[Lacking], dataset: Dataset, device: str, workers: int, *, engine: Choice = "auto") -> Cost:
     """Return what is left to do of a grid, by steps, and by forward passes of this engine, that are measured here."""
     todo = [lacking for lacking in found if not lacking.nothing]
     steps: dict[str, tuple[float, float]] = {}

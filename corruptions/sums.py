@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.corruptions.kernel import forced
+from lcrbench.vectors import LANES as LANES
 from lcrbench.vectors import (
-    LANES,
     everywhere,
     larger,
     load_byte,
