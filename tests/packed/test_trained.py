@@ -40,7 +40,7 @@ def test_no_logit_of_a_trained_network_differs(method: str) -> None:
         images = corrupt(clean, name, severity) if name else clean
         wanted = inference.logits(net, images, 100)
         if not name:
-            assert (wanted.argmax(1) == found.test.labels[:TEST]).mean() > 0.3, "too little was learned"
+            assert (wanted.argmax(1) == found.test.labels[:TEST]).mean() > 0.2, "little more than chance was learned"
         for start in range(0, TEST, 100):
             got = packed.logits(images[start : start + 100])
             assert got is not None
