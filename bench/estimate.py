@@ -11,7 +11,7 @@ import torch
 from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Dataset, Split, Streamed
 from lcrbench.bench.evaluation.cells import LIMIT
-from lcrbench.bench.evaluation.inference import logits
+from lcrbench.bench.evaluation.engine import Choice, Inference
 from lcrbench.bench.evaluation.run import MOST_BYTES
 from lcrbench.bench.planning import Lacking
 from lcrbench.bench.records.budget import Budget
@@ -20,7 +20,7 @@ from lcrbench.bench.training.loop import train
 from lcrbench.bench.training.run import allot, priced
 from lcrbench.models import network as networks
 
-_STEPS = 2
+_STEPS, _BLOCK = 2, 100
 _AHEAD = 64
 """Batches that a run's readers hold at most: four each, of sixteen."""
 
@@ -49,15 +49,15 @@ class Cost(NamedTuple):
         )
 
 
-def cost(found: Sequence[Lacking], dataset: Dataset, device: str, workers: int) -> Cost:
-    """Return what is left to do of a grid, by steps that are measured here."""
+def cost(found: Sequence[Lacking], dataset: Dataset, device: str, workers: int, *, engine: Choice = "auto") -> Cost:
+    """Return what is left to do of a grid, by steps, and by forward passes of this engine, that are measured here."""
     todo = [lacking for lacking in found if not lacking.nothing]
     steps: dict[str, tuple[float, float]] = {}
     seconds, trained, shown = 0.0, 0, 0
     for lacking in todo:
         spec = lacking.spec.training
         if spec.label not in steps:
-            steps[spec.label] = _measured(spec, dataset, device)
+            steps[spec.label] = _measured(spec, dataset, device, engine)
         step, image = steps[spec.label]
         if lacking.training:
             budget = allot(spec, networks.choose(spec.method.text))[1]
@@ -89,7 +89,7 @@ def _kept(lacking: Lacking) -> int:
     return _WEIGHTS * sum(p.numel() for p in made.parameters())
 
 
-def _measured(spec: TrainSpec, dataset: Dataset, device: str) -> tuple[float, float]:
+def _measured(spec: TrainSpec, dataset: Dataset, device: str, engine: Choice) -> tuple[float, float]:
     """Return the seconds of a training step, and of an image in an evaluation.
 
     The method's own steps are measured. What its regularizers add is charged by their operations.
@@ -114,9 +114,11 @@ def _measured(spec: TrainSpec, dataset: Dataset, device: str) -> tuple[float, fl
     step = timed(_STEPS) / _STEPS
     base = spec.model_copy(update={"method": spec.method.model_copy(update={"regularizers": {}})})
     step *= priced(spec.label, spec).step(0, False, 0.0) / priced(base.label, base).step(0, False, 0.0)
-    shown = dataset.test.images[: spec.recipe.batch]
+    shown = dataset.test.images[:_BLOCK]
+    inference = Inference(net.eval(), len(shown), device, engine)
+    inference.logits(shown)  # compiles, and compares a block with torch
     start = time.perf_counter()
-    logits(net.eval(), shown, min(100, len(shown)), device)
+    inference.logits(shown)
     return step, (time.perf_counter() - start) / len(shown)
 
 

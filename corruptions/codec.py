@@ -14,8 +14,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench.corruptions.kernel import inline, kernel
+from lcrbench.corruptions.kernel import forced, inline, kernel
 from lcrbench.corruptions.philox import U8
+from lcrbench.vectors import (
+    LANES,
+    add,
+    address,
+    everywhere,
+    everywhere_int,
+    larger_ints,
+    load_bytes,
+    load_floats,
+    load_ints,
+    plus,
+    shifted,
+    smaller_ints,
+    store_bytes,
+    subtract,
+    times,
+    times_ints,
+    to_float,
+    to_int,
+    weave_first,
+    weave_second,
+    xor,
+    zero,
+)
 
 I32 = NDArray[np.int32]
 F32 = NDArray[np.float32]
@@ -28,7 +52,6 @@ LUMINANCE = (
 CHROMINANCE = (
     "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99 " + "99 " * 32
 )
-LANES = 16  # blocks that are transformed side by side
 
 
 @functools.lru_cache(maxsize=64)
@@ -64,118 +87,152 @@ def _clamp(value: Any) -> Any:
     return np.uint8(min(max(value, np.int32(0)), np.int32(255)))
 
 
-@inline
+@forced
+def _scaled(a: Any, factor: Any) -> Any:
+    return times_ints(a, everywhere_int(np.int32(factor)))
+
+
+@forced
+def _dropped(a: Any, bits: Any) -> Any:
+    return shifted(add(a, everywhere_int(np.int32(1 << (bits - 1)))), everywhere_int(np.int32(bits)))
+
+
+@forced
 def _rotate(t4: Any, t5: Any, t6: Any, t7: Any) -> Any:
     """The odd half of the transform, both ways: constants are round(2**13 * x)."""
-    z5 = _times(_plus(_plus(t4, t6), _plus(t5, t7)), 9633)
-    z1, z2 = _times(_plus(t4, t7), -7373), _times(_plus(t5, t6), -20995)
-    z3, z4 = _plus(_times(_plus(t4, t6), -16069), z5), _plus(_times(_plus(t5, t7), -3196), z5)
-    a = _plus(_times(t4, 2446), _plus(z1, z3))
-    b = _plus(_times(t5, 16819), _plus(z2, z4))
-    c = _plus(_times(t6, 25172), _plus(z2, z3))
-    d = _plus(_times(t7, 12299), _plus(z1, z4))
+    z5 = _scaled(add(add(t4, t6), add(t5, t7)), 9633)
+    z1, z2 = _scaled(add(t4, t7), -7373), _scaled(add(t5, t6), -20995)
+    z3, z4 = add(_scaled(add(t4, t6), -16069), z5), add(_scaled(add(t5, t7), -3196), z5)
+    a = add(_scaled(t4, 2446), add(z1, z3))
+    b = add(_scaled(t5, 16819), add(z2, z4))
+    c = add(_scaled(t6, 25172), add(z2, z3))
+    d = add(_scaled(t7, 12299), add(z1, z4))
     return a, b, c, d
 
 
-@inline
-def _forward(block: I32, start: Any, step: Any, even: Any, odd: Any) -> None:
-    """One pass of the forward DCT over eight values `step` apart, for all lanes; `even` and `odd` are the bits to drop."""
-    s = np.uint64(step)
-    for lane in range(np.uint64(LANES)):
-        i = np.uint64(start) + lane
-        i1, i2, i3 = i + s, i + np.uint64(2) * s, i + np.uint64(3) * s
-        i4, i5, i6, i7 = i + np.uint64(4) * s, i + np.uint64(5) * s, i + np.uint64(6) * s, i + np.uint64(7) * s
-        d0, d1, d2, d3, d4, d5, d6, d7 = (
-            block[i], block[i1], block[i2], block[i3], block[i4], block[i5], block[i6], block[i7],
-        )  # fmt: skip
-        t0, t7, t1, t6 = _plus(d0, d7), _minus(d0, d7), _plus(d1, d6), _minus(d1, d6)
-        t2, t5, t3, t4 = _plus(d2, d5), _minus(d2, d5), _plus(d3, d4), _minus(d3, d4)
-        e0, e3, e1, e2 = _plus(t0, t3), _minus(t0, t3), _plus(t1, t2), _minus(t1, t2)
-        if even < 0:
-            block[i], block[i4] = _times(_plus(e0, e1), 1 << -even), _times(_minus(e0, e1), 1 << -even)
-        else:
-            block[i], block[i4] = _descale(_plus(e0, e1), even), _descale(_minus(e0, e1), even)
-        z1 = _times(_plus(e2, e3), 4433)
-        block[i2] = _descale(_plus(z1, _times(e3, 6270)), odd)
-        block[i6] = _descale(_plus(z1, _times(e2, -15137)), odd)
-        a, b, c, d = _rotate(t4, t5, t6, t7)
-        block[i7], block[i5], block[i3], block[i1] = (
-            _descale(a, odd),
-            _descale(b, odd),
-            _descale(c, odd),
-            _descale(d, odd),
-        )
+@forced
+def _forward(block: Any, first: Any) -> Any:
+    """One pass of the forward DCT over eight vectors; the `first` keeps two bits more, which the second drops."""
+    d0, d1, d2, d3, d4, d5, d6, d7 = block
+    t0, t7, t1, t6 = add(d0, d7), subtract(d0, d7), add(d1, d6), subtract(d1, d6)
+    t2, t5, t3, t4 = add(d2, d5), subtract(d2, d5), add(d3, d4), subtract(d3, d4)
+    e0, e3, e1, e2 = add(t0, t3), subtract(t0, t3), add(t1, t2), subtract(t1, t2)
+    odd = 11 if first else 15
+    if first:
+        c0, c4 = _scaled(add(e0, e1), 4), _scaled(subtract(e0, e1), 4)
+    else:
+        c0, c4 = _dropped(add(e0, e1), 2), _dropped(subtract(e0, e1), 2)
+    z1 = _scaled(add(e2, e3), 4433)
+    c2, c6 = _dropped(add(z1, _scaled(e3, 6270)), odd), _dropped(add(z1, _scaled(e2, -15137)), odd)
+    a, b, c, d = _rotate(t4, t5, t6, t7)
+    return c0, _dropped(d, odd), c2, _dropped(c, odd), c4, _dropped(b, odd), c6, _dropped(a, odd)
 
 
-@inline
-def _inverse(block: I32, start: Any, step: Any, bits: Any) -> None:
+@forced
+def _inverse(block: Any, bits: Any) -> Any:
     """One pass of the inverse DCT."""
-    s = np.uint64(step)
-    for lane in range(np.uint64(LANES)):
-        i = np.uint64(start) + lane
-        i1, i2, i3 = i + s, i + np.uint64(2) * s, i + np.uint64(3) * s
-        i4, i5, i6, i7 = i + np.uint64(4) * s, i + np.uint64(5) * s, i + np.uint64(6) * s, i + np.uint64(7) * s
-        d0, d1, d2, d3, d4, d5, d6, d7 = (
-            block[i], block[i1], block[i2], block[i3], block[i4], block[i5], block[i6], block[i7],
-        )  # fmt: skip
-        z1 = _times(_plus(d2, d6), 4433)
-        t2, t3 = _plus(z1, _times(d6, -15137)), _plus(z1, _times(d2, 6270))
-        t0, t1 = _times(_plus(d0, d4), 8192), _times(_minus(d0, d4), 8192)
-        e0, e3, e1, e2 = _plus(t0, t3), _minus(t0, t3), _plus(t1, t2), _minus(t1, t2)
-        a, b, c, d = _rotate(d7, d5, d3, d1)
-        block[i], block[i7] = _descale(_plus(e0, d), bits), _descale(_minus(e0, d), bits)
-        block[i1], block[i6] = _descale(_plus(e1, c), bits), _descale(_minus(e1, c), bits)
-        block[i2], block[i5] = _descale(_plus(e2, b), bits), _descale(_minus(e2, b), bits)
-        block[i3], block[i4] = _descale(_plus(e3, a), bits), _descale(_minus(e3, a), bits)
+    d0, d1, d2, d3, d4, d5, d6, d7 = block
+    z1 = _scaled(add(d2, d6), 4433)
+    t2, t3 = add(z1, _scaled(d6, -15137)), add(z1, _scaled(d2, 6270))
+    t0, t1 = _scaled(add(d0, d4), 8192), _scaled(subtract(d0, d4), 8192)
+    e0, e3, e1, e2 = add(t0, t3), subtract(t0, t3), add(t1, t2), subtract(t1, t2)
+    a, b, c, d = _rotate(d7, d5, d3, d1)
+    return (
+        _dropped(add(e0, d), bits), _dropped(add(e1, c), bits), _dropped(add(e2, b), bits), _dropped(add(e3, a), bits),
+        _dropped(subtract(e3, a), bits), _dropped(subtract(e2, b), bits), _dropped(subtract(e1, c), bits),
+        _dropped(subtract(e0, d), bits),
+    )  # fmt: skip
+
+
+@forced
+def _woven(r: Any) -> Any:
+    return (
+        weave_first(r[0], r[4]), weave_second(r[0], r[4]), weave_first(r[1], r[5]), weave_second(r[1], r[5]),
+        weave_first(r[2], r[6]), weave_second(r[2], r[6]), weave_first(r[3], r[7]), weave_second(r[3], r[7]),
+    )  # fmt: skip
+
+
+@forced
+def _transposed(block: Any) -> Any:
+    """Transpose both 8 x 8 halves of eight vectors: each turn moves a bit of a number's place from the row to the column."""
+    return _woven(_woven(_woven(block)))
+
+
+@forced
+def _quantised(value: Any, table: Any, k: Any) -> Any:
+    """Divide each coefficient of row k by its step, round halves away from 0, and multiply again.
+
+    The transform leaves a factor of 8. The magnitude m plus 4 steps is a whole number below 2**21, so that the quotient
+    (m + 4 steps + 1/2) / (8 steps) is further from a whole number than float32 rounds.
+    """
+    step, half = load_ints(table, 3 * k * LANES), load_ints(table, (3 * k + 1) * LANES)
+    share = load_floats(table, (3 * k + 2) * LANES)
+    sign = shifted(value, everywhere_int(np.int32(31)))
+    magnitude = to_float(add(subtract(xor(value, sign), sign), half))
+    level = times_ints(to_int(times(plus(magnitude, everywhere(np.float32(0.5))), share)), step)
+    return subtract(xor(level, sign), sign)
+
+
+@forced
+def _coded(block: Any, table: Any) -> Any:
+    """Code and decode eight rows of two blocks."""
+    block = _forward(_transposed(_forward(_transposed(block), True)), False)
+    d0, d1, d2, d3, d4, d5, d6, d7 = block
+    block = (
+        _quantised(d0, table, 0), _quantised(d1, table, 1), _quantised(d2, table, 2), _quantised(d3, table, 3),
+        _quantised(d4, table, 4), _quantised(d5, table, 5), _quantised(d6, table, 6), _quantised(d7, table, 7),
+    )  # fmt: skip
+    return _transposed(_inverse(_transposed(_inverse(block, 11)), 18))
+
+
+@forced
+def _pixels(plane: Any, place: Any) -> Any:
+    return subtract(load_bytes(plane, place), everywhere_int(np.int32(128)))
+
+
+@forced
+def _put(plane: Any, place: Any, value: Any) -> None:
+    level = add(value, everywhere_int(np.int32(128)))
+    level = larger_ints(smaller_ints(level, everywhere_int(np.int32(255))), zero())
+    store_bytes(plane, place, level)
 
 
 @inline
-def _quantise(block: I32, table: I32) -> None:
-    """Divide each coefficient by its step, round halves away from 0, and multiply again."""
-    for k in range(64):
-        step = table[k]
-        divisor = np.float32(step * 8)  # the transform leaves a factor of 8
-        half = np.int32(step * 4)
-        start = np.uint64(k * LANES)
-        for lane in range(np.uint64(LANES)):
-            i = start + lane
-            value = block[i]
-            sign = np.int32(value >> np.int32(31))
-            magnitude = _plus(_minus(np.int32(value ^ sign), sign), half)
-            # Exact: numerator and divisor are small integers, so the quotient is never rounded across a whole number.
-            level = _times(np.int32(np.float32(magnitude) / divisor), step)
-            block[i] = _minus(np.int32(level ^ sign), sign)
+def _transform(plane: U8, table: Any) -> None:
+    """Code and decode a plane (8 h, 16 w) in place, two blocks at a time."""
+    rows, pitch = plane.shape
+    at = address(plane)
+    for y in range(0, rows, 8):
+        for x in range(0, pitch, LANES):
+            p = y * pitch + x
+            block = (
+                _pixels(at, p), _pixels(at, p + pitch), _pixels(at, p + 2 * pitch), _pixels(at, p + 3 * pitch),
+                _pixels(at, p + 4 * pitch), _pixels(at, p + 5 * pitch), _pixels(at, p + 6 * pitch),
+                _pixels(at, p + 7 * pitch),
+            )  # fmt: skip
+            d0, d1, d2, d3, d4, d5, d6, d7 = _coded(block, table)
+            _put(at, p, d0)
+            _put(at, p + pitch, d1)
+            _put(at, p + 2 * pitch, d2)
+            _put(at, p + 3 * pitch, d3)
+            _put(at, p + 4 * pitch, d4)
+            _put(at, p + 5 * pitch, d5)
+            _put(at, p + 6 * pitch, d6)
+            _put(at, p + 7 * pitch, d7)
 
 
 @inline
-def _transform(plane: U8, table: I32, block: I32) -> None:
-    """Code and decode a plane (8 h, 8 w) in place."""
-    columns = plane.shape[1] // 8
-    total = plane.shape[0] // 8 * columns
-    flat, pitch = plane.reshape(-1), np.uint64(plane.shape[1])
-    for first in range(0, total, LANES):
-        used = min(LANES, total - first)
-        for lane in range(used):
-            corner = np.uint64((first + lane) // columns * 8) * pitch + np.uint64((first + lane) % columns * 8)
-            for r in range(np.uint64(8)):
-                for c in range(np.uint64(8)):
-                    place = (r * np.uint64(8) + c) * np.uint64(LANES) + np.uint64(lane)
-                    block[place] = np.int32(flat[corner + r * pitch + c]) - np.int32(128)
-        for r in range(8):
-            _forward(block, r * 8 * LANES, LANES, -2, 11)
-        for c in range(8):
-            _forward(block, c * LANES, 8 * LANES, 2, 15)
-        _quantise(block, table)
-        for c in range(8):
-            _inverse(block, c * LANES, 8 * LANES, 11)
-        for r in range(8):
-            _inverse(block, r * 8 * LANES, LANES, 18)
-        for lane in range(used):
-            corner = np.uint64((first + lane) // columns * 8) * pitch + np.uint64((first + lane) % columns * 8)
-            for r in range(np.uint64(8)):
-                for c in range(np.uint64(8)):
-                    place = (r * np.uint64(8) + c) * np.uint64(LANES) + np.uint64(lane)
-                    flat[corner + r * pitch + c] = _clamp(_plus(block[place], np.int32(128)))
+def _steps(table: I32, steps: F32) -> None:
+    """Write (8, 3, LANES) for `_quantised`: of each row of two blocks the steps, four times them, and 1 / (8 steps).
+
+    The first two are ints in the place of floats.
+    """
+    ints = steps.view(np.int32)
+    for k in range(8):
+        for lane in range(LANES):
+            step = table[8 * k + lane % 8]
+            ints[k, 0, lane], ints[k, 1, lane] = step, np.int32(step * 4)
+            steps[k, 2, lane] = np.float32(1.0) / np.float32(step * 8)
 
 
 @inline
@@ -243,10 +300,13 @@ def _to_rgb(luma: U8, blue: I32, red: I32, row: U8) -> None:
 def round_trip(x: U8, out: U8, tables: I32) -> None:
     """Write into `out` what is left of the pictures x, (n, H, W, C) uint8, after JPEG with these quantisation tables."""
     count, height, width, channels = x.shape
-    block = np.zeros(64 * LANES, np.int32)
-    luma = np.empty(((height + 7) // 8 * 8, (width + 7) // 8 * 8), np.uint8)
+    steps = np.empty((2, 8, 3, LANES), np.float32)
+    for c in range(2):
+        _steps(tables[c], steps[c])
+    # Rows of whole vectors, each of which holds a row of two blocks.
+    luma = np.empty(((height + 7) // 8 * 8, (width + 15) // 16 * 16), np.uint8)
     half_height, half_width = (height + 1) // 2, (width + 1) // 2
-    chroma = np.empty((2, (half_height + 7) // 8 * 8, (half_width + 7) // 8 * 8), np.uint8)
+    chroma = np.empty((2, (half_height + 7) // 8 * 8, (half_width + 15) // 16 * 16), np.uint8)
     full = np.empty((2, 2, 2 * chroma.shape[2]), np.uint8)  # (blue or red, row of a pair, x)
     sums = np.empty(half_width, np.int32)
     blue, red = np.empty(2 * half_width, np.int32), np.empty(2 * half_width, np.int32)
@@ -255,7 +315,7 @@ def round_trip(x: U8, out: U8, tables: I32) -> None:
             for y in range(height):
                 luma[y, :width] = x[i, y, :, 0]
             _extend(luma, height, width)
-            _transform(luma, tables[0], block)
+            _transform(luma, address(steps))
             for y in range(height):
                 out[i, y, :, 0] = luma[y, :width]
             continue
@@ -269,14 +329,15 @@ def round_trip(x: U8, out: U8, tables: I32) -> None:
         _extend(luma, height, width)
         for c in range(2):
             _extend(chroma[c], half_height, chroma.shape[2])
-        _transform(chroma.reshape(-1, chroma.shape[2]), tables[1], block)
-        _transform(luma, tables[0], block)
+        _transform(chroma.reshape(-1, chroma.shape[2]), address(steps[1]))
+        _transform(luma, address(steps))
         for y in range(height):
             near = y // 2
             far = max(near - 1, 0) if y % 2 == 0 else min(near + 1, half_height - 1)
             _enlarge(chroma[0, near], chroma[0, far], sums, blue)
             _enlarge(chroma[1, near], chroma[1, far], sums, red)
             _to_rgb(luma[y], blue, red, out[i, y].reshape(-1))
+    steps[0, 0, 0, 0] = 0  # numba frees an array after its last use, and an address is none
 
 
 def recompressed(x: U8, quality: int) -> U8:

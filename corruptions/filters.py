@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lcrbench.corruptions import sums
 from lcrbench.corruptions.kernel import inline, kernel
 from lcrbench.corruptions.philox import F32, U8
+from lcrbench.vectors import address
 
 # What lies outside a picture: REFLECT_101 of OpenCV (gfedcb|abcdefgh|gfedcba), "nearest" of scipy (aaaa|abcd|dddd), and
 # "reflect" of scipy (dcba|abcd|dcba).
@@ -35,6 +37,13 @@ def outside(i: Any, n: Any, rule: Any) -> Any:
 
 
 @inline
+def copy(source: Any, target: Any) -> None:
+    """Copy a row to the beginning of another: numba's own assignment goes number by number."""
+    for j in range(len(source)):
+        target[j] = source[j]
+
+
+@inline
 def pad(picture: U8, by: Any, rule: Any, padded: F32) -> None:
     """Copy (H, W, C) uint8 into the float32 rows (H + 2 by, (W + 2 by) * C) of `padded`."""
     height, width, channels = picture.shape
@@ -51,8 +60,8 @@ def pad(picture: U8, by: Any, rule: Any, padded: F32) -> None:
                 line[x * channels + c] = line[left + c]
                 line[(by + width + x) * channels + c] = line[right + c]
     for y in range(by):
-        padded[y] = padded[by + outside(y - by, height, rule)]
-        padded[by + height + y] = padded[by + outside(height + y, height, rule)]
+        copy(padded[by + outside(y - by, height, rule)], padded[y])
+        copy(padded[by + outside(height + y, height, rule)], padded[by + height + y])
 
 
 @inline
@@ -62,48 +71,24 @@ def to_uint8(values: F32, slack: float, out: U8) -> None:
         out[j] = np.uint8(np.int32(min(max(values[j] + np.float32(slack), np.float32(0.0)), np.float32(255.0))))
 
 
-STRIP = 6144  # floats that are worked on at once: several rows of a small picture, so that a loop is worth its start
-
-
-@inline
-def crop(total: F32, pitch: int, slack: float, out: U8) -> None:
-    """Truncate the beginnings of the rows, `pitch` apart, of `total` to the rows of a picture (R, W, C)."""
-    for y in range(len(out)):
-        row = out[y].reshape(-1)
-        to_uint8(total[y * pitch :][: len(row)], slack, row)
-
-
-@inline
-def add_scaled(total: F32, source: F32, w: Any) -> None:
-    """total += w * source, as far as `total` goes."""
-    for j in range(len(total)):
-        total[j] += w * source[j]
-
-
-@inline
-def add_pair(total: F32, one: F32, other: F32, w: Any) -> None:
-    """total += w * (one + other), as far as `total` goes."""
-    for j in range(len(total)):
-        total[j] += w * (one[j] + other[j])
-
-
 @kernel
-def _taps(x: U8, out: U8, dy: NDArray[np.int64], dx: NDArray[np.int64], weight: F32, by: int, rule: int) -> None:
+def _taps(
+    x: U8, out: U8, dy: NDArray[np.int64], dx: NDArray[np.int64], weight: F32, rule: int, padded: F32, spare: U8
+) -> None:
     count, height, width, channels = x.shape
-    pitch = (width + 2 * by) * channels
-    padded = np.empty((height + 2 * by, pitch), np.float32)
-    flat = padded.reshape(-1)
-    rows = min(max(STRIP // pitch, 1), height)
-    total = np.empty(rows * pitch, np.float32)
+    pitch = padded.shape[1]
+    by = (len(padded) - height) // 2
+    places = np.empty(len(weight), np.int64)
+    for k in range(len(weight)):
+        places[k] = (by + dy[k]) * pitch + (by + dx[k]) * channels
+    source, tap, weights, rest = address(padded), address(places), address(weight), address(spare)
     for i in range(count):
         pad(x[i], by, rule, padded)
-        for y in range(0, height, rows):
-            last = min(y + rows, height)
-            strip = total[: (last - y) * pitch - 2 * by * channels]
-            strip[:] = 0
-            for t in range(len(weight)):
-                add_scaled(strip, flat[(y + by + dy[t]) * pitch + (by + dx[t]) * channels :], weight[t])
-            crop(total, pitch, SLACK, out[i, y:last])
+        picture = address(out[i])
+        for y in range(height):
+            line = picture + y * width * channels
+            sums.weigh(source + 4 * y * pitch, tap, weights, len(weight), SLACK, line, width * channels, rest)
+    places[0] = 0  # numba frees an array after its last use, and an address is none
 
 
 def taps(x: U8, out: U8, weights: NDArray[np.float64], rule: int = REFLECT_101) -> None:
@@ -111,7 +96,14 @@ def taps(x: U8, out: U8, weights: NDArray[np.float64], rule: int = REFLECT_101) 
     by = weights.shape[0] // 2
     dy, dx = np.nonzero(weights > 1e-7)
     reach = int(max(abs(dy - by).max(), abs(dx - by).max()))
-    _taps(x, out, dy - by, dx - by, weights[dy, dx].astype(np.float32), reach, rule)
+    padded = frame(x, reach)
+    _taps(x, out, dy - by, dx - by, weights[dy, dx].astype(np.float32), rule, padded, np.empty(sums.LANES, np.uint8))
+
+
+def frame(x: U8, by: int) -> F32:
+    """Return room for one picture of (n, H, W, C) with a border; its rows are aligned to vectors."""
+    _, height, width, channels = x.shape
+    return sums.room(height + 2 * by, -(-(width + 2 * by) * channels // sums.LANES) * sums.LANES)
 
 
 @inline
@@ -140,33 +132,23 @@ def blur_plane(plane: F32, half: F32, out: F32) -> None:
 
 
 @kernel
-def _separable(x: U8, out: U8, half: F32, rule: int) -> None:
+def _separable(x: U8, out: U8, half: F32, rule: int, padded: F32, line: F32, spare: U8) -> None:
     count, height, width, channels = x.shape
     by = len(half) - 1
-    pitch = (width + 2 * by) * channels
-    padded = np.empty((height + 2 * by, pitch), np.float32)
-    flat = padded.reshape(-1)
-    rows = min(max(STRIP // pitch, 1), height)
-    down, total = np.empty(rows * pitch, np.float32), np.empty(rows * pitch, np.float32)
+    pitch = padded.shape[1]
+    source, middle, weights, rest = address(padded) + 4 * by * pitch, address(line), address(half), address(spare)
     for i in range(count):
         pad(x[i], by, rule, padded)
-        for y in range(0, height, rows):
-            last = min(y + rows, height)
-            column = down[: (last - y) * pitch]
-            middle = flat[(y + by) * pitch :]
-            for j in range(len(column)):
-                column[j] = half[0] * middle[j]
-            for t in range(1, by + 1):
-                add_pair(column, flat[(y + by - t) * pitch :], flat[(y + by + t) * pitch :], half[t])
-            strip = total[: len(column) - 2 * by * channels]
-            centre = down[by * channels :]
-            for j in range(len(strip)):
-                strip[j] = half[0] * centre[j]
-            for t in range(1, by + 1):
-                add_pair(strip, down[(by - t) * channels :], down[(by + t) * channels :], half[t])
-            crop(total, pitch, SLACK, out[i, y:last])
+        picture = address(out[i])
+        for y in range(height):
+            sums.blur(source + 4 * y * pitch, pitch, weights, by, middle, pitch)
+            target, length = picture + y * width * channels, width * channels
+            sums.blur_to_levels(middle + 4 * by * channels, channels, weights, by, SLACK, target, length, rest)
 
 
 def separable(x: U8, out: U8, weights: NDArray[np.float64], rule: int = NEAREST) -> None:
     """Correlate the rows and the columns of each picture with symmetric weights of odd length."""
-    _separable(x, out, weights[len(weights) // 2 :].astype(np.float32), rule)
+    half = weights[len(weights) // 2 :].astype(np.float32)
+    padded = frame(x, len(half) - 1)
+    line = sums.room(padded.shape[1])
+    _separable(x, out, half, rule, padded, line, np.empty(sums.LANES, np.uint8))

@@ -27,3 +27,8 @@ def kernel(function: Function) -> Function:
 def inline(function: Function) -> Function:
     """Compile a helper that only kernels call: it becomes a part of theirs."""
     return numba.njit(inline="never", **kernels.OPTIONS)(function)  # type: ignore[no-any-return]
+
+
+def forced(function: Function) -> Function:
+    """Compile a helper that LLVM must make a part of its caller, because it returns vectors or takes addresses."""
+    return numba.njit(forceinline=True, **kernels.OPTIONS)(function)  # type: ignore[no-any-return]

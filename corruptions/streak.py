@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench.corruptions import exact
+from lcrbench.corruptions import exact, sums
 from lcrbench.corruptions.draws import Draws
-from lcrbench.corruptions.filters import QUANTUM, STRIP, add_scaled, crop
-from lcrbench.corruptions.kernel import inline, kernel
+from lcrbench.corruptions.filters import QUANTUM, copy
+from lcrbench.corruptions.kernel import forced, inline, kernel
 from lcrbench.corruptions.philox import F32, U8, first_words
+from lcrbench.vectors import address
 
 
 @inline
@@ -44,30 +45,35 @@ def pad_edges(picture: U8, room: Any, flat: F32) -> Any:
             for j in range(left + width, left + width + right):
                 line[j * channels + c] = last
     for y in range(top):
-        flat[y * pitch : (y + 1) * pitch] = flat[top * pitch : (top + 1) * pitch]
+        copy(flat[top * pitch : (top + 1) * pitch], flat[y * pitch :])
     for y in range(top + height, top + height + bottom):
-        flat[y * pitch : (y + 1) * pitch] = flat[(top + height - 1) * pitch : (top + height) * pitch]
+        copy(flat[(top + height - 1) * pitch : (top + height) * pitch], flat[y * pitch :])
     return pitch
 
 
-@inline
+@forced
 def smear(
-    flat: F32,
+    flat: Any,
     pitch: Any,
     start: Any,
-    channels: Any,
+    shape: Any,
     weight: F32,
-    dy: NDArray[np.int64],
-    dx: NDArray[np.int64],
-    total: F32,
+    offsets: Any,
+    places: NDArray[np.int64],
+    out: Any,
+    spare: U8,
 ) -> None:
-    """Write the blur of a padded picture, given flat, into `total`: the sum of weight[k] times the pixel at tap k.
+    """Write the blur of a padded picture at the address `flat`, whose first pixel is at the place `start`, to `out`.
 
-    `total` covers a strip of rows `pitch` apart, whose first pixel is at the place `start`.
+    Each gray level is the sum of weight[k] times the one at tap k, truncated.
     """
-    total[:] = 0
+    height, width, channels = shape
+    dy, dx = offsets
     for k in range(len(weight)):
-        add_scaled(total, flat[start + dy[k] * pitch + dx[k] * channels :], weight[k])
+        places[k] = start + dy[k] * pitch + dx[k] * channels
+    tap, factors, rest, length = address(places), address(weight), address(spare), width * channels
+    for y in range(height):
+        sums.weigh(flat + 4 * y * pitch, tap, factors, len(weight), QUANTUM, out + y * length, length, rest)
 
 
 def weights(radius: float, sigma: float) -> NDArray[np.float64]:
@@ -84,24 +90,28 @@ def random_angles(draws: Draws, low: float, high: float, slot: int = 0) -> NDArr
 
 
 @kernel
-def _blur(x: U8, out: U8, weight: F32, cosine: NDArray[np.float64], sine: NDArray[np.float64]) -> None:
+def _blur(
+    x: U8, out: U8, weight: F32, cosine: NDArray[np.float64], sine: NDArray[np.float64], flat: F32, spare: U8
+) -> None:
     count, height, width, channels = x.shape
     taps = len(weight)
-    dy, dx = np.empty(taps, np.int64), np.empty(taps, np.int64)
-    flat = np.empty((height + 2 * taps) * (width + 2 * taps) * channels, np.float32)
-    total = np.empty(max(STRIP, (width + 2 * taps) * channels), np.float32)
+    dy, dx, places = np.empty(taps, np.int64), np.empty(taps, np.int64), np.empty(taps, np.int64)
     for i in range(count):
         room = margins(x[i], cosine[i], sine[i], taps, dy, dx)
         pitch = pad_edges(x[i], room, flat)
-        rows = min(max(STRIP // pitch, 1), height)
-        for y in range(0, height, rows):
-            last = min(y + rows, height)
-            strip = total[: (last - y - 1) * pitch + width * channels]
-            smear(flat, pitch, (y + room[0]) * pitch + room[2] * channels, channels, weight, dy, dx, strip)
-            crop(total, pitch, QUANTUM, out[i, y:last])
+        start = room[0] * pitch + room[2] * channels
+        smear(address(flat), pitch, start, (height, width, channels), weight, (dy, dx), places, address(out[i]), spare)
+    places[0] = 0  # numba frees an array after its last use, and an address is none
 
 
 def blur(x: U8, out: U8, radius: float, sigma: float, degrees: NDArray[np.float64]) -> None:
     """Motion-blur each picture along its own angle."""
     radians = np.remainder(degrees, 360.0) * (math.pi / 180.0)
-    _blur(x, out, weights(radius, sigma).astype(np.float32), exact.cos(radians), exact.sin(radians))
+    weight = weights(radius, sigma).astype(np.float32)
+    flat, spare = room_for(x, len(weight)), np.empty(sums.LANES, np.uint8)
+    _blur(x, out, weight, exact.cos(radians), exact.sin(radians), flat, spare)
+
+
+def room_for(x: U8, taps: int, channels: int | None = None) -> F32:
+    """Return room for one padded picture of (n, H, W, C), at any angle."""
+    return sums.room((x.shape[1] + 2 * taps) * (x.shape[2] + 2 * taps) * (channels or x.shape[3]))

@@ -7,11 +7,13 @@ number is ever drawn, and the law is the official one to within 2**-32 a level.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.corruptions.draws import Draws
-from lcrbench.corruptions.kernel import kernel
+from lcrbench.corruptions.kernel import inline, kernel
 from lcrbench.corruptions.philox import U8, U32, fill, padded
 
 
@@ -79,17 +81,32 @@ def _vose(weights: NDArray[np.int64]) -> U32:
     return table
 
 
+PIECE = 1024  # sub-pixels that are looked up together, so that what is done with the entries goes to vector registers
+
+
+@inline
+def look_up(words: U32, table: U32, down: Any, entries: U32) -> None:
+    """Write the table's entry of each word's upper bits, of which `down` lower ones are dropped."""
+    for j in range(np.uint64(len(words))):
+        entries[j] = table[np.uint64(words[j] >> down)]
+
+
 @kernel
 def _transition(x: U8, out: U8, key: np.uint64, index: NDArray[np.int64], table: U32) -> None:
     size = x.shape[1]
     words = np.empty(padded(size), np.uint32)
-    entries = table.reshape(-1)
+    entries = np.empty(PIECE, np.uint32)
+    flat = table.reshape(-1)
     for i in range(len(x)):
         fill(words, key, 0, index[i])
-        source, target = x[i], out[i]
-        for j in range(size):
-            word = words[j]
-            column = np.uint32(word >> np.uint32(24))
-            entry = entries[np.uint32((np.uint32(source[j]) << np.uint32(8)) | column)]
-            keep = np.uint32(word & np.uint32(0xFFFFFF)) < np.uint32(entry >> np.uint32(8))
-            target[j] = np.uint8(column if keep else entry)
+        for start in range(0, size, PIECE):
+            source, target = x[i, start : start + PIECE], out[i, start : start + PIECE]
+            drawn = words[start : start + len(source)]
+            for j in range(np.uint64(len(source))):
+                entries[j] = flat[
+                    np.uint64((np.uint32(source[j]) << np.uint32(8)) | np.uint32(drawn[j] >> np.uint32(24)))
+                ]
+            for j in range(len(source)):
+                word, entry = drawn[j], entries[j]
+                keep = np.uint32(word & np.uint32(0xFFFFFF)) < np.uint32(entry >> np.uint32(8))
+                target[j] = np.uint8(np.uint32(word >> np.uint32(24)) if keep else entry)

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.corruptions.filters import SLACK, to_uint8
-from lcrbench.corruptions.kernel import inline, kernel
+from lcrbench.corruptions.kernel import forced, inline, kernel
 from lcrbench.corruptions.philox import F32, U8
+from lcrbench.corruptions.sums import room, to_bytes
+from lcrbench.vectors import (
+    LANES,
+    address,
+    everywhere,
+    load_bytes,
+    load_floats,
+    minus,
+    plus,
+    store_bytes,
+    store_floats,
+    times,
+    to_float,
+)
 
 
 @functools.lru_cache(maxsize=256)
@@ -27,29 +42,32 @@ def axis(size: int, factor: float) -> tuple[NDArray[np.int64], F32]:
     return before + (size - crop) // 2, (place - before).astype(np.float32)
 
 
-LANES = 16  # pictures that the zoom handles side by side: a vector register of float32
+PIECE = 1024  # values that are transposed at a time: those of all lanes fit the first cache
+COLUMNS = 64  # of a magnified row that are worked on at a time, for the same reason
 
 
 @inline
 def pack(pictures: U8, lanes: U8) -> None:
     """Transpose up to LANES pictures, (n, P, C), to (P, C * LANES): one value of all pictures lies side by side."""
     count, pixels, channels = pictures.shape
-    for n in range(count):
-        source = pictures[n].reshape(-1)
-        target = lanes.reshape(-1)[n:]
-        for j in range(pixels * channels):
-            target[j * LANES] = source[j]
+    for start in range(0, pixels * channels, PIECE):
+        for n in range(count):
+            source = pictures[n].reshape(-1)[start : start + PIECE]
+            target = lanes.reshape(-1)[start * LANES + n :]
+            for j in range(len(source)):
+                target[j * LANES] = source[j]
 
 
 @inline
 def unpack(lanes: U8, pictures: U8) -> None:
     """Undo `pack`."""
     count, pixels, channels = pictures.shape
-    for n in range(count):
-        source = lanes.reshape(-1)[n:]
-        target = pictures[n].reshape(-1)
-        for j in range(pixels * channels):
-            target[j] = source[j * LANES]
+    for start in range(0, pixels * channels, PIECE):
+        for n in range(count):
+            source = lanes.reshape(-1)[start * LANES + n :]
+            target = pictures[n].reshape(-1)[start : start + PIECE]
+            for j in range(len(target)):
+                target[j] = source[j * LANES]
 
 
 @functools.lru_cache(maxsize=64)
@@ -90,6 +108,33 @@ def _small(x: U8, out: U8, starts: NDArray[np.int64], columns: NDArray[np.int64]
         unpack(result, out[first : first + LANES])
 
 
+@forced
+def _between_rows(upper: Any, lower: Any, place: Any, part: Any) -> Any:
+    """Return upper + part * (lower - upper) of the bytes at a place."""
+    above = to_float(load_bytes(upper, place))
+    return plus(above, times(part, minus(to_float(load_bytes(lower, place)), above)))
+
+
+@inline
+def _add_row(
+    upper: Any, lower: Any, f: Any, before: Any, fractions: Any, first: Any, last: Any, channels: Any, total: Any
+) -> None:
+    """Add the columns first..last-1 of a magnified row to `total`, which begins with the first one."""
+    part, group = everywhere(np.float32(f)), channels * LANES
+    for c in range(channels):
+        a = before[first]
+        here = _between_rows(upper, lower, a * group + c * LANES, part)
+        there = _between_rows(upper, lower, (a + 1) * group + c * LANES, part)
+        place = c * LANES
+        for u in range(first, last):
+            if before[u] != a:  # the next one: a magnified place moves by less than a pixel
+                a += 1
+                here, there = there, _between_rows(upper, lower, (a + 1) * group + c * LANES, part)
+            value = plus(here, times(everywhere(fractions[u]), minus(there, here)))
+            store_floats(total, place, plus(load_floats(total, place), value))
+            place += group
+
+
 @kernel
 def _large(
     x: U8,
@@ -98,38 +143,32 @@ def _large(
     row_fraction: F32,
     column_before: NDArray[np.int64],
     column_fraction: F32,
+    total: F32,
 ) -> None:
     """Average the magnifications one by one."""
     count, height, width, channels = x.shape
     group = channels * LANES
     lanes = np.zeros((height * width, group), np.uint8)
     result = np.empty((height * width, group), np.uint8)
-    line = np.empty(width * group, np.float32)
-    total = np.empty(width * group, np.float32)
-    rows, targets = lanes.reshape(height, width * group), result.reshape(height, width * group)
+    pitch, sums_at = width * group, address(total)
     factors = len(row_before)
-    mean = np.float32(1.0 / (factors + 1))
-    for first in range(0, count, LANES):
-        pack(x[first : first + LANES].reshape(-1, height * width, channels), lanes)
+    mean, extra = everywhere(np.float32(1.0 / (factors + 1))), everywhere(np.float32(SLACK))
+    for start in range(0, count, LANES):
+        pack(x[start : start + LANES].reshape(-1, height * width, channels), lanes)
+        rows, targets = address(lanes), address(result)
         for y in range(height):
-            middle = rows[y]
-            for j in range(len(total)):
-                total[j] = np.float32(middle[j])
-            for z in range(factors):
-                upper, lower = rows[row_before[z, y]], rows[row_before[z, y] + 1]
-                f = row_fraction[z, y]
-                for j in range(len(line)):
-                    line[j] = np.float32(upper[j]) + f * (np.float32(lower[j]) - np.float32(upper[j]))
-                for u in range(width):
-                    a = column_before[z, u] * group
-                    here, there, g = line[a : a + group], line[a + group : a + 2 * group], column_fraction[z, u]
-                    target = total[u * group : (u + 1) * group]
-                    for j in range(group):
-                        target[j] += here[j] + g * (there[j] - here[j])
-            for j in range(len(total)):
-                total[j] *= mean
-            to_uint8(total, SLACK, targets[y])
-        unpack(result, out[first : first + LANES].reshape(-1, height * width, channels))
+            for first in range(0, width, COLUMNS):
+                last = min(first + COLUMNS, width)
+                begin, length = y * pitch + first * group, (last - first) * group
+                for j in range(0, length, LANES):
+                    store_floats(sums_at, j, to_float(load_bytes(rows, begin + j)))
+                for z in range(factors):
+                    upper = rows + row_before[z, y] * pitch
+                    f, before, fractions = row_fraction[z, y], column_before[z], column_fraction[z]
+                    _add_row(upper, upper + pitch, f, before, fractions, first, last, channels, sums_at)
+                for j in range(0, length, LANES):
+                    store_bytes(targets, begin + j, to_bytes(times(load_floats(sums_at, j), mean), extra))
+        unpack(result, out[start : start + LANES].reshape(-1, height * width, channels))
 
 
 def mean(x: U8, out: U8, factors: tuple[float, ...]) -> None:
@@ -148,4 +187,5 @@ def mean(x: U8, out: U8, factors: tuple[float, ...]) -> None:
         np.array([fraction for _, fraction in rows]),
         np.array([before for before, _ in columns]),
         np.array([fraction for _, fraction in columns]),
+        room(COLUMNS * channels * LANES),
     )

@@ -22,6 +22,7 @@ SHARED = {
     "lcrbench.surroundings",
     "lcrbench.testing",
     "lcrbench.untrusted",
+    "lcrbench.vectors",
     "lcrbench.versions",
 }
 # The public names and their functions compose all, lazily, as the command line does.

@@ -2,7 +2,7 @@
 
 Compiled code is kept in the user's cache folder (`$XDG_CACHE_HOME/lcrbench`, or below `$NUMBA_CACHE_DIR` if that is
 set), in a subfolder named by a hash of all that the code depends on: every source file of the package that it is a part of,
-the version of numba, and the processor.
+`lcrbench.vectors`, the version of numba, and the processor.
 
     FOLDER/<hash of function and signature>.kernel      the sha256 of what follows, and a compiled function as numba packs it
 
@@ -42,8 +42,8 @@ _HASH = hashlib.sha256().digest_size
 
 @functools.lru_cache(maxsize=8)
 def version(package: Path) -> str:
-    """Return a hash of the source files of a package's folder."""
-    digest = hashlib.sha256()
+    """Return a hash of the source files of a package's folder, and of the vectors that kernels are made of."""
+    digest = hashlib.sha256(Path(__file__).with_name("vectors.py").read_bytes())
     for source in sorted(package.rglob("*.py")):
         digest.update(source.relative_to(package).as_posix().encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()[:16]

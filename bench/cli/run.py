@@ -140,7 +140,7 @@ def command(
             from lcrbench.bench import estimate
 
             # Apart from the list of runs, which programs read.
-            say(estimate.cost(lacking, dataset, chosen, at_once).text(at_once), err=True)
+            say(estimate.cost(lacking, dataset, chosen, at_once, engine=engine).text(at_once), err=True)
         return
     # Without --fresh, which would make again what is finished by then.
     again = shlex.join(["lcrbench", *(a for a in sys.argv[1:] if a != "--fresh")])

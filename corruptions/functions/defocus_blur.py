@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.corruptions import exact, filters
+from lcrbench.corruptions import sums as vectors
 from lcrbench.corruptions.draws import Draws
-from lcrbench.corruptions.kernel import kernel
+from lcrbench.corruptions.kernel import forced, kernel
 from lcrbench.corruptions.philox import F32, U8
+from lcrbench.vectors import (
+    LANES,
+    add,
+    address,
+    everywhere,
+    load_floats,
+    load_ints,
+    load_place,
+    plus,
+    splat_float,
+    subtract,
+    times,
+    to_float,
+    zero,
+)
 
 
 @functools.lru_cache(maxsize=64)
@@ -42,7 +59,12 @@ def into(x: U8, out: U8, draws: Draws, radius: float, alias_blur: float) -> None
     if np.count_nonzero(kernel > 1e-7) <= 32:
         filters.taps(x, out, kernel)
     else:
-        _smooth_disk(x, out, *_disk_plan(radius, alias_blur))
+        plan = _disk_plan(radius, alias_blur)
+        padded = filters.frame(x, len(plan[0]) - 1 + len(plan[1]) // 2)
+        rows, wide = padded.shape
+        sums = vectors.room(rows, wide + LANES).view(np.int32)
+        scratch = padded, vectors.room(wide), vectors.room(wide), sums, np.empty(LANES, np.uint8)
+        _smooth_disk(x, out, *plan, scratch)
 
 
 @functools.lru_cache(maxsize=64)
@@ -74,12 +96,45 @@ def _disk_plan(
     return half.astype(np.float32), widths, dy - n, dx - n, left[dy, dx].astype(np.float32)
 
 
+@forced
+def _difference(source: Any, before: Any, after: Any, total: Any) -> Any:
+    return add(total, subtract(load_ints(source, after), load_ints(source, before)))
+
+
+@forced
+def _disk(
+    sums: Any, spans: Any, rows: Any, scale: Any, floats: Any, places: Any, weights: Any, taps: Any, j: Any
+) -> Any:
+    """Return three vectors of a row: the means over the disk, by differences of running sums, and the taps that are left."""
+    a = b = c = zero()
+    for k in range(rows):
+        before, after = load_place(spans, 2 * k) + j, load_place(spans, 2 * k + 1) + j
+        a = _difference(sums, before, after, a)
+        b = _difference(sums, before + 16, after + 16, b)
+        c = _difference(sums, before + 32, after + 32, c)
+    u, v, w = times(to_float(a), scale), times(to_float(b), scale), times(to_float(c), scale)
+    for k in range(taps):
+        i, weight = load_place(places, k) + j, splat_float(weights, k)
+        u = plus(u, times(load_floats(floats, i), weight))
+        v = plus(v, times(load_floats(floats, i + 16), weight))
+        w = plus(w, times(load_floats(floats, i + 32), weight))
+    return u, v, w
+
+
 @kernel
 def _smooth_disk(
-    x: U8, out: U8, half: F32, widths: NDArray[np.int64], dy: NDArray[np.int64], dx: NDArray[np.int64], left: F32
+    x: U8,
+    out: U8,
+    half: F32,
+    widths: NDArray[np.int64],
+    dy: NDArray[np.int64],
+    dx: NDArray[np.int64],
+    left: F32,
+    scratch: tuple[F32, F32, F32, NDArray[np.int32], U8],
 ) -> None:
     """Blur, then average over the disk by differences of running sums along the rows, then add the taps that are left."""
     count, height, width, channels = x.shape
+    padded, line, smooth, sums, spare = scratch
     side, radius = len(half) - 1, len(widths) // 2
     by = radius + side
     pixels = (2 * widths + 1).sum()
@@ -87,53 +142,39 @@ def _smooth_disk(
     unit = np.float32(1.0)
     while np.float64(unit) * 2 * pixels * 256 < 2**31:
         unit *= np.float32(2)
-    rows, wide = height + 2 * by, (width + 2 * by) * channels
-    padded = np.empty((rows, wide), np.float32)
-    line, smooth = np.empty(wide, np.float32), np.empty(wide, np.float32)
-    sums = np.zeros((rows, wide + channels), np.int32)
-    inside = np.empty(width * channels, np.int32)
-    total = np.empty(width * channels, np.float32)
-    scale = np.float32(1.0 / (np.float64(unit) * pixels))
+    rows, wide, length = height + 2 * by, (width + 2 * by) * channels, width * channels
+    inner = wide - 2 * side * channels
+    scale, extra = everywhere(np.float32(1.0 / (np.float64(unit) * pixels))), everywhere(np.float32(filters.SLACK))
+    pitch, sums_pitch = padded.shape[1], sums.shape[1]
+    spans, places = np.empty((len(widths), 2), np.int64), np.empty(len(left) + 1, np.int64)
+    for k in range(len(widths)):
+        spans[k, 0] = (side + k) * sums_pitch + (by - widths[k]) * channels
+        spans[k, 1] = (side + k) * sums_pitch + (by + widths[k] + 1) * channels
+    for k in range(len(left)):
+        places[k] = (by + dy[k]) * pitch + (by + dx[k]) * channels
+    weights, middle, span, tap, others = address(half), address(line), address(spans), address(places), address(left)
+    for y in range(rows):
+        sums[y, : (side + 1) * channels] = 0
     for i in range(count):
         filters.pad(x[i], by, filters.REFLECT_101, padded)
         for y in range(side, rows - side):
-            middle = padded[y]
-            for j in range(wide):
-                line[j] = half[0] * middle[j]
-            for t in range(1, side + 1):
-                above, beneath, w = padded[y - t], padded[y + t], half[t]
-                for j in range(wide):
-                    line[j] += w * (above[j] + beneath[j])
-            target = sums[y, channels:]
-            inner = wide - 2 * side * channels
-            across = target[side * channels : side * channels + inner]
-            centre = line[side * channels : side * channels + inner]
+            vectors.blur(address(padded[y]), pitch, weights, side, middle, wide)
+            vectors.blur(middle + 4 * side * channels, channels, weights, side, address(smooth), inner)
+            across = sums[y, (side + 1) * channels :]
             for j in range(inner):
-                smooth[j] = half[0] * centre[j]
-            for t in range(1, side + 1):
-                a, b, w = line[(side - t) * channels :], line[(side + t) * channels :], half[t]
-                for j in range(inner):
-                    smooth[j] += w * (a[j] + b[j])
+                across[j] = np.int32(smooth[j] * unit + np.float32(0.5))
             for c in range(channels):
                 running = np.int32(0)
-                for j in range(c, inner, channels):
-                    running = np.int32(running + np.int32(smooth[j] * unit + np.float32(0.5)))
+                for j in range(np.uint64(c), np.uint64(inner), np.uint64(channels)):
+                    running = np.int32(running + across[j])
                     across[j] = running
+        picture = address(out[i])
         for y in range(height):
-            inside[:] = 0
-            for k in range(len(widths)):
-                w = widths[k] * channels
-                line_sums = sums[y + side + k]
-                after = line_sums[by * channels + w + channels :]
-                before = line_sums[by * channels - w :]
-                for j in range(len(inside)):
-                    inside[j] = np.int32(inside[j] + np.int32(after[j] - before[j]))
-            for j in range(len(total)):
-                total[j] = np.float32(inside[j]) * scale
-            for k in range(len(left)):
-                start = (by + dx[k]) * channels
-                shifted = padded[y + by + dy[k]][start : start + len(total)]
-                w = left[k]
-                for j in range(len(total)):
-                    total[j] += w * shifted[j]
-            filters.to_uint8(total, filters.SLACK, out[i, y].reshape(-1))
+            begin, floats = address(sums) + 4 * y * sums_pitch, address(padded) + 4 * y * pitch
+            target, rest = picture + y * length, address(spare)
+            for j in range(0, length, 3 * LANES):
+                u, v, w = _disk(begin, span, len(widths), scale, floats, tap, others, len(left), j)
+                vectors.store_levels(target, j, length - j, vectors.to_bytes(u, extra), rest)
+                vectors.store_levels(target, j + 16, length - j - 16, vectors.to_bytes(v, extra), rest)
+                vectors.store_levels(target, j + 32, length - j - 32, vectors.to_bytes(w, extra), rest)
+    spans[0, 0] = places[0] = 0  # numba frees an array after its last use, and an address is none

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench.corruptions import exact
+from lcrbench.corruptions import exact, sums
 from lcrbench.corruptions.draws import Draws
-from lcrbench.corruptions.filters import REFLECT, REFLECT_101, SLACK, outside, to_uint8
-from lcrbench.corruptions.kernel import inline, kernel
+from lcrbench.corruptions.filters import REFLECT, REFLECT_101, SLACK, copy, outside, to_uint8
+from lcrbench.corruptions.kernel import forced, inline, kernel
 from lcrbench.corruptions.philox import F32, U8, U32, fill, padded, uniform
+from lcrbench.vectors import address, load_quad, minus, plus, quad_everywhere, store_quad, times
 
 I32 = NDArray[np.int32]
 
@@ -79,33 +80,23 @@ def _smooth_waves(field: F32, rows: tuple[F32, F32], columns: tuple[F32, F32], f
 
 
 @inline
-def _smooth_taps(field: F32, half: F32, factor: Any) -> None:
-    """Smooth `field` in place and multiply it by `factor`, by symmetric weights; the edges reflect."""
+def _smooth_taps(field: F32, half: F32, factor: Any, wide: F32, line: F32) -> None:
+    """Smooth `field` in place and multiply it by `factor`, by symmetric weights; the edges reflect.
+
+    A row's end may be written beyond, into what comes next: the next row, or a margin.
+    """
     height, width = field.shape
-    reach = len(half) - 1
-    wide = np.empty((height + 2 * reach, width), np.float32)
+    reach, pitch = len(half) - 1, wide.shape[1]
     for y in range(height + 2 * reach):
-        wide[y] = field[outside(y - reach, height, REFLECT)]
-    line = np.empty(width + 2 * reach, np.float32)
+        copy(field[outside(y - reach, height, REFLECT)], wide[y])
+    weights, middle = address(half), line[reach:]
     for y in range(height):
-        middle = line[reach : reach + width]
-        source = wide[y + reach]
-        for j in range(width):
-            middle[j] = half[0] * source[j]
-        for t in range(1, reach + 1):
-            above, beneath, w = wide[y + reach - t], wide[y + reach + t], half[t]
-            for j in range(width):
-                middle[j] += w * (above[j] + beneath[j])
+        sums.blur(address(wide[y + reach]), pitch, weights, reach, address(middle), width)
         for t in range(reach):
             line[t] = middle[outside(t - reach, width, REFLECT)]
-            line[reach + width + t] = middle[outside(width + t, width, REFLECT)]
+            middle[width + t] = middle[outside(width + t, width, REFLECT)]
+        sums.blur(address(middle), 1, weights, reach, address(field[y]), width)
         target = field[y]
-        for j in range(width):
-            target[j] = half[0] * middle[j]
-        for t in range(1, reach + 1):
-            left, right, w = line[reach - t : reach - t + width], line[reach + t : reach + t + width], half[t]
-            for j in range(width):
-                target[j] += w * (left[j] + right[j])
         for j in range(width):
             target[j] *= factor
 
@@ -137,33 +128,49 @@ def _inverse_affine(height: int, width: int, words: U32, reach: float) -> Any:
 BIAS = 1 << 16  # makes coordinates positive, so that a plain integer cast rounds them down
 
 
+@forced
+def _between(a: Any, b: Any, part: Any) -> Any:
+    return plus(a, times(part, minus(b, a)))
+
+
 @inline
 def _sample_row(
-    source: F32, shape: tuple[int, int, int], rule: Any, left: I32, top: I32, across: F32, down: F32, target: F32
+    source: Any,
+    shape: tuple[int, int, int],
+    rule: Any,
+    left: I32,
+    top: I32,
+    across: F32,
+    down: F32,
+    target: Any,
+    place: I32,
 ) -> None:
-    """Interpolate bilinearly at (left + across, top + down) for each pixel of a row; `rule` tells what lies outside."""
+    """Interpolate bilinearly at (left + across, top + down) for each pixel of a row; `rule` tells what lies outside.
+
+    The picture is read and the row is written by address, in pixels of four floats, of which a gray one has one.
+    """
     height, width, channels = shape
+    step, pitch = np.int32(channels), np.int32(width * channels)
+    last_x, last_y = np.uint32(width - 1), np.uint32(height - 1)
     for u in range(width):
-        x0, y0 = np.int64(left[u]) - BIAS, np.int64(top[u]) - BIAS
-        x1, y1 = x0 + 1, y0 + 1
-        if x0 < 0 or y0 < 0 or x1 >= width or y1 >= height:
-            x0, x1 = outside(x0, width, rule), outside(x1, width, rule)
-            y0, y1 = outside(y0, height, rule), outside(y1, height, rule)
-        # Unsigned places need no check for a count from the end.
-        p, q = np.uint64((y0 * width + x0) * channels), np.uint64((y0 * width + x1) * channels)
-        r, s = np.uint64((y1 * width + x0) * channels), np.uint64((y1 * width + x1) * channels)
-        fx, fy, t = across[u], down[u], np.uint64(u * channels)
-        upper = source[p] + fx * (source[q] - source[p])
-        lower = source[r] + fx * (source[s] - source[r])
-        target[t] = upper + fy * (lower - upper)
-        if channels == 3:
-            one, two = np.uint64(1), np.uint64(2)
-            upper = source[p + one] + fx * (source[q + one] - source[p + one])
-            lower = source[r + one] + fx * (source[s + one] - source[r + one])
-            second = upper + fy * (lower - upper)
-            upper = source[p + two] + fx * (source[q + two] - source[p + two])
-            lower = source[r + two] + fx * (source[s + two] - source[r + two])
-            target[t + one], target[t + two] = second, upper + fy * (lower - upper)
+        x, y = np.int32(left[u] - np.int32(BIAS)), np.int32(top[u] - np.int32(BIAS))
+        inside = (np.uint32(x) < last_x) & (np.uint32(y) < last_y)
+        place[u] = np.int32(np.int32(y * pitch) + np.int32(x * step)) if inside else np.int32(-1)
+    t = 0
+    for u in range(width):
+        p = np.int64(place[u])
+        q, r, s = p + step, p + pitch, p + pitch + step
+        if p < 0:
+            x0, y0 = np.int64(left[u]) - BIAS, np.int64(top[u]) - BIAS
+            x1, y1 = outside(x0 + 1, width, rule), outside(y0 + 1, height, rule)
+            x0, y0 = outside(x0, width, rule), outside(y0, height, rule)
+            p, q = (y0 * width + x0) * channels, (y0 * width + x1) * channels
+            r, s = (y1 * width + x0) * channels, (y1 * width + x1) * channels
+        part = quad_everywhere(across[u])
+        upper = _between(load_quad(source, p), load_quad(source, q), part)
+        lower = _between(load_quad(source, r), load_quad(source, s), part)
+        store_quad(target, t, _between(upper, lower, quad_everywhere(down[u])))
+        t += channels
 
 
 @kernel
@@ -176,16 +183,18 @@ def _elastic(
     reach: float,
     rows: tuple[F32, F32],
     columns: tuple[F32, F32],
+    scratch: tuple[F32, F32, F32, F32],
 ) -> None:
     count, height, width, channels = x.shape
     size = height * width
     words = np.empty(padded(size), np.uint32)
     corner = np.empty(8, np.uint32)
-    shift = np.empty((2, height, width), np.float32)
-    left, top = np.empty(width, np.int32), np.empty(width, np.int32)
+    pictures, shift, wide, smooth = scratch
+    plain, warped = pictures[0], pictures[1]
+    left, top, place = np.empty(width, np.int32), np.empty(width, np.int32), np.empty(width, np.int32)
     across, down = np.empty(width, np.float32), np.empty(width, np.float32)
-    line = np.empty(width * channels, np.float32)
-    plain, warped = np.empty(size * channels, np.float32), np.empty(size * channels, np.float32)
+    shape, length = (height, width, channels), width * channels
+    line = np.empty(length + 3, np.float32)
     for i in range(count):
         source = x[i].reshape(-1)
         for j in range(len(source)):
@@ -198,8 +207,8 @@ def _elastic(
                 sx, sy = a * u + cx, d * u + cy
                 left[u], top[u] = np.int32(sx), np.int32(sy)
                 across[u], down[u] = np.float32(sx - left[u]), np.float32(sy - top[u])
-            target = warped[v * width * channels : (v + 1) * width * channels]
-            _sample_row(plain, (height, width, channels), REFLECT_101, left, top, across, down, target)
+            target = warped[v * length :]
+            _sample_row(address(plain), shape, REFLECT_101, left, top, across, down, address(target), place)
             if alpha == 0:
                 to_uint8(target, SLACK, out[i, v].reshape(-1))
         if alpha == 0:
@@ -213,14 +222,14 @@ def _elastic(
             if len(rows[0]) and len(columns[0]):
                 _smooth_waves(field, rows, columns, np.float32(alpha))
             else:
-                _smooth_taps(field, rows[1], np.float32(alpha))
+                _smooth_taps(field, rows[1], np.float32(alpha), wide, smooth)
         for v in range(height):
             dx, dy = shift[0, v], shift[1, v]
             for u in range(width):
                 sx, sy = np.float64(dx[u]) + (u + BIAS), np.float64(dy[u]) + (v + BIAS)
                 left[u], top[u] = np.int32(sx), np.int32(sy)
                 across[u], down[u] = np.float32(sx - left[u]), np.float32(sy - top[u])
-            _sample_row(warped, (height, width, channels), REFLECT, left, top, across, down, line)
+            _sample_row(address(warped), shape, REFLECT, left, top, across, down, address(line), place)
             to_uint8(line, SLACK, out[i, v].reshape(-1))
 
 
@@ -235,4 +244,12 @@ def into(x: U8, out: U8, draws: Draws, alpha: float, sigma: float, affine: float
     if not (len(rows[0]) and len(columns[0])):
         half = exact.gaussian_weights(sigma or 1.0, truncate=3.0)
         rows = columns = (np.empty((0, 0), np.float32), half[len(half) // 2 :].astype(np.float32))
-    _elastic(x, out, draws.key, draws.indices, alpha, affine, rows, columns)
+    wave = len(rows[0])
+    by = 0 if wave else len(rows[1]) - 1
+    scratch = (
+        sums.room(2, x[0].size),
+        sums.room(2, height, width),
+        sums.room(height + 2 * by, -(-width // sums.LANES) * sums.LANES),
+        sums.room(width + 2 * by),
+    )
+    _elastic(x, out, draws.key, draws.indices, alpha, affine, rows, columns, scratch)

@@ -36,17 +36,20 @@ def _shift_table(scale: float) -> tuple[U32, int, int]:
 def _add_shift(x: U8, out: U8, key: np.uint64, index: NDArray[np.int64], table: U32, bits: int, low: int) -> None:
     size = x.shape[1]
     words = np.empty(padded(size), np.uint32)
+    entries = np.empty(transition.PIECE, np.uint32)
     down, mask = np.uint32(32 - bits), np.uint32((1 << bits) - 1)
     rest = np.uint32((np.uint64(1) << np.uint64(32 - bits)) - np.uint64(1))
     up = np.uint32(bits)
     first = np.int32(low)
     for i in range(len(x)):
         fill(words, key, 0, index[i])
-        source, target = x[i], out[i]
-        for j in range(size):
-            word = words[j]
-            column = np.uint32(word >> down)
-            entry = table[column]
-            chosen = column if np.uint32(word & rest) < np.uint32(entry >> up) else np.uint32(entry & mask)
-            level = np.int32(np.int32(source[j]) + np.int32(chosen) + first)
-            target[j] = np.uint8(min(max(level, np.int32(0)), np.int32(255)))
+        for start in range(0, size, transition.PIECE):
+            source, target = x[i, start : start + transition.PIECE], out[i, start : start + transition.PIECE]
+            drawn = words[start : start + len(source)]
+            transition.look_up(drawn, table, down, entries)
+            for j in range(len(source)):
+                word, entry = drawn[j], entries[j]
+                column = np.uint32(word >> down)
+                chosen = column if np.uint32(word & rest) < np.uint32(entry >> up) else np.uint32(entry & mask)
+                level = np.int32(np.int32(source[j]) + np.int32(chosen) + first)
+                target[j] = np.uint8(min(max(level, np.int32(0)), np.int32(255)))

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.corruptions.draws import Draws
-from lcrbench.corruptions.kernel import kernel
+from lcrbench.corruptions.filters import copy
+from lcrbench.corruptions.kernel import forced, inline, kernel
 from lcrbench.corruptions.philox import U8
+from lcrbench.vectors import (
+    LANES,
+    add,
+    address,
+    everywhere_int,
+    load_byte,
+    load_bytes,
+    load_four,
+    load_place,
+    shifted,
+    store_byte,
+    store_bytes,
+    store_four,
+    times_ints,
+)
 
 
 @functools.lru_cache(maxsize=64)
@@ -33,6 +50,41 @@ def _nearest(size: int, small: int) -> NDArray[np.int64]:
     return np.minimum(((np.arange(size) + 0.5) * scale).astype(np.int64), small - 1)
 
 
+@forced
+def _copy_pixels(target: Any, count: Any, source: Any, places: Any, channels: Any) -> None:
+    """Copy `count` pixels from the places in `source` to `target`, one after the other.
+
+    Four bytes are copied a pixel, so a place more is read and written than the pixels take.
+    """
+    if channels == 3:
+        for k in range(count):
+            store_four(target, 3 * k, load_four(source, load_place(places, k)))
+    else:
+        for k in range(count):
+            store_byte(target, k, load_byte(source, load_place(places, k)))
+
+
+@inline
+def _means(row: Any, shortest: Any, longest: Any, step: Any, length: Any, short: Any, long: Any) -> None:
+    """Write the means of the `shortest` and of the `longest` bytes, `step` apart, from each place of a row on.
+
+    As Pillow rounds them: it multiplies by 2**22 / n, rounded, and adds half a unit before the shift. A vector more is
+    read and written than the row takes.
+    """
+    half, bits = everywhere_int(np.int32(1 << 21)), everywhere_int(np.int32(22))
+    few = everywhere_int(np.int32(np.float64(1 << 22) / shortest + 0.5))
+    many = everywhere_int(np.int32(np.float64(1 << 22) / longest + 0.5))
+    for j in range(0, length, LANES):
+        total = load_bytes(row, j)
+        for n in range(1, shortest):
+            total = add(total, load_bytes(row, j + n * step))
+        store_bytes(short, j, shifted(add(times_ints(total, few), half), bits))
+        if shortest < longest:
+            for n in range(shortest, longest):
+                total = add(total, load_bytes(row, j + n * step))
+            store_bytes(long, j, shifted(add(times_ints(total, many), half), bits))
+
+
 @kernel
 def _pixelate(
     x: U8,
@@ -45,56 +97,47 @@ def _pixelate(
     column_of: NDArray[np.int64],
 ) -> None:
     count, height, width, channels = x.shape
-    wide = len(left) * channels
-    small = np.empty(wide, np.int32)
+    small, across = len(left), width * channels
+    wide = small * channels
+    longest, shortest = (right - left).max(), (right - left).min()
+    # A box as long as the longest may begin at the last place of a row; a vector more is read, and a pixel is four bytes.
+    row = np.zeros(across + longest * channels + LANES, np.uint8)
+    short, long = np.zeros(across + LANES, np.uint8), np.zeros(across + LANES, np.uint8)
+    picked, other = np.zeros(wide + 4, np.uint8), np.zeros(wide + 4, np.uint8)
+    line, spread = np.zeros(wide + 4, np.uint8), np.empty(across + 4, np.uint8)
     total = np.empty(wide, np.int32)
-    line = np.empty(wide, np.uint8)
-    # Where each box of a row begins and how Pillow weighs its pixels: 2**22 / n, rounded, and half a unit before the
-    # shift.
-    longest = (right - left).max()
-    weight = np.empty(wide, np.int32)
-    begin = np.empty(wide, np.uint64)
-    reach = np.empty((longest, wide), np.int32)  # 1 where a box has that many pixels and more
-    for k in range(len(left)):
-        n = right[k] - left[k]
-        for c in range(channels):
-            weight[k * channels + c] = np.int32(np.float64(1 << 22) / n + 0.5)
-            begin[k * channels + c] = np.uint64(left[k] * channels + c)
-            for t in range(longest):
-                reach[t, k * channels + c] = 1 if t < n else 0
-    spread = np.empty(width * channels, np.uint64)
-    for j in range(width):
-        for c in range(channels):
-            spread[j * channels + c] = np.uint64(column_of[j] * channels + c)
-    padded_row = np.zeros((width + longest) * channels, np.uint8)  # so that a box of fewer pixels may read on
+    is_long = np.empty(wide, np.uint8)
+    begin, place = left * channels, column_of * channels
+    for k in range(small):
+        is_long[k * channels : (k + 1) * channels] = 255 if right[k] - left[k] == longest else 0
+    begins, places = address(begin), address(place)
     for i in range(count):
         done = -1
         for y in range(height):
             box = row_of[y]
             if box == done:
-                out[i, y] = out[i, y - 1]
+                copy(spread[:across], out[i, y].reshape(-1))
                 continue
             # Pillow reduces the rows first, and rounds; then the columns.
-            n = bottom[box] - top[box]
             total[:] = 1 << 21
-            share = np.int32(np.float64(1 << 22) / n + 0.5)
+            share = np.int32(np.float64(1 << 22) / (bottom[box] - top[box]) + 0.5)
             for r in range(top[box], bottom[box]):
-                padded_row[: width * channels] = x[i, r].reshape(-1)
-                for k in range(wide):
-                    small[k] = np.int32(padded_row[begin[k]])
-                for t in range(1, longest):
-                    further, inside = padded_row[t * channels :], reach[t]
+                copy(x[i, r].reshape(-1), row)
+                # The mean of the box that begins at every place: boxes of a row have one length or two, one apart.
+                _means(address(row), shortest, longest, channels, across, address(short), address(long))
+                _copy_pixels(address(picked), small, address(short), begins, channels)
+                if shortest < longest:
+                    _copy_pixels(address(other), small, address(long), begins, channels)
                     for k in range(wide):
-                        small[k] = np.int32(small[k] + np.int32(inside[k] * np.int32(further[begin[k]])))
+                        picked[k] = (other[k] & is_long[k]) | (picked[k] & ~is_long[k])
                 for k in range(wide):
-                    mean = np.int32(np.int32(small[k] * weight[k] + np.int32(1 << 21)) >> np.int32(22))
-                    total[k] = np.int32(total[k] + np.int32(share * mean))
+                    total[k] = np.int32(total[k] + np.int32(share * np.int32(picked[k])))
             for k in range(wide):
                 line[k] = np.uint8(np.int32(total[k] >> np.int32(22)))
-            target = out[i, y].reshape(-1)
-            for j in range(len(target)):
-                target[j] = line[spread[j]]
+            _copy_pixels(address(spread), width, address(line), places, channels)
+            copy(spread[:across], out[i, y].reshape(-1))
             done = box
+    begin[0] = place[0] = 0  # numba frees an array after its last use, and an address is none
 
 
 def into(x: U8, out: U8, draws: Draws, factor: float) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench.corruptions import exact, filters, streak
+from lcrbench.corruptions import exact, filters, streak, sums
 from lcrbench.corruptions.draws import Draws
 from lcrbench.corruptions.kernel import kernel
 from lcrbench.corruptions.philox import F32, U8, fill, normal_table, normals, padded
 from lcrbench.corruptions.zoom import axis as zoom_axis
+from lcrbench.vectors import address
 
 
 @kernel
@@ -26,6 +27,8 @@ def _snow(
     cosine: NDArray[np.float64],
     sine: NDArray[np.float64],
     kept: float,
+    wide: F32,
+    spare: U8,
 ) -> None:
     count, height, width, channels = x.shape
     row_before, row_fraction = rows
@@ -38,9 +41,8 @@ def _snow(
     line = np.empty(crop_width, np.float32)
     by = len(weight)
     layer = np.empty((height, width, 1), np.uint8)
-    dy, dx = np.empty(by, np.int64), np.empty(by, np.int64)
-    wide = np.empty((height + 2 * by) * (width + 2 * by), np.float32)
-    streaked = np.empty(height * (width + 2 * by), np.float32)
+    dy, dx, places = np.empty(by, np.int64), np.empty(by, np.int64), np.empty(by, np.int64)
+    streaked = np.empty(height * width, np.uint8)
     whites, falls = np.empty(width * channels, np.float32), np.empty(width * channels, np.float32)
     loc, scale, threshold = np.float32(law[0] * 255.0), np.float32(law[1] * 255.0), np.float32(law[2] * 255.0)
     image_weight, rest = np.float32(kept), np.float32(1.0 - kept)
@@ -60,16 +62,14 @@ def _snow(
                 layer[y, j, 0] = np.uint8(min(max(v, np.float32(0)), np.float32(255)))
         room = streak.margins(layer, cosine[i], sine[i], by, dy, dx)
         pitch = streak.pad_edges(layer, room, wide)
-        strip = streaked[: (height - 1) * pitch + width]
-        streak.smear(wide, pitch, room[0] * pitch + room[2], 1, weight, dy, dx, strip)
-        for j in range(len(strip)):
-            strip[j] = np.float32(np.int32(strip[j] + np.float32(filters.QUANTUM)))
+        start, shape, to = room[0] * pitch + room[2], (height, width, 1), address(streaked)
+        streak.smear(address(wide), pitch, start, shape, weight, (dy, dx), places, to, spare)
         for y in range(height):
-            fresh, turned = streaked[y * pitch :], streaked[(height - 1 - y) * pitch :]
+            fresh, turned = streaked[y * width :], streaked[(height - 1 - y) * width :]
             source, target = x[i, y].reshape(-1), out[i, y].reshape(-1)
             step, end = np.uint64(channels), np.uint64(width - 1)
             for j in range(np.uint64(width)):
-                fallen = fresh[j] + turned[end - j]
+                fallen = np.float32(fresh[j]) + np.float32(turned[end - j])
                 gray = np.float32(source[j * step])
                 if channels == 3:
                     green, blue = source[j * step + np.uint64(1)], source[j * step + np.uint64(2)]
@@ -85,6 +85,7 @@ def _snow(
                 v = np.float32(source[j])
                 v = image_weight * v + rest * max(v, whites[j]) + falls[j]
                 target[j] = np.uint8(np.int32(min(v + np.float32(filters.SLACK), np.float32(255))))
+    places[0] = 0  # numba frees an array after its last use, and an address is none
 
 
 def into(
@@ -106,6 +107,7 @@ def into(
     """
     height, width = x.shape[1:3]
     radians = streak.random_angles(draws, -135.0, -45.0, slot=0) * (np.pi / 180.0)
+    weight = streak.weights(radius, sigma).astype(np.float32)
     _snow(
         x,
         out,
@@ -115,8 +117,10 @@ def into(
         (loc, scale, threshold),
         zoom_axis(height, zoom),
         zoom_axis(width, zoom),
-        streak.weights(radius, sigma).astype(np.float32),
+        weight,
         exact.cos(radians),
         exact.sin(radians),
         image_weight,
+        streak.room_for(x, len(weight), 1),
+        np.empty(sums.LANES, np.uint8),
     )

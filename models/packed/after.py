@@ -6,7 +6,7 @@ from typing import Any
 
 from lcrbench.models.packed import fields as f
 from lcrbench.models.packed.compiled import inline
-from lcrbench.models.packed.vectors import (
+from lcrbench.vectors import (
     fused,
     larger,
     leaky,

@@ -17,7 +17,7 @@ import numpy as np
 from lcrbench.models.packed import fields as f
 from lcrbench.models.packed.after import activated, normalized
 from lcrbench.models.packed.compiled import inline, kernel
-from lcrbench.models.packed.vectors import (
+from lcrbench.vectors import (
     add,
     at_least,
     count_16,

@@ -13,7 +13,7 @@ from lcrbench.models.packed import fields as f
 from lcrbench.models.packed.compiled import inline, kernel
 from lcrbench.models.packed.convolution import convolve, window_sums
 from lcrbench.models.packed.maps import centre, finish, shrink, sign
-from lcrbench.models.packed.vectors import (
+from lcrbench.vectors import (
     load_byte,
     load_float,
     store_float,

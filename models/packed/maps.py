@@ -9,7 +9,7 @@ import numpy as np
 from lcrbench.models.packed import fields as f
 from lcrbench.models.packed.after import activated, normalized
 from lcrbench.models.packed.compiled import inline, kernel
-from lcrbench.models.packed.vectors import (
+from lcrbench.vectors import (
     at_least,
     everywhere,
     fours,

@@ -2,7 +2,7 @@
 
 A vector is one AVX-512 register, two of AVX2 or four of SSE. numba's own vectorizer is left nothing to decide, so a loop
 has the same form, and each float operation the same rounding, on every processor. Each function here becomes one
-instruction of LLVM. `Ints` holds int32, `Floats` float32.
+instruction of LLVM. `Ints` holds int32, `Floats` float32, and `Quads` four float32, one SSE register.
 
 Memory is given as an address and an index from there, in numbers of the type's size, and nothing checks either: arrays
 passed through inlined functions would be counted as references inside the loop, which empties the vector registers.
@@ -23,10 +23,10 @@ INT, FLOAT = ir.IntType(32), ir.FloatType()
 
 
 class Vector(types.Type):  # type: ignore[misc]
-    """The type of sixteen numbers of an LLVM type."""
+    """The type of sixteen numbers of an LLVM type, or of as many as `lanes` says."""
 
-    def __init__(self, name: str, element: Any) -> None:
-        self.vector = ir.VectorType(element, LANES)
+    def __init__(self, name: str, element: Any, lanes: int = LANES) -> None:
+        self.vector = ir.VectorType(element, lanes)
         super().__init__(name=name)
 
 
@@ -36,7 +36,8 @@ class _Model(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, vector, vector.vector)
 
 
-Ints, Floats = Vector("int32x16", INT), Vector("float32x16", FLOAT)
+Ints, Floats, Quads = Vector("int32x16", INT), Vector("float32x16", FLOAT), Vector("float32x4", FLOAT, 4)
+BYTES = ir.VectorType(ir.IntType(8), LANES)
 
 
 def _place(builder: Any, base: Any, index: Any, kind: Any, size: int) -> Any:
@@ -74,7 +75,7 @@ def _everywhere(builder: Any, scalar: Any, kind: Any) -> Any:
     """Return a vector with one number in each place."""
     nothing = ir.Constant(kind, ir.Undefined)
     first = builder.insert_element(nothing, scalar, ir.Constant(INT, 0))
-    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT, LANES), [0] * LANES))
+    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT, kind.count), [0] * kind.count))
 
 
 def _splat(result: Vector, element: Any, align: int) -> Any:
@@ -91,7 +92,10 @@ def _splat(result: Vector, element: Any, align: int) -> Any:
 
 
 def _operation(result: Any, numbers: int, make: Callable[..., Any]) -> Any:
-    """Return an operation of 0 to 3 vectors; `make(builder, *values)` writes it."""
+    """Return an operation of 0 to 3 vectors, whose result is like the first where `result` is None.
+
+    `make(builder, *values)` writes it.
+    """
 
     def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return make(builder, *arguments)
@@ -105,17 +109,17 @@ def _operation(result: Any, numbers: int, make: Callable[..., Any]) -> Any:
 
         @intrinsic  # type: ignore[untyped-decorator]
         def operation(context: Any, a: Any) -> Any:
-            return result(a), generate
+            return (result or a)(a), generate
     elif numbers == 2:
 
         @intrinsic  # type: ignore[untyped-decorator]
         def operation(context: Any, a: Any, b: Any) -> Any:
-            return result(a, b), generate
+            return (result or a)(a, b), generate
     else:
 
         @intrinsic  # type: ignore[untyped-decorator]
         def operation(context: Any, a: Any, b: Any, c: Any) -> Any:
-            return result(a, b, c), generate
+            return (result or a)(a, b, c), generate
 
     return operation
 
@@ -142,15 +146,25 @@ def _bits(builder: Any, a: Any, b: Any) -> Any:
     return builder.bitcast(builder.fcmp_ordered(">=", a, b), ir.IntType(16))
 
 
+def _woven(start: int) -> Callable[..., Any]:
+    places = [eight + start + k // 2 + LANES * (k % 2) for eight in (0, 8) for k in range(8)]
+    mask = ir.Constant(ir.VectorType(INT, LANES), places)
+    return lambda builder, a, b: builder.shuffle_vector(a, b, mask)
+
+
 def _of_sixteen(builder: Any, bits: Any) -> Any:
     return builder.zext(_call("llvm.ctpop.i16", ir.IntType(16), 1)(builder, bits), ir.IntType(64))
 
 
 load_ints, load_floats = _load(Ints, Ints.vector, 4), _load(Floats, Floats.vector, 4)
 load_16, load_64 = _load(types.uint16, ir.IntType(16), 2), _load(types.uint64, ir.IntType(64), 2)
-load_byte = _load(types.uint8, ir.IntType(8), 1)
+load_byte, store_byte = _load(types.uint8, ir.IntType(8), 1), _store(types.uint8, ir.IntType(8), 1)
 load_float, store_float = _load(types.float32, FLOAT, 4), _store(types.float32, FLOAT, 4)
+load_four, store_four = _load(types.uint32, INT, 1), _store(types.uint32, INT, 1)
+"""Four bytes at a byte's index."""
 store_floats = _store(Floats, Floats.vector, 4)
+load_place = _load(types.intp, ir.IntType(64), 8)
+load_quad, store_quad = _load(Quads, Quads.vector, 4), _store(Quads, Quads.vector, 4)
 store_16, store_64 = _store(types.uint16, ir.IntType(16), 2), _store(types.uint64, ir.IntType(64), 2)
 splat_int, splat_float = _splat(Ints, INT, 2), _splat(Floats, FLOAT, 4)
 """One number of memory in every place. The ints may lie at any even address."""
@@ -162,9 +176,9 @@ add = _operation(Ints, 2, lambda builder, a, b: builder.add(a, b))
 subtract = _operation(Ints, 2, lambda builder, a, b: builder.sub(a, b))
 count_ones = _operation(Ints, 1, _call("llvm.ctpop.v16i32", Ints.vector, 1))
 to_float = _operation(Floats, 1, lambda builder, a: builder.sitofp(a, Floats.vector))
-times = _operation(Floats, 2, lambda builder, a, b: builder.fmul(a, b))
-plus = _operation(Floats, 2, lambda builder, a, b: builder.fadd(a, b))
-minus = _operation(Floats, 2, lambda builder, a, b: builder.fsub(a, b))
+times = _operation(None, 2, lambda builder, a, b: builder.fmul(a, b))
+plus = _operation(None, 2, lambda builder, a, b: builder.fadd(a, b))
+minus = _operation(None, 2, lambda builder, a, b: builder.fsub(a, b))
 over = _operation(Floats, 2, lambda builder, a, b: builder.fdiv(a, b))
 fused = _operation(Floats, 3, _call("llvm.fma.v16f32", Floats.vector, 3))
 """a b + c, rounded once."""
@@ -178,9 +192,74 @@ leaky = _operation(
     ),
 )
 """a where a > 0, slope a elsewhere."""
+to_int = _operation(Ints, 1, lambda builder, a: builder.fptosi(a, Ints.vector))
+"""Truncated; what does not fit an int32 has no value."""
+times_ints = _operation(Ints, 2, lambda builder, a, b: builder.mul(a, b))
+shifted = _operation(Ints, 2, lambda builder, a, b: builder.ashr(a, b))
+"""a >> b, with the sign."""
+larger_ints = _operation(Ints, 2, lambda builder, a, b: builder.select(builder.icmp_signed(">", a, b), a, b))
+smaller_ints = _operation(Ints, 2, lambda builder, a, b: builder.select(builder.icmp_signed("<", a, b), a, b))
+weave_first, weave_second = _operation(Ints, 2, _woven(0)), _operation(Ints, 2, _woven(4))
+"""Of two vectors of two eights: the first, or the second, four places of each eight, taken in turn."""
 at_least = _operation(types.uint16, 2, _bits)
 """The sixteen bits a >= b; the first place is the lowest bit."""
 count_16 = _operation(types.intp, 1, _of_sixteen)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load_bytes(context: Any, address: Any, index: Any) -> Any:
+    """Return sixteen uint8 as ints."""
+
+    def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        found = builder.load(_place(builder, arguments[0], arguments[1], BYTES, 1))
+        found.align = 1
+        return builder.zext(found, Ints.vector)
+
+    return Ints(types.intp, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store_bytes(context: Any, address: Any, index: Any, value: Any) -> Any:
+    """Store the lowest eight bits of each int."""
+
+    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits = builder.trunc(arguments[2], BYTES)
+        done = builder.store(bits, _place(builder, arguments[0], arguments[1], BYTES, 1))
+        done.align = 1
+        return target.get_dummy_value()
+
+    return types.void(types.intp, types.intp, Ints), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def everywhere_int(context: Any, value: Any) -> Any:
+    """Return an int32 in every place."""
+
+    def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _everywhere(builder, arguments[0], Ints.vector)
+
+    return Ints(types.int32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def quad_everywhere(context: Any, value: Any) -> Any:
+    """Return a float32 in each of four places."""
+
+    def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _everywhere(builder, arguments[0], Quads.vector)
+
+    return Quads(types.float32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def address(context: Any, array: Any) -> Any:
+    """Return where an array's first element lies. Numba does not count it as a use: the caller must hold the array."""
+
+    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = target.make_array(signature.args[0])(target, builder, arguments[0])
+        return builder.ptrtoint(made.data, ir.IntType(64))
+
+    return types.intp(array), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
