@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lcrbench.bench.records.files import replace_file
@@ -107,6 +108,8 @@ def _draw(e: entries.Entry, context: Context, section: Section, out: Path, under
         return []
     names = []
     if context.options.drawn:
+        if len(context.comparison.runs) > MANY_RUNS:
+            picture.panels = [replace(panel, scale="") for panel in picture.printed]
         panels = rendering.inline(picture, f"s{context.setting.index}-{picture.name}")
         if len(context.comparison.runs) > MANY_RUNS:
             # To draw each figure once more for paper takes seconds: it is put together from the page's panels.
@@ -130,7 +133,7 @@ def _left_out(context: Context, under: str) -> list[str]:
             "to have them."
         )
     if context.options.drawn and len(compared.runs) > MANY_RUNS:
-        said.append(f"The figures are written as SVG, not as PNG and PDF, because the store has {runs}.")
+        said.append(f"The figures are written as SVG, not as PNG and PDF, and have no choice of axis, because the store has {runs}.")
     if not context.options.drawn:
         said.append(
             "The figures of this setting are not drawn, nor is the retention proxy judged, because the store has "

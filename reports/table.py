@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.comparison import Row
@@ -36,6 +36,8 @@ class Column:
     """Stands in the LaTeX of the table too."""
     name: str = ""
     """The title as people read it, where the title is a label for programs."""
+    choose: Literal["", "one", "range"] = ""
+    """By what the page lets a reader choose rows: "one" of the column's texts, or a "range" of its numbers."""
     turn: bool = False
     """Stands on its side in LaTeX, because its numbers are narrower than it is."""
 
