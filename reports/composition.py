@@ -133,7 +133,9 @@ def _left_out(context: Context, under: str) -> list[str]:
             "to have them."
         )
     if context.options.drawn and len(compared.runs) > MANY_RUNS:
-        said.append(f"The figures are written as SVG, not as PNG and PDF, and have no choice of axis, because the store has {runs}.")
+        said.append(
+            f"The figures are written as SVG, not as PNG and PDF, and have no choice of axis, because the store has {runs}."
+        )
     if not context.options.drawn:
         said.append(
             "The figures of this setting are not drawn, nor is the retention proxy judged, because the store has "

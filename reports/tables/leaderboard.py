@@ -28,11 +28,11 @@ def table(context: Context) -> Table | None:
         return None
     digits = setting.digits
     columns = [
+        Column("Clean", "%", better=True, digits=digits, scale=100, choose="range"),
+        Column("Mean error", "%", better=False, digits=digits, scale=100, choose="range"),
         Column("W/A", "bits", choose="one"),
         Column("Parameters", "thousands", digits=1, scale=1e-3, choose="range"),
         Column("Trained on", choose="one"),
-        Column("Clean", "%", better=True, digits=digits, scale=100, choose="range"),
-        Column("Mean error", "%", better=False, digits=digits, scale=100, choose="range"),
     ]
     linked = {row.index: links(row) for row in setting.rows}
     shown = [what for what in LINKS if any(what in found for found in linked.values())]
@@ -42,11 +42,11 @@ def table(context: Context) -> Table | None:
         cells: tuple[Cell, ...] = ()
         if row.runs:
             cells = (
+                Cell.of(row.estimate(CLEAN)),
+                Cell.of(row.estimate(COMMON_ERROR)),
                 Cell(text=row.bits or "not known"),
                 cost(row, parameters),
                 Cell(text=trained_on(row)),
-                Cell.of(row.estimate(CLEAN)),
-                Cell.of(row.estimate(COMMON_ERROR)),
                 *(Cell(text=what if linked[row.index].get(what) else "", href=linked[row.index].get(what, ""))
                   for what in shown),
             )  # fmt: skip
@@ -81,7 +81,9 @@ def links(row: Row) -> dict[str, str]:
     if (network := row.any.external) is not None:
         return {what: address for what, address in network.links.items() if _web(address)}
     method = row.method
-    papers = [published.paper_of(name) for name in (*(method.regularizers if method else ()), method.name if method else "")]
+    papers = [
+        published.paper_of(name) for name in (*(method.regularizers if method else ()), method.name if method else "")
+    ]
     paper = next((p for p in papers if p), None)
     found = {"paper": paper.link, "code": paper.code} if paper else {}
     return {what: address for what, address in found.items() if address}

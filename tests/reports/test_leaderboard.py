@@ -31,7 +31,7 @@ def test_every_network_has_a_row_by_mean_error_with_what_is_known_of_it(board: S
     table = made(board)
     assert table is not None
     titles = [c.title for c in table.columns]
-    assert titles == ["W/A", "Parameters", "Trained on", "Clean", "Mean error", "Paper", "Code", "Weights"]
+    assert titles == ["Clean", "Mean error", "W/A", "Parameters", "Trained on", "Paper", "Code", "Weights"]
     error = titles.index("Mean error")
     errors = [row.cells[error].value for row in table.rows]
     assert len(errors) == 7
@@ -67,7 +67,7 @@ def test_each_row_has_an_address_that_outlives_its_place(board: Store, tmp_path:
     assert len(ids) == 7
     assert "s0-leaderboard-table-foreign-resnet-18-794e" in ids
     assert all(f'href="#{name}"' in part[0] for name in ids)
-    assert re.findall(r'data-choose="(\w+)"', part[0]) == ["one", "range", "one", "range", "range"]
+    assert re.findall(r'data-choose="(\w+)"', part[0]) == ["range", "range", "one", "range", "one"]
     assert "javascript:" not in part[0]
     assert '<details class="question" data-print id="s0-board-part" open>' in page
     assert (tmp_path / "leaderboard.csv").read_text(encoding="utf-8").count("\n") == 8
@@ -87,9 +87,9 @@ CHOICE = """
   set(trained, ""); out.all = rows().length;
   set(bits, "1/1"); out.binary = [names(), bar.querySelector("output").textContent];
   set(bits, "");
-  set(numbers[0], "3000"); set(numbers[1], "5000"); out.size = names();
+  set(numbers[4], "3000"); set(numbers[5], "5000"); out.size = names();
   out.kept = win.location.hash;
-  set(numbers[0], ""); set(numbers[1], "");
+  set(numbers[4], ""); set(numbers[5], "");
   const search = $("#search"); search.value = "resnet"; search.dispatchEvent(new win.Event("input"));
   out.search = names();
   search.value = ""; search.dispatchEvent(new win.Event("input"));
@@ -101,21 +101,19 @@ CHOICE = """
 
 @browser
 @pytest.mark.parametrize("width", [1400, pytest.param(390, marks=pytest.mark.slow)])
-def test_a_leaderboard_is_searched_sorted_and_filtered(
-    board: Store, tmp_path: Path, undrawn: None, width: int
-) -> None:
+def test_a_leaderboard_is_searched_sorted_and_filtered(board: Store, tmp_path: Path, undrawn: None, width: int) -> None:
     report.write(board, tmp_path / "report")
     address = "#s0-leaderboard-table-foreign-mobilenet-" + leaderboard_id("foreign:MobileNet")
     seen = framed(
         tmp_path / "report", tmp_path, CHOICE, width=width, height=900,
-        hash_=f"{address}&amp;s0-leaderboard-table=,,,ImageNet-1k,,,,",
+        hash_=f"{address}&amp;s0-leaderboard-table=,,,,,,,ImageNet-1k",
     )  # fmt: skip
     assert seen["first"] == [["foreign:ResNet-18", "foreign:MobileNet"], "2 of 7 networks"]
     assert seen["target"]
     assert seen["all"] == 7
     assert seen["binary"] == [["LCR on IR-Net", "IR-Net", "BNN"], "3 of 7 networks"]
     assert seen["size"] == ["foreign:MobileNet"]
-    assert "s0-leaderboard-table=,3000,5000,,,,," in seen["kept"]
+    assert "s0-leaderboard-table=,,,,,3000,5000," in seen["kept"]
     assert seen["search"] == ["foreign:ResNet-18"]
     assert seen["sorted"][-1] == "foreign:Mine", "what is not known comes last"
     assert seen["sorted"].index("foreign:MobileNet") < seen["sorted"].index("foreign:ResNet-18")
