@@ -10,8 +10,8 @@ import pytest
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import comparison, report
 from lcrbench.reports.context import Context
-from lcrbench.reports.tables import leaderboard
 from lcrbench.reports.table import Table
+from lcrbench.reports.tables import leaderboard
 
 from .make_foreign import board_store
 from .test_browser import framed
