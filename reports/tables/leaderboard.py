@@ -1,4 +1,4 @@
-"""All networks of a setting by mean error, with size, bits, training data and links: what one searches, sorts and filters."""
+"""All networks of a setting by mean error, to search, sort and filter: size, bits, training data, links."""
 
 from __future__ import annotations
 

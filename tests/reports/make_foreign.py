@@ -13,7 +13,7 @@ from . import make_store, writing
 
 
 def add_foreign(store: Store, name: str, shift: int = 0, **known: object) -> External:
-    """Add a network from outside that gets `shift` more images right than the 120 of 200; `known` is what it says of itself."""
+    """Add a network from outside that gets `shift` more images right than 120 of 200; `known` is what it says of itself."""
     external = External(name=name, weights_sha256=hashlib.sha256(name.encode()).hexdigest(), **known)  # type: ignore[arg-type]
     subject = Subject(external=external)
     record, files = make_store.make("somebodys", 0, shift=shift)
@@ -31,7 +31,7 @@ def add_foreign(store: Store, name: str, shift: int = 0, **known: object) -> Ext
 
 
 def board_store(root: Path) -> Store:
-    """Write four trained networks and three from outside, of two kinds of training data; one has a link that leads nowhere."""
+    """Write four trained networks and three from outside; a link of one leads nowhere."""
     store = make_store.single_seed_store(root)
     add_foreign(
         store, "ResNet-18", 40, parameters=11_700_000, training_data="ImageNet-1k",
