@@ -125,6 +125,8 @@ class Table:
     """Name of its CSV file, without the ending; "": NAME_table. Tables of one name share a file."""
     apart: str = ""
     """Column of a shared file that tells its tables apart, by their captions."""
+    brackets: str = ""
+    """What the intervals are over, where the page shows no caption."""
     whole: Table | None = None
     """The same table with every method, for the file, where the page has room for some."""
     second: Second | None = None

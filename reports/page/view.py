@@ -104,7 +104,9 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
         "classes": " ".join(["table", *[name for name, holds in sizes.items() if holds]]),
         "first": table.first,
         "heads": heads,
-        "n": n.text and f"{n.text}{', unless a column or a cell says otherwise' * _others(table)}.",
+        "n": n.text
+        and f"{n.text}{', unless a column or a cell says otherwise' * _others(table)}."
+        + f" Brackets: {table.brackets}." * bool(table.brackets),
         "notes": table.notes,
         "columns": [
             {

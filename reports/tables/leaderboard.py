@@ -57,7 +57,17 @@ def table(context: Context) -> Table | None:
     )
     caption = f"{setting.title}: all networks, {interval_words(setting)}."
     return marked(
-        Table("leaderboard", caption, tuple(columns), tuple(rows), notes, first="Network", title="", file="leaderboard")
+        Table(
+            "leaderboard",
+            caption,
+            tuple(columns),
+            tuple(rows),
+            notes,
+            first="Network",
+            title="",
+            file="leaderboard",
+            brackets=interval_words(setting),
+        )
     )
 
 
