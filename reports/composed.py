@@ -10,6 +10,8 @@ import re
 import textwrap
 from collections.abc import Sequence
 
+import numpy as np
+
 from lcrbench.reports.colours import INK, VARIABLES
 from lcrbench.reports.comparison import Row
 from lcrbench.reports.drawing import BANDS, MUTED, RULE, Band, Picture, look
@@ -86,7 +88,8 @@ def _marker(marker: str, colour: str, x: float, y: float) -> str:
     """Return a marker as matplotlib draws it, 7 px wide."""
     from matplotlib.markers import MarkerStyle
 
-    style = MarkerStyle(marker)  # type: ignore[arg-type]
-    corners = style.get_path().transformed(style.get_transform()).to_polygons(closed_only=False)
-    path = "".join("M" + "L".join(f"{x + 7 * px:.1f} {y - 7 * py:.1f}" for px, py in polygon) for polygon in corners)
+    style = MarkerStyle(marker)
+    polygons = style.get_path().transformed(style.get_transform()).to_polygons(closed_only=False)
+    corners = [np.asarray(polygon, dtype=np.float64).tolist() for polygon in polygons]
+    path = "".join("M" + "L".join(f"{x + 7 * px:.1f} {y - 7 * py:.1f}" for px, py in one) for one in corners)
     return f'<path d="{path}Z" fill="{colour}" stroke="{colour}"/>'
