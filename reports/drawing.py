@@ -280,7 +280,7 @@ def along(ax: Axes, values: Sequence[float], axis: str) -> None:
     if axis == "log":
         logarithmic(ax, list(values))
     else:
-        ax.set_ylim(min(0.0, *values), 1.05 * max(values, default=1.0))
+        ax.set_ylim(min([0.0, *values]), 1.05 * max(values, default=1.0))
 
 
 def decades(ax: Axes) -> None:
