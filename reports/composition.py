@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lcrbench.bench.records.files import replace_file
@@ -29,7 +30,7 @@ def write(
 
     Raises `UserError` where nothing can be reported, and `OSError` where the folder cannot be written.
     """
-    compared = comparison.read(store, compare=compare, runs=ids)
+    compared = comparison.read_runs(store, ids, compare)
     out.mkdir(parents=True, exist_ok=True)
     tables, problems = entries.found("table", also)
     # matplotlib takes a second to import: not before the records have been read and found good.
@@ -100,17 +101,22 @@ def _contexts(store: Store, compared: Comparison, outcomes: Outcomes) -> Iterato
 
 def _draw(e: entries.Entry, context: Context, section: Section, out: Path, under: str) -> list[str]:
     """Write a figure of a setting, if it has one, and place it on the page where it is drawn; returns the files' names."""
-    from lcrbench.reports import rendering
+    from lcrbench.reports import composed, rendering
 
     picture = entries.picture_of(e, context)
     if picture is None:
         return []
     names = []
     if context.options.drawn:
-        # A page over very many runs has each figure in one format, which scales: each takes seconds.
-        formats = ("svg",) if len(context.comparison.runs) > MANY_RUNS else rendering.FORMATS
+        if len(context.comparison.runs) > MANY_RUNS:
+            picture.panels = [replace(panel, scale="") for panel in picture.printed]
         panels = rendering.inline(picture, f"s{context.setting.index}-{picture.name}")
-        names = rendering.save(picture, out / under, formats)
+        if len(context.comparison.runs) > MANY_RUNS:
+            # To draw each figure once more for paper takes seconds: it is put together from the page's panels.
+            names = [f"{picture.name}.svg"]
+            (out / under / names[0]).write_text(composed.compose(picture, panels), encoding="utf-8")
+        else:
+            names = rendering.save(picture, out / under)
         section.drawings.append(Drawn(picture, panels, under, names, e.section))
     spreadsheet.write(picture.data, out / under / f"{picture.name}.csv")
     return [*names, f"{picture.name}.csv"]
@@ -127,7 +133,9 @@ def _left_out(context: Context, under: str) -> list[str]:
             "to have them."
         )
     if context.options.drawn and len(compared.runs) > MANY_RUNS:
-        said.append(f"The figures are written as SVG, not as PNG and PDF, because the store has {runs}.")
+        said.append(
+            f"The figures are written as SVG, not as PNG and PDF, and have no choice of axis, because the store has {runs}."
+        )
     if not context.options.drawn:
         said.append(
             "The figures of this setting are not drawn, nor is the retention proxy judged, because the store has "

@@ -275,6 +275,22 @@ def logarithmic(ax: Axes, values: list[float]) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
 
 
+def along(ax: Axes, values: Sequence[float], axis: str) -> None:
+    """Give a y axis of lower bounds the scale that the reader chose: "log", with room for 0, or "linear", from 0 on."""
+    if axis == "log":
+        logarithmic(ax, list(values))
+    else:
+        ax.set_ylim(min([0.0, *values]), 1.05 * max(values, default=1.0))
+
+
+def decades(ax: Axes) -> None:
+    """Give a y axis of positive values a logarithmic scale with a few plain numbers."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
 def positive(ax: Axes, side: Literal["x", "y"], values: Sequence[float]) -> None:
     """Give an axis of positive values a scale from 0, or a logarithmic one where they span more than a factor of 30."""
     if not values:

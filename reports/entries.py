@@ -23,6 +23,7 @@ T = TypeVar("T")
 Kind = Literal["table", "figure"]
 SECTIONS = {
     "first": "First screen",
+    "board": "All networks",
     "results": "Results by group",
     "corruptions": "By corruption",
     "lipschitz": "Lipschitz figures",
@@ -34,6 +35,7 @@ SECTIONS = {
 }
 """The parts of the page in which tables and figures stand, in their order, each with its heading."""
 QUESTIONS = {
+    "board": ("How do all networks compare?", ("board",)),
     "corruptions": ("Which corruptions hurt?", ("results", "corruptions")),
     "lipschitz": ("How far does it move?", ("lipschitz",)),
     "cost": ("What did it cost?", ("cost",)),

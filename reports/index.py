@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from lcrbench.bench.records.files import replace_file
+from lcrbench.bench.records.store import Store
 from lcrbench.reports.stamp import MANIFEST, PAGE
 
 STYLE = """
@@ -28,6 +29,12 @@ def found(folder: Path) -> list[tuple[str, dict[str, object]]]:
         if isinstance(about, dict) and (manifest.parent / PAGE).is_file():
             reports.append((manifest.parent.name, about))
     return reports
+
+
+def of_store(store: Store) -> list[tuple[str, dict[str, object], Path]]:
+    """Return a store's reports by name: what each is about, and its page."""
+    folder = store.root / "reports"
+    return [(name, about, folder / name / PAGE) for name, about in found(folder)]
 
 
 def write(folder: Path) -> None:

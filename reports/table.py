@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.comparison import Row
@@ -36,6 +36,8 @@ class Column:
     """Stands in the LaTeX of the table too."""
     name: str = ""
     """The title as people read it, where the title is a label for programs."""
+    choose: Literal["", "one", "range"] = ""
+    """By what the page lets a reader choose rows: "one" of the column's texts, or a "range" of its numbers."""
     turn: bool = False
     """Stands on its side in LaTeX, because its numbers are narrower than it is."""
 
@@ -123,6 +125,8 @@ class Table:
     """Name of its CSV file, without the ending; "": NAME_table. Tables of one name share a file."""
     apart: str = ""
     """Column of a shared file that tells its tables apart, by their captions."""
+    brackets: str = ""
+    """What the intervals are over, where the page shows no caption."""
     whole: Table | None = None
     """The same table with every method, for the file, where the page has room for some."""
     second: Second | None = None

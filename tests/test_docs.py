@@ -83,17 +83,45 @@ def test_the_documentation_names_commands() -> None:
     assert len(commands()) > 20
 
 
-def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the store of schema 3 that the tests keep, whose first run stands for the README's 3f2a."""
+def python(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+
+
+def test_the_readmes_two_lines_print_what_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one corruption and an untrained network, line by line in the form of what stands there."""
+    import lcrbench
+
+    [code] = python("README.md")
+    assert len([line for line in code.splitlines() if line and not line.startswith("import")]) == 2
+    asked = 'corruptions="common"'
+    assert asked in code
+    code = code.replace(
+        asked, 'corruptions="gaussian_noise", test=100, metrics={"accuracy": {}, "corruption_error": {}}'
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {"network": lcrbench.build_model("bnn", seed=0)})
+
+    def form(line: str) -> str:
+        return re.sub(r"[\d.,]+", "N", line)
+
+    [shown] = re.findall(r"```\n(Network on.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    printed = [form(line) for line in capsys.readouterr().out.splitlines()]
+    assert [form(line) for line in shown.splitlines()[:3]] == printed[:3]
+
+
+def test_the_python_in_short_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the store of schema 3 that the tests keep, whose first run stands for the page's 3f2a."""
     from lcrbench.bench.records.store import Store
 
     fixture = ROOT / "tests" / "fixtures" / "store-schema-3"
     run = next(r.run_id for r in Store(fixture).records() if r.spec.label == "bnn")
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    blocks = python("docs/reference/api.md")
     assert len(blocks) >= 2
     code = "\n".join(blocks).replace('"lcrbench-runs"', repr(str(fixture))).replace('"3f2a"', repr(run))
     monkeypatch.chdir(tmp_path)
     names = {"images": np.full((2, 32, 32, 3), 128, np.uint8)}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(code, "api.md", "exec"), names)
     assert names["noisy"].shape == (2, 32, 32, 3)
     assert {"fog", "snow"} <= set(names["found"].table().corruption)

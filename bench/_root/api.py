@@ -160,7 +160,7 @@ def run(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What `evaluate` and `lipschitz` found: what was asked for, and all that is known of the network by then.
 
@@ -177,6 +177,17 @@ class Result:
     def evaluation(self) -> Evaluation:
         """Return the record: what was shown, what was measured, and where the numbers come from."""
         return self.known.evaluation
+
+    def __repr__(self) -> str:
+        """Return what was measured in a few lines; `table()` has all of it."""
+        from lcrbench.bench.told import lines
+
+        subject, test = self.evaluation.subject, self.protocol.test
+        name = (
+            self.evaluation.training.label if self.evaluation.training else subject.external and subject.external.name
+        )
+        numbers = [n for m in self._measured() for n in m.measurements]
+        return "\n".join([f"{name} on {test.count:,} images of {test.name}", *lines(numbers, self.metrics)])
 
     def table(self) -> pd.DataFrame:
         """Return the measurements, one row each: metric, statistic, corruption, severity, value, interval, n, ..."""

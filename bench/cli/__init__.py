@@ -19,6 +19,7 @@ from click.exceptions import NoSuchOption
 
 from lcrbench import __version__
 from lcrbench.bench.cli import _doors as doors
+from lcrbench.bench.cli import _pages as pages
 from lcrbench.errors import UserError, unknown
 from lcrbench.surroundings import shielded
 from lcrbench.untrusted import shown
@@ -116,7 +117,8 @@ def main() -> None:
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except UserError as error:
-        _stop(str(error), 2)
+        where = pages.page(error)
+        _stop(str(error) + (f" (see {where})" if where else ""), 2)
     except NoSuchOption as error:
         _stop(str(unknown("option", error.option_name, _options(error.ctx))), 2)
     except click.UsageError as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from lcrbench import registry
 from lcrbench.errors import unknown
 
-KINDS = (*registry.PACKAGES, "data", "published", "run", "schema")
-"""Those of the registry, data sets by their names, published numbers, what a store holds, and the form of its records."""
+KINDS = (*registry.PACKAGES, "data", "published", "report", "run", "schema")
+"""Those of the registry, data sets by their names, published numbers, what a store holds and the reports
+on it, and the form of its records."""
 
 
 def known(kind: str) -> str:

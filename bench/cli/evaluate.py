@@ -223,6 +223,8 @@ def _run(
 
 
 def _print(opened: Store, run: str, options: dict[str, Options]) -> None:
+    from lcrbench.bench.told import lines
+
     record = opened.record(run)
     which = "" if record.external else f" seed {record.spec.seed}"
     on = (
@@ -231,12 +233,7 @@ def _print(opened: Store, run: str, options: dict[str, Options]) -> None:
         else f"{record.spec.data.test:,} images of {record.spec.data.name}"
     )
     say(f"{record.run_id}  {record.spec.label}{which} on {on}")
-    for m in record.measurements:
-        if m.metric in options and (m.severity == 0 or not m.corruption) and not m.layer and m.detail is None:
-            where = f" {m.corruption}" if m.corruption else ""
-            where += f" {m.statistic}" if m.statistic != "mean" else ""
-            where += f" {m.norm} {m.radius * 255:g}/255" if m.norm and m.radius is not None else ""
-            interval = f" [{m.low:.4g}, {m.high:.4g}]" if m.low is not None and m.high is not None else ""
-            say(f"  {m.metric}{where}: {m.value:.4g}{interval}, n={m.n}")
+    for line in lines(record.measurements, options):
+        say(line)
     for metric, reason in record.left_out.items():
         say(f"  {metric}: {reason}")

@@ -54,6 +54,11 @@ def _entries(kind: str, store: str) -> list[tuple[str, str]]:
         return [(p.id, f"{p.short}, {p.title}") for p in published.papers().values()]
     if kind == "run":
         return _run_entries(store)
+    if kind == "report":
+        from lcrbench.bench.records.store import Store
+        from lcrbench.reports import index
+
+        return [(name, f"{about.get('title', '')}  {page}") for name, about, page in index.of_store(Store(store))]
     from lcrbench import registry
 
     return [(registry.public(kind, name), registry.summary(kind, name)) for name in registry.names(kind)]

@@ -15,7 +15,10 @@ def command() -> None:
     """Write the references that `lcrbench check` and `lcrbench check-speed` compare with."""
 
 
-@command.command(short_help="Write a reference from a store's runs, with a reason.")
+@command.command(
+    short_help="Write a reference from a store's runs, with a reason.",
+    epilog='Example: lcrbench reference update lcrbench-runs --out robustness.json --reason "release 1"',
+)
 @click.argument("store", type=FILE)
 @click.option("--out", required=True, type=FILE, help="The reference file; methods it has and STORE has not are kept.")
 @click.option("--reason", required=True, help="What changed, and why that is right; kept in the file's history.")
@@ -75,7 +78,10 @@ def _integers(seeds: str | None) -> list[int] | None:
     return found
 
 
-@command.command(short_help="Write a reference from a run of benchmarks, with a reason.")
+@command.command(
+    short_help="Write a reference from a run of benchmarks, with a reason.",
+    epilog='Example: lcrbench reference speed benchmarks.json --out speed.json --reason "the first one"',
+)
 @click.argument("run", type=FILE)
 @click.option("--out", required=True, type=FILE, help="The reference file; its history of reasons is kept.")
 @click.option("--reason", required=True, help="What changed, and why that is right; kept in the file's history.")

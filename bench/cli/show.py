@@ -66,6 +66,8 @@ def command(
         from lcrbench import registry
 
         say(registry.file(kind, name).read_text(encoding="utf-8").rstrip())
+    elif kind == "report":
+        _show_report(store, name)
     elif kind == "data":
         _show_data(name, size, stream)
     else:
@@ -88,6 +90,21 @@ def command(
 
             if known := published.of_entry(name):
                 say("\n" + known)
+
+
+def _show_report(store: str, name: str) -> None:
+    from lcrbench.bench.records.store import Store
+    from lcrbench.reports import index
+    from lcrbench.reports.stamp import TERMINAL
+
+    every = {found: (about, page) for found, about, page in index.of_store(Store(store))}
+    if name not in every:
+        raise unknown("report", name, every)
+    about, page = every[name]
+    say(f"{about.get('title', '')}\n{about.get('summary', '')}\n")
+    if (table := page.parent / TERMINAL).is_file():
+        say(table.read_text(encoding="utf-8"))
+    say(f"report: {page}")
 
 
 def _show_data(name: str, size: int, stream: bool | None) -> None:

@@ -19,7 +19,7 @@ def command() -> None:
     """List, merge, export and clean the stores that hold runs."""
 
 
-@command.command(short_help="Copy into INTO what other stores hold.")
+@command.command(short_help="Copy into INTO what other stores hold.", epilog="Example: lcrbench store merge here there")
 @click.argument("into", type=FOLDER)
 @click.argument("sources", type=FOLDER, nargs=-1, required=True, metavar="FROM [FROM ...]")
 def merge(into: str, sources: tuple[str, ...]) -> None:
@@ -45,7 +45,7 @@ def merge(into: str, sources: tuple[str, ...]) -> None:
         raise UserError("not everything was merged: see the lines that begin with CONFLICT")
 
 
-@command.command(name="ls", short_help="List what a store holds, with sizes.")
+@command.command(name="ls", short_help="List what a store holds, with sizes.", epilog="Example: lcrbench store ls")
 @store_option
 def ls(store: str) -> None:
     """List the trainings and runs in STORE: id, size on the disk, when it was made, and what it is."""
@@ -78,7 +78,7 @@ def _line(kind: str, name: str, size: int, created: str, told: str) -> str:
     return f"{kind:9}  {name}  {size / 1e6:9.2f} MB  {created[:16]}  {told}"
 
 
-@command.command(short_help="Remove runs or trainings.")
+@command.command(short_help="Remove runs or trainings.", epilog="Example: lcrbench store rm 3f2a")
 @click.argument("ids", nargs=-1, required=True, metavar="ID [ID ...]")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @store_option
@@ -100,7 +100,7 @@ def rm(ids: tuple[str, ...], yes: bool, store: str) -> None:
             raise UserError(f"another process works on {prefix}: wait for it, then try again") from None
 
 
-@command.command(short_help="Write all measurements as one table.")
+@command.command(short_help="Write all measurements as one table.", epilog="Example: lcrbench store export all.csv")
 @click.argument("out", type=FILE)
 @store_option
 def export(out: Path, store: str) -> None:
@@ -123,7 +123,7 @@ def export(out: Path, store: str) -> None:
     say(f"{out}: {len(table):,} rows")
 
 
-@command.command(short_help="Delete what nothing needs.")
+@command.command(short_help="Delete what nothing needs.", epilog="Example: lcrbench store gc --yes")
 @click.option("--yes", is_flag=True, help="Delete it; otherwise it is only listed.")
 @store_option
 def gc(yes: bool, store: str) -> None:

@@ -186,6 +186,9 @@ def _counts(name: str, root: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _installed(path: Path) -> bool:
+    # Those of another environment too, which this one may see: --system-site-packages, --user, a path in a .pth file.
+    if not {"site-packages", "dist-packages"}.isdisjoint(path.parts):
+        return True
     places = {sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib", "platstdlib")}
     return any(path.is_relative_to(place) for place in places if place)
 

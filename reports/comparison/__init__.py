@@ -13,7 +13,7 @@ from lcrbench.reports.comparison.keys import (
     Key,
     group_of,
 )
-from lcrbench.reports.comparison.reading import mixture, read, settings_of
+from lcrbench.reports.comparison.reading import mixture, read, read_runs, settings_of
 from lcrbench.reports.comparison.types import (
     MOST,
     MOST_COLUMNS,
@@ -43,6 +43,7 @@ __all__ = [
     "group_of",
     "mixture",
     "read",
+    "read_runs",
     "settings_of",
     "within",
 ]

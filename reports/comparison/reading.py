@@ -35,8 +35,13 @@ def read(store: Store, *, compare: Sequence[str] | None = None, runs: Sequence[s
     `compare` restricts to methods by label, in that order, the first being the reference; without it the reference is
     `full_precision` where it was run. `runs` restricts to run ids or unique prefixes of them.
     """
+    return read_runs(store, ids_of(store, runs), compare)
+
+
+def read_runs(store: Store, ids: Sequence[str], compare: Sequence[str] | None = None) -> Comparison:
+    """Read the runs of these ids, as `read` does, which looks for them."""
     records, unreadable = [], []
-    for run_id in ids_of(store, runs):
+    for run_id in ids:
         try:
             records.append(store.record(run_id))
         except UserError as error:

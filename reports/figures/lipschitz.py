@@ -21,9 +21,9 @@ from lcrbench.reports.drawing import (
     Panel,
     Picture,
     Point,
+    along,
     by_method,
     line,
-    logarithmic,
     tell,
 )
 from lcrbench.reports.lipschitz import Lipschitz, drawn, title_of
@@ -154,10 +154,8 @@ def _panel(
             ax.set_xlabel(f"radius in {norm_text(norm)}, 1/255 pixel units")
         if scale != 1:
             ax.set_ylim(-3, 103)
-        elif axis == "log":
-            logarithmic(ax, values)
         else:
-            ax.set_ylim(min(0.0, *values), 1.05 * max(values, default=1.0))
+            along(ax, values, axis)
         if curve.threshold is not None:
             ax.axhline(curve.threshold, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)
         ax.set_ylabel(textwrap.fill(label, 30))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from lcrbench.bench.records.measurement import Part
 from lcrbench.reports.comparison import Row
 from lcrbench.reports.context import Context
-from lcrbench.reports.drawing import Hits, Panel, Picture, gid, look, positive
+from lcrbench.reports.drawing import Hits, Panel, Picture, decades, gid, look
 from lcrbench.reports.lipschitz import drawn, layer_value, layers
 
 SECTION, ORDER = "lipschitz", 70
@@ -53,7 +54,7 @@ def figure(context: Context) -> Picture | None:
         if (value := layer_value(row, Part(name), figure)) is not None
     ]
 
-    def panel(figure: str, label: str) -> Panel | None:
+    def panel(figure: str, label: str, axis: str) -> Panel | None:
         known = {
             row.index: [
                 (places[row.index][n], n, v)
@@ -77,7 +78,11 @@ def figure(context: Context) -> Picture | None:
                     ax.fill_between(x, low, y, color=s.colour, alpha=0.25, linewidth=0, gid=gid(row))
                 for px, name, v in points:
                     hits.point(ax, px, v, f"{row.name}, {name}: {label} {v:.3g}", row.index)
-            positive(ax, "y", [p[2] for points in known.values() for p in points])
+            values = [p[2] for points in known.values() for p in points]
+            if axis == "log" and min(values) > 0:
+                decades(ax)
+            else:
+                ax.set_ylim(0, 1.08 * max(values))
             ax.set_xlim(-0.5, count - 0.5)
             if names and count <= NAMED:
                 ax.set_xticks(range(count), _short(names), rotation=90, fontsize="x-small")
@@ -87,9 +92,9 @@ def figure(context: Context) -> Picture | None:
                 ax.set_xlabel("layer, in the order of use" if names else "layer, in each network's own order of use")
             ax.set_ylabel(label)
 
-        return Panel(draw, label, size=(4.6, 3.2 if names and count <= NAMED else 2.7))
+        return Panel(draw, label, size=(4.6, 3.2 if names and count <= NAMED else 2.7), scale=axis)
 
-    panels = [p for p in (panel(*f) for f in LAYERED) if p is not None]
+    panels = [p for axis in _axes(data) for f in LAYERED if (p := panel(*f, axis)) is not None]
     caption = (
         "Each layer's operator norm with batch norm folded in (the band reaches down to the lower end of its bracket, "
         "and is thinner than the line where both ends agree), the local gain of the surrogate from a binary layer's "
@@ -100,6 +105,15 @@ def figure(context: Context) -> Picture | None:
     return Picture(
         "lipschitz_layers", "Layer by layer", caption, panels, pd.DataFrame(data), 2, tuple(rows), paper=paper
     )
+
+
+def _axes(data: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """Return the axes to choose from: the logarithmic one first where a figure spans more than a factor of 30."""
+    by_figure: dict[str, list[float]] = {}
+    for point in data:
+        by_figure.setdefault(point["figure"], []).append(point["value"])
+    far = any(0 < 30 * min(values) < max(values) for values in by_figure.values())
+    return ("log", "linear") if far else ("linear", "log")
 
 
 def _order(row: Row) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from lcrbench.bench.stats import Interval
 from lcrbench.reports.context import Context
-from lcrbench.reports.drawing import MUTED, ZERO, Hits, Panel, Picture, Point, line, logarithmic
+from lcrbench.reports.drawing import MUTED, ZERO, Hits, Panel, Picture, Point, along, line
 from lcrbench.reports.lipschitz import Figure, Lipschitz, drawn, quantiles
 from lcrbench.reports.words import norm_text
 from lcrbench.reports.words.lipschitz import effort_note, figure_text
@@ -45,7 +45,7 @@ def figure(context: Context) -> Picture | None:
                 for seed, value in enumerate(values)
             ]
         if of_rows:
-            panels.append(_panel(found, figure, of_rows))
+            panels += [_panel(found, figure, of_rows, axis) for axis in ("log", "linear")]
     if not data:
         return None
     caption = (
@@ -55,14 +55,14 @@ def figure(context: Context) -> Picture | None:
     )
     values = [point["value"] for point in data]
     caption += f"{ZERO} " * bool(min(values) <= 0 < max(values)) + effort_note(found)
-    columns = len({f.norm for f in figures}) if len({f.norm for f in figures}) > 1 else len(panels)
+    columns = len({f.norm for f in figures}) if len({f.norm for f in figures}) > 1 else len(panels) // 2
     title = "Lipschitz figures over the images"
     return Picture(
         "lipschitz_quantiles", title, caption, panels, pd.DataFrame(data), columns, tuple(rows), paper=(3.3, 2.0)
     )
 
 
-def _panel(found: Lipschitz, figure: Figure, of_rows: dict[int, np.ndarray]) -> Panel:
+def _panel(found: Lipschitz, figure: Figure, of_rows: dict[int, np.ndarray], axis: str) -> Panel:
     def draw(ax: Axes, hits: Hits) -> None:
         shown: list[float] = []
         for row in found.rows:
@@ -81,11 +81,11 @@ def _panel(found: Lipschitz, figure: Figure, of_rows: dict[int, np.ndarray]) -> 
                 points.append((level * 100, interval, text, list(map(float, values))))
                 shown += [low, middle, high] if between else [middle]
             line(ax, hits, row, points, 1, ends=True)
-        logarithmic(ax, shown)
+        along(ax, shown, axis)
         if figure.ranking.threshold is not None:
             ax.axhline(figure.ranking.threshold, color=MUTED, linewidth=0.8, linestyle="dashed", zorder=1)
         ax.set_xlim(0, 100)
         ax.set_xlabel(f"images, % ({norm_text(figure.norm)}, {figure.radius_255:g}/255)")
         ax.set_ylabel(textwrap.fill(f"{figure.title}, {figure.unit}", 30))
 
-    return Panel(draw, figure_text(figure), size=(4.6, 2.9))
+    return Panel(draw, figure_text(figure), size=(4.6, 2.9), scale=axis)

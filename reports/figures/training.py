@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from lcrbench.reports.comparison import MOST, Row, chosen
 from lcrbench.reports.context import Context
-from lcrbench.reports.drawing import MUTED, Hits, Panel, Picture, gid, look, plain_label
+from lcrbench.reports.drawing import MUTED, Hits, Panel, Picture, decades, gid, look, plain_label
 
 SECTION, ORDER = "cost", 130
 
@@ -46,7 +46,7 @@ def figure(context: Context) -> Picture | None:
     regularizers = [name for name in named if column_of(name, "loss") in together]
     thousand = 1e-3
 
-    def curve(column: str, label: str, title: str, scale: float = 1.0) -> Panel:
+    def curve(column: str, label: str, title: str, scale: float = 1.0, axis: str = "") -> Panel:
         def draw(ax: Axes, hits: Hits) -> None:
             for row in rows:
                 s = look(row)
@@ -87,16 +87,24 @@ def figure(context: Context) -> Picture | None:
             ax.set_title(title)
             ax.set_xlabel("training images seen, thousands")
             ax.set_ylabel(label)
-            ax.yaxis.set_major_locator(MaxNLocator(5))
+            if axis == "log":
+                decades(ax)
+            else:
+                ax.yaxis.set_major_locator(MaxNLocator(5))
 
-        return Panel(draw, title, size=(4.4, 2.9))
+        return Panel(draw, title, size=(4.4, 2.9), scale=axis)
 
     names = {
         "cross_entropy": ("nats", "cross-entropy"),
         "loss": ("nats", "loss"),
         "accuracy": ("%", "training accuracy"),
     }
-    panels = [curve(c, *names[c], scale=100 if c == "accuracy" else 1) for c in columns]
+    panels = []
+    for column in columns:
+        if column == "accuracy" or not (together[column].dropna() > 0).all():
+            panels.append(curve(column, *names[column], scale=100 if column == "accuracy" else 1))
+        else:
+            panels += [curve(column, *names[column], axis=axis) for axis in ("linear", "log")]
     for name in regularizers:
         panels.append(curve(column_of(name, "loss"), "unweighted", f"{name} loss"))
         ratios = _layers(name, "ratio", together)

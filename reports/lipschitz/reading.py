@@ -33,11 +33,12 @@ class _Source:
     def metrics(self) -> dict[str, list[Measurement]]:
         """Return the record's Lipschitz metrics, in its order, with their numbers; of some there may be none."""
         found: dict[str, list[Measurement]] = {}
+        ours = _names(self.record)
         for m in self.record.measurements:
-            if self.record.lipschitz(m.metric):
+            if m.metric in ours:
                 found.setdefault(m.metric, []).append(m)
         for name in self.record.left_out:
-            if self.record.lipschitz(name):
+            if name in ours:
                 found.setdefault(name, [])
         return found
 
@@ -74,7 +75,8 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
         if not by_metric:
             return None
         shown = [m for name, s in by_metric.items() for m in s.metrics[name]]
-        rest = [m for m in run.measurements if not run.lipschitz(m.metric)]
+        ours = _names(run)
+        rest = [m for m in run.measurements if m.metric not in ours]
         reasons = {name: s.record.left_out[name] for name, s in by_metric.items() if name in s.record.left_out}
         infos = {name: s.record.metrics[name] for name, s in by_metric.items() if name in s.record.metrics}
         update = {"measurements": (*rest, *shown), "left_out": reasons, "metrics": run.metrics | infos}
@@ -94,8 +96,9 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
         infos = dict(row.infos)
         for run in used:
             infos |= run.metrics
+            ours = _names(run)
             for m in run.measurements:
-                if run.lipschitz(m.metric):
+                if m.metric in ours:
                     values.setdefault(Key.of(m), []).append(m)
         every.append(replace(row, runs=tuple(used), values=values, infos=infos, _estimates={}, _per_seed={}))
         searches[row.index] = []
@@ -123,6 +126,11 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
         )
     networks = {row.index: [network_values(run.measurements, run.metrics) for run in row.runs] for row in every}
     return Lipschitz(rows, every, searches, networks, notes)
+
+
+def _names(record: Record) -> set[str]:
+    """Return the record's metrics that stand in the Lipschitz part, of which it has thousands of numbers."""
+    return {name for name in record.metrics if record.lipschitz(name)}
 
 
 def _searches(store: Store, run: Record, notes: list[str]) -> list[_Source]:

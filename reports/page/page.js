@@ -38,6 +38,61 @@
     }));
   }
 
+  // A leaderboard: rows are chosen by the texts and numbers of its columns; the address keeps the choice.
+  const boards = [];
+  for (const table of $$("table")) {
+    const chosen = $$("th[data-choose]", table.tHead);
+    if (!chosen.length) continue;
+    const rows = [...table.tBodies[0].rows], bar = document.createElement("div"), count = document.createElement("output");
+    bar.className = "choose";
+    const parts = [];
+    for (const th of chosen) {
+      const column = th.cellIndex, title = th.querySelector("button").textContent, scale = Number(th.dataset.scale);
+      const of = (row) => row.cells[column] && row.cells[column].dataset.sort || "";
+      const label = document.createElement("label");
+      label.append(`${title} `);
+      if (th.dataset.choose === "one") {
+        const texts = [...new Set(rows.map(of).filter(Boolean))].sort((a, b) => a.localeCompare(b));
+        if (texts.length < 2) continue;
+        const select = document.createElement("select");
+        select.append(new Option("all", ""), ...texts.map((t) => new Option(t)));
+        label.append(select);
+        parts.push({ fields: [select], fits: (row) => !select.value || of(row) === select.value });
+      } else {
+        const ends = ["from", "to"].map((end) => {
+          const field = document.createElement("input");
+          field.type = "number";
+          field.step = "any";
+          field.placeholder = end;
+          field.setAttribute("aria-label", `${title} ${end}`);
+          return field;
+        });
+        label.append(...ends);
+        parts.push({ fields: ends, fits: (row) => {
+          if (!ends[0].value && !ends[1].value) return true;
+          if (of(row) === "") return false;
+          const x = Number(of(row)) * scale;
+          return (!ends[0].value || x >= Number(ends[0].value)) && (!ends[1].value || x <= Number(ends[1].value));
+        } });
+      }
+      bar.append(label);
+    }
+    const fields = parts.flatMap((part) => part.fields);
+    const choose = () => {
+      let left = 0;
+      for (const row of rows) {
+        const fits = parts.every((part) => part.fits(row));
+        row.classList.toggle("out", !fits);
+        left += fits;
+      }
+      count.textContent = left === rows.length ? `${left} networks` : `${left} of ${rows.length} networks`;
+    };
+    boards.push({ id: table.id, fields, choose });
+    bar.append(count);
+    table.closest(".table").before(bar);
+    choose();
+  }
+
   // A table that goes on behind its edge says so in words, wherever it is wider than what shows it.
   const tables = $$(".table");
   for (const table of tables) {
@@ -125,6 +180,10 @@
   const keep = () => {
     const parts = [place()];
     for (const [name, values] of Object.entries(off)) for (const value of values) parts.push(`off=${name}:${value}`);
+    for (const { id, fields } of boards) {
+      const values = fields.map((f) => encodeURIComponent(f.value));
+      if (values.some(Boolean)) parts.push(`${id}=${values.join(",")}`);
+    }
     if (root.dataset.band && root.dataset.band !== "seeds") parts.push(`band=${root.dataset.band}`);
     const hash = parts.join("&");
     history.replaceState(null, "", hash ? `#${hash}` : location.pathname);
@@ -142,10 +201,19 @@
     }
     keep();
   }));
+  for (const { fields, choose } of boards) {
+    fields.forEach((f) => f.addEventListener("input", () => { choose(); keep(); }));
+  }
   const visit = () => {
-    const [where, ...rest] = decodeURIComponent(location.hash.slice(1)).split("&");
+    const [where, ...rest] = location.hash.slice(1).split("&").map((part, i) => (i ? part : decodeURIComponent(part)));
     for (const part of rest) {
       const [key, value] = part.split("=");
+      const board = boards.find((b) => b.id === key);
+      if (board) {
+        (value || "").split(",").forEach((v, i) => { if (board.fields[i]) board.fields[i].value = decodeURIComponent(v); });
+        board.choose();
+        continue;
+      }
       const [name, item] = key === "band" ? ["band", value] : (value || "").split(":");
       const input = inputs.find((i) => i.name === name && i.value === item);
       if (!input) continue;
@@ -154,7 +222,9 @@
     }
     if (rest.length) apply();
     const target = where && document.getElementById(where);
+    $$("tr.named").forEach((tr) => tr.classList.remove("named"));
     if (!target) return;
+    target.classList.toggle("named", target.matches("tr"));
     unfold(target);
     target.scrollIntoView();
   };

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -102,7 +104,9 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
         "classes": " ".join(["table", *[name for name, holds in sizes.items() if holds]]),
         "first": table.first,
         "heads": heads,
-        "n": n.text and f"{n.text}{', unless a column or a cell says otherwise' * _others(table)}.",
+        "n": n.text
+        and f"{n.text}{', unless a column or a cell says otherwise' * _others(table)}."
+        + f" Brackets: {table.brackets}." * bool(table.brackets),
         "notes": table.notes,
         "columns": [
             {
@@ -113,11 +117,14 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
                 "note": c.note,
                 "method": owner,
                 "text": text,
+                "choose": c.choose,
+                "scale": c.scale,
             }
             for j, (c, owner, text) in enumerate(zip(table.columns, owners, words, strict=True))
         ],
         "rows": [
             {
+                "id": f"{name}-{row_id(r.label)}" if any(c.choose for c in table.columns) else "",
                 "label": r.shown,
                 "typed": r.label if r.shown != r.label else "",
                 "href": r.href,
@@ -131,6 +138,16 @@ def view(table: Table, name: str, index: dict[str, int]) -> dict[str, Any]:
             for r in table.rows
         ],
     }
+
+
+def row_id(label: str) -> str:
+    """Return what names a row in an address: it stays while the label does, wherever the row stands.
+
+    >>> row_id("foreign:ResNet-18")
+    'foreign-resnet-18-794e'
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+    return f"{plain[:40]}-{hashlib.sha256(label.encode()).hexdigest()[:4]}".lstrip("-")
 
 
 def _others(table: Table) -> bool:

@@ -29,4 +29,14 @@ def table(context: Context) -> Table:
             rows.append(TableRow(row.label, (), False, row.aside, failures(row), row=row))
     notes = left_out(setting, len(drawn))
     caption = f"{setting.title}: {interval_words(setting)}."
-    return marked(Table("first", caption, tuple(column for column, _ in made), tuple(rows), notes, title=""))
+    return marked(
+        Table(
+            "first",
+            caption,
+            tuple(column for column, _ in made),
+            tuple(rows),
+            notes,
+            title="",
+            brackets=interval_words(setting),
+        )
+    )

@@ -157,6 +157,7 @@ def table(context: Context) -> Table:
             tuple(notes),
             title="",
             file="table",
+            brackets=interval_words(setting),
             second=Second("Drop, calibration, size and cost", COST),
         )
     )

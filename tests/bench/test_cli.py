@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from lcrbench.bench import cli, doctor, runner
+from lcrbench.bench.cli._pages import PAGES
 from lcrbench.bench.records.predictions import FILE
 from lcrbench.bench.records.record import Evaluation, Record, Training
 from lcrbench.bench.records.store import LOG, WEIGHTS, Store
@@ -119,6 +123,43 @@ def test_every_command_has_its_line_its_help_and_an_example(capsys, monkeypatch)
         assert command.help, f"{name} has no help"
         assert f"lcrbench {name} " in (command.epilog or ""), f"{name} has no example"
         assert f"lcrbench {name} " in call(capsys, monkeypatch, name, "--help")[1]
+        for words, one in commands(command, [name]):
+            example = re.search(r"Example: (lcrbench .*?)(?:; |$)", one.epilog or "")
+            assert example, f"{' '.join(words)} has no example"
+            if not isinstance(one, click.Group):  # its words are what the command takes
+                assert shlex.split(example[1])[: 1 + len(words)] == ["lcrbench", *words]
+                one.make_context(words[-1], shlex.split(example[1])[1 + len(words) :], parent=context)
+
+
+def commands(command: click.Command, words: list[str]) -> Iterator[tuple[list[str], click.Command]]:
+    """Yield a command, and with a group all within it, each with the words that call it."""
+    yield words, command
+    for name, inner in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from commands(inner, [*words, name])
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("run --data ./nowhere", "docs/data.md"),
+        ("evaluate nowhere.py:make", "docs/models.md"),
+        ("check nowhere --against reference.json", "docs/ci.md"),
+        ("table nowhere", ""),
+    ],
+)
+def test_a_mistake_names_the_page_that_helps(capsys, monkeypatch, tmp_path: Path, words: str, page: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(capsys, monkeypatch, *words.split())
+    assert code == 2
+    assert err.count("\n") == 1
+    assert err.rstrip().endswith(f"(see {page})") if page else "docs/" not in err
+
+
+def test_pages_and_the_parts_that_name_them_exist() -> None:
+    root = Path(__file__).resolve().parents[2]
+    for module, page in PAGES.items():
+        assert (root / "docs" / page).is_file(), page
+        assert importlib.util.find_spec(module), module
 
 
 def test_plan_trains_nothing(capsys, monkeypatch, tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def test_libraries_and_the_standard_library_do_not_count(here: Path) -> None:
     assert set(source.closure(["mine"]).modules) == {"mine"}
 
 
+def test_libraries_of_another_environment_do_not_count_either(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a venv with --system-site-packages, --user, or a path in a .pth file has them."""
+    write(here, {"mine.py": "import beside, theirs\n", "beside.py": "", "other/lib/site-packages/theirs.py": ""})
+    monkeypatch.syspath_prepend(str(here / "other" / "lib" / "site-packages"))
+    assert set(source.closure(["mine"]).modules) == {"mine", "beside"}
+
+
 def test_nothing_is_imported_to_find_a_closure() -> None:
     code = (
         "import sys; from lcrbench.bench.records import source\n"

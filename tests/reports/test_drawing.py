@@ -31,7 +31,7 @@ def test_a_regularizer_named_by_its_import_path_has_its_panels(tmp_path: Path) -
     (setting,) = comparison.read(store).settings
     picture = training.figure(Context(setting, store=store))
     assert picture is not None
-    assert [p.title for p in picture.panels][2:] == [f"{OUTSIDE} loss", f"{OUTSIDE} ratio, {OUTSIDE} on IR-Net"]
+    assert [p.title for p in picture.printed][2:] == [f"{OUTSIDE} loss", f"{OUTSIDE} ratio, {OUTSIDE} on IR-Net"]
 
 
 def test_options_keep_a_methods_colour() -> None:

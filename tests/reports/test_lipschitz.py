@@ -378,7 +378,8 @@ def test_quantiles_over_images_are_drawn_by_seed(tmp_path: Path) -> None:
     found = found_in(tmp_path, seeds=2)
     picture = lipschitz_quantiles.figure(lipschitz_folder.alone(found))
     assert picture is not None
-    assert [p.title for p in picture.panels] == ["kappa, ℓ2 16/255", "relative gain, ℓ2 16/255"]
+    assert [p.title for p in picture.printed] == ["kappa, ℓ2 16/255", "relative gain, ℓ2 16/255"]
+    assert [p.scale for p in picture.panels] == ["log", "linear"] * 2
     data = picture.data.set_index(["method", "figure", "level", "seed"])["value"]
     key = make_store.EFFORTS[0], Figure("lipschitz_kappa", "l2", 16.0)
     for seed in (0, 1):
