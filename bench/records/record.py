@@ -112,6 +112,11 @@ class Ledger(Frozen):
         0,
         description="processes that read images ahead; their CPU seconds are in no other count, and they change no bit",
     )
+    processes: int = Field(
+        1,
+        description="processes that the training, or its last part, was computed by; they change no bit, and the seconds are "
+        "the sums of theirs",
+    )
     clock: str = Field("", description="what the seconds of a budget in seconds are, of the process or of the device")
 
     @property
@@ -342,7 +347,7 @@ class Record(Frozen):
 
     def timeless(self) -> Record:
         """Return the record without its times, which is what two runs of one spec must agree on."""
-        ledger = self.ledger and self.ledger.model_copy(update={"seconds": {}, "data_wait": None, "readers": 0})
+        ledger = self.ledger and self.ledger.model_copy(update={"seconds": {}, "data_wait": None, "readers": 0, "processes": 1})
         return self.model_copy(
             update={"ledger": ledger, "provenance": self.provenance.model_copy(update={"created": ""})}
         )
