@@ -105,9 +105,7 @@ def train(
         ends.enter_context(widened(network, recipe.precision))
         # Reading processes would be free under a budget of this process's seconds.
         ahead = 0 if budget.seconds and device == "cpu" else readers
-        given = batches(
-            trained, recipe.batch, named.augmentation, seed, spent, device, first, ahead, shards.part()
-        )
+        given = batches(trained, recipe.batch, named.augmentation, seed, spent, device, first, ahead, shards.part())
         stream = clock.waiting(given)
         ends.callback(stream.close)
         for step, (images, labels) in enumerate(stream, start=first):

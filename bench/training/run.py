@@ -25,7 +25,7 @@ from lcrbench.bench.records.spec import MethodId, Subject, TrainSpec
 from lcrbench.bench.records.store import LOG, PACKED, WEIGHTS
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.training import charge, parts, teacher
-from lcrbench.bench.training.checkpoint import Checkpoint
+from lcrbench.bench.training.checkpoint import Checkpoint, Silent
 from lcrbench.bench.training.loop import train
 from lcrbench.bench.training.prices import Prices
 from lcrbench.bench.training.shards import ALONE, Group
@@ -60,7 +60,9 @@ def teacher_scope(text: str, spec: TrainSpec) -> Source:
 def priced(label: str, spec: TrainSpec) -> Prices:
     """Return the prices of a training with a spec's data and recipe."""
     data, recipe = spec.data, spec.recipe
-    return charge.prices(label, spec.backbone, len(data.classes), data.size, recipe.batch, recipe.validation, recipe.shards)
+    return charge.prices(
+        label, spec.backbone, len(data.classes), data.size, recipe.batch, recipe.validation, recipe.shards
+    )
 
 
 def allot(spec: TrainSpec, choice: networks.Choice) -> tuple[Budget, Budget]:
@@ -101,8 +103,8 @@ class Fitted(NamedTuple):
 def fit(
     spec: TrainSpec,
     dataset: Dataset,
-    checkpoint: Checkpoint,
-    provenance: Provenance,
+    checkpoint: Checkpoint | Silent,
+    provenance: Provenance | None = None,
     *,
     device: str = "cpu",
     tell: Callable[..., None] = lambda *a, **k: None,
@@ -134,7 +136,7 @@ def fit(
             allotted[0],
             dataset,
             checkpoint,
-            made_by(teacher_scope(text, spec), device, provenance),
+            made_by(teacher_scope(text, spec), device, provenance) if provenance else "",
             device,
             # While another process trains it, nothing here saves itself and stops.
             lambda done, total, figures: (tell if total else go_on)("teacher", done, total, **figures),

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _NormBase
 
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.seeds import derive
@@ -138,7 +139,9 @@ class Shards:
         before = self._buffers()
         with torch.no_grad():
             kept = [b.clone() for b in before]
-        changed: list[int] = []
+        # A norm's pass changes its statistics without a trace in the tensor's version.
+        norms = {i for i, (m, _) in enumerate(self.places) if isinstance(m, _NormBase) and m.training}
+        changed = sorted(norms)
         found: list[dict[str, float]] = []
         for k, shard in enumerate(self.own):
             if k:
@@ -198,7 +201,9 @@ class Shards:
         layout = [tuple(g is not None for g in grads), *((b.shape, b.stride()) for b in buffers)]
         if layout != self._layout:
             if k:
-                raise RuntimeError("the slices of a batch give gradients or statistics to different parts of the network")
+                raise RuntimeError(
+                    "the slices of a batch give gradients or statistics to different parts of the network"
+                )
             self._layout = layout
             like = [p for p, g in zip(self.parameters, grads, strict=True) if g is not None] + buffers
             size = sum(t.numel() for t in like) + len(told)

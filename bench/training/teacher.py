@@ -27,7 +27,7 @@ from lcrbench.bench.records.ids import stated
 from lcrbench.bench.records.record import Seconds, Taught
 from lcrbench.bench.records.spec import TrainSpec
 from lcrbench.bench.seeds import derive
-from lcrbench.bench.training.checkpoint import Checkpoint, seal, unseal
+from lcrbench.bench.training.checkpoint import Checkpoint, Silent, seal, unseal
 from lcrbench.bench.training.loop import Diverged, train
 from lcrbench.bench.training.shards import ALONE, Group, Saved
 from lcrbench.bench.training.spent import Spent
@@ -64,7 +64,7 @@ def taught(
     spec: TrainSpec,
     budget: Budget,
     dataset: Dataset,
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | Silent,
     made_by: str,
     device: str,
     watch: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None,
@@ -112,7 +112,7 @@ def taught(
             group=group,
         )
 
-    if group.rank:
+    if isinstance(checkpoint, Silent):
         kept = _followed(group, lambda: teach(checkpoint))
     else:
         kept = _kept(name, made_by, checkpoint, network, teach, facts, text, lambda: watch(0, 0, {}), group)
