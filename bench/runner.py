@@ -103,8 +103,8 @@ def run(
     """Do what a store lacks of a grid's runs; return the ids of all of them, in the grid's order.
 
     What is trained, evaluated or measured already is not repeated (unless `fresh`); a failed run is tried again, an
-    unfinished training goes on from its last save, made every `save_every` seconds. Each run has `processes` that compute its
-    training, each with `readers` that read streamed images ahead. A run that fails, diverges or is killed is recorded as
+    unfinished training goes on from its last save, made every `save_every` seconds. Each run has `processes` that compute
+    its training, each with `readers` that read streamed images ahead. A run that fails, diverges or is killed is recorded as
     failed with its reason, and the others go on. What a different version of the code made is `stale`:
     refused with a `UserError`, made again ("redo") or left as it is ("keep"). A failure never replaces a finished run: where
     one is made again (`fresh` or stale) and that fails, the older one stays, and `Kept` is raised at the end. What is

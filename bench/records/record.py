@@ -114,8 +114,7 @@ class Ledger(Frozen):
     )
     processes: int = Field(
         1,
-        description="processes that computed the training, or its last part; they change no bit, and the seconds are the sums "
-        "of theirs",
+        description="processes that computed the training, or its last part; they change no bit, and seconds are their sums",
     )
     clock: str = Field("", description="what the seconds of a budget in seconds are, of the process or of the device")
 

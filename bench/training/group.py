@@ -287,11 +287,13 @@ def lead() -> Callable[[], None]:
 
 def serve() -> None:
     """Take part in trainings until the first process ends; end with the exit code 1 if one fails here."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Within a training the first process decides.
+        signal.signal(number, lambda given, _: asked.append(given))
     store, done = _common(leads=False), 0
     try:
-        while True:
+        while not asked:
             if store.check([f"training/{done + 1}"]):
                 done += 1
                 task = Task.read(store.get(f"training/{done}").decode())

@@ -148,7 +148,10 @@ class Shards:
                 self._put_back(changed, before, kept)
             versions = [b._version for b in before]
             seed = derive(self.seed, "slice", step, shard)
-            torch.manual_seed(seed)
+            # `torch.manual_seed` would keep a stack trace for each kind of device that is not there.
+            torch.default_generator.manual_seed(seed)
+            if images.is_cuda:
+                torch.cuda.manual_seed(seed)
             for term in terms[k].values():
                 term.reseed(seed)
             part = slice(k * size, (k + 1) * size)

@@ -50,7 +50,9 @@ def train_once(text: str, dataset: Dataset, recipe: Recipe, steps: int, of: Grou
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
-    ledger = {name: getattr(spent, name) for name in ("images", "steps", "stages", "compute", "forward", "backward", "log")}
+    ledger = {
+        name: getattr(spent, name) for name in ("images", "steps", "stages", "compute", "forward", "backward", "log")
+    }
     digests = [spent.data_order.hexdigest(), spent.augmentation.hexdigest()]
     return {"state": digest.hexdigest(), "digests": digests, **ledger}
 
