@@ -96,7 +96,7 @@ class Silent:
 
 def packed(tensors: dict[str, Tensor], rest: dict[str, Any]) -> bytes:
     """Return a line of JSON and tensors as safetensors; raises `SafetensorError` for those that have no such form."""
-    made = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    made: bytes = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     return json.dumps(rest).encode() + b"\n" + made
 
 

@@ -43,6 +43,9 @@ from lcrbench.bench.training.shards import ALONE, Group, Saved
 
 T = TypeVar("T")
 
+c10d: Any = dist
+"""Its stores, which it does not export in a way that a type checker sees."""
+
 TIMEOUT = 600.0
 """Seconds that a process waits for the others."""
 
@@ -96,7 +99,7 @@ class Processes:
 
     def numbers(self, own: Sequence[float]) -> list[list[float]]:
         """Return the numbers of each process, as many of each, in their order."""
-        return self.gather(torch.tensor([list(own)], dtype=torch.float64)).tolist()  # type: ignore[no-any-return]
+        return self.gather(torch.tensor([list(own)], dtype=torch.float64)).tolist()
 
     def share(self, saved: Saved | None) -> Saved | None:
         """Return what the first process gives; the others give nothing."""
@@ -173,7 +176,7 @@ def _called(task: Task) -> Iterator[Any]:
     store = _common(leads=False)
     number = store.add("trainings", 1)
     store.set(f"training/{number}", task.text())
-    yield dist.PrefixStore(f"group/{number}", store)
+    yield c10d.PrefixStore(f"group/{number}", store)
 
 
 @contextlib.contextmanager
@@ -190,7 +193,7 @@ def _started(number: int, task: Task, dataset: Dataset | None) -> Iterator[Any]:
             with processes.quiet():
                 for each in others:
                     each.start()
-            yield dist.FileStore(path, number)
+            yield c10d.FileStore(path, number)
         finally:
             end = time.monotonic() + GRACE
             for each in others:
@@ -221,7 +224,7 @@ def _help(path: str, rank: int, world: int, task: Task, dataset: Dataset | None)
         # Who works on the run decides when it ends.
         signal.signal(number, signal.SIG_IGN)
     processes.watch_parent(0.0)
-    if not follow(dist.FileStore(path, world), rank, world, rank, task, dataset):
+    if not follow(c10d.FileStore(path, world), rank, world, rank, task, dataset):
         sys.exit(1)
 
 
@@ -263,11 +266,11 @@ def _common(*, leads: bool) -> Any:
     """Return the store of the processes that torchrun has started; the first one `leads`, and hosts it if nobody does."""
     hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     address, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), int(os.environ.get("MASTER_PORT", "29500"))
-    store = dist.TCPStore(
+    store = c10d.TCPStore(
         address, port, is_master=leads and not hosted, timeout=timedelta(seconds=TIMEOUT), wait_for_workers=False
     )
     # Processes that torchrun has started again find nothing of those before.
-    return dist.PrefixStore(f"lcrbench/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return c10d.PrefixStore(f"lcrbench/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def lead() -> Callable[[], None]:
@@ -297,7 +300,7 @@ def serve() -> None:
             if store.check([f"training/{done + 1}"]):
                 done += 1
                 task = Task.read(store.get(f"training/{done}").decode())
-                within = dist.PrefixStore(f"group/{done}", store)
+                within = c10d.PrefixStore(f"group/{done}", store)
                 if not follow(within, launched.rank(), launched.world(), launched.local_rank(), task):
                     sys.exit(1)
             elif store.check(["end"]):

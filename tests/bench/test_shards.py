@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -297,63 +298,59 @@ def test_processes_that_do_not_come_are_given_up(monkeypatch: pytest.MonkeyPatch
 
 # ---------------------------------------------------------------------------------------------------------------- command
 
-OPTIONS = [
-    *(
-        "quick",
-        "--methods",
-        "bnn",
-        "--size",
-        "16",
-        "--train",
-        "200",
-        "--test",
-        "50",
-        "--images",
-        "160",
-        "--batch",
-        "40",
-    ),
-    *("--severities", "1", "--corruptions", "fog", "--device", "cpu", "--quiet", "--set", "recipe.shards=4"),
-]
+SPEC = """
+methods = ["bnn"]
+data = { size = 16, train = 200, test = 50 }
+budget = { images = 160 }
+recipe = { batch = 40, shards = 4 }
+evaluation = { corruptions = ["fog"], severities = [1], block = 25 }
+metrics = { accuracy = {} }
+"""
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    spec = tmp_path / "spec.toml"
+    spec.write_text(SPEC)
+    return ["run", str(spec), "--device", "cpu", "--quiet", "--store"]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr("sys.argv", ["lcrbench", "run", *OPTIONS, *words])
+    monkeypatch.setattr("sys.argv", ["lcrbench", *words])
     with pytest.raises(SystemExit) as stop:
         main()
     return int(stop.value.code or 0)
 
 
 def test_the_command_starts_processes_for_a_training(
-    tmp_path: Path, here: Here, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, words: list[str], here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = []
-    for number in ("1", "2"):
-        store = tmp_path / number
-        assert call(monkeypatch, "--store", str(store), "--procs-per-run", number) == 0
-        (name,) = Store(store).trainings.ids()
-        training = Store(store).trainings.record(name)
-        assert training.ledger.processes == int(number)
-        weights.append((training.weights_sha256, training.ledger.data_order_sha256))
-    assert weights[0] == weights[1]
+    assert call(monkeypatch, *words, str(tmp_path / "2"), "--procs-per-run", "2") == 0
+    (name,) = Store(tmp_path / "2").trainings.ids()
+    training = Store(tmp_path / "2").trainings.record(name)
+    assert training.ledger.processes == 2
+    alone = worker.run_one(job(tmp_path / "1", tomllib.loads(SPEC)))
+    assert alone.ledger is not None
+    assert (training.train_id, training.weights_sha256) == (alone.spec.training.train_id, alone.weights_sha256)
+    assert training.ledger.data_order_sha256 == alone.ledger.data_order_sha256
 
 
 def test_processes_that_do_not_divide_the_slices_are_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(monkeypatch, "--store", str(tmp_path), "--procs-per-run", "3") == 2
+    assert call(monkeypatch, *words, str(tmp_path), "--procs-per-run", "3") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "3 processes cannot share the 4 slices of a batch of bnn" in line
     assert not list(tmp_path.glob("trainings/*"))
 
 
 @pytest.mark.slow
-def test_torchrun_starts_the_command(tmp_path: Path) -> None:
+def test_torchrun_starts_the_command(tmp_path: Path, words: list[str]) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "lcrbench"]
     weights = []
     for start in (torchrun, [sys.executable, "-m", "lcrbench"]):
         store = tmp_path / str(len(start))
-        command = [*start, "run", *OPTIONS, "--seeds", "0 1", "--store", str(store)]
+        command = [*start, *words, str(store), "--seeds", "0 1"]
         subprocess.run(command, check=True, timeout=300)
         weights.append([Store(store).trainings.record(name).weights_sha256 for name in Store(store).trainings.ids()])
     assert len(weights[0]) == 2
