@@ -112,10 +112,7 @@ class Ledger(Frozen):
         0,
         description="processes that read images ahead; their CPU seconds are in no other count, and they change no bit",
     )
-    processes: int = Field(
-        1,
-        description="processes that computed the training, or its last part; they change no bit, and seconds are their sums",
-    )
+    processes: int = Field(1, description="that computed the training, or its last part; seconds are sums of theirs")
     clock: str = Field("", description="what the seconds of a budget in seconds are, of the process or of the device")
 
     @property

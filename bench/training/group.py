@@ -235,7 +235,7 @@ def follow(store: Any, rank: int, world: int, local: int, task: Task, dataset: D
 
     group = None
     try:
-        device = device_of(task.device, local)
+        device = devices.beside(task.device, local)
         devices.prepare(device)
         group = Processes(store, rank, world, device)
         dataset = dataset or load_data(task.source)
@@ -254,12 +254,6 @@ def follow(store: Any, rank: int, world: int, local: int, task: Task, dataset: D
         if group:
             group.close()
     return True
-
-
-def device_of(device: str, local: int) -> str:
-    """Return the device of a process, by its place on its machine, if that of the first one is `device`."""
-    kind, _, first = device.partition(":")
-    return device if kind == "cpu" else f"{kind}:{int(first or 0) + local}"
 
 
 def _common(*, leads: bool) -> Any:

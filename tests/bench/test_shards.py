@@ -209,20 +209,13 @@ def test_it_changes_no_bit_of_any_method_or_regularizer(small: Dataset) -> None:
 
 
 @linux
-@pytest.mark.parametrize(
-    "change",
-    [
-        {
-            "methods": ["reactnet:two_step=true+cmim"],
-            "budget": {"images": 800, "unit": "compute"},
-            "recipe": {"batch": 40, "shards": 4, "ema": 0.9},
-        }
-    ],
-    ids=["stages, teacher, compute and average"],
-)
-def test_a_run_stopped_on_some_processes_goes_on_with_others(
-    tmp_path: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_stopped_on_some_processes_goes_on_with_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of stages, with a teacher that keeps a number for each slice, averaged weights and a budget of compute."""
+    change = {
+        "methods": ["reactnet:two_step=true+cmim"],
+        "budget": {"images": 800, "unit": "compute"},
+        "recipe": {"batch": 40, "shards": 4, "ema": 0.9},
+    }
     whole = bits(tmp_path / "whole", run(tmp_path / "whole", 1, **change))
     todo = [(4, 3), (1, 4)]
 
