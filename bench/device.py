@@ -45,6 +45,18 @@ def workers(device: str, unit: str) -> int:
     return cores if device == "cpu" else 1 if unit == "seconds" else min(cores, SHARING)
 
 
+def enough(device: str, processes: int) -> None:
+    """Raise `UserError` if the machine has no CUDA device for each of some processes, from the one that is named on."""
+    if device != "cpu" and (there := torch.cuda.device_count()) < int(device.partition(":")[2] or 0) + processes:
+        raise UserError(f"{processes} processes need a CUDA device each, from {device} on, and there are {there}")
+
+
+def beside(device: str, place: int) -> str:
+    """Return the device of a process of a group, by its place on its machine, if that of the first process is `device`."""
+    kind, _, first = device.partition(":")
+    return device if kind == "cpu" else f"{kind}:{int(first or 0) + place}"
+
+
 def readers(device: str, at_once: int) -> int:
     """Return how many processes of each run read streamed images ahead where nobody says: the cores that no run computes on.
 

@@ -89,6 +89,13 @@ def _deaf() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Let processes that are started meanwhile have one thread each, and not run the script that is running again."""
+    with _one_thread(), _without_main():
+        yield
+
+
 class Child:
     """A process that was started here."""
 
@@ -99,7 +106,7 @@ class Child:
             context = process_context()
             self.process = context.Process(target=function, args=args)  # no daemon: it may start readers
             try:
-                with _one_thread(), _without_main():
+                with quiet():
                     self.process.start()
                 break
             except (EOFError, OSError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def planned(
     stale: Stale = "refuse",
     save_every: float = 60.0,
     readers: int = 0,
+    processes: int = 1,
     engine: Choice = "auto",
 ) -> tuple[list[Job], Dataset]:
     """Return the jobs of a grid, finished ones included, and the data set; raises `UserError` as `plan` does."""
@@ -71,9 +73,14 @@ def planned(
     # What is planned here may be done on a machine with more memory, or with less.
     streams = loading.as_hashed(grid.data.source, dataset.hash_kind)
     data = grid.data.model_copy(update={"stream": streams})
-    return [
-        Job(s, data, root, device, provenance, fresh, stale, save_every, shared, readers, engine) for s in specs
-    ], dataset
+    for s in specs:
+        if (slices := s.training.recipe.shards) % processes:
+            raise UserError(
+                f"{processes} processes cannot share the {slices} slices of a batch of {s.label}: give --procs-per-run a "
+                f"divisor of recipe.shards = {slices}, or set that, which changes the result"
+            )
+    jobs = [Job(s, data, root, device, provenance, fresh, stale, save_every, shared, readers, processes) for s in specs]
+    return [replace(job, engine=engine) for job in jobs], dataset
 
 
 def run(
@@ -90,14 +97,15 @@ def run(
     quiet: bool = False,
     executor: str = "local",
     readers: int = 0,
+    processes: int = 1,
     engine: Choice = "auto",
 ) -> list[str]:
     """Do what a store lacks of a grid's runs; return the ids of all of them, in the grid's order.
 
     What is trained, evaluated or measured already is not repeated (unless `fresh`); a failed run is tried again, an
-    unfinished training goes on from its last save, made every `save_every` seconds. Each run has `readers` processes that
-    read streamed images ahead. A run that fails, diverges or is killed
-    is recorded as failed with its reason, and the others go on. What a different version of the code made is `stale`:
+    unfinished training goes on from its last save, made every `save_every` seconds. Each run has `processes` that compute
+    its training, each with `readers` that read streamed images ahead. A run that fails, diverges or is killed is recorded as
+    failed with its reason, and the others go on. What a different version of the code made is `stale`:
     refused with a `UserError`, made again ("redo") or left as it is ("keep"). A failure never replaces a finished run: where
     one is made again (`fresh` or stale) and that fails, the older one stays, and `Kept` is raised at the end. What is
     damaged is refused too, or set aside and made again with `redo`.
@@ -114,6 +122,7 @@ def run(
         stale=stale,
         save_every=save_every,
         readers=readers,
+        processes=processes,
         engine=engine,
     )
     if dataset.reasons and not quiet:

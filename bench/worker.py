@@ -32,6 +32,7 @@ from lcrbench.bench.records.record import Asked, Failure, Provenance, Record, Tr
 from lcrbench.bench.records.source import stale_training
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import WEIGHTS, Damaged, Store
+from lcrbench.bench.training import group
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import Diverged, Stopped
 from lcrbench.bench.training.run import made_by, scope, trained
@@ -46,7 +47,7 @@ class Job:
     """One cell of a grid as its process receives it: what to run, where the data lies, and what its records say of it.
 
     With `fresh` what is finished is made again, unless it was made after the job was planned. `shared` tells that other
-    networks are shown the same cells. `readers` processes read streamed images ahead.
+    networks are shown the same cells. `processes` compute the training, each with `readers` that read streamed images ahead.
     """
 
     spec: RunSpec
@@ -59,6 +60,7 @@ class Job:
     save_every: float = 60.0
     shared: bool = False
     readers: int = 0
+    processes: int = 1
     engine: Choice = "auto"
 
     @property
@@ -183,19 +185,23 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         looked = restored(training, weights, trust_plugins=True, device=job.device)
     else:
         try:
-            looked, training, files = trained(
-                spec.training,
-                dataset,
-                checkpoint,
-                job.provenance,
-                code,
-                device=job.device,
-                data_seconds=clocks.seconds()["data"],
-                # A daemon may start no processes.
-                readers=0 if multiprocessing.current_process().daemon else job.readers,
-                tell=tell,
-                go_on=go_on,
-            )
+            # A daemon may start no processes.
+            readers = 0 if multiprocessing.current_process().daemon else job.readers
+            task = group.Task(spec.training, job.source, job.device, readers)
+            with group.led(job.processes, task, dataset) as together:
+                looked, training, files = trained(
+                    spec.training,
+                    dataset,
+                    checkpoint,
+                    job.provenance,
+                    code,
+                    device=job.device,
+                    data_seconds=clocks.seconds()["data"],
+                    readers=readers,
+                    tell=tell,
+                    go_on=go_on,
+                    group=together,
+                )
         except Diverged as error:
             checkpoint.remove()
             return fail(target, job, Failure(reason="diverged", step=error.step, message=str(error)))

@@ -191,6 +191,13 @@ class Term:
     def begin(self, measure: bool) -> None:
         """Get ready for the forward pass of a step; for a term that has hooks of its own."""
 
+    def reseed(self, seed: int) -> None:
+        """Draw by this seed from here on; for a term that draws random numbers.
+
+        It is called before each slice of a batch that is computed in slices (`recipe.shards`), each with a seed of its own.
+        There is a term for each slice.
+        """
+
     def loss(self, context: Context) -> Tensor | None:
         """Return the weighted term, or None if there is nothing to optimize; called at each step."""
         return None

@@ -56,6 +56,11 @@ if TYPE_CHECKING:
     type=click.IntRange(0),
     help="Processes of each run that read streamed images ahead.  [default: the cores that are left]",
 )
+@click.option(
+    "--procs-per-run",
+    type=click.IntRange(1),
+    help="Processes that compute each training: a divisor of recipe.shards.  [default: 1; those of torchrun]",
+)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @click.option("--executor", default="local", show_default=True, help="What runs the jobs: see lcrbench list executors.")
 @engine_option
@@ -78,6 +83,7 @@ def command(
     assignments: tuple[str, ...],
     workers: int | None,
     readers: int | None,
+    procs_per_run: int | None,
     device: str,
     executor: str,
     engine: Literal["auto", "packed", "torch"],
@@ -98,6 +104,10 @@ def command(
     method and a seed is one run. Runs that the store holds already are not made again, and an interrupted run goes on from
     its last save: give the same command again.
     """
+    from lcrbench.bench.training import launched
+
+    if launched.world() > 1 and not (procs_per_run := _together(procs_per_run)):
+        return
     from lcrbench import registry
     from lcrbench.bench import finished
     from lcrbench.bench.progress import Progress
@@ -128,10 +138,11 @@ def command(
         opened = others.open_all(test_sets, wanted)
         for note in (note for other in opened for note in other.notes):
             say(f"lcrbench: {note}", err=True)
-    at_once = workers or devices.workers(chosen, wanted.budget.unit)
+    processes = procs_per_run or 1
+    at_once = _at_once(workers, processes, chosen, wanted.budget.unit)
     if only_plan:
         _conform([*planning.outside(wanted), *([("executor", executor)] * registry.is_outside("executor", executor))])
-        jobs, dataset = runner.planned(wanted, Path(store), fresh=fresh, stale=stale)
+        jobs, dataset = runner.planned(wanted, Path(store), fresh=fresh, stale=stale, processes=processes)
         there = Store(store) if Path(store).is_dir() else None
         lacking = [planning.lacking(there, job, dataset) for job in jobs]
         for found in lacking:
@@ -149,7 +160,8 @@ def command(
             wanted,
             Path(store),
             workers=at_once,
-            readers=devices.readers(chosen, at_once) if readers is None else readers,
+            readers=devices.readers(chosen, at_once * processes) if readers is None else readers,
+            processes=processes,
             device=chosen,
             command=env.command_line(),
             fresh=fresh,
@@ -177,6 +189,36 @@ def command(
     failed = [i for i in ids if target.record(i).status == "failed"]
     if failed:
         raise Failed(f"{len(failed)} of {len(ids)} runs failed; the report says why")
+
+
+def _together(given: int | None) -> int | None:
+    """Settle what this process is of those that torchrun has started: return how many, or None after serving the first."""
+    from lcrbench.bench.training import group, launched
+
+    if launched.rank():
+        group.serve()
+        return None
+    click.get_current_context().call_on_close(group.lead())
+    if given not in (None, launched.world()):
+        raise UserError(
+            f"--procs-per-run {given}, and {launched.world()} processes were started together: leave the option out"
+        )
+    return launched.world()
+
+
+def _at_once(workers: int | None, processes: int, device: str, unit: str) -> int:
+    """Return how many runs to work on at once; raises `UserError` if there is no device for each process."""
+    from lcrbench.bench import device as devices
+    from lcrbench.bench.training import launched
+
+    if processes == 1:
+        return workers or devices.workers(device, unit)
+    if launched.world() > 1:
+        if (workers or 1) > 1:
+            raise UserError("processes that were started together work on one run at a time: leave --workers out")
+        return 1
+    devices.enough(device, processes)
+    return workers or (max(1, devices.workers(device, unit) // processes) if device == "cpu" else 1)
 
 
 def _conform(named: list[tuple[str, str]]) -> None:

@@ -130,6 +130,12 @@ class Recipe(Frozen):
         description="bf16: convolutions and products of the forward and backward pass in bfloat16; weights, binarization, "
         "norms and loss in float32, and every evaluation",
     )
+    shards: Whole = Field(
+        1,
+        gt=0,
+        description="slices of a batch that have batch-norm statistics, regularizer terms and random numbers of their own; "
+        "as many processes, or a divisor of them, compute one training to the same bits. 1: the whole batch",
+    )
     selection: Literal["last", "best"] = Field(
         "last",
         description="which weights are reported: those after the last step, or those of the highest accuracy on the "
@@ -143,6 +149,14 @@ class Recipe(Frozen):
     def _best_needs_validation(self) -> Recipe:
         if self.selection == "best" and not self.validation:
             raise ValueError("selection = 'best' needs validation images: give validation = NUMBER")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_slices(self) -> Recipe:
+        if self.batch % self.shards or self.batch // self.shards < 2:
+            raise ValueError(
+                f"batch = {self.batch} has no {self.shards} slices of one size, of 2 images at least: change batch or shards"
+            )
         return self
 
 

@@ -7,7 +7,7 @@ protocols of one look, and what was measured, batch by batch). Reports read a `R
 from __future__ import annotations
 
 import hashlib
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
@@ -112,6 +112,7 @@ class Ledger(Frozen):
         0,
         description="processes that read images ahead; their CPU seconds are in no other count, and they change no bit",
     )
+    processes: int = Field(1, description="that computed the training, or its last part; seconds are sums of theirs")
     clock: str = Field("", description="what the seconds of a budget in seconds are, of the process or of the device")
 
     @property
@@ -342,7 +343,8 @@ class Record(Frozen):
 
     def timeless(self) -> Record:
         """Return the record without its times, which is what two runs of one spec must agree on."""
-        ledger = self.ledger and self.ledger.model_copy(update={"seconds": {}, "data_wait": None, "readers": 0})
+        how: dict[str, Any] = {"seconds": {}, "data_wait": None, "readers": 0, "processes": 1}
+        ledger = self.ledger and self.ledger.model_copy(update=how)
         return self.model_copy(
             update={"ledger": ledger, "provenance": self.provenance.model_copy(update={"created": ""})}
         )

@@ -36,9 +36,12 @@ SIZES = (2, 3, 4)
 
 
 @lru_cache(maxsize=256)
-def prices(label: str, backbone: str, classes: int, size: int, batch: int, validation: int = 0) -> Prices:
+def prices(
+    label: str, backbone: str, classes: int, size: int, batch: int, validation: int = 0, shards: int = 1
+) -> Prices:
     """Return the prices of a training of `label`, a method with its regularizers, by batches of `batch` images.
 
+    Each of `shards` slices of a batch is computed by itself: what concerns the weights alone is computed so many times.
     The network is built for size x size images; a pass over `validation` held-out images is one in blocks, the last of them
     filled up, as the selection makes it. Counted once for the same arguments in a process. Raises `UserError` for what does
     not fit.
@@ -47,16 +50,16 @@ def prices(label: str, backbone: str, classes: int, size: int, batch: int, valid
     made = _Counted(choice, backbone, classes, size)
     steps = []
     for stage in range(max(1, len(choice.method.stages))):
-        step = _continued([made.step(stage, n, False) for n in SIZES], batch)
+        step = _continued([made.step(stage, n, False) for n in SIZES], batch, shards)
         # Only terms measure.
-        logged = _continued([made.step(stage, n, True) for n in SIZES], batch) if choice.regularizers else step
+        logged = _continued([made.step(stage, n, True) for n in SIZES], batch, shards) if choice.regularizers else step
         steps.append((step, logged))
     blocks = -(-validation // BLOCK)
     one_pass = _at([made.validation(n) for n in SIZES], BLOCK) if blocks else 0
     if label == PLAIN:
         plain = steps[0][0].full
     else:  # with the same arguments as a teacher's, so that both are counted once
-        plain = prices(PLAIN, backbone, classes, size, batch, validation).plain
+        plain = prices(PLAIN, backbone, classes, size, batch, validation, shards).plain
     return Prices(plain, batch, tuple(steps), blocks * one_pass)
 
 
@@ -131,8 +134,9 @@ class _Whole(AbstractContextManager[None]):
         pass
 
 
-def _continued(found: Sequence[Price], batch: int) -> Price:
-    return Price(_at([p.full for p in found], batch), _at([p.least for p in found], batch), found[-1].passes)
+def _continued(found: Sequence[Price], batch: int, shards: int) -> Price:
+    full, least = (_at(numbers, batch // shards) for numbers in ([p.full for p in found], [p.least for p in found]))
+    return Price(full * shards, least * shards, found[-1].passes)
 
 
 def _at(values: Sequence[int], n: int) -> int:

@@ -75,13 +75,44 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
+class Silent:
+    """The save of a process that is not the first of its group: the first one decides, reads and writes."""
+
+    def load(self) -> None:
+        """Return None."""
+        return None
+
+    def save(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+        """Write nothing."""
+
+    def due(self) -> bool:
+        """Return False."""
+        return False
+
+    def stopping(self) -> bool:
+        """Return False."""
+        return False
+
+
+def packed(tensors: dict[str, Tensor], rest: dict[str, Any]) -> bytes:
+    """Return a line of JSON and tensors as safetensors; raises `SafetensorError` for those that have no such form."""
+    made: bytes = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    return json.dumps(rest).encode() + b"\n" + made
+
+
+def unpacked(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what `packed` made bytes of; raises all kinds of errors if they are not that."""
+    line, _, tensors = content.partition(b"\n")
+    rest: dict[str, Any] = json.loads(line)
+    return safetensors.torch.load(tensors), rest
+
+
 def seal(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
     """Write a sealed file, whole or not at all; raises `UserError` if the disk does not take it."""
     try:
-        packed = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+        body = packed(tensors, rest)
     except SafetensorError as error:
         raise UserError(f"cannot pack {path}: {error}") from error
-    body = json.dumps(rest).encode() + b"\n" + packed
     replace_file(path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
 
 
@@ -96,9 +127,7 @@ def unseal(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     checksum, _, body = content.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != checksum:
         raise Damaged(f"{path} is damaged: {REDO}")
-    line, _, tensors = body.partition(b"\n")
     try:
-        rest: dict[str, Any] = json.loads(line)
-        return safetensors.torch.load(tensors), rest
+        return unpacked(body)
     except (ValueError, RecursionError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise Damaged(f"{path} is no save ({type(error).__name__}): {REDO}") from error

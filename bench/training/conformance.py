@@ -20,6 +20,7 @@ from lcrbench import registry
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.seeds import generator
 from lcrbench.bench.training import api
+from lcrbench.bench.training.shards import ALONE, Shards
 from lcrbench.bench.training.state import State, pack, restore
 from lcrbench.errors import UserError
 from lcrbench.models.definitions import checked
@@ -133,13 +134,17 @@ def _optimizer_findings(part: api.Optimizer) -> list[str]:
     _descend(whole, optimizer, STEPS, recipe.lr)
     half, optimizer = make(decay=0.1)
     _descend(half, optimizer, STEPS // 2, recipe.lr)
-    saved = copy.deepcopy(pack(State(half, optimizer, {})))
+    saved = copy.deepcopy(pack(_state(half, optimizer, recipe)))
     resumed, optimizer = make(decay=0.1)
-    restore(State(resumed, optimizer, {}), saved)
+    restore(_state(resumed, optimizer, recipe), saved)
     _descend(resumed, optimizer, STEPS - STEPS // 2, recipe.lr)
     if not _same(whole, resumed):
         found.append("a training that is stopped and resumed ends in other bits: state_dict() does not hold all state")
     return found
+
+
+def _state(network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> State:
+    return State(network, optimizer, [{}], Shards(network, recipe, 0, ALONE))
 
 
 def _schedule_findings(part: api.Schedule) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.records.budget import Budget, Recipe
@@ -16,14 +16,14 @@ from lcrbench.bench.training import parts
 from lcrbench.bench.training.average import Average
 from lcrbench.bench.training.pace import Clock, Pace
 from lcrbench.bench.training.parts import learning_rate, make_optimizer
-from lcrbench.bench.training.precision import cast_of, widened
+from lcrbench.bench.training.precision import widened
 from lcrbench.bench.training.prices import Prices, unpriced
+from lcrbench.bench.training.shards import ALONE, Group, Shards, backward
 from lcrbench.bench.training.spent import Spent
 from lcrbench.bench.training.state import Checkpoint, State, pack, restore
 from lcrbench.bench.training.stream import batches, parted
 from lcrbench.bench.training.tally import Diverged as Diverged
 from lcrbench.bench.training.tally import Tally
-from lcrbench.models.api import composed, observe
 
 
 class Stopped(Exception):
@@ -47,6 +47,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     prices: Prices | None = None,
     readers: int = 0,
+    group: Group = ALONE,
 ) -> Spent:
     """Train `network` in place on `split` under `budget` and `recipe`, and leave it in evaluation mode.
 
@@ -64,6 +65,10 @@ def train(
     `prices` are those that the ledger's compute is charged by; without them a step costs its images. `readers` processes
     read streamed images ahead (none under a budget in seconds of this process).
 
+    Each of the `group`'s processes calls this with the same arguments and with a `checkpoint`, or each without one, and
+    computes its slices of every batch (shards.py); all end with the same network. A budget in seconds pays for the seconds
+    of all processes together, and `Spent` holds their sums.
+
     With a `checkpoint` it goes on from the last save, to the same bits as if it had never stopped (not under a budget
     in seconds). Raises `UserError` for a recipe that does not exist or fit, `ValueError` for a budget that pays for no
     batch, `Diverged` when the loss of a step is not finite, or weights and statistics are not where a row is logged, and
@@ -75,28 +80,36 @@ def train(
     prices = prices or unpriced(recipe.batch, stages)
     pace = Pace(steps_of(budget, recipe, len(split)), budget.seconds, stages)
     trained, held = parted(split, recipe.validation)
-    terms = {name: r.attach(network) for name, r in (regularizers or {}).items()}
+    shards = Shards(network, recipe, seed, group)
+    # One for each slice, because terms keep things from step to step.
+    terms = [{name: r.attach(network) for name, r in (regularizers or {}).items()} for _ in shards.own]
     network.train().to(device)
-    state = State(network, make_optimizer(network, recipe), terms)
+    state = State(network, make_optimizer(network, recipe), terms, shards=shards)
     state.average = Average(network, recipe.ema) if recipe.ema else None
     spent = state.spent
-    if checkpoint and (saved := checkpoint.load()):
+    if checkpoint and (saved := group.share(checkpoint.load())):
         # What the network holds beside its state, as the step before the save left it; then the state, over all else.
         on_stage(network, len(saved[1]["stages"]) - 1)
         on_progress(network, saved[1]["progress"])
         restore(state, saved)
     first, best = spent.steps, state.best
-    clock = Clock(spent, device)
+    clock = Clock(spent, device, group)
     with ExitStack() as ends:
-        for term in terms.values():
+        for term in (term for each in terms for term in each.values()):
             ends.callback(term.detach)
+        if recipe.shards > 1:
+            # Each slice seeds it.
+            ends.callback(torch.set_rng_state, torch.get_rng_state())
+            if device != "cpu":
+                ends.callback(torch.cuda.set_rng_state, torch.cuda.get_rng_state())
         ends.enter_context(widened(network, recipe.precision))
         # Reading processes would be free under a budget of this process's seconds.
         ahead = 0 if budget.seconds and device == "cpu" else readers
-        stream = clock.waiting(batches(trained, recipe.batch, named.augmentation, seed, spent, device, first, ahead))
+        given = batches(trained, recipe.batch, named.augmentation, seed, spent, device, first, ahead, shards.part())
+        stream = clock.waiting(given)
         ends.callback(stream.close)
         for step, (images, labels) in enumerate(stream, start=first):
-            elapsed = clock.read() / (budget.seconds or 1.0)
+            elapsed = clock.together() / budget.seconds if budget.seconds else clock.read()
             if pace.over(step, elapsed):
                 break
             stage, progress = pace.place(step, elapsed)
@@ -110,8 +123,8 @@ def train(
             mark = pace.mark(step, elapsed) if recipe.selection == "best" else 0
             logged = pace.logs(step) or mark > best.mark
             rate = learning_rate(recipe, named.schedule, progress)
-            for group in state.optimizer.param_groups:
-                group["lr"] = rate
+            for parameters in state.optimizer.param_groups:
+                parameters["lr"] = rate
 
             try:
                 _step(state, recipe, images, labels, step, logged, on_gradient)
@@ -119,7 +132,7 @@ def train(
                 # What a network that has diverged raises is not the reason.
                 state.tally.read()
                 raise
-            spent.charge(stage, len(labels), terms.values(), prices, logged)
+            spent.charge(stage, recipe.batch, shards.passes(terms), prices, logged)
             if state.average:
                 state.average.update(spent.stages[stage])
             # The clock of a budget in seconds counts what the device has done.
@@ -136,13 +149,17 @@ def train(
                 spent.log.append(_row(state, rate, stages) | row)
                 watch(spent.log[-1], (step + 1) / pace.steps if pace.steps else max(elapsed, 1e-9))
                 state.tally = Tally()
-            if checkpoint and (checkpoint.stopping() or checkpoint.due()):
-                clock.read()
-                checkpoint.save(*pack(state))
-                if checkpoint.stopping():
+            if checkpoint:
+                stopping, due = _asked(checkpoint, group)
+                if stopping or due:
+                    clock.together()
+                    checkpoint.save(*pack(state))
+                if stopping:
                     raise Stopped
         if recipe.selection == "best" and best.measured < spent.steps:
             _measure(state, held, device, spent.steps, prices)
+        if group.world > 1:
+            clock.together()
         if checkpoint and spent.steps > first:
             checkpoint.save(*pack(state))
     spent.selected = spent.steps
@@ -165,25 +182,34 @@ def _step(
     measure: bool,
     on_gradient: Callable[[nn.Module], None],
 ) -> None:
-    """Make one step, and add to the tally what the log shows of it; nothing here waits for an accelerator."""
-    terms, optimizer = state.terms.values(), state.optimizer
-    context = observe(state.network, terms, images, labels, measure, cast_of(recipe.precision))
-    logits = context.logits
-    cross_entropy = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-    loss, _ = composed(context, terms, cross_entropy)
-    del context  # the activations in it
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
+    """Make one step, and add to the tally what the log shows of it; nothing here waits for an accelerator.
+
+    `images` and `labels` are those of this process's slices of the batch.
+    """
+    state.optimizer.zero_grad(set_to_none=True)
+    if recipe.shards == 1:
+        told = backward(state.network, state.terms[0].values(), recipe, images, labels, measure)
+    else:
+        told = state.shards.backward(state.terms, images, labels, step, measure)
     on_gradient(state.network)
-    optimizer.step()
-    right = (logits.detach().argmax(1) == labels).sum()
-    state.tally.add(step, len(labels), loss.detach(), cross_entropy.detach(), right)
+    state.optimizer.step()
+    state.tally.add(step, recipe.batch, *told)
+
+
+def _asked(checkpoint: Checkpoint, group: Group) -> tuple[bool, bool]:
+    """Tell whether any process is asked to stop, and whether one finds a save due."""
+    stopping = checkpoint.stopping()
+    due = not stopping and checkpoint.due()
+    if group.world == 1:
+        return stopping, due
+    told = group.numbers([stopping, due])
+    return any(one[0] for one in told), any(one[1] for one in told)
 
 
 def _measure(state: State, held: Split, device: str, step: int, prices: Prices) -> float:
     """Measure the network, or its average, on the validation images after `step` steps; return the accuracy."""
     with state.average.shown() if state.average else nullcontext():
-        found = state.best.measure(state.network, held, device, step, state.spent.progress)
+        found = state.best.measure(state.network, held, device, step, state.spent.progress, state.shards.group)
     state.spent.validate(len(held), prices)
     return found
 
@@ -201,6 +227,8 @@ def _row(state: State, rate: float, stages: int) -> dict[str, float]:
     }
     if stages > 1:
         row["stage"] = state.stage + 1
-    for name, term in state.terms.items():
+    if state.shards.number > 1:
+        return row | state.shards.figures
+    for name, term in state.terms[0].items():
         row |= {f"{name}.{k}": v for k, v in term.figures().items()}
     return row

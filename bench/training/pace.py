@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from lcrbench.bench.training.shards import Group
     from lcrbench.bench.training.spent import Spent
 
 T = TypeVar("T")
@@ -89,14 +90,18 @@ class Pace:
 
 
 class Clock:
-    """Counts the seconds of a training on top of those that a save holds."""
+    """Counts the seconds of a training on top of those that a save holds: this process's, and if asked those of all."""
 
-    def __init__(self, spent: Spent, device: str) -> None:
-        self._spent, self._device = spent, device
+    def __init__(self, spent: Spent, device: str, group: Group) -> None:
+        if group.rank:
+            # What the save holds is the first process's to count on.
+            spent.cpu = spent.wall = spent.waited = 0.0
+        self._spent, self._device, self._group = spent, device, group
         self._cpu, self._wall = time.process_time() - spent.cpu, time.perf_counter() - spent.wall
+        self._waited = spent.waited
 
     def waiting(self, stream: Generator[T, None, None]) -> Generator[T, None, None]:
-        """Yield what a stream yields, and add up in `spent` the seconds that it takes."""
+        """Yield what a stream yields, and count the seconds that it takes."""
         with closing(stream):
             while True:
                 start = time.perf_counter()
@@ -104,10 +109,26 @@ class Clock:
                     found = next(stream)
                 except StopIteration:
                     return
-                self._spent.waited += time.perf_counter() - start
+                self._waited += time.perf_counter() - start
+                self._spent.waited = self._waited
                 yield found
 
     def read(self) -> float:
-        """Write the seconds down in `spent`, and return those that a budget counts: CPU, or wall on an accelerator."""
-        self._spent.cpu, self._spent.wall = time.process_time() - self._cpu, time.perf_counter() - self._wall
-        return self._spent.cpu if self._device == "cpu" else self._spent.wall
+        """Write this process's seconds down in `spent`, and return those that a budget counts.
+
+        They are CPU seconds, or wall seconds on an accelerator.
+        """
+        spent = self._spent
+        spent.cpu, spent.wall = time.process_time() - self._cpu, time.perf_counter() - self._wall
+        spent.waited = self._waited
+        return spent.cpu if self._device == "cpu" else spent.wall
+
+    def together(self) -> float:
+        """Write the sums of all processes' seconds down in `spent`, and return those that a budget counts."""
+        found = self.read()
+        if self._group.world == 1:
+            return found
+        spent = self._spent
+        told = self._group.numbers([spent.cpu, spent.wall, spent.waited])
+        spent.cpu, spent.wall, spent.waited = (sum(column) for column in zip(*told, strict=True))
+        return spent.cpu if self._device == "cpu" else spent.wall

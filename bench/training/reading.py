@@ -76,10 +76,13 @@ class Steps(Sampler[Keys]):
 
 
 class Reader:
-    """Makes whole batches: images (batch, size, size, 3), uint8, and their draws; or says in a text what is wrong."""
+    """Makes a part of each batch: images (part, size, size, 3), uint8, and the draws of the whole batch (batch, k).
 
-    def __init__(self, images: Streamed, transform: api.Transform, seed: int) -> None:
-        self.images, self.transform, self.seed = images, transform, seed
+    Or it says in a text what is wrong.
+    """
+
+    def __init__(self, images: Streamed, transform: api.Transform, seed: int, part: slice = slice(None)) -> None:
+        self.images, self.transform, self.seed, self.part = images, transform, seed, part
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,10 +92,10 @@ class Reader:
         size = self.images.size
         # Arrays are sent with the message. A tensor is sent by a file handle of its own, which takes a millisecond.
         draws = drawn(self.transform, self.seed, size, wanted)
-        rows = torch.from_numpy(draws)
-        made = torch.empty(len(wanted), size, size, 3, dtype=torch.uint8)
+        mine, rows = wanted[self.part], torch.from_numpy(draws[self.part])
+        made = torch.empty(len(mine), size, size, 3, dtype=torch.uint8)
         try:
-            for k, (_, index) in enumerate(wanted):
+            for k, (_, index) in enumerate(mine):
                 # A transform that takes originals crops before it resizes, so that it sees all that the file has.
                 image = self.images.original(index) if self.transform.originals else self.images[index]
                 made[k] = self.transform.apply(_tensor(image)[None], rows[k : k + 1], size)[0]
@@ -102,14 +105,22 @@ class Reader:
 
 
 def read(
-    images: Streamed, batch: int, transform: api.Transform, seed: int, device: str, first: int, readers: int
+    images: Streamed,
+    batch: int,
+    transform: api.Transform,
+    seed: int,
+    device: str,
+    first: int,
+    readers: int,
+    part: slice = slice(None),
 ) -> Iterator[tuple[Tensor, np.ndarray, np.ndarray]]:
-    """Yield for each step from `first` on images, uint8 on the device, their indices and draws; endless.
+    """Yield for each step from `first` on images, uint8 on the device, and indices and draws of the batch; endless.
 
-    `readers` processes read ahead; without any this one reads. Raises `UserError` for a file that is damaged or has changed.
+    Of each batch only the images in `part` are read. `readers` processes read ahead; without any this one reads. Raises
+    `UserError` for a file that is damaged or has changed.
     """
     loader: Any = DataLoader(
-        Reader(images, transform, seed),  # type: ignore[arg-type]  # it makes whole batches
+        Reader(images, transform, seed, part),  # type: ignore[arg-type]  # it makes whole batches
         batch_sampler=Steps(len(images), batch, seed, first),
         num_workers=readers,
         collate_fn=_as_it_is,

@@ -25,9 +25,10 @@ from lcrbench.bench.records.spec import MethodId, Subject, TrainSpec
 from lcrbench.bench.records.store import LOG, PACKED, WEIGHTS
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.training import charge, parts, teacher
-from lcrbench.bench.training.checkpoint import Checkpoint
+from lcrbench.bench.training.checkpoint import Checkpoint, Silent
 from lcrbench.bench.training.loop import train
 from lcrbench.bench.training.prices import Prices
+from lcrbench.bench.training.shards import ALONE, Group
 from lcrbench.bench.training.spent import Spent
 from lcrbench.models import network as networks
 from lcrbench.models import packed, parse
@@ -59,7 +60,9 @@ def teacher_scope(text: str, spec: TrainSpec) -> Source:
 def priced(label: str, spec: TrainSpec) -> Prices:
     """Return the prices of a training with a spec's data and recipe."""
     data, recipe = spec.data, spec.recipe
-    return charge.prices(label, spec.backbone, len(data.classes), data.size, recipe.batch, recipe.validation)
+    return charge.prices(
+        label, spec.backbone, len(data.classes), data.size, recipe.batch, recipe.validation, recipe.shards
+    )
 
 
 def allot(spec: TrainSpec, choice: networks.Choice) -> tuple[Budget, Budget]:
@@ -100,15 +103,19 @@ class Fitted(NamedTuple):
 def fit(
     spec: TrainSpec,
     dataset: Dataset,
-    checkpoint: Checkpoint,
-    provenance: Provenance,
+    checkpoint: Checkpoint | Silent,
+    provenance: Provenance | None = None,
     *,
     device: str = "cpu",
     tell: Callable[..., None] = lambda *a, **k: None,
     go_on: Callable[..., None] = lambda *a, **k: None,
     readers: int = 0,
+    group: Group = ALONE,
 ) -> Fitted:
-    """Train the network of a spec and the teachers that it lacks; arguments and errors are those of `trained`."""
+    """Train the network of a spec and the teachers that it lacks; arguments and errors are those of `trained`.
+
+    Only the first of a group's processes reads and writes the store, and counts what steps cost.
+    """
     choice = networks.choose(spec.method.text)
 
     def weights_generator(name: str) -> torch.Generator:
@@ -129,13 +136,16 @@ def fit(
             allotted[0],
             dataset,
             checkpoint,
-            made_by(teacher_scope(text, spec), device, provenance),
+            made_by(teacher_scope(text, spec), device, provenance) if provenance else "",
             device,
             # While another process trains it, nothing here saves itself and stops.
             lambda done, total, figures: (tell if total else go_on)("teacher", done, total, **figures),
             readers,
+            group,
         )
         learned.append(one)
+        if group.rank:
+            continue
         prices = priced(text, spec)
         compute += one.steps * prices.step(0, False, 0.0)
         compute += one.validation / max(1, spec.recipe.validation) * prices.validated()
@@ -159,8 +169,9 @@ def fit(
             "training", int(row["step"]), round(row["step"] / done), loss=row["loss"], accuracy=row["accuracy"]
         ),
         checkpoint=checkpoint,
-        prices=priced(choice.label, spec),
+        prices=None if group.rank else priced(choice.label, spec),
         readers=readers,
+        group=group,
     )
     seconds["training"] = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
     for one in learned:
@@ -182,13 +193,16 @@ def trained(
     readers: int = 0,
     tell: Callable[..., None] = lambda *a, **k: None,
     go_on: Callable[..., None] = lambda *a, **k: None,
+    group: Group = ALONE,
 ) -> tuple[Looked, Training, dict[str, bytes]]:
     """Train the network of a spec; return it, its record, and the files to keep beside that.
 
     `tell(phase, done, total, **figures)` is told how far it is; `go_on` likewise, and may raise to stop. Raises `Diverged`
-    and `Stopped` as the loop does. `readers` processes read streamed images ahead.
+    and `Stopped` as the loop does. `readers` processes read streamed images ahead. This process is the first of the `group`.
     """
-    made = fit(spec, dataset, checkpoint, provenance, device=device, tell=tell, go_on=go_on, readers=readers)
+    made = fit(
+        spec, dataset, checkpoint, provenance, device=device, tell=tell, go_on=go_on, readers=readers, group=group
+    )
     moments = dataset.moments
     network, spent, stages = made.network, made.spent, made.choice.method.stages
     seconds: dict[Phase, Seconds] = {**({"data": data_seconds} if data_seconds else {}), **made.seconds}
@@ -231,6 +245,7 @@ def trained(
             seconds=seconds,
             data_wait=round(spent.waited / spent.wall, 4) if spent.wall else None,
             readers=readers if spec.data.hash_kind == "manifest" else 0,
+            processes=group.world,
             clock=devices.clock_of(device) if spec.budget.unit == "seconds" else "",
         ),
         normalization=Normalization(mean=moments.mean.tolist(), std=moments.std.tolist(), of=moments.of),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lcrbench.bench.data.arrays import Split
+from lcrbench.bench.training.shards import ALONE, Group
 
 BLOCK = 100
 
@@ -28,9 +29,11 @@ class Best:
     measured: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def measure(self, network: nn.Module, held: Split, device: str, step: int, progress: float) -> float:
+    def measure(
+        self, network: nn.Module, held: Split, device: str, step: int, progress: float, group: Group = ALONE
+    ) -> float:
         """Measure the network after `step` steps, keep its weights if they are the best, and return the accuracy."""
-        found = accuracy(network, held, device)
+        found = accuracy(network, held, device, group)
         self.measured = step
         if found > self.accuracy:
             self.accuracy, self.step, self.progress = found, step, progress
@@ -38,16 +41,16 @@ class Best:
         return found
 
 
-def accuracy(network: nn.Module, split: Split, device: str) -> float:
+def accuracy(network: nn.Module, split: Split, device: str, group: Group = ALONE) -> float:
     """Return the accuracy in [0, 1] of a network in evaluation mode, in float32; the network is in training mode after it.
 
     The network gets blocks of exactly 100 images, the last one filled up with black ones, because rounding depends on
-    the batch and can flip a sign.
+    the batch and can flip a sign. The group's processes take turns at the blocks.
     """
     network.eval()
     right = 0
     with torch.no_grad():
-        for start in range(0, len(split), BLOCK):
+        for start in range(group.rank * BLOCK, len(split), group.world * BLOCK):
             part = split.images[start : start + BLOCK]
             block = np.zeros((BLOCK, *part.shape[1:]), np.uint8)
             block[: len(part)] = part
@@ -55,4 +58,4 @@ def accuracy(network: nn.Module, split: Split, device: str) -> float:
             classes = network(images).argmax(1)[: len(part)].cpu().numpy()
             right += int((classes == split.labels[start : start + BLOCK]).sum())
     network.train()
-    return right / len(split)
+    return int(sum(n for (n,) in group.numbers([right]))) / len(split)

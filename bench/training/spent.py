@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lcrbench.bench.training.prices import Prices
-from lcrbench.models.api import Term
 
 VALIDATION = "validation"
 
@@ -39,15 +38,17 @@ class Spent:
     data_order: Any = field(default_factory=hashlib.sha256)
     augmentation: Any = field(default_factory=hashlib.sha256)
 
-    def charge(self, stage: int, count: int, terms: Iterable[Term], prices: Prices, logged: bool) -> None:
-        """Add one step of a stage, of `count` images, with the passes that its terms made."""
+    def charge(
+        self, stage: int, count: int, made: Iterable[Mapping[str, tuple[float, float]]], prices: Prices, logged: bool
+    ) -> None:
+        """Add one step of a stage, of `count` images, with the passes that each of its terms made for an image."""
         passes = 0.0
         self.steps, self.images = self.steps + 1, self.images + count
         self.stages += [0] * (stage + 1 - len(self.stages))
         self.stages[stage] += 1
         self._add("student", count, count)
-        for term in terms:
-            for name, (forward, backward) in term.passes.items():
+        for each in made:
+            for name, (forward, backward) in each.items():
                 passes += forward + backward
                 self._add(name, forward * count, backward * count)
         self.compute += prices.step(stage, logged, passes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,14 +12,13 @@ from torch import Tensor, nn
 from lcrbench.bench.training.average import Average
 from lcrbench.bench.training.reading import Chain
 from lcrbench.bench.training.selection import Best
+from lcrbench.bench.training.shards import Saved, Shards
 from lcrbench.bench.training.spent import Spent
 from lcrbench.bench.training.tally import Tally
 from lcrbench.models.api import Term
 
 KEPT = ("images", "steps", "stages", "progress", "compute", "cpu", "wall", "waited", "forward", "backward", "log")
 """The fields of `Spent` that a save holds; digests follow from the seed and the steps, or of streamed images are chains."""
-
-Saved = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 class Checkpoint(Protocol):
@@ -41,13 +41,14 @@ class Checkpoint(Protocol):
 class State:
     """A training between two steps. The learning rate follows from the step, the data stream from the seed and the step.
 
-    `tally` holds the sums of the log's unfinished row; `average` is that of the weights, if the recipe asks for one;
-    `stage` is -1 before the first one.
+    `terms` are the regularizers' by name, for each slice of a batch that this process computes. `tally` holds the sums of
+    the log's unfinished row; `average` is that of the weights, if the recipe asks for one; `stage` is -1 before the first.
     """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    terms: dict[str, Term]
+    terms: list[dict[str, Term]]
+    shards: Shards
     spent: Spent = field(default_factory=Spent)
     best: Best = field(default_factory=Best)
     tally: Tally = field(default_factory=Tally)
@@ -56,8 +57,12 @@ class State:
 
 
 def pack(state: State) -> Saved:
-    """Return the tensors and the rest of a save; raises `Diverged` if a loss that has not been read is not finite."""
+    """Return the tensors and the rest of a save, which each process of a group does, and gets the same.
+
+    Raises `Diverged` if a loss that has not been read is not finite, and `RuntimeError` if the processes' networks differ.
+    """
     state.tally.read()
+    _agree(state)
     tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best.weights.items()}
     if state.average:
@@ -66,8 +71,13 @@ def pack(state: State) -> Saved:
     for i, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
         plain[str(i)] = {k: v for k, v in moments.items() if not isinstance(v, Tensor)}
-    for name, term in state.terms.items():
-        tensors |= {f"term.{name}.{k}": v for k, v in term.state().items()}
+    shards = state.shards
+    kept: dict[str, Tensor] = {}
+    for shard, terms in zip(shards.own, state.terms, strict=True):
+        for name, term in terms.items():
+            kept |= {f"{_place(name, shard, shards)}{k}": v for k, v in term.state().items()}
+    for found in shards.group.collect(kept):
+        tensors |= found
     best = {k: v for k, v in vars(state.best).items() if k != "weights"}
     groups = [{k: v for k, v in g.items() if isinstance(v, (bool, int, float))} for g in state.optimizer.param_groups]
     rest = {"sums": state.tally.sums(), "best": best, "optimizer": plain, "groups": groups}
@@ -81,8 +91,9 @@ def restore(state: State, saved: Saved) -> None:
     tensors, rest = saved
     state.network.load_state_dict(_under("network.", tensors))
     _restore_optimizer(state.optimizer, _under("optimizer.", tensors), rest)
-    for name, term in state.terms.items():
-        term.restore(_under(f"term.{name}.", tensors))
+    for shard, terms in zip(state.shards.own, state.terms, strict=True):
+        for name, term in terms.items():
+            term.restore(_under(_place(name, shard, state.shards), tensors))
     state.best = Best(**rest["best"], weights=_under("best.", tensors))
     if state.average:
         state.average.restore(_under("average.", tensors))
@@ -106,6 +117,22 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
     fresh = optimizer.state_dict()
     groups = [own | held for own, held in zip(fresh["param_groups"], rest["groups"], strict=True)]
     optimizer.load_state_dict({"param_groups": groups, "state": moments})
+
+
+def _place(name: str, shard: int, shards: Shards) -> str:
+    """Return what the names of a term's tensors begin with in a save."""
+    return f"term.{name}." if shards.number == 1 else f"term.{name}.{shard}."
+
+
+def _agree(state: State) -> None:
+    if state.shards.group.world == 1:
+        return
+    digest = hashlib.sha256()
+    for value in state.network.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    # As much of the hash as a float64 holds.
+    if len({n for (n,) in state.shards.group.numbers([float(int(digest.hexdigest()[:12], 16))])}) > 1:
+        raise RuntimeError("the processes of one training came to different weights: are their machines of one kind?")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -80,22 +80,23 @@ def batches(
     device: str,
     first: int = 0,
     readers: int = 0,
+    part: slice = slice(None),
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Yield batches (N, 3, H, W) in [0, 1], channels last, with labels (N,), from step `first` on; endless.
 
     The digests in `spent` cover the stream up to the last batch that was asked for and used, from step 0 on. `readers`
-    processes read streamed images ahead.
+    processes read streamed images ahead. Of each batch only the images in `part` are made.
     """
     if isinstance(split.images, Streamed):
-        yield from _streamed(split.images, split.labels, batch, transform, seed, spent, device, first, readers)
+        yield from _streamed(split.images, split.labels, batch, transform, seed, spent, device, first, readers, part)
         return
     images, labels = _tensor(split.images).to(device), _tensor(split.labels).to(device)
 
     size = images.shape[1]
     for step, (index, draws) in enumerate(stream(len(labels), size, batch, transform, seed)):
         if step >= first:
-            where = _moved(index, device)
-            augmented = transform.apply(images[where], _moved(draws, device), size)
+            where = _moved(index[part], device)
+            augmented = transform.apply(images[where], _moved(draws[part], device), size)
             yield augmented.permute(0, 3, 1, 2).float().div_(255), labels[where]
         # After the yield, because the loop takes one batch more than it uses.
         spent.data_order.update(index.astype("<i8").tobytes())
@@ -125,6 +126,7 @@ def _streamed(
     device: str,
     first: int,
     readers: int,
+    part: slice,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     if not isinstance(spent.data_order, reading.Chain):
         spent.data_order, spent.augmentation = reading.Chain(), reading.Chain()
@@ -137,6 +139,6 @@ def _streamed(
     for step in range(spent.data_order.steps, first):
         taken = reading.keys(len(labels), batch, seed, step)
         note(np.array([index for _, index in taken]), reading.drawn(transform, seed, images.size, taken))
-    for made, index, draws in reading.read(images, batch, transform, seed, device, first, readers):
-        yield made.permute(0, 3, 1, 2).float().div_(255), _moved(labels[index], device)
+    for made, index, draws in reading.read(images, batch, transform, seed, device, first, readers, part):
+        yield made.permute(0, 3, 1, 2).float().div_(255), _moved(labels[index[part]], device)
         note(index, draws)

@@ -27,9 +27,14 @@ from lcrbench.bench.records.ids import stated
 from lcrbench.bench.records.record import Seconds, Taught
 from lcrbench.bench.records.spec import TrainSpec
 from lcrbench.bench.seeds import derive
-from lcrbench.bench.training.checkpoint import Checkpoint, seal, unseal
+from lcrbench.bench.training.checkpoint import Checkpoint, Silent, seal, unseal
 from lcrbench.bench.training.loop import Diverged, train
+from lcrbench.bench.training.shards import ALONE, Group, Saved
+from lcrbench.bench.training.spent import Spent
 from lcrbench.models import network as networks
+
+_TRAIN, _WAIT = {"say": "train"}, {"say": "wait"}
+"""What the first process of a group tells the others of a teacher that it does not have yet."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,12 @@ def taught(
     spec: TrainSpec,
     budget: Budget,
     dataset: Dataset,
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | Silent,
     made_by: str,
     device: str,
     watch: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None,
     readers: int = 0,
+    group: Group = ALONE,
 ) -> tuple[nn.Module, Taught, Seconds]:
     """Return the trained teacher that `text` names, and what its training took; it is read from the store if it is there.
 
@@ -89,32 +95,72 @@ def taught(
     mean, std = dataset.mean.tolist(), dataset.std.tolist()
     network = networks.build(choice, spec.backbone, len(dataset.classes), spec.data.size, mean, std, weights)
     network = network.to(memory_format=torch.channels_last)
+
+    def teach(own: Any) -> Spent:
+        return train(
+            network,
+            dataset.train,
+            budget,
+            spec.recipe,
+            derive(spec.seed, "teacher's training", text),
+            on_progress=choice.method.on_progress,
+            on_gradient=choice.method.on_gradient,
+            device=device,
+            watch=lambda row, done: watch(int(row["step"]), round(row["step"] / done), {"loss": row["loss"]}),
+            checkpoint=own,
+            readers=readers,
+            group=group,
+        )
+
+    if isinstance(checkpoint, Silent):
+        kept = _followed(group, lambda: teach(checkpoint))
+    else:
+        kept = _kept(name, made_by, checkpoint, network, teach, facts, text, lambda: watch(0, 0, {}), group)
+    tensors, rest = kept
+    network.load_state_dict(tensors)
+    return network.to(device).eval(), Taught(**rest["took"]), Seconds(**rest["seconds"])
+
+
+def _followed(group: Group, teach: Callable[[], Any]) -> Saved:
+    """Train with the first process where it trains, and return the teacher that it has in the end."""
+    while True:
+        found = group.share(None)
+        assert found is not None
+        if found[1] == _TRAIN:
+            teach()
+        elif found[1] != _WAIT:
+            return found
+
+
+def _kept(
+    name: str,
+    made_by: str,
+    checkpoint: Checkpoint,
+    network: nn.Module,
+    teach: Callable[[Checkpoint], Spent],
+    facts: dict[str, Any],
+    text: str,
+    waiting: Callable[[], None],
+    group: Group,
+) -> Saved:
+    """Return what the store keeps of the teacher, after training it if nobody has; tell the other processes of the group."""
     path = checkpoint.store.teacher(name)
     while (kept := unseal(path)) is None:
         lock = checkpoint.store.lock(name)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            watch(0, 0, {})
+            waiting()
+            # Or the others would give up.
+            group.share(({}, _WAIT))
             time.sleep(0.2)
             continue
         own = checkpoint.of(name, made_by)
         try:
             if path.exists():
                 continue
-            spent = train(
-                network,
-                dataset.train,
-                budget,
-                spec.recipe,
-                derive(spec.seed, "teacher's training", text),
-                on_progress=choice.method.on_progress,
-                on_gradient=choice.method.on_gradient,
-                device=device,
-                watch=lambda row, done: watch(int(row["step"]), round(row["step"] / done), {"loss": row["loss"]}),
-                checkpoint=own,
-                readers=readers,
-            )
+            group.share(({}, _TRAIN))
+            spent = teach(own)
             took = Taught(
                 method=text,
                 id=name,
@@ -135,6 +181,5 @@ def taught(
             raise
         finally:
             lock.release()
-    tensors, rest = kept
-    network.load_state_dict(tensors)
-    return network.to(device).eval(), Taught(**rest["took"]), Seconds(**rest["seconds"])
+    group.share(kept)
+    return kept

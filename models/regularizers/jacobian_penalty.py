@@ -46,6 +46,11 @@ class Term(api.Term):
         self.value: Tensor | None = None
         self.generator = torch.Generator().manual_seed(options.seed)
 
+    def reseed(self, seed: int) -> None:
+        """Draw by this seed, and the option."""
+        # An odd factor maps seeds one to one onto seeds.
+        self.generator.manual_seed((seed + self.options.seed * 0x9E3779B97F4A7C15) % 2**63)
+
     def begin(self, measure: bool) -> None:
         """Ask for the images' gradient where the step needs it: it costs the backward pass more."""
         self.image_gradient = self.options.weight > 0 or measure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import os
 import signal
@@ -45,15 +46,22 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield tree(tmp_path_factory.mktemp("jpegs") / "set", train=20, test=5)
 
 
-def run(root: Path, store: Path, readers: int = 0, stream: bool = True, **change: Any) -> Record:
+def run(root: Path, store: Path, readers: int = 0, stream: bool = True, processes: int = 1, **change: Any) -> Record:
     tables = TABLES | {"data": {"source": str(root), "size": 16, "stream": stream}} | change
-    return worker.run_one(job(store, tables, readers=readers))
+    return worker.run_one(job(store, tables, readers=readers, processes=processes))
 
 
 @pytest.fixture(scope="module")
 def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     store = tmp_path_factory.mktemp("whole")
     return bits(store, run(root, store))
+
+
+@pytest.mark.slow
+def test_processes_read_their_slices_and_change_no_bit(root: Path, tmp_path: Path) -> None:
+    change = {"methods": ["bnn"], "budget": {"images": 80}, "recipe": TABLES["recipe"] | {"shards": 2}}
+    found = [bits(tmp_path / str(n), run(root, tmp_path / str(n), n - 1, processes=n, **change)) for n in (1, 2)]
+    assert found[0] == found[1]
 
 
 def test_readers_change_no_bit(root: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
@@ -191,7 +199,7 @@ def test_a_budget_of_this_process_s_seconds_has_no_readers(root: Path, monkeypat
     read = reading.read
 
     def noted(*given: Any) -> Any:
-        seen.append(given[-1])
+        seen.append(inspect.signature(read).bind(*given).arguments["readers"])
         return read(*given)
 
     monkeypatch.setattr(reading, "read", noted)

@@ -57,6 +57,7 @@ def test_golden_ids() -> None:
         {"budget": Budget(unit="compute", images=60_000)},
         {"recipe": Recipe(lr=0.2)},
         {"recipe": Recipe(lr=0.1, augmentation="none")},
+        {"recipe": Recipe(lr=0.1, shards=2)},
         {"train_sha256": "f" * 64},
     ],
     ids=lambda c: next(iter(c)),

@@ -21,6 +21,7 @@ from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.training.loop import _step
 from lcrbench.bench.training.parts import make_optimizer
 from lcrbench.bench.training.precision import widened
+from lcrbench.bench.training.shards import ALONE, Shards
 from lcrbench.bench.training.state import State
 from lcrbench.bench.training.tally import Tally
 from lcrbench.models import network as networks
@@ -41,8 +42,8 @@ def stepper(method: str, backbone: str, batch: int, precision: Any, ends: ExitSt
     choice = networks.choose(method)
     net = networks.build(choice, backbone, 10, 32, [0.3] * 3, [0.4] * 3, generator)
     net = net.to(memory_format=torch.channels_last).train()
-    recipe = Recipe(precision=precision, lr=1e-3)
-    state = State(net, make_optimizer(net, recipe), {})
+    recipe = Recipe(precision=precision, lr=1e-3, batch=batch)
+    state = State(net, make_optimizer(net, recipe), [{}], Shards(net, recipe, 0, ALONE))
     images = torch.rand(batch, 3, 32, 32, generator=generator("images")).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch) % 10
     ends.enter_context(widened(net, precision))
