@@ -30,7 +30,7 @@ ALLOWED = {
     ),
     "a benchmark's name, which pytest writes": ("reports/gate/speed.py",),
     "names of modules and of their files": (
-        *("bench/records/source.py", "bench/records/lock.py", "bench/lipschitz/stored.py", "reports/stamp.py"),
+        *("bench/records/source.py", "bench/records/lease.py", "bench/lipschitz/stored.py", "reports/stamp.py"),
         *("reports/conformance.py", "bench/metrics/__init__.py", "bench/metrics/_conformance.py", "reports/entries.py"),
         "models/definitions.py",
     ),

@@ -3,8 +3,8 @@
     STORE/.teachers/<id>     a trained teacher (a sealed file, see checkpoint.py): what it is, what it took, its weights
 
 A teacher depends on the data, the topology, its method, its budget and recipe, the seed, the version of the code and the
-device; its id is the hash of these. So runs that need the same teacher share it: the first run trains it, under a lock, and
-keeps it. Sharing saves time and no budget: each run's ledger is charged the whole training, with its seconds.
+device; its id is the hash of these. So runs that need the same teacher share it: the first run trains it, under a lease,
+and keeps it. Sharing saves time and no budget: each run's ledger is charged the whole training, with its seconds.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from filelock import Timeout
 from torch import nn
 
 from lcrbench.bench.data import Dataset
 from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.ids import stated
+from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.record import Seconds, Taught
 from lcrbench.bench.records.spec import TrainSpec
 from lcrbench.bench.seeds import derive
@@ -91,10 +91,10 @@ def taught(
     network = network.to(memory_format=torch.channels_last)
     path = checkpoint.store.teacher(name)
     while (kept := unseal(path)) is None:
-        lock = checkpoint.store.lock(name)
+        lease = checkpoint.store.lease(name)
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
+            lease.acquire()
+        except Held:
             watch(0, 0, {})
             time.sleep(0.2)
             continue
@@ -124,6 +124,7 @@ def taught(
                 weights_sha256=networks.weights_hash(network),
             )
             seconds = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
+            checkpoint.store.fence(name)
             seal(
                 path,
                 network.state_dict(),
@@ -134,7 +135,7 @@ def taught(
             own.remove()
             raise
         finally:
-            lock.release()
+            lease.release()
     tensors, rest = kept
     network.load_state_dict(tensors)
     return network.to(device).eval(), Taught(**rest["took"]), Seconds(**rest["seconds"])

@@ -114,7 +114,7 @@ def test_no_file_of_a_store_tells_whose_machine_it_was(tmp_path: Path, monkeypat
     class Nobody:
         def send(self, event: object) -> None: ...
 
-    worker.work(other, Nobody())
+    worker.process(other.keep(), Nobody())
     assert Store(store).record(other.spec.run_id).status == "failed"
     words = {socket.gethostname(), str(Path.home()), str(ROOT), "a-place-to-find", str(tmp_path), os.uname().nodename}
     files = [p for p in store.rglob("*") if p.is_file()]
