@@ -68,7 +68,10 @@ def task(store: str, job: str, folder: str, expected: tuple[str, str], board: An
 
     if version() != expected:
         mine, theirs = (f"lcrbench {number}, code {code}" for number, code in (version(), expected))
-        return "refused", f"a machine of the cluster has another version of the code ({mine}; here {theirs}): install the same"
+        return (
+            "refused",
+            f"a machine of the cluster has other code ({mine}; here {theirs}): install the same on all",
+        )
     if not Path(store).is_dir():
         return "refused", f"a machine of the cluster finds no store at {store}: it must be shared, under the same path"
     with contextlib.suppress(OSError):
@@ -156,7 +159,9 @@ class Ray:
         try:
             begun, told = ray.get(self._board.take.remote(), timeout=60)
         except ray.exceptions.RayError as error:
-            raise UserError("the connection to the Ray cluster is lost: give the same command again to go on") from error
+            raise UserError(
+                "the connection to the Ray cluster is lost: give the same command again to go on"
+            ) from error
         cells = {cell.job: cell for cell in self._running.values()}
         self._began |= set(begun)
         yield from (Told(cells[job], "started") for job in begun if job in cells)

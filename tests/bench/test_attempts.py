@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,52 +45,6 @@ def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, held: in
         for code in (worker.BUSY, -9):
             assert came_to(Store(tmp_path), one, code) is None
     assert Store(tmp_path).ids() == []
-
-
-@pytest.mark.slow  # tests/faults holds the same by default, with two and four processes
-def test_two_processes_on_one_store_train_each_run_once(tmp_path: Path) -> None:
-    lines = ['methods = ["bnn", "irnet"]', "[data]", "train = 200", "test = 50", "[budget]", "images = 600"]
-    lines += [
-        "[recipe]",
-        "batch = 50",
-        "[evaluation]",
-        'corruptions = ["fog"]',
-        "severities = [1]",
-        "[metrics.accuracy]",
-    ]
-    (tmp_path / "s.toml").write_text("\n".join(lines))
-    # Each command writes down which of its runs told that they were training, and which that they were evaluated.
-    code = (
-        "import sys; from lcrbench.bench import cli, runner\n"
-        "class Progress(runner.Progress):\n"
-        "    def update(self, event):\n"
-        "        print(event.phase, event.run_id, file=open(sys.argv[0], 'a'))\n"
-        "runner.Progress, sys.argv = Progress, sys.argv[1:]\n"
-        "cli.main()"
-    )
-    rest = ["run", "s.toml", "--store", "s", "--workers", "1"]
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, f"told{i}", *rest, "--out", f"report{i}"],
-            cwd=tmp_path,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    for process in both:
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
-    told = [set(path.read_text().splitlines()) for path in tmp_path.glob("told*")]
-    store = Store(tmp_path / "s")
-    for phase in ("training", "evaluation"):
-        done = sorted(line.split()[1] for lines in told for line in lines if line.split()[0] == phase)
-        assert done == store.ids(), phase
-    assert len(store.ids()) == 2
-    for i in store.ids():
-        assert store.record(i).status == "finished"
-        assert len(store.evaluation_of(i).batches) == 1
-        store.verify(i)
 
 
 # ---------------------------------------------------------------------------------------------------------------- failures
