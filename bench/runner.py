@@ -139,8 +139,9 @@ def run(
     if stale == "refuse":
         _refuse_stale(target, found)
     todo = [job for job, part in zip(jobs, found, strict=True) if not part.nothing]
-    # Only a bar that is watched foretells the time left, for which each method's step is counted here.
-    work = [Work(part.spec) if quiet else _work(part) for part in found if not part.nothing]
+    # Only where the time left is told, of several trainings, is each method's step counted.
+    told = not quiet and sum(part.training for part in found) > 1
+    work = [_work(part) if told else Work(part.spec) for part in found if not part.nothing]
     ended: list[Record] = []
     try:
         with Progress(work, len(jobs) - len(todo), quiet=quiet) as progress:
@@ -172,7 +173,11 @@ def _work(part: Lacking) -> Work:
         # The metrics of one search share it.
         if metric.INFO.searched and isinstance(options, Options):
             passes = max(passes, options.passes)
-    price = priced(spec.training.label, spec.training).step(0, False, 0.0) / spec.recipe.batch if part.training else 1.0
+    price = 1.0
+    if part.training:
+        # Code of somebody else may raise anything: its training says so, where it is recorded.
+        with contextlib.suppress(Exception):
+            price = priced(spec.training.label, spec.training).step(0, False, 0.0) / spec.recipe.batch
     return Work(spec, part.training, len(part.cells), price, passes)
 
 

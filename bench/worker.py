@@ -344,6 +344,9 @@ def fail(store: Store, job: Job, failure: Failure) -> Record:
     """
     spec = job.spec
     try:
+        if spec.evaluation_id not in store.evaluations:
+            raise UserError("there is none yet")  # without a look at all others
+        store.note(spec.evaluation_id)
         stored = store.record(spec.run_id)
         if stored.status == "finished":
             if not answers(store, stored, job):
