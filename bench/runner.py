@@ -139,9 +139,9 @@ def run(
     if stale == "refuse":
         _refuse_stale(target, found)
     todo = [job for job, part in zip(jobs, found, strict=True) if not part.nothing]
-    # Only where the time left is told, of several trainings, is each method's step counted.
-    told = not quiet and sum(part.training for part in found) > 1
-    work = [_work(part) if told else Work(part.spec) for part in found if not part.nothing]
+    # Where there is one training alone, nothing hangs on what a step costs beside another's.
+    several = sum(part.training for part in found) > 1
+    work = [Work(part.spec) if quiet else _work(part, several) for part in found if not part.nothing]
     ended: list[Record] = []
     try:
         with Progress(work, len(jobs) - len(todo), quiet=quiet) as progress:
@@ -164,8 +164,8 @@ def run(
     return [job.spec.run_id for job in jobs]
 
 
-def _work(part: Lacking) -> Work:
-    """Return what is to be done for a run, with what foretells how long it takes."""
+def _work(part: Lacking, counted: bool) -> Work:
+    """Return what is to be done for a run, with what foretells how long it takes: a step's price where it is `counted`."""
     spec, passes = part.spec, 0
     for name in part.metrics:
         metric = registry.load("metric", name)
@@ -174,7 +174,7 @@ def _work(part: Lacking) -> Work:
         if metric.INFO.searched and isinstance(options, Options):
             passes = max(passes, options.passes)
     price = 1.0
-    if part.training:
+    if part.training and counted:
         # Code of somebody else may raise anything: its training says so, where it is recorded.
         with contextlib.suppress(Exception):
             price = priced(spec.training.label, spec.training).step(0, False, 0.0) / spec.recipe.batch
