@@ -189,7 +189,8 @@ def _end(executor: Executor, running: dict[Cell, Job], asked: list[int]) -> None
                 executor.cancel(cell, now=len(asked) > 1)
             last = time.monotonic()
         for told in executor.events(LOOK):
-            if told.kind in ("ended", "lost") and running.pop(told.cell, None):
+            if told.kind in ("ended", "lost") and told.cell in running:
+                del running[told.cell]
                 Job.forget(told.cell)
 
 
