@@ -13,10 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
 from lcrbench import corruptions, registry
-from lcrbench.bench import finished
+from lcrbench.bench import dispatch, finished
 from lcrbench.bench.data import loading
 from lcrbench.bench.data.about import passed_over
 from lcrbench.bench.data.arrays import Dataset
@@ -24,12 +22,15 @@ from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.takeover import take_over
+from lcrbench.bench.executors import Resources
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.planning import Lacking, lacking, outside, plan
 from lcrbench.bench.progress import Progress, Work
 from lcrbench.bench.records import env, source
 from lcrbench.bench.records.grid import Grid
+from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.leftovers import sweep
+from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.training.checkpoint import unseal
@@ -41,6 +42,10 @@ from lcrbench.testing import raised
 
 class Kept(UserError):
     """Finished runs were to be made again, and that failed: the store keeps them as they were."""
+
+
+class Left(UserError):
+    """Other processes work on what is left of a grid, and nobody is to wait for them."""
 
 
 def planned(
@@ -87,7 +92,7 @@ def run(
     grid: Grid,
     root: Path,
     *,
-    workers: int,
+    workers: int | None,
     device: str,
     command: str,
     fresh: bool = False,
@@ -96,6 +101,8 @@ def run(
     save_every: float = 60.0,
     quiet: bool = False,
     executor: str = "local",
+    need: Resources | None = None,
+    wait: bool = True,
     readers: int = 0,
     processes: int = 1,
     engine: Choice = "auto",
@@ -110,7 +117,12 @@ def run(
     one is made again (`fresh` or stale) and that fails, the older one stays, and `Kept` is raised at the end. What is
     damaged is refused too, or set aside and made again with `redo`.
 
-    Several processes may work on one store: a training, or an evaluation, is locked by the process that works on it.
+    `executor` names who starts the runs, with its address after a colon ("ray:10.0.0.1:6379"), `workers` of them at once
+    (None: as many as it has room for); `need` is what each needs. Raises `UserError` where no machine has that, before any
+    is started.
+
+    Several commands may work on one store: a training, or an evaluation, is leased to the process that works on it. At the
+    end each waits for the others, or without `wait` raises `Left`.
     """
     source.look_again()
     jobs, dataset = planned(
@@ -136,25 +148,33 @@ def run(
     if stale == "refuse":
         _refuse_stale(target, found)
     todo = [job for job, part in zip(jobs, found, strict=True) if not part.nothing]
-    # Only a bar that is watched foretells the time left, for which each method's step is counted here.
-    work = [Work(part.spec) if quiet else _work(part) for part in found if not part.nothing]
+    # Where there is one training alone, nothing hangs on what a step costs beside another's.
+    several = sum(part.training for part in found) > 1
+    work = [Work(part.spec) if quiet else _work(part, several) for part in found if not part.nothing]
+    ended: list[Record] = []
     try:
         with Progress(work, len(jobs) - len(todo), quiet=quiet) as progress:
-            ended = registry.load("executor", executor).execute(todo, max(1, workers), target, progress)
+            ended = dispatch.work_on(todo, executor, workers, need or Resources(), target, progress, wait=wait)
     finally:
-        Cells(target.cache()).clear()
+        # Not under those who still read it: a network file system takes the pages away with the file.
+        if not target.busy():
+            Cells(target.cache()).clear()
     kept = [r for r in ended if r.failure and target.record(r.run_id).status == "finished"]
     if kept:
         first = f"{kept[0].spec.label} seed {kept[0].spec.seed}: {kept[0].failure.message}" if kept[0].failure else ""
         raise Kept(f"{len(kept)} of {len(jobs)} runs failed when made again; {root} keeps the older ones ({first})")
+    if left := len(todo) - len(ended):
+        raise Left(
+            f"other processes work on the last {left} of {len(jobs)} runs: they write the report, or this command again"
+        )
     # Not before: until then the plan serves nobody.
     if grid.budget.unit != "compute" and not outside(grid):
         finished.keep(grid, root, [job.spec for job in jobs])
     return [job.spec.run_id for job in jobs]
 
 
-def _work(part: Lacking) -> Work:
-    """Return what is to be done for a run, with what foretells how long it takes."""
+def _work(part: Lacking, counted: bool) -> Work:
+    """Return what is to be done for a run, with what foretells how long it takes: a step's price where it is `counted`."""
     spec, passes = part.spec, 0
     for name in part.metrics:
         metric = registry.load("metric", name)
@@ -162,7 +182,11 @@ def _work(part: Lacking) -> Work:
         # The metrics of one search share it.
         if metric.INFO.searched and isinstance(options, Options):
             passes = max(passes, options.passes)
-    price = priced(spec.training.label, spec.training).step(0, False, 0.0) / spec.recipe.batch if part.training else 1.0
+    price = 1.0
+    if part.training and counted:
+        # Code of somebody else may raise anything: its training says so, where it is recorded.
+        with contextlib.suppress(Exception):
+            price = priced(spec.training.label, spec.training).step(0, False, 0.0) / spec.recipe.batch
     return Work(spec, part.training, len(part.cells), price, passes)
 
 
@@ -188,7 +212,7 @@ def _mend(target: Store, jobs: Sequence[Job], redo: bool) -> None:
             if name not in shelf:
                 continue
             if shelf.folder(name).name != name:
-                with contextlib.suppress(Timeout), target.held(name):
+                with contextlib.suppress(Held), target.held(name):
                     shelf.restore(name)
             check = partial(_check, target, spec, name)
             try:
@@ -222,8 +246,8 @@ def _check(target: Store, spec: RunSpec, name: str) -> None:
 
 
 def _set_aside(target: Store, path: Path, check: Callable[[], Any]) -> None:
-    """Set aside what `check` finds damaged, under its lock; what another process holds, that process sees to."""
-    with contextlib.suppress(Timeout), target.held(path.name):
+    """Set aside what `check` finds damaged, under its lease; what another process holds, that process sees to."""
+    with contextlib.suppress(Held), target.held(path.name):
         try:
             check()
         except Damaged:

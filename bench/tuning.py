@@ -23,14 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import Timeout
-
 from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.planning import plan
 from lcrbench.bench.processes import process_context, watch_parent
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.records.grid import Data, Grid, Option, Tuned, Tuning
+from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.record import Provenance
 from lcrbench.bench.records.spec import TrainSpec
 from lcrbench.bench.records.store import Store
@@ -290,7 +289,7 @@ def attempt(trial: Trial) -> Result:
     try:
         with store.held(name):
             return _attempt(trial, store, made, provenance)
-    except Timeout:
+    except Held:
         raise UserError(
             f"another process works on {trial.point.text}: wait for it, and give the command again"
         ) from None

@@ -6,14 +6,16 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import secrets
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import Timeout
+from pydantic import TypeAdapter
 
 from lcrbench.bench import device, processes
 from lcrbench.bench.clock import Clocks
@@ -25,9 +27,12 @@ from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import restored
 from lcrbench.bench.evaluation.run import Looked
+from lcrbench.bench.executors import Cell, Outcome
 from lcrbench.bench.progress import Event
 from lcrbench.bench.records import env, view
+from lcrbench.bench.records.files import replace_file
 from lcrbench.bench.records.grid import Data
+from lcrbench.bench.records.lease import Held, Superseded
 from lcrbench.bench.records.record import Asked, Failure, Provenance, Record, Training
 from lcrbench.bench.records.source import stale_training
 from lcrbench.bench.records.spec import RunSpec
@@ -37,14 +42,19 @@ from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import Diverged, Stopped
 from lcrbench.bench.training.run import made_by, scope, trained
 from lcrbench.errors import UserError
+from lcrbench.untrusted import small_file
 
 Stale = Literal["refuse", "redo", "keep"]
 BUSY, STOPPED, UNWRITABLE = 75, 76, 74
+CODES: dict[Outcome, int] = {"done": 0, "busy": BUSY, "stopped": STOPPED, "unwritable": UNWRITABLE}
+"""The exit code of a process of one run, by what it did."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One cell of a grid as its process receives it: what to run, where the data lies, and what its records say of it.
+    """One run of a grid as its process receives it: what to run, where the data lies, and what its records say of it.
+
+    STORE/.jobs/<name>.json     a job as long as it may be worked on: what travels to a process is the name alone
 
     With `fresh` what is finished is made again, unless it was made after the job was planned. `shared` tells that other
     networks are shown the same cells. `processes` compute the training, each with `readers` that read streamed images ahead.
@@ -68,6 +78,35 @@ class Job:
         """Return where corrupted images are kept."""
         return Cells(Store(self.root).cache() if self.shared else None)
 
+    def keep(self) -> Cell:
+        """Write the job into its store, under a name of its own; raises `UserError` if the disk does not take it."""
+        cell = Cell(os.path.abspath(self.root), f"{self.spec.run_id}-{secrets.token_hex(4)}")
+        replace_file(_place(cell), _JOB.dump_json(dataclasses.replace(self, root=Path(cell.store))), flushed=False)
+        return cell
+
+    @staticmethod
+    def kept(cell: Cell) -> Job:
+        """Return the job of a cell; raises `UserError` if its command has ended, and taken it away."""
+        try:
+            job = _JOB.validate_json(small_file(_place(cell)))
+        except (OSError, ValueError) as error:
+            raise UserError(f"there is no job {cell.job} in {cell.store} (any more)") from error
+        # The folder of a store may have another name on another machine.
+        return dataclasses.replace(job, root=Path(cell.store))
+
+    @staticmethod
+    def forget(cell: Cell) -> None:
+        """Take a job away that has ended."""
+        with contextlib.suppress(OSError):
+            _place(cell).unlink()
+
+
+_JOB = TypeAdapter(Job)
+
+
+def _place(cell: Cell) -> Path:
+    return Path(cell.store, ".jobs", f"{cell.job}.json")
+
 
 def known(store: Store, spec: RunSpec) -> Known | None:
     """Return what the store holds of a run's evaluation; None if it holds none."""
@@ -88,8 +127,8 @@ def current(store: Store, job: Job) -> Training | None:
     return training
 
 
-def work(job: Job, events: Any) -> None:
-    """Run one job in its own process, and end with the exit code 0, BUSY, STOPPED or UNWRITABLE.
+def process(cell: Cell, events: Any) -> None:
+    """Work on a cell in a process of its own, and end with one of the exit `CODES`.
 
     The parent handles Ctrl-C, and asks by SIGTERM for a save and an end.
     """
@@ -98,33 +137,60 @@ def work(job: Job, events: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     processes.watch_parent()
 
-    def tell(phase: str, done: int, total: int, **figures: float) -> None:
+    def tell(event: Event) -> None:
         # If nobody listens any more, the run still goes on to its record.
         with contextlib.suppress(OSError):
-            events.send(Event(job.spec.run_id, phase, done, total, figures))
+            events.send(event)
+
+    if code := CODES[work(cell.store, cell.job, tell)]:
+        sys.exit(code)
+
+
+def work(store: str, job: str, tell: Callable[[Event], None] = lambda event: None) -> Outcome:
+    """Do what a store lacks of a run, in the main thread of this process; return what was done.
+
+    Every executor's process calls it. It may be called again, or by two processes at once: a run that is there is not made
+    again, and one that another process works on is left to it.
+    """
+    try:
+        one = Job.kept(Cell(store, job))
+    except UserError:
+        # Its command has ended meanwhile.
+        return "stopped"
+
+    def say(phase: str, done: int, total: int, **figures: float) -> None:
+        tell(Event(one.spec.run_id, phase, done, total, figures))
 
     try:
-        attempt(job, tell)
+        attempt(one, say)
     except Stopped:
-        sys.exit(STOPPED)
-    except Timeout:
-        sys.exit(BUSY)
+        return "stopped"
+    except Superseded:
+        name = f"{one.spec.label} seed {one.spec.seed}"
+        print(f"{name}: superseded: another process took it over, because this one stood still", file=sys.stderr)
+        return "busy"
+    except Held:
+        return "busy"
     except UserError:
-        # A store that takes no lock or no record: the parent, which can tell somebody, will find so too.
-        sys.exit(UNWRITABLE)
+        # A store that takes no lease or no record: the parent, which can tell somebody, will find so too.
+        return "unwritable"
+    return "done"
 
 
 def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:
-    """Do one job in this process, under its locks, and return what it came to; what its code raises is a failed run.
+    """Do one job in this process, under its leases, and return what it came to; what its code raises is a failed run.
 
     It is called in the main thread, and handles SIGTERM as long as it lasts. Raises `Stopped` where SIGTERM asked it to save
-    and end, `Timeout` where another process works on the run, and `UserError` where the store takes no lock or no record.
+    and end, `Held` where another process works on the run (`Superseded`: took it over), and `UserError` where the store
+    takes no lease or no record.
     """
     target, before = Store(job.root), signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
-    with target.held(*locks(job.spec)):
+    with target.held(*leased(job.spec)):
+        if record := answered(target, job):
+            return record
         try:
             record = run_one(job, tell)
-        except Stopped:
+        except (Stopped, Held):
             raise
         except Exception as error:
             if isinstance(error, UserError):
@@ -139,9 +205,22 @@ def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         return record
 
 
-def locks(spec: RunSpec) -> tuple[str, str]:
-    """Return the names of the locks that whoever works on a run holds: its training's and its evaluation's."""
+def leased(spec: RunSpec) -> tuple[str, str]:
+    """Return the names of the leases that whoever works on a run holds: its training's and its evaluation's."""
     return spec.training.train_id, spec.evaluation_id
+
+
+def answered(target: Store, job: Job) -> Record | None:
+    """Return the record of a run that is there already, because another process made it; None if it has to be made."""
+    spec = job.spec
+    if spec.evaluation_id not in target.evaluations or spec.training.train_id not in target.trainings:
+        return None
+    with contextlib.suppress(UserError):
+        target.note(spec.evaluation_id)
+        record = target.record(spec.run_id)
+        if answers(target, record, job):
+            return record
+    return None
 
 
 def _tell_if_kept(record: Record, target: Store) -> None:
@@ -153,7 +232,7 @@ def _tell_if_kept(record: Record, target: Store) -> None:
 def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     """Train, evaluate, measure and store one run in this process, as far as the store lacks it.
 
-    A training that diverges is recorded as a failed run (`fail`). Whoever calls this holds the run's locks.
+    A training that diverges is recorded as a failed run (`fail`). Whoever calls this holds the run's leases.
     """
     spec = job.spec
     device.prepare(job.device)
@@ -267,10 +346,13 @@ def fail(store: Store, job: Job, failure: Failure) -> Record:
 
     A failure never replaces a finished run. One that answers the job (this attempt's own, of a process killed after it had
     stored, or another process's) is returned. One that does not (made before a `fresh` attempt, stale, or without a metric
-    that is asked for) stays as it is, and the failure is returned but not stored. Whoever calls this holds the run's locks.
+    that is asked for) stays as it is, and the failure is returned but not stored. Whoever calls this holds the run's leases.
     """
     spec = job.spec
     try:
+        if spec.evaluation_id not in store.evaluations:
+            raise UserError("there is none yet")  # without a look at all others
+        store.note(spec.evaluation_id)
         stored = store.record(spec.run_id)
         if stored.status == "finished":
             if not answers(store, stored, job):

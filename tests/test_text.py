@@ -26,11 +26,11 @@ ALLOWED = {
     "what people type": (
         *("bench/device.py", "bench/tuning.py", "bench/records/store.py", "bench/records/removal.py"),
         *("bench/evaluation/test_sets.py", "reports/gate/endpoints.py"),
-        "bench/lipschitz/measure.py",
+        *("bench/lipschitz/measure.py", "bench/dispatch.py", "bench/executors/__init__.py"),
     ),
     "a benchmark's name, which pytest writes": ("reports/gate/speed.py",),
     "names of modules and of their files": (
-        *("bench/records/source.py", "bench/records/lock.py", "bench/lipschitz/stored.py", "reports/stamp.py"),
+        *("bench/records/source.py", "bench/records/lease.py", "bench/lipschitz/stored.py", "reports/stamp.py"),
         *("reports/conformance.py", "bench/metrics/__init__.py", "bench/metrics/_conformance.py", "reports/entries.py"),
         "models/definitions.py",
     ),

@@ -47,7 +47,7 @@ NEEDS = {
     "estimator": ("Estimator",),
     "metric": ("INFO", "NEEDS", "Options", "measure"),
     "source": ("load",),
-    "executor": ("execute",),
+    "executor": ("make",),
     "loader": ("load_network",),
 }
 DASHED = ("optimizer", "schedule", "transform")

@@ -20,7 +20,7 @@ MARKS = {
     "source": ("load",),
     "table": ("table",),
     "figure": ("figure",),
-    "executor": ("execute",),
+    "executor": ("make",),
     "loader": ("load_network",),
 }
 """What a module of each kind defines at least one of, and by which its kind is told. A preset is no module."""

@@ -146,12 +146,11 @@ def command(
 
 def _network(opened: Store, model: str, declared: Any, asked: Any, quiet: bool) -> list[str]:
     """Evaluate a network from outside; return the ids of its runs."""
-    from filelock import Timeout
-
     from lcrbench.bench.networks import evaluate as foreign
     from lcrbench.bench.networks.checks import Finding
     from lcrbench.bench.progress import bar
     from lcrbench.bench.records import view
+    from lcrbench.bench.records.lease import Held
 
     def tell(finding: Finding) -> None:
         if not finding.good or (finding.check == "told" and not quiet):
@@ -169,7 +168,7 @@ def _network(opened: Store, model: str, declared: Any, asked: Any, quiet: bool) 
 
         try:
             found = foreign.evaluate(model, declared, asked, opened, watch=watch, tell=tell)
-        except Timeout:
+        except Held:
             raise UserError(f"another process evaluates {model}: wait for it, then try again") from None
     return [view.run_id(a.known.evaluation, a.protocol) for a in found.answers]
 
@@ -188,12 +187,11 @@ def _run(
     quiet: bool,
 ) -> list[str]:
     """Evaluate the network of a run, or look again at a network from outside; return the id of what is found."""
-    from filelock import Timeout
-
     from lcrbench.bench.evaluation import on_request
     from lcrbench.bench.networks.name import RUN
     from lcrbench.bench.progress import bar
     from lcrbench.bench.records import view
+    from lcrbench.bench.records.lease import Held
 
     run = opened.find(run.removeprefix(f"{RUN}:"))
     cells = 1 + len(shown.corruptions) * len(shown.severities)
@@ -217,7 +215,7 @@ def _run(
                 trust_plugins=trust_plugins,
                 watch=watch,
             )
-        except Timeout:
+        except Held:
             raise UserError(f"another process evaluates run {run}: wait for it, then try again") from None
     return [view.run_id(found.evaluation, protocol)]
 

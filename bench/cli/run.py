@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import sys
@@ -49,7 +50,9 @@ if TYPE_CHECKING:
     "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Set any other field of the spec, as TOML."
 )
 @click.option(
-    "--workers", type=click.IntRange(1), help="Runs at once, one thread each.  [default: all cores; 4 on a GPU]"
+    "--workers",
+    type=click.IntRange(1),
+    help="Runs at once, one thread each.  [default: all cores; 4 on a GPU; all that a cluster has room for]",
 )
 @click.option(
     "--readers",
@@ -62,7 +65,18 @@ if TYPE_CHECKING:
     help="Processes that compute each training: a divisor of recipe.shards.  [default: 1; those of torchrun]",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, or auto.")
-@click.option("--executor", default="local", show_default=True, help="What runs the jobs: see lcrbench list executors.")
+@click.option(
+    "--on",
+    "executor",
+    default="local",
+    show_default=True,
+    metavar="EXECUTOR[:ADDRESS]",
+    help="Who starts the runs: local, ray, ray:ADDRESS, or another of lcrbench list executors.",
+)
+@click.option("--need", "needed", help="What each run needs: cores=N,gpus=N,memory=BYTES.  [default: cores=1]")
+@click.option(
+    "--wait/--no-wait", default=True, show_default=True, help="Wait for other processes that have the last runs."
+)
 @engine_option
 @store_option
 @click.option("--out", type=FOLDER, help="Folder of the report.  [default: STORE/reports/PRESET]")
@@ -86,6 +100,8 @@ def command(
     procs_per_run: int | None,
     device: str,
     executor: str,
+    needed: str | None,
+    wait: bool,
     engine: Literal["auto", "packed", "torch"],
     store: str,
     out: str | None,
@@ -128,9 +144,13 @@ def command(
     # Not before: they import torch.
     from lcrbench.bench import device as devices
     from lcrbench.bench import planning, runner
+    from lcrbench.bench.executors import Resources
 
-    registry.load("executor", executor)
-    chosen = devices.choose(device)
+    name = executor.partition(":")[0]
+    registry.load("executor", name)
+    need = Resources.read(needed or "")
+    # What other machines have is not asked here: on them a run computes on a GPU where it asks for one.
+    chosen = devices.choose(device) if name == "local" else device.replace("auto", "cuda" if need.gpus else "cpu")
     if test_sets:
         # Before anything is trained.
         from lcrbench.bench.evaluation import test_sets as others
@@ -139,9 +159,13 @@ def command(
         for note in (note for other in opened for note in other.notes):
             say(f"lcrbench: {note}", err=True)
     processes = procs_per_run or 1
+    if processes > 1 and name != "local":
+        raise UserError(
+            f"--procs-per-run starts processes on this machine, and --on {name} runs elsewhere: leave one out"
+        )
     at_once = _at_once(workers, processes, chosen, wanted.budget.unit)
     if only_plan:
-        _conform([*planning.outside(wanted), *([("executor", executor)] * registry.is_outside("executor", executor))])
+        _conform([*planning.outside(wanted), *([("executor", name)] * registry.is_outside("executor", name))])
         jobs, dataset = runner.planned(wanted, Path(store), fresh=fresh, stale=stale, processes=processes)
         there = Store(store) if Path(store).is_dir() else None
         lacking = [planning.lacking(there, job, dataset) for job in jobs]
@@ -159,7 +183,9 @@ def command(
         ids = runner.run(
             wanted,
             Path(store),
-            workers=at_once,
+            workers=at_once if name == "local" else workers,
+            need=need,
+            wait=wait,
             readers=devices.readers(chosen, at_once * processes) if readers is None else readers,
             processes=processes,
             device=chosen,
@@ -174,6 +200,9 @@ def command(
         )
     except runner.Kept as error:
         raise Failed(str(error)) from None
+    except runner.Left as error:
+        say(f"lcrbench: {error}", err=True)
+        return
     except KeyboardInterrupt:
         rest = " (with --fresh, to make every run again)" if fresh else ""
         raise Interrupted(
@@ -232,9 +261,16 @@ def _conform(named: list[tuple[str, str]]) -> None:
 
 
 def _report(store: Store, out: str, ids: list[str], quiet: bool) -> None:
+    from lcrbench.bench.records.lease import Held
     from lcrbench.reports import report as reports
 
-    page = reports.write(store, Path(out), runs=ids)
+    lease = store.lease("report")
+    with contextlib.ExitStack() as stack:
+        # Several commands on one store end together. Where the store takes nothing, the report may still be had.
+        with contextlib.suppress(Held, UserError):
+            lease.acquire(600.0)
+            stack.callback(lease.release)
+        page = reports.write(store, Path(out), runs=ids)
     if quiet:
         say(str(page))
         return

@@ -84,8 +84,7 @@ def _line(kind: str, name: str, size: int, created: str, told: str) -> str:
 @store_option
 def rm(ids: tuple[str, ...], yes: bool, store: str) -> None:
     """Remove runs from STORE by the beginnings of their ids; a training by its own, once it has no runs."""
-    from filelock import Timeout
-
+    from lcrbench.bench.records.lease import Held
     from lcrbench.bench.records.removal import remove
     from lcrbench.bench.records.store import Store
 
@@ -96,7 +95,7 @@ def rm(ids: tuple[str, ...], yes: bool, store: str) -> None:
             # Opened anew: the removal before may have changed what a prefix names.
             for line in remove(Store(store), prefix):
                 say(line)
-        except Timeout:
+        except Held:
             raise UserError(f"another process works on {prefix}: wait for it, then try again") from None
 
 

@@ -2,32 +2,31 @@
 
     FOLDER/<key>.cell      the images of one cell (N, H, W, 3) uint8, after the sha256 of these bytes
 
-A file is memory-mapped by whoever needs it, checked by its hash, and made by the first, under a lock. The folder is bounded:
-cells that would make it larger than `limit` bytes are not kept. It may be deleted at any time.
+A file is memory-mapped by whoever needs it, checked by its hash, and made by the first, under a lease. The folder is
+bounded: cells that would make it larger than `limit` bytes are not kept. It may be deleted at any time.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from lcrbench import corruptions, registry
 from lcrbench.bench.records import source
 from lcrbench.bench.records.ids import canonical
+from lcrbench.bench.records.lease import Held, Lease
 from lcrbench.bench.records.spec import Cell
 from lcrbench.corruptions.registered import Name, is_ours
+from lcrbench.errors import UserError
 
 LIMIT = 1 << 30
-WAIT = 600.0
-"""Seconds to wait for another process that makes the cell."""
 _HASH = hashlib.sha256().digest_size
 
 
@@ -84,11 +83,11 @@ class Cells:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             # Whoever holds it makes the cell meanwhile; one that is stopped keeps nobody waiting for ever.
-            with FileLock(path.with_suffix(".lock"), timeout=WAIT):
+            with Lease(path.with_suffix(".lease"), fences=False):
                 if (kept := _read(path, clean.shape)) is None and self._has_room(clean.nbytes):
                     _write(path, make())
                     kept = _read(path, clean.shape)
-        except OSError:  # a Timeout of the lock is one
+        except (OSError, UserError, Held):
             kept = None
         return make() if kept is None else kept
 
@@ -104,11 +103,7 @@ class Cells:
     def clear(self) -> None:
         """Delete what is kept; maps of it that are open stay readable."""
         if self.folder is not None and self.folder.is_dir():
-            for file in self.folder.iterdir():
-                with contextlib.suppress(OSError):
-                    file.unlink()
-            with contextlib.suppress(OSError):
-                self.folder.rmdir()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:

@@ -52,7 +52,7 @@ def of_run(
     `data` names other images than the run's own, `test` how many of the test images. What a different version of the code
     made of what is asked for is `stale`: refused, shown and measured again ("redo"), or left as it is ("keep"). Raises
     `UserError` if there is no such run, if it failed, if the data are not those it was trained with (without `data`), or
-    `Timeout` if another process evaluates it.
+    `Held` if another process evaluates it.
     """
     look_again()
     spec = present(store, store.find(run))
@@ -89,7 +89,7 @@ def shown_to(
 ) -> Known:
     """Show a run's network the cells of a protocol, keep in the store what is found, and return all that is known.
 
-    Raises `UserError` for what is stale, as `of_run` does, or `Timeout` if another process evaluates it.
+    Raises `UserError` for what is stale, as `of_run` does, or `Held` if another process evaluates it.
     """
     named = spec.model_copy(update={"protocol": protocol})
     shown = Shown(corruptions=() if protocol.test.benchmark else protocol.corruptions, severities=protocol.severities)
@@ -151,7 +151,7 @@ def of_network(
     """Show a network from outside the cells of a protocol; with a store, keep there what is found, and repeat nothing.
 
     Raises `UserError` for what is stale, as `of_run` does: numbers of a different version of the code, and of a network that
-    has the same weights and gives other answers. Raises `Timeout` if another process evaluates it.
+    has the same weights and gives other answers. Raises `Held` if another process evaluates it.
     """
     shown = Shown(corruptions=() if protocol.test.benchmark else protocol.corruptions, severities=protocol.severities)
     made = _provenance(device, protocol.test.size, shown)

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable
 
 import numpy as np
-from filelock import Timeout
 
 from lcrbench import registry
 from lcrbench.bench import data
@@ -15,6 +14,7 @@ from lcrbench.bench.data.loading import as_hashed
 from lcrbench.bench.evaluation.networks import modules_of
 from lcrbench.bench.evaluation.run import ROOTS
 from lcrbench.bench.records import source, upgrade
+from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.record import Source
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Store
@@ -96,7 +96,7 @@ def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
     if spec.training.train_id in store.trainings or (found := find(store, spec, dataset)) is None:
         return
     made, same = found
-    with contextlib.suppress(Timeout), store.held(made.training.train_id, made.evaluation.evaluation_id):
+    with contextlib.suppress(Held), store.held(made.training.train_id, made.evaluation.evaluation_id):
         if same and made.evaluation.evaluation_id not in store.evaluations:
             store.evaluations.write(made.evaluation.evaluation_id, made.evaluation, made.evaluation_files)
         store.trainings.write(made.training.train_id, made.training, made.training_files)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import Timeout
-
 from lcrbench import registry
 from lcrbench.bench import device as devices
 from lcrbench.bench.evaluation.engine import Choice, served
@@ -21,6 +19,7 @@ from lcrbench.bench.lipschitz.subjects import Network
 from lcrbench.bench.metrics import Cost, cost
 from lcrbench.bench.records import env
 from lcrbench.bench.records.by_image import ByImage
+from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.measurement import Measurement, MetricInfo
 from lcrbench.bench.records.spec import evaluation_id
 from lcrbench.bench.records.store import Store
@@ -207,7 +206,7 @@ def _kept(store: Store, network: Network, look: Callable[[Known | None], Known])
             if before is None or after.evaluation != before.evaluation:
                 store.evaluations.write(name, after.evaluation, after.files)
             return after
-    except Timeout:
+    except Held:
         raise UserError(f"{network.name}: another process evaluates it: wait for it, then try again") from None
 
 

@@ -214,7 +214,9 @@ def _runs(balls: list[Ball], number: int, passes: int, windows: bool) -> Iterato
         turn = k + (2**number - 1 if number else 0)
         plain = turn < len(radii)
         surrogate = SURROGATES[turn % len(SURROGATES)] if windows else None
-        run = Run(radii[turn % 3], surrogate, 0 if plain else turn % 3, 0.0 if plain else 0.5, again=number > 0 and k % 3 < 2)
+        run = Run(
+            radii[turn % 3], surrogate, 0 if plain else turn % 3, 0.0 if plain else 0.5, again=number > 0 and k % 3 < 2
+        )
         yield f"round {number} descent {k}", run, steps
 
 

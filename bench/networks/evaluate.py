@@ -93,7 +93,7 @@ def evaluate(
     """Show a network from outside what is asked for, and measure it; with a store, keep there what is found.
 
     The checks run first, unless the store has all answers already, and `tell` is given each finding. Raises `UserError` for
-    what does not exist or fit, and `Timeout` if another process evaluates the network.
+    what does not exist or fit, and `Held` if another process evaluates the network.
     """
     network, images = prepare(model, declared, asked)
     block = asked.shown.block if asked.shown else 100

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,18 +15,20 @@ import numpy as np
 from lcrbench.errors import UserError
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, *, flushed: bool = True) -> None:
     """Write a file whole or not at all, flushed to the disk; raises `UserError` if the disk does not take it.
 
-    A draft lies beside it for a moment, as NAME.new: readers see the old file or the new one.
+    A draft lies beside it for a moment, as NAME.<token>.new: readers see the old file or the new one.
     """
-    draft = path.with_name(path.name + ".new")
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_bytes(content)
-        flush(draft)
+        if flushed:
+            flush(draft)
         draft.replace(path)
-        flush(path.parent)
+        if flushed:
+            flush(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink()

@@ -1,4 +1,4 @@
-"""What killed processes leave in a store, and nothing reads: drafts, and leases without a holder. `sweep` removes it."""
+"""What killed processes leave in a store, and nothing reads: drafts of what they wrote. `sweep` removes it."""
 
 from __future__ import annotations
 
@@ -8,48 +8,39 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import Timeout
-
-from lcrbench.bench.records.lock import machine
+from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.store import Store
+from lcrbench.errors import UserError
 
 SEALED = (".unfinished", ".teachers", ".trials")
 OLD = 3600.0
-"""Seconds after which a draft that no lock guards is nobody's."""
+VERY_OLD = 60 * 24 * OLD
+"""Seconds after which a draft that no lease guards is nobody's, and a job that may wait for a cluster's nodes."""
 
 
 def sweep(store: Store) -> int:
-    """Remove the leftovers whose lock is free; return how many there were. What the disk does not let go stays."""
+    """Remove the leftovers whose lease is free; return how many there were. What the disk does not let go stays."""
     removed = 0
     for name, path in _guarded(store.root):
-        if _elsewhere(store.root / ".locks" / f"{name}.lease"):
+        # A lease that only seems dead would have to be watched: it may wait until somebody takes it over.
+        if store.lease(name).state() != "free":
             continue
-        with contextlib.suppress(Timeout, OSError, ValueError), store.held(name):
+        with contextlib.suppress(Held, OSError, UserError), store.held(name):
             removed += _remove(path)
-    for path in [*(store.root / ".plans").glob("*.new"), *(store.root / ".cache").glob("*.[0-9]*")]:
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > OLD:
-                removed += _remove(path)
+    for folder, pattern, old in ((".plans", "*.new", OLD), (".cache", "*.[0-9]*", OLD), (".jobs", "*", VERY_OLD)):
+        for path in (store.root / folder).glob(pattern):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > old:
+                    removed += _remove(path)
     return removed
 
 
 def _guarded(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield leftovers, each with the name of the lock under which it was written."""
+    """Yield leftovers, each with the name of the lease under which it was written."""
     for folder in SEALED:
-        yield from ((path.stem, path) for path in (root / folder).glob("*.new"))
+        yield from ((path.name.partition(".")[0], path) for path in (root / folder).glob("*.new"))
     for shelf in ("trainings", "evaluations"):
-        yield from ((path.name[1 : -len(".new")], path) for path in (root / shelf).glob(".*.new"))
-    for path in (root / ".locks").glob("*.lease*"):
-        yield path.name.partition(".lease")[0], path
-
-
-def _elsewhere(lease: Path) -> bool:
-    """Tell whether a lease is of another machine: whether its holder lives is told by watching it, not here."""
-    try:
-        found = lease.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        return False
-    return bool(found) and not found.startswith(machine())
+        yield from ((path.name[1:].partition(".")[0], path) for path in (root / shelf).glob(".*.new"))
 
 
 def _remove(path: Path) -> int:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from filelock import Timeout
 
 from lcrbench.bench.records import predictions
+from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Evaluation
 from lcrbench.bench.records.spec import Cell
@@ -39,21 +39,21 @@ def merge(into: Store, source: Store) -> Iterator[Change]:
             with into.held(name):
                 if change := _training(into, source, name):
                     yield change
-        except (UserError, Timeout) as error:
+        except (UserError, Held) as error:
             yield Change(False, f"training {name}: {_why(error)}")
     for name in source.evaluations.ids():
         try:
             with into.held(name):
                 if change := _evaluation(into, source, name):
                     yield change
-        except (UserError, Timeout) as error:
+        except (UserError, Held) as error:
             yield Change(False, f"evaluation {name}: {_why(error)}")
     if old := len(source.old.shelf.ids()):
         yield Change(True, f"{old} runs of an older schema stay where they are: `lcrbench run` takes them over first")
 
 
 def _why(error: Exception) -> str:
-    return "another process works on it" if isinstance(error, Timeout) else str(error)
+    return "another process works on it" if isinstance(error, Held) else str(error)
 
 
 def _training(into: Store, source: Store, name: str) -> Change | None:

@@ -8,18 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import Timeout
-
 from lcrbench.bench.records import view
+from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 
-HIDDEN = (".damaged", ".cache")
-"""Folders whose contents may be deleted at any time."""
+HIDDEN = {
+    ".damaged": "damaged",
+    ".cache": "corrupted images, made again when needed",
+    ".locks": "a lock of version 0.1",
+}
+"""Folders whose contents may be deleted at any time, and what lies in them."""
 
 
 class Unneeded(NamedTuple):
-    """A file or folder that nothing needs, why, its size in bytes, and the entry whose lock guards it, if one does."""
+    """A file or folder that nothing needs, why, its size in bytes, and the entry whose lease guards it, if one does."""
 
     path: Path
     why: str
@@ -31,7 +34,7 @@ def remove(store: Store, prefix: str) -> list[str]:
     """Remove the run or the training whose id begins with `prefix`, and return lines that say what went.
 
     With its last run goes an evaluation with its predictions; a training goes alone, when it is named and no evaluation is
-    of it. Raises `UserError` if there is none, or a training is still evaluated, and `Timeout` if it is worked on.
+    of it. Raises `UserError` if there is none, or a training is still evaluated, and `Held` if it is worked on.
     """
     trained = [name for name in store.trainings.ids() if prefix and name.startswith(prefix)]
     if len(trained) == 1:
@@ -67,15 +70,13 @@ def unneeded(store: Store) -> Iterator[Unneeded]:
     """Yield what nothing in a store needs: drafts of writes that were killed, damaged entries, and corrupted images."""
     for folder in (store.trainings.root, store.evaluations.root):
         for path in sorted(folder.glob(".*.new")):
-            yield Unneeded(path, "a write that did not end", size(path), path.name[1 : -len(".new")])
+            yield Unneeded(path, "a write that did not end", size(path), path.name[1:].partition(".")[0])
         for path in sorted(folder.glob(".*.old")):
             if (folder / path.name[1 : -len(".old")]).exists():
                 yield Unneeded(path, "replaced", size(path), path.name[1 : -len(".old")])
     for name in HIDDEN:
         for path in sorted((store.root / name).glob("*")):
-            yield Unneeded(
-                path, "damaged" if name == ".damaged" else "corrupted images, made again when needed", size(path)
-            )
+            yield Unneeded(path, HIDDEN[name], size(path))
     done = set(store.trainings.ids())
     for path in sorted((store.root / ".unfinished").glob("*")):
         if path.name in done:
@@ -90,7 +91,7 @@ def collect(store: Store, found: Unneeded) -> bool:
     try:
         with store.held(*([found.entry] if found.entry else [])):
             _delete(found.path)
-    except Timeout:
+    except Held:
         return False
     return True
 

@@ -3,7 +3,8 @@
     SHELF/<id>/record.json      the record
                record.sha256    its hash
                ...              its files, whose hashes the record holds
-    SHELF/.<id>.new, .old       an entry that is being written, and the one that it replaces
+    SHELF/.<id>.<token>.new     an entry that is being written
+    SHELF/.<id>.old             the one that it replaces
 
 An entry is written into a hidden folder beside its place, flushed to the disk, and moved there in one rename, so that an
 interrupted write leaves nothing that could be taken for a result. The entry that it replaces is moved to `.old` first:
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lcrbench.bench.records.files import flush
+from lcrbench.bench.records.lease import Superseded
 from lcrbench.errors import UserError
 
 RECORD, CHECKSUM = "record.json", "record.sha256"
@@ -35,14 +38,21 @@ class Damaged(UserError):
 
 
 class Shelf(Generic[R]):
-    """A folder of entries. Reading never writes; several processes may write entries at once, each under its lock.
+    """A folder of entries. Reading never writes; several processes may write entries at once, each under its lease.
 
     `read(content, path)` makes a record of JSON; it raises `ValueError`, `KeyError` or `TypeError` for what is no
     record, and `UserError` for one that another version must read. `own_id(record)` is the id that a record says it has.
+    `fence(id)` is called before an entry is moved to its place, and raises in a process that has lost the right to it.
     """
 
-    def __init__(self, root: Path, read: Callable[[bytes, str], R], own_id: Callable[[R], str]) -> None:
-        self.root = root
+    def __init__(
+        self,
+        root: Path,
+        read: Callable[[bytes, str], R],
+        own_id: Callable[[R], str],
+        fence: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self.root, self._fence = root, fence
         self._parse, self._own_id = read, own_id
         self._known: dict[str, tuple[tuple[int, int], R]] = {}
 
@@ -65,7 +75,7 @@ class Shelf(Generic[R]):
         return (self.folder(name) / RECORD).is_file()
 
     def restore(self, name: str) -> None:
-        """Move an entry that a killed write left at `.old` back to its place. Whoever calls this holds the entry's lock."""
+        """Move an entry that a killed write left at `.old` back to its place. Whoever calls this holds the entry's lease."""
         if self.folder(name) != self.root / name:
             self.folder(name).rename(self.root / name)
 
@@ -117,13 +127,15 @@ class Shelf(Generic[R]):
     def write(self, name: str, record: R, files: Mapping[str, bytes]) -> R:
         """Write an entry whole, its files, then its record; raises `UserError` if the disk does not take it.
 
-        Returns the record with the files' hashes filled in (`files`). An entry of the same id is replaced.
+        Returns the record with the files' hashes filled in (`files`). An entry of the same id is replaced. Raises
+        `Superseded` in a process whose lease of the entry was taken over.
         """
-        final, draft, old = self.root / name, self.root / f".{name}.new", self.root / f".{name}.old"
+        final, old = self.root / name, self.root / f".{name}.old"
+        # A draft of its own: a process that has lost its lease may still write.
+        draft = self.root / f".{name}.{secrets.token_hex(4)}.new"
         hashes = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
         record = record.model_copy(update={"files": hashes})
         try:
-            shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
             for file, content in files.items():
                 (draft / file).write_bytes(content)
@@ -132,16 +144,23 @@ class Shelf(Generic[R]):
             (draft / CHECKSUM).write_text(hashlib.sha256(text.encode()).hexdigest() + "\n", encoding="utf-8")
             for path in [*draft.iterdir(), draft]:
                 flush(path)
+            self._fence(name)
             if final.exists():
                 shutil.rmtree(old, ignore_errors=True)
                 final.rename(old)
             draft.rename(final)
             flush(self.root)
             shutil.rmtree(old, ignore_errors=True)
+            # Of killed writes, or of a process that has lost the lease.
+            for left in self.root.glob(f".{name}.*.new"):
+                shutil.rmtree(left, ignore_errors=True)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
             if old.exists() and not final.exists():
                 with contextlib.suppress(OSError):
                     old.rename(final)
             raise UserError(f"cannot write {final}: {error.strerror or error}") from error
+        except Superseded:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
         return record

@@ -6,7 +6,7 @@
     STORE/.unfinished/<train id>       the last save of an unfinished training
     STORE/.teachers/<id>               a trained teacher, shared by the trainings that need it
     STORE/.trials/<id>                 what a trial of `lcrbench tune` came to: an accuracy on validation images, no weights
-    STORE/.locks/<id>                  held by the process that works on a training, an evaluation or a teacher
+    STORE/.leases/<id>/                the lease of a training, an evaluation or a teacher, for the process that works on it
     STORE/.cache/                      corrupted test images, shared by the networks of a grid; may be deleted
     STORE/.damaged/                    what was set aside because its hash did not match
 
@@ -29,7 +29,7 @@ from lcrbench import untrusted
 from lcrbench.bench.records import before_5, by_image, predictions, upgrade, view
 from lcrbench.bench.records.by_image import ByImage
 from lcrbench.bench.records.files import unpack
-from lcrbench.bench.records.lock import Lock
+from lcrbench.bench.records.lease import Lease, all_of, fence
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Evaluation, Record, Training
 from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
@@ -73,9 +73,11 @@ class Store:
                 raise UserError(f"cannot make the store {self.root}: {error.strerror}") from error
         elif not self.root.is_dir():
             raise UserError(f"there is no store at {self.root}: name a folder that `lcrbench run --store` has filled")
-        self.trainings: Shelf[Training] = Shelf(self.root / "trainings", upgrade.training, lambda r: r.train_id)
+        self.trainings: Shelf[Training] = Shelf(
+            self.root / "trainings", upgrade.training, lambda r: r.train_id, self.fence
+        )
         self.evaluations: Shelf[Evaluation] = Shelf(
-            self.root / "evaluations", upgrade.evaluation, lambda r: r.evaluation_id
+            self.root / "evaluations", upgrade.evaluation, lambda r: r.evaluation_id, self.fence
         )
         self.old = upgrade.OldRuns(self.root)
         self._place: dict[str, str] = {}
@@ -133,6 +135,14 @@ class Store:
                 return None
             self._find_places()
         return None
+
+    def note(self, evaluation_id: str) -> None:
+        """Look at one evaluation, which may have been made since the others were looked at; that takes no look at those."""
+        if evaluation_id in self.evaluations:
+            evaluation = self.evaluations.record(evaluation_id)
+            self._place.update(
+                dict.fromkeys([evaluation_id, *self._runs_of(evaluation), *evaluation.replaces], evaluation_id)
+            )
 
     def _find_places(self) -> dict[str, Evaluation | None]:
         """Note which evaluation holds which run; return every evaluation, None for one that cannot be read."""
@@ -290,27 +300,26 @@ class Store:
         """Return where corrupted test images are kept for the networks of a grid."""
         return self.root / ".cache"
 
-    def lock(self, name: str) -> Lock:
-        """Return the lock of a training, an evaluation or a teacher, not yet taken.
-
-        Raises `UserError` if the store cannot hold it.
-        """
-        folder = self.root / ".locks"
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write to the store {self.root}: {error.strerror}") from error
-        return Lock(folder / name)
+    def lease(self, name: str) -> Lease:
+        """Return the lease of a training, an evaluation or a teacher, not yet taken."""
+        return Lease(self.root / ".leases" / name)
 
     @contextlib.contextmanager
     def held(self, *names: str) -> Iterator[None]:
-        """Hold the locks of several things; raises `Timeout` at once if another process holds one."""
-        with contextlib.ExitStack() as stack:
-            for name in names:
-                lock = self.lock(name)
-                lock.acquire(timeout=0)
-                stack.callback(lock.release)
+        """Hold the leases of several things; raises `Held` at once if another process holds one.
+
+        Raises `UserError` if the store takes no file.
+        """
+        with all_of([self.lease(name) for name in names]):
             yield
+
+    def busy(self) -> bool:
+        """Tell whether any process works on anything in the store."""
+        return any(Lease(folder).state() == "held" for folder in (self.root / ".leases").glob("*"))
+
+    def fence(self, name: str) -> None:
+        """Raise `Superseded` if this process had the lease of a thing, and another one took it over."""
+        fence(self.root / ".leases" / name)
 
     def known(self, evaluation_id: str) -> tuple[Evaluation, Predictions, dict[str, bytes]] | None:
         """Return an evaluation with its predictions and files, all checked; None if there is none."""

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lcrbench.bench.records.files import replace_file
+from lcrbench.bench.records.lease import Superseded, is_lost
 from lcrbench.bench.records.shelf import REDO, Damaged
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
@@ -31,7 +32,7 @@ class Checkpoint:
     """The save of one training. SIGTERM asks it to save and stop at its next step."""
 
     def __init__(self, store: Store, run_id: str, made_by: str, every: float = 60.0) -> None:
-        self.store = store
+        self.store, self.name = store, run_id
         self.path = store.unfinished(run_id)
         self.made_by, self.every = made_by, every
         self.last = time.monotonic()
@@ -44,11 +45,14 @@ class Checkpoint:
     def of(self, name: str, made_by: str) -> Checkpoint:
         """Return the save of another training in the same process, which the same request stops."""
         other = copy.copy(self)
-        other.path, other.made_by, other.last = self.store.unfinished(name), made_by, time.monotonic()
+        other.name, other.path = name, self.store.unfinished(name)
+        other.made_by, other.last = made_by, time.monotonic()
         return other
 
     def stopping(self) -> bool:
-        """Tell whether the training is to save and stop."""
+        """Tell whether the training is to save and stop; raises `Superseded` where another process has taken it over."""
+        if is_lost():
+            raise Superseded(self.name)
         return self.asked.is_set()
 
     def due(self) -> bool:
@@ -66,7 +70,11 @@ class Checkpoint:
         return found
 
     def save(self, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-        """Save, whole or not at all; raises `UserError` if the disk does not take it."""
+        """Save, whole or not at all.
+
+        Raises `UserError` if the disk does not take it, and `Superseded` in a process whose lease was taken over.
+        """
+        self.store.fence(self.name)
         seal(self.path, tensors, {**rest, "made_by": self.made_by})
         self.last = time.monotonic()
 

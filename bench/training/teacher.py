@@ -3,8 +3,8 @@
     STORE/.teachers/<id>     a trained teacher (a sealed file, see checkpoint.py): what it is, what it took, its weights
 
 A teacher depends on the data, the topology, its method, its budget and recipe, the seed, the version of the code and the
-device; its id is the hash of these. So runs that need the same teacher share it: the first run trains it, under a lock, and
-keeps it. Sharing saves time and no budget: each run's ledger is charged the whole training, with its seconds.
+device; its id is the hash of these. So runs that need the same teacher share it: the first run trains it, under a lease,
+and keeps it. Sharing saves time and no budget: each run's ledger is charged the whole training, with its seconds.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from filelock import Timeout
 from torch import nn
 
 from lcrbench.bench.data import Dataset
 from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.ids import stated
+from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.record import Seconds, Taught
 from lcrbench.bench.records.spec import TrainSpec
 from lcrbench.bench.seeds import derive
@@ -146,10 +146,10 @@ def _kept(
     """Return what the store keeps of the teacher, after training it if nobody has; tell the other processes of the group."""
     path = checkpoint.store.teacher(name)
     while (kept := unseal(path)) is None:
-        lock = checkpoint.store.lock(name)
+        lease = checkpoint.store.lease(name)
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
+            lease.acquire()
+        except Held:
             waiting()
             # Or the others would give up.
             group.share(({}, _WAIT))
@@ -170,6 +170,7 @@ def _kept(
                 weights_sha256=networks.weights_hash(network),
             )
             seconds = Seconds(cpu=round(spent.cpu, 3), wall=round(spent.wall, 3))
+            checkpoint.store.fence(name)
             seal(
                 path,
                 network.state_dict(),
@@ -180,6 +181,6 @@ def _kept(
             own.remove()
             raise
         finally:
-            lock.release()
+            lease.release()
     group.share(kept)
     return kept

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lcrbench.bench import planning, runner, worker
-from lcrbench.bench.executors import local
-from lcrbench.bench.progress import Progress
+from lcrbench.bench import dispatch, executors, planning, runner, worker
+from lcrbench.bench.executors import Resources, local
 from lcrbench.bench.records import env
 from lcrbench.bench.records.by_image import ByImage, Effort, ImageKey, Images, Kept
 from lcrbench.bench.records.grid import make_grid
@@ -60,23 +59,30 @@ def go(root: Path, tables: Mapping[str, Any] = TABLES, *, device: str = "cpu", *
 
 
 class Here:
-    """Stands in for the local executor: notes the jobs, and does what it is told with each in this process."""
+    """Stands in for who starts the processes: notes the jobs, and does what it is told with each in this process."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.jobs: list[worker.Job] = []
         self.phases: list[str] = []
         self.does: Callable[[worker.Job], Record | None] = self.work
-        patch.setattr(local, "execute", self.execute)
+        patch.setattr(dispatch, "work_on", self.execute)
 
     def work(self, one: worker.Job) -> Record:
         """Do a job, and note the phases that it goes through."""
         return worker.run_one(one, lambda phase, *a, **k: self.phases.append(phase))
 
-    def execute(self, jobs: Sequence[worker.Job], workers: int, target: Store, progress: Progress) -> list[Record]:
+    def execute(
+        self, jobs: Sequence[worker.Job], on: str, workers: int, need: Resources, *_: Any, **__: Any
+    ) -> list[Record]:
         """Do jobs one after the other."""
         self.jobs = list(jobs)
         self.phases.clear()
         return [record for one in jobs if (record := self.does(one))]
+
+
+def came_to(target: Store, one: worker.Job, code: int) -> Record | None:
+    """Return what a job came to whose process ended with an exit code."""
+    return dispatch.record_of(target, one, local.ending(executors.Cell(str(target.root), "x"), code))
 
 
 def later(one: worker.Job, **change: Any) -> worker.Job:

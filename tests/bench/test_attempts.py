@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,14 +12,13 @@ from typing import Any
 import pytest
 
 from lcrbench.bench import runner, worker
-from lcrbench.bench.executors import local
 from lcrbench.bench.metrics import calibration_error
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training.loop import Diverged
 from lcrbench.errors import UserError
 from tests.bench import helpers
-from tests.bench.helpers import SMALL, Here, job, later, outdate
+from tests.bench.helpers import SMALL, Here, came_to, job, later, outdate
 
 
 def go(root: Path, tables: dict[str, Any] = SMALL, **change: Any) -> list[str]:
@@ -35,10 +32,10 @@ def go(root: Path, tables: dict[str, Any] = SMALL, **change: Any) -> list[str]:
 @pytest.mark.parametrize("held", [0, 1], ids=["training", "evaluation"])
 def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, held: int) -> None:
     one = job(tmp_path, SMALL)
-    with Store(tmp_path).lock(worker.locks(one.spec)[held]):
+    with Store(tmp_path).lease(worker.leased(one.spec)[held]):
         context = multiprocessing.get_context("spawn")
         reader, writer = context.Pipe(duplex=False)
-        process = context.Process(target=worker.work, args=(one, writer))
+        process = context.Process(target=worker.process, args=(one.keep(), writer))
         process.start()
         process.join(120)
         reader.close()
@@ -46,62 +43,11 @@ def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, held: in
         assert Store(tmp_path).ids() == []
         # Nor does the parent write down a failure where another process has taken over what a killed one left.
         for code in (worker.BUSY, -9):
-            assert local._record_of(Store(tmp_path), ended(one, code)) is None
+            assert came_to(Store(tmp_path), one, code) is None
     assert Store(tmp_path).ids() == []
 
 
-@pytest.mark.slow  # tests/faults holds the same by default, with two and four processes
-def test_two_processes_on_one_store_train_each_run_once(tmp_path: Path) -> None:
-    lines = ['methods = ["bnn", "irnet"]', "[data]", "train = 200", "test = 50", "[budget]", "images = 600"]
-    lines += [
-        "[recipe]",
-        "batch = 50",
-        "[evaluation]",
-        'corruptions = ["fog"]',
-        "severities = [1]",
-        "[metrics.accuracy]",
-    ]
-    (tmp_path / "s.toml").write_text("\n".join(lines))
-    # Each command writes down which of its runs told that they were training, and which that they were evaluated.
-    code = (
-        "import sys; from lcrbench.bench import cli, runner\n"
-        "class Progress(runner.Progress):\n"
-        "    def update(self, event):\n"
-        "        print(event.phase, event.run_id, file=open(sys.argv[0], 'a'))\n"
-        "runner.Progress, sys.argv = Progress, sys.argv[1:]\n"
-        "cli.main()"
-    )
-    rest = ["run", "s.toml", "--store", "s", "--workers", "1"]
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, f"told{i}", *rest, "--out", f"report{i}"],
-            cwd=tmp_path,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    for process in both:
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
-    told = [set(path.read_text().splitlines()) for path in tmp_path.glob("told*")]
-    store = Store(tmp_path / "s")
-    for phase in ("training", "evaluation"):
-        done = sorted(line.split()[1] for lines in told for line in lines if line.split()[0] == phase)
-        assert done == store.ids(), phase
-    assert len(store.ids()) == 2
-    for i in store.ids():
-        assert store.record(i).status == "finished"
-        assert len(store.evaluation_of(i).batches) == 1
-        store.verify(i)
-
-
 # ---------------------------------------------------------------------------------------------------------------- failures
-
-
-def ended(one: worker.Job, code: int) -> Any:
-    """Return the parent's view of a process that worked on a job and has ended."""
-    return local._Cell(SimpleNamespace(code=lambda: code), one, None)  # type: ignore[arg-type]
 
 
 def asking_more(one: worker.Job) -> worker.Job:
@@ -113,7 +59,7 @@ def asking_more(one: worker.Job) -> worker.Job:
 def test_a_failure_never_replaces_a_finished_run(tmp_path: Path) -> None:
     one = job(tmp_path, SMALL)
     target = Store(tmp_path)
-    assert local._record_of(target, ended(one, -9)).status == "failed"
+    assert came_to(target, one, -9).status == "failed"
     assert target.record(one.spec.run_id).status == "failed"
     whole = worker.run_one(one)
     assert whole.status == "finished"
@@ -123,19 +69,19 @@ def test_a_failure_never_replaces_a_finished_run(tmp_path: Path) -> None:
     for killed in (dataclasses.replace(one, fresh=True), later(one), later(one, stale="redo")):
         save.parent.mkdir(exist_ok=True)
         save.write_bytes(b"what a killed process had not removed yet")
-        assert local._record_of(target, ended(killed, -9)).status == "finished"
+        assert came_to(target, killed, -9).status == "finished"
         assert not save.exists()
     # A run made again, or asked for more: the attempt failed, and says so.
     for again in (later(one, fresh=True), later(asking_more(one))):
         for code in (-9, worker.STOPPED, worker.UNWRITABLE, 1, 0):
-            assert local._record_of(target, ended(again, code)).status == "failed"
+            assert came_to(target, again, code).status == "failed"
     assert target.record(one.spec.run_id) == whole
     # Or one that a different version of the code made.
     outdate(target, one.spec, "training")
     old = target.record(one.spec.run_id)
     for code in (-9, 0):
-        assert local._record_of(target, ended(later(one, stale="redo"), code)).status == "failed"
-        assert local._record_of(target, ended(later(one, stale="keep"), code)).status == "finished"
+        assert came_to(target, later(one, stale="redo"), code).status == "failed"
+        assert came_to(target, later(one, stale="keep"), code).status == "finished"
     assert target.record(one.spec.run_id) == old
     target.verify(one.spec.run_id)
 
@@ -155,10 +101,10 @@ def test_a_failure_told_by_the_process_never_replaces_a_finished_run(
     monkeypatch.setattr(worker, "trained", breaks)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     for again in (later(one, fresh=True), later(one, stale="redo")):
-        worker.work(again, SimpleNamespace(send=lambda _: None))
+        worker.process(again.keep(), SimpleNamespace(send=lambda _: None))
         assert ("no such thing" if error else "diverged") in capsys.readouterr().err
         assert Store(tmp_path).record(one.spec.run_id) == whole
-        assert local._record_of(Store(tmp_path), ended(again, 0)).status == "failed"
+        assert came_to(Store(tmp_path), again, 0).status == "failed"
 
 
 def test_a_metric_that_fails_leaves_what_was_measured_before(
@@ -173,8 +119,8 @@ def test_a_metric_that_fails_leaves_what_was_measured_before(
         raise ValueError("no such thing")
 
     def as_a_process(one: worker.Job) -> Record | None:
-        worker.work(one, SimpleNamespace(send=lambda _: None))
-        return local._record_of(Store(tmp_path), ended(one, 0))
+        worker.process(one.keep(), SimpleNamespace(send=lambda _: None))
+        return came_to(Store(tmp_path), one, 0)
 
     with monkeypatch.context() as patch:
         patch.setattr(calibration_error, "measure", fails)
@@ -197,7 +143,7 @@ def test_a_run_of_which_all_is_there_is_noted_where_an_attempt_had_failed(tmp_pa
     target = Store(tmp_path)
 
     def killed(one: worker.Job) -> Record | None:
-        return local._record_of(target, ended(one, -9))
+        return came_to(target, one, -9)
 
     here.does = killed
     (run_id,) = go(tmp_path, part)
@@ -216,7 +162,7 @@ def test_a_killed_attempt_at_more_cells_keeps_those_that_were_shown(tmp_path: Pa
     target = Store(tmp_path)
     whole = target.record(run_id)
     more = SMALL | {"evaluation": SMALL["evaluation"] | {"severities": [1, 3]}}
-    here.does = lambda one: local._record_of(target, ended(one, -9))
+    here.does = lambda one: came_to(target, one, -9)
     (larger,) = go(tmp_path, more)
     assert target.record(larger).failure.reason == "killed"
     assert target.record(run_id) == whole

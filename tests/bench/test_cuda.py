@@ -76,7 +76,7 @@ def test_a_killed_process_leaves_a_run_that_ends_in_the_same_bits(tmp_path: Path
     one = job(tmp_path / "killed", "irnet+lcr", budget={"images": 5000})
     context = process_context()
     reader, writer = context.Pipe(duplex=False)
-    process = context.Process(target=worker.work, args=(one, writer), daemon=True)
+    process = context.Process(target=worker.process, args=(one.keep(), writer), daemon=True)
     process.start()
     while reader.poll(120):
         event = reader.recv()

@@ -31,15 +31,30 @@ from tests.bench.helpers import TABLES, outdate
 
 IN_PROCESS = """
     'Does each job in this process.'
-    from lcrbench.bench.worker import attempt
+    from lcrbench.bench.executors import Resources, Told
+    from lcrbench.bench.worker import Job, attempt
 
-    def execute(jobs, workers, target, progress):
-        ended = []
-        for job in jobs:
-            progress.start(job.spec)
-            ended.append(attempt(job))
-            progress.finish(ended[-1])
-        return ended
+    class InProcess:
+        def __init__(self):
+            self.cells = []
+
+        def capacity(self):
+            return [Resources()]
+
+        def submit(self, cell, need):
+            self.cells.append(cell)
+
+        def events(self, timeout):
+            while self.cells:
+                attempt(Job.kept(self.cells[0]))
+                yield Told(self.cells.pop(0), "ended")
+
+        def cancel(self, cell, now=False):
+            if cell in self.cells:
+                self.cells.remove(cell)
+
+    def make(workers, address):
+        return InProcess()
 """
 GRID: dict[str, Any] = TABLES | {
     "methods": ["bnn", "irnet"],

@@ -193,7 +193,7 @@ def test_no_plan_is_kept_of_what_torch_must_see_to(tmp_path: Path, change: dict[
     assert not (tmp_path / ".plans").exists()
 
 
-@pytest.mark.parametrize("more", [["--fresh"], ["--redo"], ["--plan"], ["--device", "cuda:77"], ["--executor", "no"]])
+@pytest.mark.parametrize("more", [["--fresh"], ["--redo"], ["--plan"], ["--device", "cuda:77"], ["--on", "no"]])
 def test_options_that_ask_for_more_are_heard(
     store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, more: list[str]
 ) -> None:

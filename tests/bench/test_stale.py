@@ -85,7 +85,7 @@ def test_redo_leaves_alone_what_a_live_process_works_on(tmp_path: Path, here: He
         path.write_bytes(b"half")
     (place(target, spec, "training") / WEIGHTS).unlink()
     here.does = lambda one: None
-    with target.lock("a"), target.lock("c"), target.lock(spec.training.train_id):
+    with target.lease("a"), target.lease("c"), target.lease(spec.training.train_id):
         runner._mend(target, [job(tmp_path, SMALL)], redo=True)
     assert target.trainings.ids() == [spec.training.train_id]
     left = {p.name for p in (*target.unfinished("").iterdir(), *target.teacher("").iterdir())}

@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from lcrbench.bench import worker
-from lcrbench.bench.executors import local
 from lcrbench.bench.processes import Child, process_context
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from tests.bench import helpers
-from tests.bench.helpers import bits
+from tests.bench.helpers import bits, came_to
 
 TABLES: dict[str, Any] = helpers.TABLES | {
     "budget": {"images": 1000},
@@ -42,7 +41,7 @@ class Worker:
     def __init__(self, one: worker.Job) -> None:
         self.label = one.spec.label
         self.events, writer = multiprocessing.Pipe(duplex=False)
-        self.child = Child(worker.work, one, writer)
+        self.child = Child(worker.process, one.keep(), writer)
         writer.close()
         self.began, self.phase = time.monotonic(), "starting"
         self.steps = self.cells = 0
@@ -142,7 +141,7 @@ def test_kills(tmp_path: Path, references: dict[str, Reference]) -> None:
                 kills += 1
                 moments[process.phase] += 1
                 # As the parent of a grid's processes does.
-                local._record_of(Store(root), local._Cell(process.child, one, process.events))
+                came_to(Store(root), one, process.child.code())
             count(before, stored(root, record), process)
         before = stored(root, record)
         last = Worker(one)

@@ -30,8 +30,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lcrbench import registry
-from lcrbench.bench import cli, estimate, runner, worker
-from lcrbench.bench.executors import local
+from lcrbench.bench import cli, dispatch, estimate, runner, worker
 from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.shelf import CHECKSUM, RECORD
 from lcrbench.bench.records.store import Store
@@ -90,7 +89,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         # The report of a mistake of ours is a file: it stays in this folder.
         patch.setattr(tempfile, "tempdir", str(folder))
         patch.setattr(runner, "load_data", lambda c: data if c == Data(train=200, test=50) else real(c))
-        patch.setattr(local, "execute", lambda *_: sys.exit(0))
+        patch.setattr(dispatch, "work_on", lambda *_, **__: sys.exit(0))
         patch.setattr(estimate, "cost", lambda *_: Cost())
         torch.use_deterministic_algorithms(True)  # imports torch's compiler
         torch.use_deterministic_algorithms(False)
@@ -330,7 +329,7 @@ OPTIONS = (
         "--set",
         "--workers",
         "--device",
-        "--executor",
+        "--on",
         "--store",
         "--save-every",
     ),

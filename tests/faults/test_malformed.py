@@ -24,8 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lcrbench.bench import cli, runner, worker
-from lcrbench.bench.executors import local
+from lcrbench.bench import cli, dispatch, runner, worker
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.store import Store
@@ -76,14 +75,14 @@ def call(place: Path, *words: str) -> tuple[int, str]:
         opened.append(args)
         return Store(*args, **kwargs)
 
-    def execute(*_: Any) -> None:
+    def execute(*_: Any, **__: Any) -> None:
         sys.exit(0)
 
     command = ["lcrbench", "run", "quick", *words, "--device", "cpu", "--workers", "1", "--quiet"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [*command, "--store", str(place / "store")])
         patch.setattr(runner, "Store", open_store)
-        patch.setattr(local, "execute", execute)
+        patch.setattr(dispatch, "work_on", execute)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
             cli.main()
     code = int(stop.value.code or 0)

@@ -84,7 +84,7 @@ def test_it_is_listed_and_conforms(kind: str, name: str) -> None:
 
 def test_every_entry_is_planned_for_by_its_name_and_by_its_path(tmp_path: Path, call: Callable[..., str]) -> None:
     """The preset names those of each kind that a run has; the other words name them by their import paths."""
-    out = call(tmp_path, "run", "all_of_it", "--plan", "--executor", "in_turn")
+    out = call(tmp_path, "run", "all_of_it", "--plan", "--on", "in_turn")
     assert [line.partition("  ")[2].partition(":")[0] for line in out.splitlines()] == [
         "bnn_prelu",
         "bnn_prelu+small_logits seed 0",
@@ -92,7 +92,7 @@ def test_every_entry_is_planned_for_by_its_name_and_by_its_path(tmp_path: Path, 
     fields = {"optimizer": "rmsprop", "schedule": "exponential", "augmentation": "quarter_turns"}
     words = ["--methods", f"{PACKAGE}.bnn_prelu+{PACKAGE}.small_logits", "--backbone", f"{PACKAGE}.one_block"]
     words += ["--corruptions", f"{PACKAGE}.grid_lines", "--data", f"{PACKAGE}.stripes"]
-    words += ["--set", f'metrics."{PACKAGE}.worst_class"={{}}', "--executor", f"{PACKAGE}.in_turn"]
+    words += ["--set", f'metrics."{PACKAGE}.worst_class"={{}}', "--on", f"{PACKAGE}.in_turn"]
     words += [word for field, name in fields.items() for word in ("--set", f"recipe.{field}={PACKAGE}.{name}")]
     out = call(tmp_path, "run", f"{PACKAGE}.all_of_it", "--plan", *words)
     assert f"{PACKAGE}.bnn_prelu+{PACKAGE}.small_logits seed 0: train" in out
@@ -106,7 +106,7 @@ def trained(target: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])]))
         for executor in ("in_turn", "local"):
-            done = lcrbench(folder, "run", "all_of_it", "--executor", executor, "--store", executor)
+            done = lcrbench(folder, "run", "all_of_it", "--on", executor, "--store", executor)
             assert done.returncode == 0, done.stderr
     return folder
 

@@ -7,24 +7,21 @@ from pathlib import Path
 import pytest
 
 from lcrbench.bench.records.leftovers import sweep
-from lcrbench.bench.records.lock import machine
 from lcrbench.bench.records.store import Store
 
 LEFT = {
-    ".unfinished/a1.new": "",
-    ".teachers/a2.new": "x",
-    ".trials/a3.new": "x",
-    "trainings/.a4.new/record.json": "{}",
-    "evaluations/.a5.new/record.json": "{}",
-    ".locks/a6.lease": "",
-    ".locks/a7.lease.4711": "half",
+    ".unfinished/a1.0123abcd.new": "",
+    ".teachers/a2.0123abcd.new": "x",
+    ".trials/a3.0123abcd.new": "x",
+    "trainings/.a4.0123abcd.new/record.json": "{}",
+    "evaluations/.a5.0123abcd.new/record.json": "{}",
 }
 STAYS = {
     ".unfinished/a1": "a save",
     "trainings/a8/record.json": "{}",
     "trainings/.a9.old/record.json": "{}",
-    ".locks/b1.lease": "another-machine 1 5",
-    ".unfinished/b1.new": "its draft",
+    ".leases/b1/00000001": "held 1 token another-machine 1 5",
+    ".unfinished/b1.0123abcd.new": "its draft",
 }
 
 
@@ -48,7 +45,7 @@ def test_leftovers_go_and_the_rest_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", list(LEFT))
 def test_what_a_live_process_writes_stays(tmp_path: Path, name: str) -> None:
-    write(tmp_path, {name: LEFT[name] or f"{machine()} 1"})
+    write(tmp_path, {name: LEFT[name]})
     holder = next(part for part in name.replace(".", "/").split("/") if len(part) == 2)
     with Store(tmp_path).held(holder):
         sweep(Store(tmp_path))

@@ -82,7 +82,12 @@ def quick(**changes: object) -> grids.Grid:
 
 def run(root: Path, wanted: grids.Grid, **how: object) -> list[Record]:
     """Run a grid in this process; return its records."""
-    options = {"workers": 1, "device": "cpu", "command": "test", "quiet": True, "executor": "tests_in_process"}
+    options = {
+        "workers": 1,
+        "device": "cpu",
+        "command": "test",
+        "quiet": True,
+    }
     ids = runner.run(wanted, root, **(options | how))  # type: ignore[arg-type]
     store = Store(root)
     return [store.record(i) for i in ids]
@@ -90,21 +95,13 @@ def run(root: Path, wanted: grids.Grid, **how: object) -> list[Record]:
 
 @pytest.fixture(autouse=True)
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An executor that runs jobs in this process, where they can be counted."""
-    from types import SimpleNamespace
+    """Runs jobs in this process, where they can be counted."""
+    from lcrbench.bench import dispatch, worker
 
-    from lcrbench import registry
-    from lcrbench.bench import worker
-
-    def execute(jobs: list[worker.Job], workers: int, target: Store, progress: object) -> list[Record]:
+    def in_turn(jobs: list[worker.Job], *_: object, **__: object) -> list[Record]:
         return [worker.run_one(job) for job in jobs]
 
-    load = registry.load
-
-    def loading(kind: str, name: str) -> object:
-        return SimpleNamespace(execute=execute) if name == "tests_in_process" else load(kind, name)
-
-    monkeypatch.setattr(registry, "load", loading)
+    monkeypatch.setattr(dispatch, "work_on", in_turn)
     # Running a job sets the process up for one: that is put back.
     monkeypatch.setattr("lcrbench.bench.device.prepare", lambda device: None)
     monkeypatch.setattr("lcrbench.bench.training.checkpoint.Checkpoint.listen", lambda self: None)

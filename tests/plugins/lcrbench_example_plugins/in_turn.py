@@ -1,29 +1,52 @@
-"""Runs jobs one after another in the process of the command; `workers` is not used."""
+"""Works on runs one after another in the process of the command; `workers` and the address are not used."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Iterator
 
 from lcrbench.bench import worker
-from lcrbench.bench.progress import Event, Progress
-from lcrbench.bench.records.record import Record
-from lcrbench.bench.records.store import Store
-from lcrbench.bench.training.loop import Stopped
-from lcrbench.bench.worker import Job
+from lcrbench.bench.executors import Cell, Resources, Told
+from lcrbench.bench.progress import Event
 
 
-def execute(jobs: Sequence[Job], workers: int, target: Store, progress: Progress) -> list[Record]:
-    """Do each job, and return what they came to; a run that another process works on is an error here."""
-    ended = []
-    for job in jobs:
-        progress.start(job.spec)
+class InTurn:
+    """Keeps cells until somebody asks how far they are."""
 
-        def tell(phase: str, done: int, total: int, run_id: str = job.spec.run_id, **figures: float) -> None:
-            progress.update(Event(run_id, phase, done, total, figures))
+    def __init__(self) -> None:
+        self.cells: list[Cell] = []
+        self.cancelled: list[Cell] = []
+        self.working = False
 
-        try:
-            ended.append(worker.attempt(job, tell))
-        except Stopped as error:
-            raise KeyboardInterrupt from error
-        progress.finish(ended[-1])
-    return ended
+    def capacity(self) -> list[Resources]:
+        """Return one core."""
+        return [Resources()]
+
+    def submit(self, cell: Cell, need: Resources) -> None:
+        """Take a cell."""
+        self.cells.append(cell)
+
+    def events(self, timeout: float) -> Iterator[Told]:
+        """Work on what was taken, and tell of it when it is done."""
+        while self.cells:
+            cell, told = self.cells.pop(0), list[Event]()
+            if cell in self.cancelled:
+                yield Told(cell, "ended", outcome="stopped")
+                continue
+            self.working = True
+            outcome = worker.work(cell.store, cell.job, told.append)
+            self.working = False
+            yield from [Told(cell, "progress", event) for event in told[-1:]]
+            yield Told(cell, "ended", outcome=outcome)
+
+    def cancel(self, cell: Cell, now: bool = False) -> None:
+        """Let the run that is worked on save and stop."""
+        self.cancelled.append(cell)
+        if self.working:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def make(workers: int | None, address: str) -> InTurn:
+    """Return the executor."""
+    return InTurn()
