@@ -18,9 +18,9 @@ from lcrbench.bench.records import source
 __all__ = ["corruptions", "pd", "scipy", "torch", "worker"]
 
 
-@numba.njit("int64(int64)")
 def _first(x: int) -> int:
     return x
 
 
+numba.njit("int64(int64)")(_first)
 source.closure([worker.__name__])
