@@ -3,8 +3,8 @@
 python tools/throughput.py [--device cuda] [--steps 40] [--batch 128] [--backbones "resnet20 resnet18 resnet18@224"]
                            [--methods "full_precision bnn irnet irnet+lcr"] [--precisions "fp32 bf16"]
 
-The images are random, and lie in memory: what is measured is the loop with its augmentation, and no decoder. The first steps,
-in which kernels are chosen and loaded, are not counted.
+The images are random, and lie in memory: what is measured is the loop with its augmentation, and no decoder. The first
+steps, in which kernels are chosen and loaded, are not counted.
 """
 
 from __future__ import annotations
