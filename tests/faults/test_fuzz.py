@@ -90,7 +90,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(tempfile, "tempdir", str(folder))
         patch.setattr(runner, "load_data", lambda c: data if c == Data(train=200, test=50) else real(c))
         patch.setattr(dispatch, "work_on", lambda *_, **__: sys.exit(0))
-        patch.setattr(estimate, "cost", lambda *_: Cost())
+        patch.setattr(estimate, "cost", lambda *_, **__: Cost())
         torch.use_deterministic_algorithms(True)  # imports torch's compiler
         torch.use_deterministic_algorithms(False)
         # Not within an input's 5 seconds: what the first plan, drawing and measurement import.
