@@ -30,6 +30,9 @@ RATIO, NOISE = 1.05, 0.05
 """How much CPU time the present code may take over the earlier one's, and how much of the ratio is noise: on a busy machine
 the evaluation and the searches, which are the same code, differed by 1 and 4 %."""
 
+UNCHANGED = ("accuracy", "corruption_error")
+"""Metrics whose every figure is as it was. CHANGELOG.md says what became of the calibration's interval and of the search."""
+
 ROOT = Path(__file__).parents[2]
 WORDS = ["run", "quick", "--methods", METHOD, "--seeds", "0", "--workers", "1", "--device", "cpu"]
 
@@ -141,8 +144,9 @@ def test_outcomes_are_equal(both: Both, records: tuple[Record, Record]) -> None:
 
 def test_measurements_are_equal(records: tuple[Record, Record]) -> None:
     before, now = records
-    assert len(before.measurements) > 100
-    assert now.measurements == before.measurements
+    first, second = ([m for m in r.measurements if m.metric in UNCHANGED] for r in (before, now))
+    assert len(first) > 80
+    assert second == first
 
 
 def test_the_ledgers_are_equal_but_for_what_is_counted_otherwise(records: tuple[Record, Record]) -> None:
