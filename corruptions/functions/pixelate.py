@@ -141,7 +141,10 @@ def _pixelate(
 
 
 def into(x: U8, out: U8, draws: Draws, factor: float) -> None:
-    """Shrink to int(factor * size) with a box filter and enlarge again, both as Pillow does it, bit for bit."""
+    """Shrink to int(factor * size) with a box filter and enlarge again, both as Pillow does it.
+
+    Bit for bit, except in pictures that are about 2.4 or more times as high as wide.
+    """
     height, width = x.shape[1:3]
     h, w = max(int(height * factor), 1), max(int(width * factor), 1)
     _pixelate(x, out, *_boxes(height, h), *_boxes(width, w), _nearest(height, h), _nearest(width, w))
