@@ -90,18 +90,24 @@ def _taps(source: Any, places: Any, weights: Any, taps: Any, j: Any) -> Any:
 
 
 @forced
+def _store_six(target: Any, j: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, extra: Any) -> None:
+    """Write six vectors side by side at target + j as gray levels."""
+    store_bytes(target, j, to_bytes(a, extra))
+    store_bytes(target, j + 16, to_bytes(b, extra))
+    store_bytes(target, j + 32, to_bytes(c, extra))
+    store_bytes(target, j + 48, to_bytes(d, extra))
+    store_bytes(target, j + 64, to_bytes(e, extra))
+    store_bytes(target, j + 80, to_bytes(f, extra))
+
+
+@forced
 def weigh(source: Any, places: Any, weights: Any, taps: Any, slack: Any, target: Any, length: Any, spare: Any) -> None:
     """Write sum_k weights[k] * source[places[k] + j] at target + j as gray levels, for j = 0..length-1."""
     extra = everywhere(np.float32(slack))
     j = 0
     while length - j >= SIX:
         a, b, c, d, e, f = _six_taps(source, places, weights, taps, j)
-        store_bytes(target, j, to_bytes(a, extra))
-        store_bytes(target, j + 16, to_bytes(b, extra))
-        store_bytes(target, j + 32, to_bytes(c, extra))
-        store_bytes(target, j + 48, to_bytes(d, extra))
-        store_bytes(target, j + 64, to_bytes(e, extra))
-        store_bytes(target, j + 80, to_bytes(f, extra))
+        _store_six(target, j, a, b, c, d, e, f, extra)
         j += SIX
     while j < length:
         store_levels(target, j, length - j, to_bytes(_taps(source, places, weights, taps, j), extra), spare)
@@ -169,12 +175,7 @@ def blur_to_levels(
     j = 0
     while length - j >= SIX:
         a, b, c, d, e, f = _six_pairs(source, step, half, reach, j)
-        store_bytes(target, j, to_bytes(a, extra))
-        store_bytes(target, j + 16, to_bytes(b, extra))
-        store_bytes(target, j + 32, to_bytes(c, extra))
-        store_bytes(target, j + 48, to_bytes(d, extra))
-        store_bytes(target, j + 64, to_bytes(e, extra))
-        store_bytes(target, j + 80, to_bytes(f, extra))
+        _store_six(target, j, a, b, c, d, e, f, extra)
         j += SIX
     while j < length:
         store_levels(target, j, length - j, to_bytes(_pairs(source, step, half, reach, j), extra), spare)

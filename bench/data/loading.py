@@ -87,11 +87,10 @@ def load(
 
 def _resized(source: str | Path, size: int, resize: int, stream: bool | None) -> Dataset:
     """Return a data set whose test images are cut out of the middle of larger ones."""
-    check_cut(resize, size)
-    test = load_test(source, size=resize, stream=stream)
+    test = load_test(source, size=size, resize=resize, stream=stream)
     # At last, because the process keeps what was loaded last.
     dataset = load(source, size=size, stream=stream)
-    return replace(dataset, test=middle(test.split, size), resize=resize)
+    return replace(dataset, test=test.split, resize=resize)
 
 
 def streams(entry: str, place: str, size: int, stream: bool | None) -> bool:
@@ -113,11 +112,17 @@ def as_hashed(source: str, kind: HashKind) -> bool | None:
     return kind == "manifest" if _contract(find(source)[0]).streams else None
 
 
-def load_test(source: str | Path, *, size: int = 32, stream: bool | None = None) -> TestImages:
+def load_test(
+    source: str | Path, *, size: int = 32, resize: int | None = None, stream: bool | None = None
+) -> TestImages:
     """Return the test images that `source` names as for `load`: a test set without training images, or a data set's own.
 
     Raises `UserError` as `load` does.
     """
+    if resize is not None and resize != size:
+        check_cut(resize, size)
+        larger = load_test(source, size=resize, stream=stream)
+        return replace(larger, split=middle(larger.split, size))
     try:
         entry, place = find(str(source))
         if (own := _contract(entry).load_test) is not None:

@@ -23,7 +23,6 @@ from lcrbench import untrusted
 from lcrbench.bench import planning
 from lcrbench.bench.data import load_test
 from lcrbench.bench.data.arrays import Dataset, Split, TestImages
-from lcrbench.bench.data.middle import check_cut, middle
 from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.evaluation import benchmarks
 from lcrbench.bench.evaluation.benchmarks import Other
@@ -152,9 +151,7 @@ def _fitted(place: str, fit: Preprocessing | None, size: int) -> TestImages:
             f"{fit.resize}/{fit.crop}: cuts {fit.crop} px out of {fit.resize}, and the network takes {size} px: give"
             f" SIDE/{size}:PATH"
         )
-    check_cut(fit.resize, size)
-    found = load_test(place, size=fit.resize)
-    return replace(found, split=middle(found.split, size))
+    return load_test(place, size=size, resize=fit.resize)
 
 
 def _plain(name: str, place: str, dataset: Dataset, size: int, block: int, fit: Preprocessing | None = None) -> Other:

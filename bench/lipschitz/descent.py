@@ -7,8 +7,7 @@ so far. The step falls from r to r / 20 along a cosine. (The radius rule is that
 al. 2019, arXiv 1811.09600.)
 
 A descent begins at the image, or goes on from the nearest flip so far, with steps of a third and a radius that moves less.
-There half of the gradients point along the boundary already: on networks of signs such descents find nearer flips several
-times as often as new ones.
+On networks of signs such descents find nearer flips several times as often as new ones.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ class Run:
     """One descent: the radius it begins with, in pixel units, what it differentiates through, and the class it aims at.
 
     `target` k > 0 is the class with the k-th largest logit besides the predicted one; 0 the nearest to drawing level.
-    `noise` is the length of the random displacement that it begins with, as a share of the radius. With `again` it goes on
-    from an image's nearest flip so far, whatever `radius`, `target` and `noise` say, if there is one.
+    `noise` is the length of the random displacement that it begins with, as a share of the radius. With `again` it aims at
+    no target, and goes on from an image's nearest flip so far, if there is one, whatever `radius` and `noise` say.
     """
 
     radius: float
@@ -71,12 +70,13 @@ def descend(probe: Probe, run: Run, steps: int, name: str) -> Chain:
     rows = np.arange(len(x))
     chain = Chain(x.clone(), np.full(len(x), np.inf))
     near = np.isfinite(tally.radius) & run.again
+    going_on = torch.from_numpy(near).view(-1, 1, 1, 1)
     radius = np.where(near, 0.97 * tally.radius, np.minimum(run.radius, 0.97 * tally.radius))
-    d = torch.where(torch.from_numpy(near).view(-1, 1, 1, 1), _at_length(norm, tally.flips - x, radius), 0.0)
+    d = torch.where(going_on, _at_length(norm, tally.flips - x, radius), 0.0)
     noise = np.where(near, NEAR_NOISE, run.noise)
     if noise.any():
         d = d + steepest(norm, probe.normal(rows, name)) * _wide(noise * radius)
-        d = torch.where(torch.from_numpy(near).view(-1, 1, 1, 1), _at_length(norm, d, radius), d)
+        d = torch.where(going_on, _at_length(norm, d, radius), d)
     memory = torch.zeros_like(x)
     change = np.where(near, NEAR_REACH, REACH) ** (1 / steps) - 1
     first = np.where(near, NEAR_STEP, 1.0)

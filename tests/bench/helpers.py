@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lcrbench.bench import dispatch, executors, planning, runner, worker
+from lcrbench.bench import cli, dispatch, executors, planning, runner, worker
 from lcrbench.bench.executors import Resources, local
 from lcrbench.bench.records import env
 from lcrbench.bench.records.by_image import ByImage, Effort, ImageKey, Images, Kept
@@ -56,6 +56,15 @@ def go(root: Path, tables: Mapping[str, Any] = TABLES, *, device: str = "cpu", *
     given = {"workers": 2, "command": "test", "quiet": True} | change
     ids = runner.run(make_grid(dict(tables)), root, device=device, **given)
     return [Store(root).record(i) for i in ids]
+
+
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
+    """Give a command in this process; return its exit code, and what it wrote on standard output and error."""
+    monkeypatch.setattr("sys.argv", ["lcrbench", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
 
 
 class Here:

@@ -18,15 +18,7 @@ from lcrbench.bench.cli._pages import PAGES
 from lcrbench.bench.records.predictions import FILE
 from lcrbench.bench.records.record import Evaluation, Record, Training
 from lcrbench.bench.records.store import LOG, WEIGHTS, Store
-from tests.bench.helpers import SCHEMA_3, failed, figures, put, record
-
-
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
-    monkeypatch.setattr("sys.argv", ["lcrbench", *words])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
+from tests.bench.helpers import SCHEMA_3, call, failed, figures, put, record
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lcrbench.bench import cli
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import report
+from tests.bench.helpers import call
 
 from . import make_store
 
@@ -23,14 +23,6 @@ def reported(tmp_path: Path, undrawn: None) -> Store:
     report.write(store, store.root / "reports" / "two & more", compare=["irnet", "bnn"])
     (store.root / "reports" / "notes").mkdir()
     return store
-
-
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
-    monkeypatch.setattr("sys.argv", ["lcrbench", *words])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 def test_reports_are_listed_and_shown(
