@@ -31,6 +31,9 @@ from lcrbench.models.activations import Activations, recorded
 
 Order = Literal["norm-activation", "activation-norm"]
 
+Number = float | Tensor
+"""A number of Python's, or a tensor () on the device of the training."""
+
 
 @dataclass(frozen=True)
 class Method(ABC):
@@ -43,6 +46,13 @@ class Method(ABC):
 
     weight_bits: ClassVar[int]
     activation_bits: ClassVar[int]
+    capturable: ClassVar[bool] = False
+    """Whether a step may be captured once on an accelerator and replayed (bench/training/steps.py).
+
+    Within a stage, what its layers and `on_gradient` compute then depends on tensors and `Estimator.numbers` alone, on no
+    other number or flag of Python's, and waits for no value of a tensor. A tensor of the network's state may be changed in
+    place or replaced. `on_progress` and `on_stage` are not captured.
+    """
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -110,8 +120,11 @@ class Estimator(Sign):
     Arguments of `__init__` have defaults and are its options. The output has the input's shape and dtype.
     """
 
+    numbers: tuple[Number, ...] = ()
+    """What the pseudo-gradient depends on beside its input. On an accelerator the training puts tensors in their place."""
+
     def set_progress(self, progress: float) -> None:
-        """Follow a schedule: set what depends on the progress of the training in [0, 1], and on nothing else."""
+        """Follow a schedule: set `numbers`, which depend on the progress of the training in [0, 1] and on nothing else."""
 
 
 class Binarizer(nn.Module):
@@ -172,12 +185,14 @@ class Term:
 
     - `watch`: names of the parts of the network whose inputs and outputs `loss` finds in its context;
     - `image_gradient`: whether `context.images` is to require a gradient; `begin` may set it anew for each step;
-    - `replaces` in [0, 1]: the share of the cross-entropy that the term takes the place of.
+    - `replaces` in [0, 1]: the share of the cross-entropy that the term takes the place of;
+    - `capturable`: as `Method.capturable`, of `begin` and `loss`, where `measure` is false.
     """
 
     watch: tuple[str, ...] = ()
     image_gradient: bool = False
     replaces: float = 0.0
+    capturable: bool = False
 
     @property
     def passes(self) -> dict[str, tuple[float, float]]:

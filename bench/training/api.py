@@ -20,6 +20,17 @@ from lcrbench.bench.records.budget import Recipe
 Group = dict[str, Any]
 
 
+def on_device(groups: list[Group]) -> bool:
+    """Return whether the parameters of an optimizer lie on an accelerator."""
+    return any(p.is_cuda for group in groups for p in group["params"])
+
+
+def rate(groups: list[Group], recipe: Recipe) -> float | Tensor:
+    """Return the recipe's rate as an optimizer gets it: a tensor () on an accelerator, where a captured step reads it."""
+    device = next((p.device for group in groups for p in group["params"] if p.is_cuda), None)
+    return recipe.lr if device is None else torch.tensor(recipe.lr, device=device)
+
+
 @dataclass(frozen=True)
 class Optimizer(ABC):
     """Makes the optimizer of one stage of a training.
@@ -37,7 +48,8 @@ class Optimizer(ABC):
         The first group decays as the recipe says, the second not at all. With `flips` a third one follows if the network
         has binary layers: their weights, with "flips": True; neither of the others holds these. `recipe.lr` and
         `recipe.momentum` are given; the loop sets "lr" of each group before each step. The optimizer keeps its state in
-        `state_dict()`, so that a training resumes to the same bits, and draws no random numbers.
+        `state_dict()`, so that a training resumes to the same bits, and draws no random numbers. Where its groups hold "lr"
+        as a tensor (`rate`), the loop changes that tensor, and the steps may be captured (bench/training/steps.py).
         """
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.records.budget import Budget, Recipe
@@ -18,9 +18,10 @@ from lcrbench.bench.training.pace import Clock, Pace
 from lcrbench.bench.training.parts import learning_rate, make_optimizer
 from lcrbench.bench.training.precision import widened
 from lcrbench.bench.training.prices import Prices, unpriced
-from lcrbench.bench.training.shards import ALONE, Group, Shards, backward
+from lcrbench.bench.training.shards import ALONE, Group, Shards
 from lcrbench.bench.training.spent import Spent
 from lcrbench.bench.training.state import Checkpoint, State, pack, restore
+from lcrbench.bench.training.steps import Steps, stream_of
 from lcrbench.bench.training.stream import batches, parted
 from lcrbench.bench.training.tally import Diverged as Diverged
 from lcrbench.bench.training.tally import Tally
@@ -48,6 +49,7 @@ def train(
     prices: Prices | None = None,
     readers: int = 0,
     group: Group = ALONE,
+    capturable: bool = False,
 ) -> Spent:
     """Train `network` in place on `split` under `budget` and `recipe`, and leave it in evaluation mode.
 
@@ -61,6 +63,8 @@ def train(
     step. `watch` is called after each logged step with the log's new row and the progress
     in [0, 1]: step, images, lr, loss (all terms), cross_entropy and accuracy (both means over the training images seen
     since the row before), each regularizer's figures, and validation_accuracy where it was measured.
+
+    `capturable` is the method's declaration (steps.py); `Spent.made` tells how the steps were made.
 
     `prices` are those that the ledger's compute is charged by; without them a step costs its images. `readers` processes
     read streamed images ahead (none under a budget in seconds of this process).
@@ -94,7 +98,10 @@ def train(
         restore(state, saved)
     first, best = spent.steps, state.best
     clock = Clock(spent, device, group)
+    steps = Steps(state, recipe, device, on_gradient, capturable)
     with ExitStack() as ends:
+        ends.enter_context(stream_of(device))
+        ends.callback(steps.leave)
         for term in (term for each in terms for term in each.values()):
             ends.callback(term.detach)
         if recipe.shards > 1:
@@ -123,11 +130,9 @@ def train(
             mark = pace.mark(step, elapsed) if recipe.selection == "best" else 0
             logged = pace.logs(step) or mark > best.mark
             rate = learning_rate(recipe, named.schedule, progress)
-            for parameters in state.optimizer.param_groups:
-                parameters["lr"] = rate
 
             try:
-                _step(state, recipe, images, labels, step, logged, on_gradient)
+                steps.make(images, labels, step, rate, logged)
             except Exception:
                 # What a network that has diverged raises is not the reason.
                 state.tally.read()
@@ -162,7 +167,7 @@ def train(
             clock.together()
         if checkpoint and spent.steps > first:
             checkpoint.save(*pack(state))
-    spent.selected = spent.steps
+    spent.made, spent.selected = steps.told, spent.steps
     if recipe.selection == "best":
         network.load_state_dict(best.weights)
         on_progress(network, best.progress)
@@ -171,29 +176,6 @@ def train(
         state.average.settle()
     network.eval()
     return spent
-
-
-def _step(
-    state: State,
-    recipe: Recipe,
-    images: Tensor,
-    labels: Tensor,
-    step: int,
-    measure: bool,
-    on_gradient: Callable[[nn.Module], None],
-) -> None:
-    """Make one step, and add to the tally what the log shows of it; nothing here waits for an accelerator.
-
-    `images` and `labels` are those of this process's slices of the batch.
-    """
-    state.optimizer.zero_grad(set_to_none=True)
-    if recipe.shards == 1:
-        told = backward(state.network, state.terms[0].values(), recipe, images, labels, measure)
-    else:
-        told = state.shards.backward(state.terms, images, labels, step, measure)
-    on_gradient(state.network)
-    state.optimizer.step()
-    state.tally.add(step, recipe.batch, *told)
 
 
 def _asked(checkpoint: Checkpoint, group: Group) -> tuple[bool, bool]:

@@ -163,6 +163,7 @@ def fit(
         stages=max(1, len(stages)),
         on_stage=choice.method.on_stage,
         on_gradient=choice.method.on_gradient,
+        capturable=choice.method.capturable,
         regularizers=teacher.guide(choice.regularizers, teachers),
         device=device,
         watch=lambda row, done: tell(
@@ -216,6 +217,7 @@ def trained(
     if model.binary_layers:
         files[PACKED] = safetensors.torch.save(packed.export(network))
     digest = hashlib.sha256(weights).hexdigest()
+    told = {} if device == "cpu" else {"steps": spent.made}
     record = Training(
         train_id=spec.train_id,
         spec=spec,
@@ -251,7 +253,9 @@ def trained(
         normalization=Normalization(mean=moments.mean.tolist(), std=moments.std.tolist(), of=moments.of),
         weights_sha256=digest,
         source=code,
-        provenance=provenance.model_copy(update={"source": code.sha256, "corruptions": {}}),
+        provenance=provenance.model_copy(
+            update={"source": code.sha256, "corruptions": {}, "determinism": provenance.determinism | told}
+        ),
     )
     looked = Looked(network, Subject(training=spec.train_id), digest, modules_of(spec), spec)
     return looked, record, files

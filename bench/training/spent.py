@@ -20,7 +20,8 @@ class Spent:
     those over the validation images, and what terms declare. `compute` is the price of all that was computed, validation
     included, in images of the plain network's training (see charge.py). `stages` holds the steps of each stage; `cpu` and
     `wall` are seconds, and `waited` those of `wall` in which a step waited for its images. `selected` is the number of steps
-    after which the reported weights were taken, and `progress` in [0, 1) how far the last of them was in its stage.
+    after which the reported weights were taken, and `progress` in [0, 1) how far the last of them was in its stage. `made`
+    tells how this process made its steps (steps.py).
     """
 
     images: int = 0
@@ -35,6 +36,7 @@ class Spent:
     log: list[dict[str, float]] = field(default_factory=list)
     progress: float = 0.0
     selected: int = 0
+    made: str = ""
     data_order: Any = field(default_factory=hashlib.sha256)
     augmentation: Any = field(default_factory=hashlib.sha256)
 

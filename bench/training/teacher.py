@@ -105,6 +105,7 @@ def taught(
             derive(spec.seed, "teacher's training", text),
             on_progress=choice.method.on_progress,
             on_gradient=choice.method.on_gradient,
+            capturable=choice.method.capturable,
             device=device,
             watch=lambda row, done: watch(int(row["step"]), round(row["step"] / done), {"loss": row["loss"]}),
             checkpoint=own,

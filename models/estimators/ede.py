@@ -16,16 +16,17 @@ import torch
 from torch import Tensor
 
 from lcrbench.models import api
+from lcrbench.models.api import Number
 from lcrbench.models.estimators import Surrogate, times
 
 
-def gradient(grad: Tensor, z: Tensor, t: float) -> Tensor:
-    """Return grad dS/dz."""
+def gradient(grad: Tensor, z: Tensor, t: Number, height: Number) -> Tensor:
+    """Return grad dS/dz, with `height` k t."""
     with torch.no_grad():
         slope = torch.mul(z, t).tanh_().square_()
         torch.sub(slope.new_ones(()), slope, out=slope)
-        if t > 1:  # k t is 1 below
-            slope.mul_(t)
+        if isinstance(height, Tensor) or height != 1:
+            slope.mul_(height)
     return times(slope, grad)
 
 
@@ -42,8 +43,9 @@ class Estimator(api.Estimator):
         low, high = math.log10(self.t_min), math.log10(self.t_max)
         self.t = 10.0 ** (low + (high - low) * progress)
         self.k = max(1.0 / self.t, 1.0)
+        self.numbers = self.t, max(self.t, 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        out: Tensor = Surrogate.apply(x, gradient, self.t)
+        out: Tensor = Surrogate.apply(x, gradient, *self.numbers)
         return out

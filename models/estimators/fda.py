@@ -19,15 +19,16 @@ import torch
 from torch import Tensor
 
 from lcrbench.models import api
+from lcrbench.models.api import Number
 from lcrbench.models.estimators import Surrogate, clip, times
 
 
-def gradient(grad: Tensor, z: Tensor, omega: float, terms: int) -> Tensor:
-    """Return grad dS/dz."""
+def gradient(grad: Tensor, z: Tensor, omega: float, twice: Number) -> Tensor:
+    """Return grad dS/dz, with `twice` 2 (n + 1)."""
     with torch.no_grad():
         # Not 0, where the quotient is 0 / 0 and every cosine is 1: so near to it, it is their number to rounding.
         angle = z.abs().mul_(omega).clamp_min_(1e-12)
-        slope = torch.sin(angle * (2 * terms)).div_(angle.sin_().mul_(2)).mul_(4 * omega / math.pi)
+        slope = torch.sin(angle * twice).div_(angle.sin_().mul_(2)).mul_(4 * omega / math.pi)
     return clip.gradient(times(slope, grad), z)
 
 
@@ -42,8 +43,9 @@ class Estimator(api.Estimator):
     def set_progress(self, progress: float) -> None:
         """Set n for `progress` in [0, 1]."""
         self.n = self.n_start + int(progress * (self.n_end - self.n_start))
+        self.numbers = (2.0 * (self.n + 1),)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        out: Tensor = Surrogate.apply(x, gradient, self.omega, self.n + 1)
+        out: Tensor = Surrogate.apply(x, gradient, self.omega, *self.numbers)
         return out

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from lcrbench.models import api
+from lcrbench.models.api import Number
 from lcrbench.models.estimators import Surrogate, times
 
 
-def gradient(grad: Tensor, z: Tensor, t: float, k: float) -> Tensor:
-    """Return grad dS/dz."""
+def gradient(grad: Tensor, z: Tensor, slope_of_size: Number, top: Number, k: Number) -> Tensor:
+    """Return grad dS/dz, with -t^2 and sqrt(2) t."""
     with torch.no_grad():
-        slope = z.abs().mul_(-(t**2)).add_(math.sqrt(2) * t).clamp_min_(0).mul_(k)
+        slope = z.abs().mul_(slope_of_size).add_(top).clamp_min_(0).mul_(k)
     return times(slope, grad)
 
 
@@ -41,8 +42,9 @@ class Estimator(api.Estimator):
         self.k = max(1.0 / self.t, 1.0)
         if self.floor:
             self.t, self.k = max(self.t, 1.0), 1.0
+        self.numbers = -(self.t**2), math.sqrt(2) * self.t, self.k
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sign(x)."""
-        out: Tensor = Surrogate.apply(x, gradient, self.t, self.k)
+        out: Tensor = Surrogate.apply(x, gradient, *self.numbers)
         return out

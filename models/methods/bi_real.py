@@ -47,6 +47,7 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+    capturable: ClassVar[bool] = True
 
     def recipe(self, backbone: str) -> Mapping[str, Any]:
         """Return the released PyTorch code's on ImageNet (liuzechun/Bi-Real-net), 256 epochs; there is none for CIFAR-10."""

@@ -77,6 +77,7 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+    capturable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.frequency > 0 or not min(self.tau_real, self.tau_binary) >= 0:

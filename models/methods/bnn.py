@@ -46,6 +46,7 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+    capturable: ClassVar[bool] = True
 
     def recipe(self, backbone: str) -> Mapping[str, Any]:
         """Return the released code's (itayhubara/BinaryNet.pytorch, models/resnet_binary.py): Adam, no decay.

@@ -74,6 +74,7 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+    capturable: ClassVar[bool] = True
 
     def recipe(self, backbone: str) -> Mapping[str, Any]:
         """Return none: the form is larq's, which has no training of it, and the authors' code is not for PyTorch."""

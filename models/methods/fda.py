@@ -53,6 +53,7 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+    capturable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.omega > 0 or not 0 <= self.n_start <= self.n_end:

@@ -24,6 +24,7 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 32
     activation_bits: ClassVar[int] = 32
+    capturable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.nonlinearity not in ("relu", "hardtanh"):

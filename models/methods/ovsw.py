@@ -86,6 +86,7 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+    capturable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not min(self.delta, self.decay) >= 0 or not 0 <= self.momentum < 1:

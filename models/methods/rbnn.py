@@ -70,6 +70,7 @@ class Binarizer(api.Binarizer):
         self.register_buffer("left", torch.eye(a))
         self.register_buffer("right", torch.eye(numbers // a))
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+        self._count: int | None = None
 
     def start(self, weight: Tensor) -> None:
         """Set alpha from the initial latent weight."""
@@ -95,7 +96,18 @@ class Binarizer(api.Binarizer):
             self.left.copy_(u @ v)
             u, _, v = torch.linalg.svd((w.transpose(1, 2) @ self.left @ b).sum(0))
             self.right.copy_(u @ v)
+        self._count = self.count() + 1
         self.done += 1
+
+    def count(self) -> int:
+        """Return how often the matrices were turned; the device is asked once, and after a state was put in."""
+        if self._count is None:
+            self._count = int(self.done)
+        return self._count
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._count = None
+        super()._load_from_state_dict(*args, **kwargs)
 
 
 def _standardized(weight: Tensor) -> Tensor:
@@ -116,7 +128,7 @@ class CentredSign(api.Sign):
         """Return the signs of (N, C, H, W), standardized in float32 at least."""
         x = at_least_float32(x)
         if self.training:
-            of_x = partial(_of_centred_sign, t=self.estimator.t, k=self.estimator.k)
+            of_x = partial(_of_centred_sign, numbers=self.estimator.numbers)
             return Fused(self._plain, centred_sign, of_x)(x)
         return self._plain(x)
 
@@ -125,10 +137,10 @@ class CentredSign(api.Sign):
         return self.estimator(z / std.clamp_min(1e-12))  # type: ignore[no-any-return]
 
 
-def _of_centred_sign(grad: Tensor, x: Tensor, *, t: float, k: float) -> tuple[Tensor]:
+def _of_centred_sign(grad: Tensor, x: Tensor, *, numbers: tuple[api.Number, ...]) -> tuple[Tensor]:
     z, std = centred(x)
     std = std.clamp_min(1e-12)
-    of_z = tent.gradient(grad, z.div_(std), t, k)
+    of_z = tent.gradient(grad, z.div_(std), *numbers)
     return (of_standardized(of_z, z, std),)
 
 
@@ -146,6 +158,7 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+    capturable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.t_min <= self.t_max or self.rotations < 0:
@@ -182,5 +195,5 @@ class Method(api.Method):
         for layer in binary_layers(network).values():
             for part in layer.binarizer.modules():  # a regularizer may have wrapped it
                 # The count lies in the state: a resumed training neither repeats a rotation nor leaves one out.
-                if isinstance(part, Binarizer) and t * self.rotations >= int(part.done) < self.rotations:
+                if isinstance(part, Binarizer) and t * self.rotations >= part.count() < self.rotations:
                     part.rotate(layer.weight)

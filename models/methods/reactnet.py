@@ -111,6 +111,7 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+    capturable: ClassVar[bool] = True
 
     @property
     def stages(self) -> tuple[str, ...]:

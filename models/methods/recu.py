@@ -48,10 +48,12 @@ class ClampedSign(api.Estimator):
         """Set tau for `progress` in [0, 1]."""
         a = (self.tau_max - self.tau_min) / (math.e - 1)
         self.tau = a * math.exp(progress) + self.tau_min - a
+        self.numbers = (-math.log(2 - 2 * self.tau),)
 
     def forward(self, w1: Tensor) -> Tensor:
         """Return the signs."""
-        bound = w1.detach().abs().mean() * -math.log(2 - 2 * self.tau)
+        (quantile,) = self.numbers
+        bound = w1.detach().abs().mean() * quantile
         return self.identity(torch.clamp(w1, -bound, bound))  # type: ignore[no-any-return]
 
 
@@ -105,6 +107,7 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+    capturable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0.5 < self.tau_min <= self.tau_max < 1:

@@ -52,6 +52,7 @@ class Method(api.Method):
 
     weight_bits: ClassVar[int] = 1
     activation_bits: ClassVar[int] = 1
+    capturable: ClassVar[bool] = True
 
     def recipe(self, backbone: str) -> Mapping[str, Any]:
         """Return the unofficial code's (jiecaoyu/XNOR-Net-PyTorch, CIFAR-10, its network NIN): Adam, 320 epochs.

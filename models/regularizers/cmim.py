@@ -58,6 +58,8 @@ class Regularizer(api.Regularizer):
 class Term(api.Term):
     """The regularizer at work on one network."""
 
+    capturable = True
+
     def __init__(self, options: Regularizer, network: nn.Module, teacher: nn.Module | None) -> None:
         self.options, self.teacher = options, teacher
         linear = {name: m for name, m in network.named_modules() if isinstance(m, nn.Linear)}

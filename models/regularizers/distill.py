@@ -44,6 +44,8 @@ class Regularizer(api.Regularizer):
 class Term(api.Term):
     """The regularizer at work on one network."""
 
+    capturable = True
+
     def __init__(self, options: Regularizer, teacher: nn.Module | None) -> None:
         self.options, self.teacher = options, teacher
         self.replaces = options.weight

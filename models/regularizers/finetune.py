@@ -58,6 +58,8 @@ class Regularizer(api.Regularizer):
 class Term(api.Term):
     """Nothing to add to the loss: the start is all."""
 
+    capturable = True
+
     def __init__(self, weight: float) -> None:
         self.weight = weight
 

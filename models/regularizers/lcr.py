@@ -65,6 +65,8 @@ class Regularizer(api.Regularizer):
 class Term(api.Term):
     """The regularizer at work on one network."""
 
+    capturable = True
+
     def __init__(self, options: Regularizer, network: nn.Module) -> None:
         self.options = options
         layers = path_layers(network)
@@ -77,6 +79,7 @@ class Term(api.Term):
         self.estimator = estimator(list(layers.values())[-1])
         self.norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
         self.sigma_full = self.sigma_sign = torch.empty(0)
+        self.factors: Tensor | None = None  # of the layers, made at the first step, because a copy to a device waits
         self.value: Tensor | None = None
         self.expected = False
         self.last: Tensor | None = None
@@ -112,7 +115,9 @@ class Term(api.Term):
                 self.sigma_full = self.sigma_full.detach()
             terms = (self.sigma_sign / self.sigma_full.clamp_min(1e-12) - 1).square().mean(dim=1)
             last = len(self.signs)
-            self.value = (terms * terms.new_tensor([self.options.beta ** (k - last) for k in range(1, last + 1)])).sum()
+            if self.factors is None:
+                self.factors = terms.new_tensor([self.options.beta ** (k - last) for k in range(1, last + 1)])
+            self.value = (terms * self.factors).sum()
         return self.options.weight * self.value if optimized else None
 
     def figures(self) -> dict[str, float]:

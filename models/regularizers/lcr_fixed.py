@@ -56,6 +56,7 @@ class Term(api.Term):
     def __init__(self, options: Regularizer, network: nn.Module, teacher: nn.Module | None) -> None:
         self.options, self.teacher = options, teacher
         self.watch = stages(network)
+        self.capturable = not options.cache  # which lies on the processor
         if teacher is not None:
             teacher.eval().requires_grad_(False)
         self.known: dict[bytes, Tensor] = {}

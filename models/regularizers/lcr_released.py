@@ -60,6 +60,8 @@ class Regularizer(api.Regularizer):
 class Term(api.Term):
     """The regularizer at work on one network."""
 
+    capturable = True
+
     def __init__(self, options: Regularizer, network: nn.Module, teacher: nn.Module | None) -> None:
         self.options, self.network, self.teacher = options, network, teacher
         self.stages = stages(network)

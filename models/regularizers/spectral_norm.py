@@ -102,6 +102,8 @@ class Divided(api.Binarizer):
 class Term(api.Term):
     """Nothing to add to the loss: the network itself is changed."""
 
+    capturable = True
+
     def __init__(self, options: Regularizer, network: nn.Module) -> None:
         self.options = options
         self.layers: list[BinaryConv2d] = list(binary_layers(network).values())

@@ -50,6 +50,8 @@ class Regularizer(api.Regularizer):
 class WeightTerm(api.Term):
     """A penalty on the weights of the binary layers, each as a matrix (C_out, C_in k k)."""
 
+    capturable = True
+
     def __init__(self, network: nn.Module, weight: float, of: str, penalty: Callable[[Tensor], Tensor]) -> None:
         self.layers = list(binary_layers(network).values())
         if not self.layers:

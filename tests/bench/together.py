@@ -44,6 +44,7 @@ def train_once(text: str, dataset: Dataset, recipe: Recipe, steps: int, of: Grou
         stages=max(1, len(choice.method.stages)),
         on_stage=choice.method.on_stage,
         on_gradient=choice.method.on_gradient,
+        capturable=choice.method.capturable,
         regularizers=teacher.guide(choice.regularizers, teachers),
         group=of,
     )

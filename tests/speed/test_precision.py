@@ -18,11 +18,11 @@ import pytest
 import torch
 
 from lcrbench.bench.records.budget import Recipe
-from lcrbench.bench.training.loop import _step
 from lcrbench.bench.training.parts import make_optimizer
 from lcrbench.bench.training.precision import widened
 from lcrbench.bench.training.shards import ALONE, Shards
 from lcrbench.bench.training.state import State
+from lcrbench.bench.training.steps import Steps
 from lcrbench.bench.training.tally import Tally
 from lcrbench.models import network as networks
 
@@ -48,8 +48,10 @@ def stepper(method: str, backbone: str, batch: int, precision: Any, ends: ExitSt
     labels = torch.arange(batch) % 10
     ends.enter_context(widened(net, precision))
 
+    steps = Steps(state, recipe, "cpu", choice.method.on_gradient, choice.method.capturable)
+
     def step() -> None:
-        _step(state, recipe, images, labels, 0, False, choice.method.on_gradient)
+        steps.make(images, labels, 0, recipe.lr, False)
         state.tally = Tally()
 
     return step

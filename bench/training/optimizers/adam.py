@@ -28,4 +28,7 @@ class Optimizer(api.Optimizer):
 
     def make(self, groups: list[api.Group], recipe: Recipe) -> torch.optim.Optimizer:
         """Return Adam with the recipe's rate, and its momentum as b1."""
-        return torch.optim.Adam(groups, lr=recipe.lr, betas=(recipe.momentum, self.beta2), eps=self.eps)
+        betas, there = (recipe.momentum, self.beta2), api.on_device(groups)
+        return torch.optim.Adam(
+            groups, lr=api.rate(groups, recipe), betas=betas, eps=self.eps, fused=there or None, capturable=there
+        )

@@ -21,5 +21,7 @@ class Optimizer(api.Optimizer):
 
     def make(self, groups: list[api.Group], recipe: Recipe) -> torch.optim.Optimizer:
         """Return SGD with the recipe's rate and momentum."""
-        m = recipe.momentum
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=m, nesterov=self.nesterov and m > 0)
+        m, there = recipe.momentum, api.on_device(groups)
+        return torch.optim.SGD(
+            groups, lr=api.rate(groups, recipe), momentum=m, nesterov=self.nesterov and m > 0, fused=there or None
+        )
