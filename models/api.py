@@ -138,6 +138,11 @@ class Binarizer(nn.Module):
     decays: tuple[str, ...] = ()
     power_of_two: ClassVar[bool] = False
 
+    @property
+    def binary(self) -> bool:
+        """Return whether it makes signs now; false in a stage of the training that has others in their place."""
+        return True
+
     def start(self, weight: Tensor) -> None:
         """Set constants that depend on the initial latent weight; called once, with it."""
 

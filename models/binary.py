@@ -25,6 +25,10 @@ class BinaryConv2d(nn.Conv2d):
 
     which is the convolution of the affine images, and keeps every convolution one of signs.
 
+    On an accelerator a convolution of signs is computed in TF32, whose factors have 10 bits: signs, and signs times powers of
+    two, are exact in it, and sums are float32's. In float32 as such a library may choose a Fourier transform, whose sums are
+    no whole numbers. Gradients are float32's throughout.
+
     While `real_weights` is set, for the first of two training steps, y = conv(s, w).
     """
 
@@ -118,11 +122,21 @@ class BinaryConv2d(nn.Conv2d):
         return bits, scale
 
     def _inner(self, signs: Tensor, bits: Tensor, scale: Tensor | None, offset: Tensor | None) -> Tensor:
-        y = F.conv2d(signs, bits, None, self.stride, self.padding)
+        y = self._summed(signs, bits)
         y = y if scale is None else _times(y, by_channel(scale))
         if offset is not None:
             y = y + self._sums(signs) * by_channel(offset)
         return y
+
+    def _summed(self, signs: Tensor, bits: Tensor) -> Tensor:
+        if not signs.is_cuda or self.real_weights or not self.binarizer.binary:
+            return F.conv2d(signs, bits, None, self.stride, self.padding)
+        settings = torch.backends.cudnn
+        before, settings.allow_tf32 = settings.allow_tf32, True
+        try:
+            return F.conv2d(signs, bits, None, self.stride, self.padding)
+        finally:
+            settings.allow_tf32 = before
 
     def _sums(self, signs: Tensor) -> Tensor:
         """Return the sum of the signs under each window (N, 1, H', W'), the same for every filter."""

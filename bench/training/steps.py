@@ -17,7 +17,7 @@ bits of the network and the optimizer: if they differ, the training goes on with
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class Numbers:
         self.device = device
         self._estimators = [m for m in network.modules() if isinstance(m, Estimator) and m.numbers]
         self._own: list[tuple[Number, ...]] = [m.numbers for m in self._estimators]
-        self._there = torch.empty(0)
+        self._there: Tensor | None = None
         self._views: list[tuple[Tensor, ...]] = []
 
     def put(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -49,11 +49,11 @@ class Numbers:
 
     def _on_device(self, rate: float) -> Tensor:
         for k, m in enumerate(self._estimators):
-            if not self._views or m.numbers is not self._views[k]:
+            if self._there is None or m.numbers is not self._views[k]:
                 self._own[k] = m.numbers
         # From pinned memory, or the copy would wait for all that the device still has to do.
         values = torch.tensor([rate, *(n for own in self._own for n in own)], dtype=torch.float32).pin_memory()
-        if not self._views:
+        if self._there is None:
             self._there = torch.empty(len(values), device=self.device)
             each = iter(self._there[1:].unbind())
             self._views = [tuple(next(each) for _ in own) for own in self._own]
@@ -129,6 +129,13 @@ class Steps:
 
     def _plain(self, images: Tensor, labels: Tensor, step: int, measure: bool) -> tuple[Tensor, Tensor, Tensor]:
         state = self.state
+        # What is captured, before or after this, reads the buffers where they lie now.
+        keeping = nullcontext() if self.device == "cpu" else _in_place(state.network)
+        with keeping:
+            return self._made(images, labels, step, measure)
+
+    def _made(self, images: Tensor, labels: Tensor, step: int, measure: bool) -> tuple[Tensor, Tensor, Tensor]:
+        state = self.state
         state.optimizer.zero_grad(set_to_none=True)
         if self.recipe.shards == 1:
             told = backward(state.network, state.terms[0].values(), self.recipe, images, labels, measure)
@@ -149,8 +156,7 @@ class Steps:
         try:
             # Other threads go on: they load images.
             with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
-                with _in_place(self.state.network):
-                    found = self._plain(self._images, self._labels, step, False)
+                found = self._plain(self._images, self._labels, step, False)
                 self._found = torch.stack([t.double() for t in found])
             graph.replay()
         except RuntimeError as error:

@@ -50,6 +50,11 @@ class Binarizer(api.Binarizer):
         wave = torch.sin(self.frequency * weight)
         return wave if self.smooth else self.estimator(wave), self.alpha
 
+    @property
+    def binary(self) -> bool:
+        """Return whether it makes signs now, and not the sine."""
+        return not self.smooth
+
     def drawn(self) -> api.Sign:
         """Return the sign of the sine, of weights in units of pi / f."""
         return SignOfSine()

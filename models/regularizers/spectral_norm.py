@@ -57,6 +57,11 @@ class Divided(api.Binarizer):
         self.u: Tensor
         self.register_buffer("u", F.normalize(torch.ones(channels), dim=0))
 
+    @property
+    def binary(self) -> bool:
+        """Return what the inner binarizer does."""
+        return self.inner.binary
+
     def start(self, weight: Tensor) -> None:
         """Start the inner binarizer, and the iteration at the signs' own first singular vector."""
         self.inner.start(weight)
