@@ -25,9 +25,9 @@ class BinaryConv2d(nn.Conv2d):
 
     which is the convolution of the affine images, and keeps every convolution one of signs.
 
-    On an accelerator a convolution of signs is computed in TF32, whose factors have 10 bits: signs, and signs times powers of
-    two, are exact in it, and sums are float32's. In float32 as such a library may choose a Fourier transform, whose sums are
-    no whole numbers. Gradients are float32's throughout.
+    On an accelerator a convolution of signs is computed in TF32, which rounds factors to 10 bits and adds up in float32. Signs,
+    and signs times powers of two, are exact in it. In float32 a library may choose a Fourier transform, whose sums are no
+    whole numbers. Gradients are float32's throughout.
 
     While `real_weights` is set, for the first of two training steps, y = conv(s, w).
     """

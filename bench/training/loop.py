@@ -21,7 +21,7 @@ from lcrbench.bench.training.prices import Prices, unpriced
 from lcrbench.bench.training.shards import ALONE, Group, Shards
 from lcrbench.bench.training.spent import Spent
 from lcrbench.bench.training.state import Checkpoint, State, pack, restore
-from lcrbench.bench.training.steps import Steps, stream_of
+from lcrbench.bench.training.steps import Steps, layout, stream_of
 from lcrbench.bench.training.stream import batches, parted
 from lcrbench.bench.training.tally import Diverged as Diverged
 from lcrbench.bench.training.tally import Tally
@@ -88,6 +88,8 @@ def train(
     # One for each slice, because terms keep things from step to step.
     terms = [{name: r.attach(network) for name, r in (regularizers or {}).items()} for _ in shards.own]
     network.train().to(device)
+    if device != "cpu":
+        network.to(memory_format=layout(recipe.precision))
     state = State(network, make_optimizer(network, recipe), terms, shards=shards)
     state.average = Average(network, recipe.ema) if recipe.ema else None
     spent = state.spent
@@ -175,6 +177,8 @@ def train(
     elif state.average:
         state.average.settle()
     network.eval()
+    if device != "cpu":
+        network.to(memory_format=torch.channels_last)  # as every other network that is evaluated
     return spent
 
 

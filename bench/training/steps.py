@@ -103,6 +103,8 @@ class Steps:
             self.numbers = Numbers(self.state.network, self.device)
             self.reason = self._hindrance()
         self.numbers.put(self.state.optimizer, rate)
+        if self.device != "cpu":
+            images = images.contiguous(memory_format=layout(self.recipe.precision))
         if self._graph and not measure:
             told = self._replay(images, labels)
         elif self._warm == WARM and not (measure or self.reason):
@@ -203,6 +205,14 @@ def _in_place(network: nn.Module) -> Iterator[None]:
             if new is not None and new is not b:
                 b.copy_(new)
                 m._buffers[name] = b
+
+
+def layout(precision: str) -> torch.memory_format:
+    """Return the memory layout of images and weights that trains faster on an accelerator.
+
+    There cuDNN has no kernels of float32 for channels last, and copies to and fro; those of bfloat16 are for it.
+    """
+    return torch.contiguous_format if precision == "fp32" else torch.channels_last
 
 
 @contextmanager

@@ -90,7 +90,10 @@ class Binarizer(api.Binarizer):
 def above_median(w: Tensor, estimator: api.Estimator) -> Tensor:
     """Return the signs of filters (C_out, ...) of standardized weights: +1 where |w| is above the filter's lower median."""
     magnitude = w.abs()
-    median = magnitude.detach().flatten(1).median(dim=1).values.view(-1, *[1] * (w.dim() - 1))
+    rows = magnitude.detach().flatten(1)
+    # Of equal numbers, an accelerator's median may return the index of any, which torch then refuses to compute.
+    medians = rows.sort(dim=1).values[:, (rows.shape[1] - 1) // 2] if rows.is_cuda else rows.median(dim=1).values
+    median = medians.view(-1, *[1] * (w.dim() - 1))
     # Not sign(magnitude - median), because the median itself is -1.
     signs: Tensor = -estimator(median - magnitude)
     return signs

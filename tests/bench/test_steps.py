@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.training import pace, teacher
-from lcrbench.bench.training.loop import train
+from lcrbench.bench.training.loop import Stopped, train
 from lcrbench.bench.training.spent import Spent
 from lcrbench.bench.training.steps import WARM, Numbers, _in_place
 from lcrbench.models import network as networks
@@ -36,7 +37,7 @@ def images() -> Split:
 
 
 def trained(
-    text: str, device: str, capturable: bool | None = None, steps: int = 24, **recipe: Any
+    text: str, device: str, capturable: bool | None = None, steps: int = 24, checkpoint: Any = None, **recipe: Any
 ) -> tuple[nn.Module, Spent]:
     """Train a small network of a method for some steps, of which the last one is logged."""
     choice = networks.choose(text)
@@ -63,6 +64,7 @@ def trained(
         regularizers=teacher.guide(choice.regularizers, guides),
         device=device,
         capturable=choice.method.capturable if capturable is None else capturable,
+        checkpoint=checkpoint,
     )
     return network, spent
 
@@ -99,6 +101,52 @@ def test_with_every_recipe(recipe: dict[str, Any]) -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(network.state_dict().values(), plain.state_dict().values(), strict=True)
     )
+
+
+@on_cuda
+@pytest.mark.parametrize("text", ["irnet+lcr", "rbnn", "bnn+spectral_norm"])
+def test_a_training_that_goes_on_has_the_bits_of_one_that_was_not_stopped(text: str) -> None:
+    """Wherever it stops, the first steps after it are plain ones, and others captured than before."""
+    kept: dict[str, Any] = {}
+
+    class At:
+        def __init__(self, last: int | None) -> None:
+            self.last, self.seen = last, 0
+
+        def load(self) -> Any:
+            return kept.get("saved")
+
+        def save(self, tensors: dict[str, torch.Tensor], rest: dict[str, Any]) -> None:
+            kept["saved"] = {k: v.detach().cpu().clone() for k, v in tensors.items()}, copy.deepcopy(rest)
+
+        def due(self) -> bool:
+            return False
+
+        def stopping(self) -> bool:
+            self.seen += 1
+            return self.seen == self.last
+
+    whole, _ = trained(text, "cuda")
+    for last in (7, 6, None):
+        try:
+            parts, _ = trained(text, "cuda", checkpoint=At(last))
+        except Stopped:
+            continue
+    for (name, a), b in zip(whole.state_dict().items(), parts.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+@on_cuda
+@pytest.mark.parametrize(("inputs", "outputs", "size"), [(16, 16, 32), (64, 64, 32), (256, 256, 14), (512, 512, 7)])
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_sums_of_signs_are_whole_numbers_there(inputs: int, outputs: int, size: int, form: torch.memory_format) -> None:
+    devices.prepare("cuda")
+    layer = networks.choose("bnn").method.conv(inputs, outputs, 3, 1, 1).to("cuda", memory_format=form)
+    x = torch.randn(100, inputs, size, size, device="cuda").contiguous(memory_format=form)
+    y = layer(x)
+    assert torch.equal(y, y.round())
+    assert torch.equal(y[:7], layer(x[:7]))
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @on_cuda
