@@ -25,7 +25,7 @@ class BinaryConv2d(nn.Conv2d):
 
     which is the convolution of the affine images, and keeps every convolution one of signs.
 
-    On an accelerator a convolution of signs is computed in TF32, which rounds factors to 10 bits and adds up in float32. Signs,
+    On an accelerator signs are convolved in TF32, which rounds factors to 10 bits and adds up in float32. Signs,
     and signs times powers of two, are exact in it. In float32 a library may choose a Fourier transform, whose sums are no
     whole numbers. Gradients are float32's throughout.
 
