@@ -177,7 +177,7 @@ def _vectors_of_pairs(pairs: Sequence[tuple[Tensor, Tensor]], iterations: int) -
         products = pairs[0][0].new_empty((len(indices), n, *shape))
         own = [(_by_position(_pooled(a, b.shape[-2:])), _by_position(b)) for a, b in (pairs[k] for k in indices)]
         # Few images at a time: the output of a pair is the input of the next, and still in the cache.
-        some = max(AT_ONCE // 4 // own[0][1][0].numel(), 1)
+        some = n if products.is_cuda else max(AT_ONCE // 4 // own[0][1][0].numel(), 1)
         for first in range(0, n, some):
             part = slice(first, first + some)
             for product, (a, b) in zip(products, own, strict=True):
@@ -189,13 +189,15 @@ def _vectors_of_pairs(pairs: Sequence[tuple[Tensor, Tensor]], iterations: int) -
 
 
 AT_ONCE = 2**20
-"""Numbers that are worked on together, those of the matrices in an iteration: few enough to stay in a processor's cache."""
+"""Numbers that are worked on together, those of the matrices in an iteration: few enough to stay in a processor's cache.
+
+An accelerator works on all of them at once, because each part would cost it a launch."""
 
 
 @torch.no_grad()
 def _vectors(matrices: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
     """Return u (N, p) and v (N, q), by power iteration from each matrix's longest row."""
-    parts = torch.split(matrices, max(AT_ONCE // matrices[0].numel(), 1))
+    parts = torch.split(matrices, len(matrices) if matrices.is_cuda else max(AT_ONCE // matrices[0].numel(), 1))
     u, v = zip(*(_iterated(part, iterations) for part in parts), strict=True)
     return torch.cat(u), torch.cat(v)
 

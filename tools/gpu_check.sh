@@ -17,6 +17,6 @@ table() {
 {
     table --backbones "resnet20 resnet18"
     table --backbones "resnet18@224" --methods "full_precision irnet" --steps 10
-    table --backbones resnet20 --methods "bnn irnet" --kinds "captured bf16" --at-once 4
+    table --backbones resnet20 --methods "bnn irnet" --kinds "captured bf16" --at-once 4 --steps 1000
 } | tee "$out/throughput.md"
 exit "$status"

@@ -4,7 +4,8 @@ python tools/throughput.py [--device cuda] [--steps 40] [--batch 128] [--backbon
                            [--methods "full_precision bnn irnet irnet+lcr"] [--kinds "plain captured bf16"] [--at-once 4]
 
 Kinds of step: "plain", float32, which is all there is on a processor; "captured", the same bits as a replayed CUDA graph;
-"bf16", captured too. `--at-once N` adds a table of N processes that train beside each other, the sum of their images.
+"bf16", captured too. `--at-once N` adds a table of N processes that train beside each other, the sum of their images; it
+is meant only with so many steps that all of them are at work most of the time (--steps 1000).
 
 The images are random, and lie in memory: what is measured is the loop with its augmentation, and no decoder. The first
 steps, in which kernels are chosen and loaded, are not counted.
@@ -36,7 +37,7 @@ KINDS = "plain captured bf16"
 FIRST = 8
 
 
-def rate(method: str, backbone: str, batch: int, kind: str, device: str, steps: int) -> str:
+def rate(method: str, backbone: str, batch: int, kind: str, device: str, steps: int, ready: Any = None) -> str:
     """Return the images a second of `steps` steps of a training, after its first ones; or what it did instead."""
     devices.prepare(device)
     # Else all steps of so short a training would be logged, and none captured.
@@ -55,6 +56,9 @@ def rate(method: str, backbone: str, batch: int, kind: str, device: str, steps: 
         counted = len(at)
         if counted in (FIRST, FIRST + steps):
             devices.wait(device)
+            # Of several processes none begins before all have taken their first steps.
+            if ready is not None and counted == FIRST:
+                ready.wait(timeout=120)
         at.append(time.perf_counter())
 
     spent = train(
@@ -74,15 +78,15 @@ def rate(method: str, backbone: str, batch: int, kind: str, device: str, steps: 
     return f"{steps * batch / (at[FIRST + steps] - at[FIRST]):,.0f}"
 
 
-def _beside(out: Any, *what: Any) -> None:
-    out.put(rate(*what))
+def _beside(out: Any, ready: Any, *what: Any) -> None:
+    out.put(rate(*what, ready))
 
 
 def together(at_once: int, *what: Any) -> str:
     """Return the sum of the images a second of some processes that train at the same time, each as `rate` does."""
     context = multiprocessing.get_context("spawn")
-    out = context.Queue()
-    processes = [context.Process(target=_beside, args=(out, *what)) for _ in range(at_once)]
+    out, ready = context.Queue(), context.Barrier(at_once)
+    processes = [context.Process(target=_beside, args=(out, ready, *what)) for _ in range(at_once)]
     for process in processes:
         process.start()
     found = [out.get(timeout=300) for _ in processes]

@@ -38,7 +38,10 @@ def make(text: str, backbone: str = "vgg_tiny", seed: int = 0) -> networks.Netwo
     return made.to(memory_format=torch.channels_last)
 
 
-def images(n: int = 8, seed: int = 1) -> Tensor:
+BATCH = 8
+
+
+def images(n: int = BATCH, seed: int = 1) -> Tensor:
     drawn = torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
     return drawn.contiguous(memory_format=torch.channels_last)
 
@@ -60,7 +63,7 @@ def gradients(text: str, device: str, seed: int = 0) -> tuple[networks.Network, 
     ]
     net.train().to(device)
     set_progress(text, net, 0.3)
-    labels = torch.arange(8, device=device)
+    labels = torch.arange(BATCH, device=device)
     context = api.observe(net, terms, images().double().to(device), labels, True)
     loss = F.cross_entropy(context.logits, labels)
     for term in terms:
@@ -74,13 +77,23 @@ def gradients(text: str, device: str, seed: int = 0) -> tuple[networks.Network, 
 
 
 def hangs_on_rounding(text: str, seed: int) -> bool:
-    """Tell whether some sign is taken of what is zero but for rounding, as where a sum of signs is its channel's mean."""
+    """Tell whether a sign is taken of what is 0, or 1 where slopes end, but for rounding.
+
+    A sum of signs that is its channel's mean gives such a 0, and a channel of two equally frequent sums such a 1.
+    """
     nearest = [1.0]
 
     def watched(x: Tensor, **options: Any) -> Tensor:
         # DoReFa's activations enter as 2 x - 1, whose gradient ends at x = 0.
         edges = (0.0, -1.0) if text.startswith("dorefa") else (0.0,)
-        nearest.extend(float((x.detach() - edge).abs().min()) for edge in edges)
+        for edge in edges:
+            apart = (x.detach() - edge).abs()
+            # SiMaN takes the sign of a median less itself, which is 0 everywhere.
+            nearest.append(float((apart[apart > 0] if text.startswith("siman") else apart).min()))
+        # Some slopes of activations end at 1. A Hardtanh gives 1 itself, and passes no gradient on there.
+        apart = (x.detach().abs() - 1).abs()
+        if len(x) == BATCH and (apart > 0).any():
+            nearest.append(float(apart[apart > 0].min()))
         return plain(x, **options)
 
     plain = estimators.sign
@@ -169,7 +182,7 @@ def test_autocast_on_the_device_changes_no_sign(method: str) -> None:
             mixed = layer.sign(given), layer.binarize()[0]
         assert all(torch.equal(p.float(), m.float()) for p, m in zip(plain, mixed, strict=True))
     with torch.autocast(torch.device(DEVICE).type, torch.bfloat16):
-        loss = F.cross_entropy(net(x), torch.arange(8, device=DEVICE))
+        loss = F.cross_entropy(net(x), torch.arange(BATCH, device=DEVICE))
     loss.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
 
