@@ -3,9 +3,9 @@
 python tools/throughput.py [--device cuda] [--steps 40] [--batch 128] [--backbones "resnet20 resnet18 resnet18@224"]
                            [--methods "full_precision bnn irnet irnet+lcr"] [--kinds "plain captured bf16"] [--at-once 4]
 
-Kinds of step: "plain", float32, which is all there is on a processor; "captured", the same bits as a replayed CUDA graph;
-"bf16", captured too. `--at-once N` adds a table of N processes that train beside each other, the sum of their images; it
-is meant only with so many steps that all of them are at work most of the time (--steps 1000).
+Kinds of step: "plain", in float32; "captured", the same bits from a replayed CUDA graph; "bf16", captured too on a device.
+`--at-once N` adds a table of N processes that train beside each other, the sum of their images. It means something only
+with so many steps that all of them are at work most of the time (--steps 400).
 
 The images are random, and lie in memory: what is measured is the loop with its augmentation, and no decoder. The first
 steps, in which kernels are chosen and loaded, are not counted.
@@ -20,6 +20,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -39,9 +40,8 @@ FIRST = 8
 
 def rate(method: str, backbone: str, batch: int, kind: str, device: str, steps: int, ready: Any = None) -> str:
     """Return the images a second of `steps` steps of a training, after its first ones; or what it did instead."""
-    devices.prepare(device)
-    # Else all steps of so short a training would be logged, and none captured.
-    pace.LOGGED_STEPS = 1
+    if device != "cpu":
+        devices.prepare(device)
     name, _, size = backbone.partition("@")
     choice, side = networks.choose(method), int(size or 32)
     network = networks.build(
@@ -61,18 +61,20 @@ def rate(method: str, backbone: str, batch: int, kind: str, device: str, steps: 
                 ready.wait(timeout=120)
         at.append(time.perf_counter())
 
-    spent = train(
-        network,
-        Split(images, np.arange(n) % 10),
-        Budget(images=(FIRST + steps + 2) * batch),
-        Recipe(batch=batch, precision="bf16" if kind == "bf16" else "fp32"),
-        0,
-        on_progress=watched,
-        on_gradient=choice.method.on_gradient,
-        regularizers=dict(choice.regularizers),
-        device=device,
-        capturable=choice.method.capturable and kind != "plain",
-    )
+    # Else all steps of so short a training would be logged, and none captured.
+    with mock.patch.object(pace, "LOGGED_STEPS", 1):
+        spent = train(
+            network,
+            Split(images, np.arange(n) % 10),
+            Budget(images=(FIRST + steps + 2) * batch),
+            Recipe(batch=batch, precision="bf16" if kind == "bf16" else "fp32"),
+            0,
+            on_progress=watched,
+            on_gradient=choice.method.on_gradient,
+            regularizers=dict(choice.regularizers),
+            device=device,
+            capturable=choice.method.capturable and kind != "plain",
+        )
     if device != "cpu" and kind != "plain" and spent.made != "captured":
         return spent.made
     return f"{steps * batch / (at[FIRST + steps] - at[FIRST]):,.0f}"
@@ -107,7 +109,7 @@ def main(words: list[str]) -> None:
     reader.add_argument("--kinds")
     reader.add_argument("--at-once", type=int, default=1)
     given = reader.parse_args(words)
-    kinds = (given.kinds or ("plain" if given.device == "cpu" else KINDS)).split()
+    kinds = (given.kinds or ("plain bf16" if given.device == "cpu" else KINDS)).split()
     name = platform.machine() if given.device == "cpu" else torch.cuda.get_device_name(given.device)
     print(f"Images a second in training, batches of {given.batch}, {given.steps} steps: {name}, torch {torch.__version__}, "
           f"{datetime.now(UTC):%Y-%m-%d}")  # fmt: skip

@@ -221,7 +221,8 @@ def stream_of(device: str) -> Iterator[None]:
     if device == "cpu":
         yield
         return
-    own, outer = torch.cuda.Stream(), torch.cuda.current_stream()
+    own = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    outer = torch.cuda.current_stream()
     own.wait_stream(outer)
     try:
         with torch.cuda.stream(own):

@@ -39,7 +39,7 @@ def test_each_method_and_precision_has_a_number(capsys: pytest.CaptureFixture[st
     ]
     tool().main(words)
     head, *rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert head == "| backbone | method | fp32 | bf16 |"
+    assert head == "| backbone | method | plain | bf16 |"
     assert [row.split(" | ")[:2] for row in rows[1:]] == [["| vgg_tiny@16", "bnn"], ["| vgg_tiny@16", "irnet+lcr"]]
     for row in rows[1:]:
         assert re.fullmatch(r"\| [^|]+\| [^|]+\| [\d,]+ \| [\d,]+ \|", row), row
