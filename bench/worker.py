@@ -37,7 +37,7 @@ from lcrbench.bench.records.record import Asked, Failure, Provenance, Record, Tr
 from lcrbench.bench.records.source import stale_training
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import WEIGHTS, Damaged, Store
-from lcrbench.bench.training import group
+from lcrbench.bench.training import group, launched
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import Diverged, Stopped
 from lcrbench.bench.training.run import made_by, scope, trained
@@ -295,6 +295,10 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     before = known(target, spec)
     if job.fresh and before and not _later(before, job):
         before = known_of.without_stale(before, spec.protocol, spec.metrics, fresh=True)
+    cells = job.cells
+    # A folder of the store, which other machines need not see.
+    cache = "" if cells.folder is None or launched.world() > 1 else str(cells.folder)
+    shown = group.Task(spec.training, job.source, job.device, engine=job.engine, cache=cache)
     found = evaluation.evaluate(
         dataclasses.replace(looked, engine=job.engine),
         dataset,
@@ -304,8 +308,9 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
         known=before,
         keep_stale=job.stale != "redo",
         device=job.device,
-        cells=job.cells,
+        cells=cells,
         watch=go_on,
+        helpers=lambda: group.led(job.processes, shown, dataset),
     )
     tell("storing", 0, 1)
     if held_back:

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from lcrbench import registry
 from lcrbench.bench.evaluation.run import Looked
@@ -34,13 +35,7 @@ def restored(training: Training, weights: bytes, *, trust_plugins: bool = False,
     spec = training.spec
     if not trust_plugins:
         check_trust(spec.backbone, spec.method)
-    choice = networks.choose(spec.method.text)
-    zeros, ones = [0.0] * 3, [1.0] * 3  # buffers, replaced with the weights below
-
-    def generator(name: str) -> torch.Generator:
-        return torch.Generator().manual_seed(0)  # likewise
-
-    network = networks.build(choice, spec.backbone, len(spec.data.classes), spec.data.size, zeros, ones, generator)
+    network = built(spec)
     try:
         network.load_state_dict(safetensors.torch.load(weights))
     except (RuntimeError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -51,8 +46,20 @@ def restored(training: Training, weights: bytes, *, trust_plugins: bool = False,
     # Estimators sharpen over the training; their state at its end is a function of the progress alone.
     steps, progress = training.ledger.steps, training.ledger.progress
     estimators.set_progress(network, (steps - 0.5) / steps if progress is None else progress)
-    network = network.to(memory_format=torch.channels_last).to(device).eval()
+    network = network.to(device).eval()
     return Looked(network, Subject(training=training.train_id), training.weights_sha256, modules_of(spec), spec)
+
+
+def built(spec: TrainSpec) -> nn.Module:
+    """Return the network of a training, whose weights and buffers are still to be put in."""
+    zeros, ones = [0.0] * 3, [1.0] * 3
+
+    def generator(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(0)
+
+    choice, classes = networks.choose(spec.method.text), len(spec.data.classes)
+    network = networks.build(choice, spec.backbone, classes, spec.data.size, zeros, ones, generator)
+    return network.to(memory_format=torch.channels_last)
 
 
 def check_trust(backbone: str, method: MethodId) -> None:

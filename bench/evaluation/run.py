@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -22,6 +23,7 @@ from lcrbench.bench.data.arrays import Dataset, Split
 from lcrbench.bench.evaluation.cells import Cells, Shows
 from lcrbench.bench.evaluation.engine import Choice, Inference, Served
 from lcrbench.bench.evaluation.known import Known, empty, measured_of, with_asked, without_stale
+from lcrbench.bench.evaluation.shares import Showing, tell
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.metrics import Need
 from lcrbench.bench.records import by_image, env, predictions, source
@@ -32,6 +34,7 @@ from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Measured, Provenance, Source
 from lcrbench.bench.records.spec import CLEAN, Cell, Preprocessing, Protocol, TestSet, TrainSpec
 from lcrbench.bench.records.spec import Subject as SubjectId
+from lcrbench.bench.together import ALONE, Group
 from lcrbench.corruptions.registered import Name, is_ours
 
 ROOTS = ("lcrbench.bench.evaluation.inference", "lcrbench.bench.evaluation.cells")
@@ -101,6 +104,7 @@ def evaluate(
     prepare: Callable[[Subject], None] = lambda subject: None,
     left: Callable[[str, str], None] = lambda metric, reason: None,
     show: bool = True,
+    helpers: Callable[[], AbstractContextManager[Group]] = lambda: nullcontext(ALONE),
 ) -> Known:
     """Show a network the cells of a protocol that it has not been shown, and measure what has not been measured.
 
@@ -108,8 +112,8 @@ def evaluate(
     stale, unless `keep_stale`. Returns all that is known then, with one more batch if there was anything to do, and the
     protocol among those that were asked for. `watch(phase, done, total)` is called between parts, and may raise to stop;
     `prepare(subject)` before the first metric that takes long, searched or on request; `left(metric, reason)` when a metric
-    gives no numbers, or not all. Without `show` no cell is shown that no metric
-    needs, and the protocol is not noted as one that was asked for.
+    gives no numbers, or not all. Without `show` no cell is shown that no metric needs, and the protocol is not noted as one
+    that was asked for. `helpers` gives the processes that share the images of all cells (shares.py).
     """
     cells = cells or Cells()
     provenance = env.reading(provenance, protocol.test.hash_kind)
@@ -139,15 +143,13 @@ def evaluate(
     if wants_logits and protocol.test.clean:
         images_of[CLEAN] = np.union1d(images_of[CLEAN], _without_logits(kept, indices))
     shown = [cell for cell in protocol.cells if len(images_of[cell])]
-    for done, cell in enumerate(shown):
-        watch("evaluation", done, len(shown))
-        for lacking in _parts(images_of[cell], test, protocol.block):
-            place = np.searchsorted(indices, lacking)
-            with clocks.phase("corruption"):
-                clean = test.images[:] if len(lacking) == len(indices) else test.images[place]
-                images = cells.images(clean, cell, lacking, seed=protocol.seed, stream=protocol.noise)
-            with clocks.phase("evaluation"):
-                found = inference.logits(images)
+    parts = [(cell, part) for cell in shown for part in _parts(images_of[cell], test, protocol.block)]
+    showing = Showing(test, indices, protocol.seed, protocol.noise, inference, cells, clocks)
+    with helpers() if parts else nullcontext(ALONE) as group:
+        tell(group, looked.network, parts, {"block": protocol.block, "seed": protocol.seed, "stream": protocol.noise})
+        for cell, lacking in parts:
+            watch("evaluation", shown.index(cell), len(shown))
+            found = showing.logits(cell, lacking, group)
             columns = kept.at(lacking)
             kept.classes[kept.cells.index(cell), columns] = answers(found, protocol.test.columns)
             if cell == CLEAN and wants_logits:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from lcrbench import registry
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.seeds import generator
+from lcrbench.bench.together import ALONE
 from lcrbench.bench.training import api
-from lcrbench.bench.training.shards import ALONE, Shards
+from lcrbench.bench.training.shards import Shards
 from lcrbench.bench.training.state import State, pack, restore
 from lcrbench.errors import UserError
 from lcrbench.models.definitions import checked

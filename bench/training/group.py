@@ -1,8 +1,8 @@
 """The processes of one training: how they are started, find each other, and speak.
 
-The process that works on a run is the first of the group. It starts the others for each training (`--procs-per-run`), or
-calls those that torchrun has started, which serve trainings until the command ends. Only the first one plans, reads and
-writes the store, evaluates and reports. Numbers travel by gloo, and gradients on CUDA devices by NCCL.
+The process that works on a run is the first of the group. It starts the others for each training and each evaluation
+(`--procs-per-run`), or calls those that torchrun has started, which serve until the command ends. Only the first one plans,
+reads and writes the store, and reports. Numbers travel by gloo, and gradients on CUDA devices by NCCL.
 
 A process that dies, fails or waits longer than `TIMEOUT` ends the group: every other one finds `Lost` at its next word. The
 first one then records a failed run, which goes on from its save at the next command.
@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -37,9 +37,12 @@ from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.spec import TrainSpec
+from lcrbench.bench.together import ALONE, Group, Saved
 from lcrbench.bench.training import launched
 from lcrbench.bench.training.checkpoint import Silent, packed, unpacked
-from lcrbench.bench.training.shards import ALONE, Group, Saved
+
+if TYPE_CHECKING:
+    from lcrbench.bench.evaluation.engine import Choice
 
 T = TypeVar("T")
 
@@ -61,24 +64,30 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """One training, as the other processes of its group receive it."""
+    """A training, or the evaluation of its network, as the other processes of a group receive it.
+
+    `engine` is that of the evaluation, and "" for the training; `cache` is where corrupted images are kept, "" for nowhere.
+    """
 
     spec: TrainSpec
     source: Data
     device: str
-    readers: int
+    readers: int = 0
+    engine: Choice | Literal[""] = ""
+    cache: str = ""
 
     def text(self) -> str:
         """Return it as JSON."""
         made = {"spec": self.spec.model_dump(mode="json"), "source": self.source.model_dump(mode="json")}
-        return json.dumps({**made, "device": self.device, "readers": self.readers})
+        rest = {"device": self.device, "readers": self.readers, "engine": self.engine, "cache": self.cache}
+        return json.dumps(made | rest)
 
     @classmethod
     def read(cls, text: str) -> Task:
         """Return what `text` wrote."""
         found = json.loads(text)
         spec, source = TrainSpec.model_validate(found["spec"]), Data.model_validate(found["source"])
-        return cls(spec, source, found["device"], found["readers"])
+        return cls(spec, source, found["device"], found["readers"], found["engine"], found["cache"])
 
 
 class Processes:
@@ -155,7 +164,7 @@ class Processes:
 
 @contextlib.contextmanager
 def led(number: int, task: Task, dataset: Dataset | None = None) -> Iterator[Group]:
-    """Have `number` processes compute a training, of which this is the first; they are gone after the block.
+    """Have `number` processes compute a training or an evaluation, this one first; the others are gone after the block.
 
     Raises `Lost` when the others do not come; see `Processes` for what happens within.
     """
@@ -229,7 +238,10 @@ def _help(path: str, rank: int, world: int, task: Task, dataset: Dataset | None)
 
 
 def follow(store: Any, rank: int, world: int, local: int, task: Task, dataset: Dataset | None = None) -> bool:
-    """Take part in one training; return False if it failed here, after saying so."""
+    """Take part in one training or evaluation; return False if it failed here, after saying so."""
+    from lcrbench.bench.evaluation import shares
+    from lcrbench.bench.evaluation.cells import Cells
+    from lcrbench.bench.evaluation.networks import built
     from lcrbench.bench.training.loop import Diverged, Stopped
     from lcrbench.bench.training.run import fit
 
@@ -241,7 +253,11 @@ def follow(store: Any, rank: int, world: int, local: int, task: Task, dataset: D
         dataset = dataset or load_data(task.source)
         if dataset.train_sha256 != task.spec.data.sha256:
             raise ValueError(f"the data at {task.source.source} are not those of the run")
-        fit(task.spec, dataset, Silent(), device=device, readers=task.readers, group=group)
+        if task.engine:
+            cells = Cells(Path(task.cache) if task.cache else None)
+            shares.follow(group, built(task.spec), dataset.test, dataset.test_indices, cells, device, task.engine)
+        else:
+            fit(task.spec, dataset, Silent(), device=device, readers=task.readers, group=group)
     except (Diverged, Stopped, Lost):
         # The first process says what there is to say.
         pass

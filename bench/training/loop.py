@@ -12,13 +12,14 @@ from torch import nn
 from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.budget import steps as steps_of
+from lcrbench.bench.together import ALONE, Group
 from lcrbench.bench.training import parts
 from lcrbench.bench.training.average import Average
 from lcrbench.bench.training.pace import Clock, Pace
 from lcrbench.bench.training.parts import learning_rate, make_optimizer
 from lcrbench.bench.training.precision import widened
 from lcrbench.bench.training.prices import Prices, unpriced
-from lcrbench.bench.training.shards import ALONE, Group, Shards
+from lcrbench.bench.training.shards import Shards
 from lcrbench.bench.training.spent import Spent
 from lcrbench.bench.training.state import Checkpoint, State, pack, restore
 from lcrbench.bench.training.steps import Steps, layout, stream_of

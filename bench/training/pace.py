@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from lcrbench.bench.training.shards import Group
+    from lcrbench.bench.together import Group
     from lcrbench.bench.training.spent import Spent
 
 T = TypeVar("T")

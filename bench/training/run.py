@@ -24,11 +24,11 @@ from lcrbench.bench.records.record import Ledger, Normalization, Provenance, Sec
 from lcrbench.bench.records.spec import MethodId, Subject, TrainSpec
 from lcrbench.bench.records.store import LOG, PACKED, WEIGHTS
 from lcrbench.bench.seeds import derive
+from lcrbench.bench.together import ALONE, Group
 from lcrbench.bench.training import charge, parts, teacher
 from lcrbench.bench.training.checkpoint import Checkpoint, Silent
 from lcrbench.bench.training.loop import train
 from lcrbench.bench.training.prices import Prices
-from lcrbench.bench.training.shards import ALONE, Group
 from lcrbench.bench.training.spent import Spent
 from lcrbench.models import network as networks
 from lcrbench.models import packed, parse

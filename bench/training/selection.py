@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lcrbench.bench.data.arrays import Split
-from lcrbench.bench.training.shards import ALONE, Group
+from lcrbench.bench.together import ALONE, Group
 
 BLOCK = 100
 

@@ -19,7 +19,7 @@ What a term keeps from step to step belongs to a slice: there is a term for each
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,57 +28,12 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.seeds import derive
+from lcrbench.bench.together import Group
 from lcrbench.bench.training.precision import cast_of
 from lcrbench.models.api import Term, composed, observe
 
 Passes = Mapping[str, tuple[float, float]]
 """The passes of one term in a step: forward and backward, for each image, by network."""
-
-Saved = tuple[dict[str, Tensor], dict[str, Any]]
-
-
-class Group(Protocol):
-    """The processes of one training. All of them call the same methods in the same order; `rank` 0 writes and reports."""
-
-    rank: int
-    world: int
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """Return the rows (n, N) of all processes as one (world n, N), in their order."""
-
-    def numbers(self, own: Sequence[float]) -> list[list[float]]:
-        """Return the numbers of each process, as many of each, in their order."""
-
-    def share(self, saved: Saved | None) -> Saved | None:
-        """Return what the first process gives; the others give nothing."""
-
-    def collect(self, tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-        """Return the tensors of each process, by name."""
-
-
-class Alone:
-    """A training in one process."""
-
-    rank, world = 0, 1
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """Return the rows."""
-        return rows
-
-    def numbers(self, own: Sequence[float]) -> list[list[float]]:
-        """Return the numbers."""
-        return [list(own)]
-
-    def share(self, saved: Saved | None) -> Saved | None:
-        """Return what is given."""
-        return saved
-
-    def collect(self, tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-        """Return the tensors."""
-        return [tensors]
-
-
-ALONE = Alone()
 
 
 def own(shards: int, group: Group) -> range:

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lcrbench.bench.together import Saved
 from lcrbench.bench.training.average import Average
 from lcrbench.bench.training.reading import Chain
 from lcrbench.bench.training.selection import Best
-from lcrbench.bench.training.shards import Saved, Shards
+from lcrbench.bench.training.shards import Shards
 from lcrbench.bench.training.spent import Spent
 from lcrbench.bench.training.tally import Tally
 from lcrbench.models.api import Term

@@ -27,9 +27,9 @@ from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.record import Seconds, Taught
 from lcrbench.bench.records.spec import TrainSpec
 from lcrbench.bench.seeds import derive
+from lcrbench.bench.together import ALONE, Group, Saved
 from lcrbench.bench.training.checkpoint import Checkpoint, Silent, seal, unseal
 from lcrbench.bench.training.loop import Diverged, train
-from lcrbench.bench.training.shards import ALONE, Group, Saved
 from lcrbench.bench.training.spent import Spent
 from lcrbench.models import network as networks
 

@@ -28,12 +28,13 @@ from lcrbench.bench.records.grid import Data
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.seeds import derive
+from lcrbench.bench.together import ALONE
 from lcrbench.bench.training import group, reading
 from lcrbench.bench.training.charge import SIZES, _continued, prices
 from lcrbench.bench.training.checkpoint import Checkpoint, Silent
 from lcrbench.bench.training.loop import Stopped
 from lcrbench.bench.training.prices import Price
-from lcrbench.bench.training.shards import ALONE, Shards, own
+from lcrbench.bench.training.shards import Shards, own
 from lcrbench.bench.training.transforms import none
 from lcrbench.models import api
 from tests.bench.helpers import TABLES, Here, bits, job

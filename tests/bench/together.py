@@ -14,9 +14,9 @@ import torch.distributed as dist
 from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.together import ALONE, Group
 from lcrbench.bench.training import group, teacher
 from lcrbench.bench.training.loop import train
-from lcrbench.bench.training.shards import ALONE, Group
 from lcrbench.models import network as networks
 
 

@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from lcrbench.bench.records.budget import Recipe
+from lcrbench.bench.together import ALONE
 from lcrbench.bench.training.parts import make_optimizer
-from lcrbench.bench.training.shards import ALONE, Shards
+from lcrbench.bench.training.shards import Shards
 from lcrbench.bench.training.state import State
 from lcrbench.bench.training.steps import Steps
 from lcrbench.bench.training.tally import Tally

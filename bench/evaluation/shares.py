@@ -1,0 +1,84 @@
+"""The images of an evaluation, divided among processes: each is shown some whole blocks, and no image is shown twice.
+
+The processes go through the same cells. Of the images that a cell lacks, process r of w is shown the blocks from b r / w
+on, b the number of blocks. Corruptions depend on an image's index, and logits on the image alone: so the number of processes
+changes no bit. The first process says what is lacking and with which weights, and puts the logits together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lcrbench.bench.clock import Clocks
+from lcrbench.bench.data.arrays import Split
+from lcrbench.bench.evaluation.cells import Shows
+from lcrbench.bench.evaluation.engine import Choice, Inference
+from lcrbench.bench.records.spec import Cell
+from lcrbench.bench.together import Group
+
+
+def own(images: int, block: int, group: Group) -> slice:
+    """Return which of some images this process is shown: whole blocks, the last one of all perhaps a part."""
+    blocks = -(-images // block)
+    begin, end = (blocks * k // group.world * block for k in (group.rank, group.rank + 1))
+    return slice(begin, min(end, images))
+
+
+@dataclass(frozen=True)
+class Showing:
+    """How images are shown: the clean ones of `test` at positions `indices`, by the noise of (seed, stream), in blocks."""
+
+    test: Split
+    indices: np.ndarray
+    seed: int
+    stream: str
+    inference: Inference
+    cells: Shows
+    clocks: Clocks
+
+    def logits(self, cell: Cell, lacking: np.ndarray, group: Group) -> np.ndarray:
+        """Return the logits (N, classes) of the images `lacking` (N,) in a cell; this process is shown its share of them."""
+        mine = lacking[own(len(lacking), self.inference.block, group)]
+        told: dict[str, Tensor] = {}
+        if len(mine):
+            with self.clocks.phase("corruption"):
+                place = np.searchsorted(self.indices, mine)
+                clean = self.test.images[:] if len(mine) == len(self.indices) else self.test.images[place]
+                images = self.cells.images(clean, cell, mine, seed=self.seed, stream=self.stream)
+            with self.clocks.phase("evaluation"):
+                told["logits"] = torch.from_numpy(self.inference.logits(images))
+        if group.world == 1:
+            return told["logits"].numpy()
+        with self.clocks.phase("evaluation"):
+            found = group.collect(told)
+        return np.concatenate([each["logits"].numpy() for each in found if each])
+
+
+def tell(group: Group, network: nn.Module, parts: Sequence[tuple[Cell, np.ndarray]], facts: Mapping[str, Any]) -> None:
+    """Tell the other processes the weights, and of each cell the images that are lacking; `facts` are for `follow`."""
+    if group.world == 1:
+        return
+    tensors = {f"network.{k}": v.detach().cpu() for k, v in network.state_dict().items()}
+    tensors |= {f"part.{i}": torch.from_numpy(np.asarray(lacking)) for i, (_, lacking) in enumerate(parts)}
+    group.share((tensors, {"cells": [list(cell) for cell, _ in parts], **facts}))
+
+
+def follow(
+    group: Group, network: nn.Module, test: Split, indices: np.ndarray, cells: Shows, device: str, engine: Choice
+) -> None:
+    """Take part in an evaluation that the first process leads; `network` is of its topology, and gets its weights."""
+    told = group.share(None)
+    if told is None:
+        return
+    tensors, facts = told
+    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    inference = Inference(network.to(device).eval(), facts["block"], device, engine)
+    showing = Showing(test, indices, facts["seed"], facts["stream"], inference, cells, Clocks(lambda: None))
+    for i, (corruption, severity) in enumerate(facts["cells"]):
+        showing.logits(Cell(corruption, severity), tensors[f"part.{i}"].numpy(), group)
