@@ -34,6 +34,15 @@ def _no_plugin_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     sys.path[:] = path
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the drawing, which takes most of a report's seconds, where a test is about something else."""
+    from lcrbench.reports import rendering
+
+    monkeypatch.setattr(rendering, "save", lambda picture, folder, formats=(): [])
+    monkeypatch.setattr(rendering, "inline", lambda picture, prefix: ["<svg></svg>"] * len(picture.panels))
+
+
 def _places(module: ModuleType) -> list[str]:
     """Return where a module lies; a folder without `__init__.py` has a path and no file."""
     file = getattr(module, "__file__", None)
