@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lcrbench.bench import processes, worker
+from lcrbench.bench import worker
 from lcrbench.bench.executors import Cell
 from lcrbench.bench.records import lease as leases
 from lcrbench.bench.records.store import Store
@@ -39,9 +39,9 @@ class Machine:
     def __init__(self, one: worker.Job, name: str) -> None:
         self.name, self.root = name, one.root
         self.events, writer = multiprocessing.Pipe(duplex=False)
-        self.process = processes.process_context().Process(target=_work, args=(one.keep(), writer, name))
-        with processes.quiet():
-            self.process.start()
+        context = multiprocessing.get_context("spawn")
+        self.process = context.Process(target=_work, args=(one.keep(), writer, name))
+        self.process.start()
         writer.close()
         self.steps: list[int] = []
 
