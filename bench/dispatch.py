@@ -18,11 +18,11 @@ from typing import Any, Literal
 from lcrbench import registry
 from lcrbench.bench import worker
 from lcrbench.bench.executors import Cell, Executor, Resources, Told
+from lcrbench.bench.job import Job
 from lcrbench.bench.progress import Progress
 from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.record import Failure, Record
 from lcrbench.bench.records.store import Store
-from lcrbench.bench.worker import Job
 from lcrbench.errors import UserError
 
 LOOK, AGAIN, WATCH = 0.5, 2.0, 60.0

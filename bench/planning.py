@@ -16,6 +16,7 @@ from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.evaluation import takeover
+from lcrbench.bench.job import Job
 from lcrbench.bench.metrics import by_default
 from lcrbench.bench.records.budget import AMOUNT
 from lcrbench.bench.records.grid import Evaluation as Shown
@@ -27,7 +28,7 @@ from lcrbench.bench.training import fits, parts, recipes
 from lcrbench.bench.training.recipes import Own
 from lcrbench.bench.training.run import allot
 from lcrbench.bench.training.stream import held_out
-from lcrbench.bench.worker import Job, current, known
+from lcrbench.bench.worker import current, known
 from lcrbench.corruptions.registered import Name
 from lcrbench.errors import UserError, unknown
 from lcrbench.models import network, parse

@@ -23,6 +23,7 @@ from lcrbench.bench.evaluation.cells import Cells
 from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.takeover import take_over
 from lcrbench.bench.executors import Resources
+from lcrbench.bench.job import Job, Stale
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.planning import Lacking, lacking, outside, plan
 from lcrbench.bench.progress import Progress, Work
@@ -35,7 +36,6 @@ from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.training.checkpoint import unseal
 from lcrbench.bench.training.run import priced
-from lcrbench.bench.worker import Job, Stale
 from lcrbench.errors import UserError
 from lcrbench.testing import raised
 

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcrbench.corruption_names import SEVERITIES
-from lcrbench.corruptions.archive import MANIFEST, Layout, Progress
+from lcrbench.corruptions.archive import MANIFEST
 from lcrbench.corruptions.engine import MACHINE_DEPENDENT, corrupt, provenance
 from lcrbench.corruptions.members import folder_names, tree_digest
+from lcrbench.corruptions.opened import Layout, Progress
 from lcrbench.corruptions.registered import find
 from lcrbench.errors import UserError
 from lcrbench.untrusted import json_of, small_file

@@ -14,7 +14,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
 
 
+LONGEST = (
+    "lipschitz/test_truth.py",
+    "bench/test_main_job.py",
+    "lipschitz/test_search.py",
+    "lipschitz/test_cli.py",
+    "lipschitz/test_odd.py",
+    "models/test_bars.py",
+    "bench/test_evaluation_once.py",
+    "reports/test_page.py",
+    "plugins/test_installed.py",
+    "faults/test_leases.py",
+)
+"""The files that take longest, which come first, so that no process is left alone with one of them at the end."""
+
+
+def _place(item: pytest.Item) -> int:
+    name = "/".join(item.path.parts[-2:])
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=_place)
     if config.getoption("--slow"):
         return
     for item in items:
@@ -32,6 +53,15 @@ def _no_plugin_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         if any(Path(place).is_relative_to(base) for place in _places(sys.modules[name])):
             del sys.modules[name]
     sys.path[:] = path
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the drawing, which takes most of a report's seconds, where a test is about something else."""
+    from lcrbench.reports import rendering
+
+    monkeypatch.setattr(rendering, "save", lambda picture, folder, formats=(): [])
+    monkeypatch.setattr(rendering, "inline", lambda picture, prefix: ["<svg></svg>"] * len(picture.panels))
 
 
 def _places(module: ModuleType) -> list[str]:

@@ -26,7 +26,7 @@ SHARED = {
     "lcrbench.versions",
 }
 # The public names and their functions compose all, lazily, as the command line does.
-COMPOSES = [ROOT / "bench" / "_root" / name for name in ("__init__.py", "api.py")]
+COMPOSES = [ROOT / "bench" / "_root" / name for name in ("__init__.py", "api.py", "result.py")]
 MAY_IMPORT = {
     "models": {"lcrbench.models"},
     "corruptions": {"lcrbench.corruptions"},

@@ -106,7 +106,7 @@ def test_any_module_is_evaluated_and_what_is_no_network_is_refused() -> None:
         lcrbench.evaluate("3f2a")
 
 
-def test_lipschitz_measures_a_module() -> None:
+def test_lipschitz_measures_a_module(undrawn: None) -> None:
     network = lcrbench.build_model("bnn", seed=1)
     found = lcrbench.lipschitz(network, images=4, l2=(8,), effort="trial")
     table = found.table()
@@ -136,7 +136,7 @@ def test_networks_of_a_seed_start_alike() -> None:
         lcrbench.build_model("irnett")
 
 
-def test_report_and_check(store: Path, tmp_path: Path) -> None:
+def test_report_and_check(store: Path, tmp_path: Path, undrawn: None) -> None:
     page = lcrbench.report(store, tmp_path / "page", compare=["bnn", "full_precision"])
     assert page.name == "index.html"
     assert page.is_file()

@@ -24,7 +24,8 @@ from lcrbench.bench.data.spaces import ids
 from lcrbench.bench.evaluation.cells import Cells, Shows
 from lcrbench.bench.records.spec import Cell, Preprocessing, Protocol, TestSet
 from lcrbench.corruption_names import COMMON, SEVERITIES, SUITES
-from lcrbench.corruptions.archive import Archive, open_archive, origin
+from lcrbench.corruptions.archive import open_archive, origin
+from lcrbench.corruptions.opened import Archive
 from lcrbench.corruptions.places import KNOWN
 from lcrbench.errors import UserError
 

@@ -316,7 +316,8 @@ def _data_files(name: str, path: Path) -> list[Path]:
     if package and not ours:
         return sorted(file for file in path.parent.rglob("*") if _is_data(file.relative_to(path.parent), file))
     begins = (f"{stem}.", f"{stem}_")
-    return sorted(f for f in path.parent.iterdir() if _is_data(Path(f.name), f) and f.name.startswith(begins))
+    named = (path.parent / file for file in os.listdir(path.parent) if file.startswith(begins))
+    return sorted(file for file in named if _is_data(Path(file.name), file))
 
 
 def _is_data(inside: Path, file: Path) -> bool:

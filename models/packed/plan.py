@@ -18,6 +18,7 @@ from lcrbench.models.network import Network
 from lcrbench.models.packed import deployed, filters, finishes, graph, machine, maps, probes
 from lcrbench.models.packed import fields as f
 from lcrbench.models.packed.graph import Convolution, Finish, Map, Real, Refused, Shrink, Stem, Step
+from lcrbench.models.packed.memory import Memory
 
 MOST = 1e30
 """What no number may exceed, by a bound on all of them."""
@@ -47,24 +48,6 @@ class _Signs:
     falls: bool
 
 
-class _Memory:
-    """Offsets of floats that lie in a thread's own memory, the first free place for each map."""
-
-    def __init__(self) -> None:
-        self.taken: dict[Map, tuple[int, int]] = {}
-        self.most = 0
-
-    def place(self, x: Map) -> int:
-        at = 0
-        for start, end in sorted(self.taken.values()):
-            if at + x.numbers <= start:
-                break
-            at = max(at, end)
-        self.taken[x] = at, at + x.numbers
-        self.most = max(self.most, at + x.numbers)
-        return at
-
-
 def of(network: nn.Module, height: int, width: int) -> Plan:
     """Return the plan of a network in evaluation mode; raises `Refused` with the reason."""
     processor = torch.from_numpy(np.empty(0, np.float32)).device  # where numpy's arrays lie
@@ -87,7 +70,7 @@ class _Writer:
         self.segments: list[machine.Segment] = []
         self.reals: list[Real] = []
         self.words, self.positions = 0, 0
-        self.own = _Memory()
+        self.own = Memory()
         self.places: dict[Map, tuple[int, int]] = {known.start: (f.GIVEN, 0)}
         self.given, self.beside = known.start.numbers, 0
         self.bits: dict[Map, list[tuple[_Signs, int]]] = {}

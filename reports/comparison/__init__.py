@@ -14,16 +14,15 @@ from lcrbench.reports.comparison.keys import (
     group_of,
 )
 from lcrbench.reports.comparison.reading import mixture, read, read_runs, settings_of
+from lcrbench.reports.comparison.row import Row, within
 from lcrbench.reports.comparison.types import (
     MOST,
     MOST_COLUMNS,
     Comparison,
-    Row,
     Setting,
     chosen,
     errors_of,
     flipped,
-    within,
 )
 
 __all__ = [

@@ -16,7 +16,8 @@ from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports import colours, identity
 from lcrbench.reports.comparison.keys import COMMON, COMMON_ERROR, GROUPS, Key
-from lcrbench.reports.comparison.types import Apart, Between, Comparison, Replaced, Row, Setting, chosen
+from lcrbench.reports.comparison.row import Apart, Row
+from lcrbench.reports.comparison.types import Between, Comparison, Replaced, Setting, chosen
 from lcrbench.reports.stamp import ids as ids_of
 from lcrbench.reports.stamp import unfinished
 from lcrbench.reports.words import listed, plural

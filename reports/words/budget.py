@@ -9,7 +9,8 @@ from lcrbench.reports.words import class_text, plain
 
 if TYPE_CHECKING:  # they say what they are by these sentences
     from lcrbench.reports.budget_proof import Proof
-    from lcrbench.reports.comparison.types import Apart, Between
+    from lcrbench.reports.comparison.row import Apart
+    from lcrbench.reports.comparison.types import Between
 
 RECIPES = {"paper": "that of its paper", "tuning": "what trials on held-out training images chose"}
 MODULES = 3  # in a sentence

@@ -19,6 +19,11 @@ def signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def reports(undrawn: None) -> None:
+    """Leave out the figures of the reports that runs end with: tests/reports holds them."""
+
+
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Here:
     """Have runs of a grid done in this process."""

@@ -26,7 +26,7 @@ from lcrbench.errors import UserError
 from tests.bench.helpers import bits, go
 
 TABLES = {
-    "data": {"train": 400, "test": 100},
+    "data": {"size": 16, "train": 400, "test": 100},
     "methods": ["full_precision", "irnet", "irnet+lcr"],
     "budget": {"images": 800},
     "recipe": {"batch": 50, "lr": 0.05},
@@ -254,7 +254,7 @@ def test_a_stop_of_all_saves_and_names_the_command_that_goes_on(
 
 
 def _spec(folder: Path, more: str = "") -> str:
-    lines = ["[data]", "train = 400", "test = 100", "[budget]", "images = 800", "[recipe]", "batch = 50"]
+    lines = ["[data]", "size = 16", "train = 400", "test = 100", "[budget]", "images = 800", "[recipe]", "batch = 50"]
     lines += ["[evaluation]", 'corruptions = ["fog"]', "severities = [1]", "[metrics.accuracy]"]
     path = folder / "small.toml"
     path.write_text("\n".join([*lines, "[metrics.corruption_error]", more]))
@@ -289,11 +289,12 @@ PHOTOGRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10
 @pytest.mark.skipif(
     not PHOTOGRAPHS.is_dir(), reason="the colour photographs lie beside the repository only in development"
 )
-def test_colour_photographs_by_the_same_command(tmp_path: Path) -> None:
-    command = [*COMMAND, "run", _spec(tmp_path), "--data", str(PHOTOGRAPHS), "--store", "s"]
+def test_colour_photographs_by_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["run", _spec(tmp_path), "--data", str(PHOTOGRAPHS), "--size", "32", "--store", "s"]
     command += ["--methods", "full_precision irnet+lcr", "--corruptions", "noise fog", "--severities", "1 5"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(cli.app, command)
+    assert done.exit_code == 0, done.stderr
     page = tmp_path / done.stdout.strip().splitlines()[-1].removeprefix("report: ")
     assert "cifar10-jpeg75" in page.read_text(encoding="utf-8")
     for record in Store(tmp_path / "s").records():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
+
+from tests.bench.forked import lcrbench
 
 METHOD = '''
 """BNN by another hand, in a module of one's own."""
@@ -42,10 +43,8 @@ severities = [1]
 """
 
 
-def lcrbench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lcrbench", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=300
-    )
+IN_TURN = Path(__file__).parents[1] / "plugins" / "lcrbench_example_plugins" / "in_turn.py"
+RUN = ("run", "my.toml", "--store", "runs", "--on", "hands.in_turn")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "mine" / "__init__.py").write_text("")
     (here / "mine" / "my_method.py").write_text(METHOD)
     (here / "my.toml").write_text(GRID)
-    done = lcrbench(here, "run", "my.toml", "--store", "runs", "--seeds", "0 1", "--quiet")
+    (here / "hands").mkdir()
+    shutil.copy(IN_TURN, here / "hands")
+    done = lcrbench(here, *RUN, "--seeds", "0 1", "--quiet")
     assert done.returncode == 0, done.stderr
     done = lcrbench(
         here, "reference", "update", "runs", "--out", "ref.json", "--reason", "first", "--margin", "5", "--anyway"
@@ -70,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_comment_changes_nothing_and_a_second_call_does_nothing(folder: Path) -> None:
     path = folder / "mine" / "my_method.py"
     path.write_text(METHOD + "\n# A comment, and no more.\n")
-    plan = lcrbench(folder, "run", "my.toml", "--store", "runs", "--seeds", "0 1", "--plan")
+    plan = lcrbench(folder, *RUN, "--seeds", "0 1", "--plan")
     assert plan.returncode == 0, plan.stderr
     assert plan.stdout.count("trained; all 2 cells evaluated; all 2 metrics measured") == 2
     path.write_text(METHOD)
@@ -83,7 +84,7 @@ def test_a_changed_plug_in_is_refused_by_run_and_by_check(folder: Path, part: st
     before = path.read_text()
     path.write_text(before + "\nCHANGED = 1\n")
     try:
-        again = lcrbench(folder, "run", "my.toml", "--store", "runs", "--seeds", "0 1", "--quiet")
+        again = lcrbench(folder, *RUN, "--seeds", "0 1", "--quiet")
         assert again.returncode == 2
         assert f"{path.stem} changed since" in again.stderr
         assert "--stale redo" in again.stderr
@@ -99,8 +100,8 @@ def test_a_changed_plug_in_is_refused_by_run_and_by_check(folder: Path, part: st
 def test_what_is_stale_is_made_again(folder: Path) -> None:
     path = folder / "my_helper.py"
     path.write_text("SHARPNESS = 2.0\n")
-    redone = lcrbench(folder, "run", "my.toml", "--store", "runs", "--seeds", "0", "--stale", "redo")
+    redone = lcrbench(folder, *RUN, "--seeds", "0", "--stale", "redo")
     assert redone.returncode == 0, redone.stderr
     assert "[1/1]" in redone.stderr
-    again = lcrbench(folder, "run", "my.toml", "--store", "runs", "--seeds", "0")
+    again = lcrbench(folder, *RUN, "--seeds", "0")
     assert "1 of 1 runs are in the store already" in again.stderr

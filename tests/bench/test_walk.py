@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from lcrbench.bench import cli
 
 SOURCE = '''"""Stripes; notes each time that they are loaded, and by which process."""
 import os
@@ -71,6 +75,14 @@ def walk(here: Path, *more: str) -> tuple[int, str]:
     return int(done.stdout.splitlines()[0]), done.stdout + done.stderr
 
 
+def stroll(here: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
+    """Do the same in this process, which has imported torch, and which never saw these entries."""
+    monkeypatch.chdir(here)
+    done = CliRunner().invoke(cli.app, ["run", "walk.toml", "--workers", "2"])
+    assert done.exit_code == 0, done.output
+    return os.getpid(), done.output
+
+
 def noted(here: Path, name: str) -> list[list[str]]:
     path = here / name
     lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
@@ -87,8 +99,10 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_no_process_loads_data_twice_or_builds_a_network_for_nothing(here: Path) -> None:
-    parent, said = walk(here)
+def test_no_process_loads_data_twice_or_builds_a_network_for_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, said = stroll(here, monkeypatch)
     page = next(line.partition("report: ")[2] for line in said.splitlines() if line.startswith("report: "))
     assert "counted.backbone" in (here / page).read_text()
 

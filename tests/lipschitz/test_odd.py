@@ -78,15 +78,21 @@ def test_with_and_without_gradients_the_nearest_flip_is_found(name: str, exact: 
 SEARCHED = [name for name in METRICS if registry.load("metric", name).INFO.searched]
 
 
-def faults(make: Callable[[], nn.Module], names: Iterable[str], images: np.ndarray = IMAGES) -> dict[str, str]:
-    """Return, by metric, what goes wrong: an exception, or neither a number nor a reason in one line."""
+def faults(
+    make: Callable[[], nn.Module], names: Iterable[str], images: np.ndarray = IMAGES, together: bool = False
+) -> dict[str, str]:
+    """Return, by metric, what goes wrong: an exception, or neither a number nor a reason in one line.
+
+    Each has a network of its own, or all have one `together`, as in a run: those of the search share it then.
+    """
     failed = {}
+    one = subject(make(), images) if together else None
     for name in names:
         metric = registry.load("metric", name)
         fields = metric.Options.__dataclass_fields__
         options = {f: getattr(metric.Options(), f) for f in fields} | {k: v for k, v in SMALL.items() if k in fields}
         try:
-            found, left_out = metrics.measure(metric, name, subject(make(), images), options)
+            found, left_out = metrics.measure(metric, name, one or subject(make(), images), options)
             assert found or left_out, "nothing, and no reason"
             assert "\n" not in left_out
         except Exception as error:
@@ -103,7 +109,7 @@ def test_every_metric_measures_an_odd_network_or_leaves_it_out(odd: Odd) -> None
 
 @pytest.mark.parametrize("odd", of("measured"))
 def test_every_metric_of_the_search_does_too(odd: Odd) -> None:
-    assert not faults(odd.make, SEARCHED)
+    assert not faults(odd.make, SEARCHED, together=True)
 
 
 class Around(nn.Module):

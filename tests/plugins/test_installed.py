@@ -12,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from lcrbench import registry, testing
 from lcrbench.bench import cli
 from lcrbench.bench.records.spec import CLEAN
 from lcrbench.bench.records.store import Store
+from tests.bench.forked import lcrbench
 
 HERE = Path(__file__).parent
 PACKAGE = "lcrbench_example_plugins"
@@ -63,11 +65,6 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     return command
 
 
-def lcrbench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lcrbench", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400)
-
-
 def test_there_is_one_of_each_kind() -> None:
     assert sorted(kind for kind, _ in ENTRIES) == sorted(registry.PACKAGES)
 
@@ -104,10 +101,14 @@ def trained(target: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the same comparison in two stores, run by the plug-in's executor and by our own."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])]))
-        for executor in ("in_turn", "local"):
-            done = lcrbench(folder, "run", "all_of_it", "--on", executor, "--store", executor)
-            assert done.returncode == 0, done.stderr
+        patch.syspath_prepend(str(target))
+        done = lcrbench(folder, "run", "all_of_it", "--on", "in_turn", "--store", "in_turn")
+        assert done.returncode == 0, done.stderr
+        patch.chdir(folder)
+        ours = CliRunner().invoke(cli.app, ["run", "all_of_it", "--on", "local", "--store", "local"])
+        assert ours.exit_code == 0, ours.stderr
+    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+        del sys.modules[name]
     return folder
 
 
@@ -178,7 +179,7 @@ def test_a_metric_named_by_its_import_path_has_that_name_everywhere(trained: Pat
     planned = call(trained, *words, "--plan").splitlines()
     assert len(planned) == 2
     assert all("trained; all 5 cells evaluated" in line and f"measure {path}" in line for line in planned)
-    done = lcrbench(trained, *words)
+    done = lcrbench(trained, *words, "--on", "in_turn")
     assert done.returncode == 0, done.stderr
     store = Store(trained / "in_turn")
     assert [store.trained(i)[0].weights_sha256 for i in store.ids()] == weights

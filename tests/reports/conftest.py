@@ -19,12 +19,3 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def folder(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the small store, written once for all tests."""
     return report.write(store, tmp_path_factory.mktemp("report")).parent
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the drawing, which takes most of a report's seconds, where a test is about something else."""
-    from lcrbench.reports import rendering
-
-    monkeypatch.setattr(rendering, "save", lambda picture, folder, formats=(): [])
-    monkeypatch.setattr(rendering, "inline", lambda picture, prefix: ["<svg></svg>"] * len(picture.panels))

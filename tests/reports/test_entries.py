@@ -14,7 +14,8 @@ import pytest
 from lcrbench import registry
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
-from lcrbench.reports import conformance, entries, report
+from lcrbench.reports import conformance, entries, rendering, report
+from lcrbench.reports.drawing import Picture
 from lcrbench.reports.sample import contexts
 
 from . import make_store
@@ -80,7 +81,24 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         del sys.modules[name]
 
 
-def test_a_table_and_a_figure_from_outside_stand_in_the_report(outside: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def ours_undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the drawing of our own figures, which takes most of a report's seconds."""
+    save, inline = rendering.save, rendering.inline
+
+    def ours(picture: Picture) -> bool:
+        return picture.title != "My own figure"
+
+    monkeypatch.setattr(rendering, "save", lambda picture, *a, **k: [] if ours(picture) else save(picture, *a, **k))
+    drawn = ["<svg></svg>"]
+    monkeypatch.setattr(
+        rendering, "inline", lambda picture, *a: drawn * len(picture.panels) if ours(picture) else inline(picture, *a)
+    )
+
+
+def test_a_table_and_a_figure_from_outside_stand_in_the_report(
+    outside: Path, ours_undrawn: None, tmp_path: Path
+) -> None:
     store = Store(tmp_path / "store", create=True)
     make_store.add(store, "irnet", 0, corruptions=("fog",))
     also = ("outside.my_table", "outside.my_figure")
@@ -109,7 +127,7 @@ FAILING = {
 }
 
 
-def test_each_from_outside_that_fails_costs_one_line(outside: Path, tmp_path: Path) -> None:
+def test_each_from_outside_that_fails_costs_one_line(outside: Path, ours_undrawn: None, tmp_path: Path) -> None:
     store = Store(tmp_path / "store", create=True)
     for data in ("a", "b"):
         make_store.add(store, "irnet", 0, corruptions=("fog",), data=data)
