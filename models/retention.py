@@ -155,6 +155,11 @@ def _spread(a: Tensor, size: tuple[int, ...]) -> Tensor:
     if a.shape[-2:] == size:
         return a
     again = torch.is_grad_enabled()
+    rows, columns = (n // m for n, m in zip(size, a.shape[-2:], strict=True))
+    if not again and (a.shape[-2] * rows, a.shape[-1] * columns) == tuple(size):
+        # As the pool's own gradient, which adds to zeros: 0 and not -0.
+        share = (a / (rows * columns)).add_(0.0)
+        return share.repeat_interleave(rows, dim=2).repeat_interleave(columns, dim=3)
     with torch.enable_grad():
         large = a.new_zeros((*a.shape[:2], *size), requires_grad=True)
         (found,) = torch.autograd.grad(_pooled(large, a.shape[-2:]), large, a, create_graph=again)
@@ -184,19 +189,23 @@ def _vectors_of_pairs(
         n = len(pairs[0][0])
         products = pairs[0][0].new_empty((len(indices), n, *shape))
         own = [(_by_position(_pooled(a, b.shape[-2:])), _by_position(b)) for a, b in (pairs[k] for k in indices)]
-        # Few images at a time: the output of a pair is the input of the next, and still in the cache.
-        some = max(AT_ONCE // 4 // own[0][1][0].numel(), 1)
-        for first in range(0, n, some):
-            part = slice(first, first + some)
-            for product, (a, b), k in zip(products, own, indices, strict=True):
-                # Without the number of positions, which no singular vector depends on.
-                if exact[k] and compiled.fits(a[part], b[part], product[part]):
-                    compiled.product(a[part], b[part], product[part])
-                else:
-                    torch.bmm(a[part].transpose(1, 2), b[part], out=product[part])
+        _multiply(own, products, [exact[k] for k in indices])
         u, v = _vectors(products.flatten(0, 1), iterations)
         found |= dict(zip(indices, zip(torch.split(u, n), torch.split(v, n), strict=True), strict=True))
     return [found[k] for k in range(len(pairs))]
+
+
+def _multiply(pairs: Sequence[tuple[Tensor, Tensor]], products: Tensor, exact: Sequence[bool]) -> None:
+    """Write the matrices (pairs, N, p, q), without the number of positions, which no singular vector depends on."""
+    whole = [known and compiled.fits(*pair) for known, pair in zip(exact, pairs, strict=True)]
+    compiled.multiply([(*pair, out) for pair, out, fast in zip(pairs, products, whole, strict=True) if fast])
+    rest = [(*pair, out) for pair, out, fast in zip(pairs, products, whole, strict=True) if not fast]
+    # Few images at a time: the output of a pair is the input of the next, and still in the cache.
+    some = max(AT_ONCE // 4 // pairs[0][1][0].numel(), 1)
+    for first in range(0, len(products[0]), some):
+        part = slice(first, first + some)
+        for a, b, out in rest:
+            torch.bmm(a[part].transpose(1, 2), b[part], out=out[part])
 
 
 def _means_are_exact(a: Tensor, b: Tensor) -> bool:

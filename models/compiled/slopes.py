@@ -2,16 +2,15 @@
 
     dS/dx = 1 - tanh(a)^2,   a = t x,   t < 1            (estimators/ede.py)
 
-Torch rounds a, h = tanh(a), h^2 and the difference to float32. A float32 just below 1 is a multiple of 2^-24, and h^2 is small
-where t is, so that an error of h in its last place hardly ever changes which multiple is the nearest. With the series
+Torch rounds a, h = tanh(a), h^2 and the difference to float32. A float32 just below 1 is a multiple of 2^-24, and h^2 is
+small where t is, so that an error of h in its last place hardly ever changes which multiple is the nearest. With the series
 
     T^2 = a^2 - 2/3 a^4 + 17/45 a^6 - 62/315 a^8 + 1382/14175 a^10 - 21844/467775 a^12 + 929569/42567525 a^14 - ...
 
-of tanh(a)^2, added up with the rounding error of a^2, the result is that of torch if 1 - T^2 is farther from the middle
-between two multiples than torch's own h^2 may be from T^2: 4 T^2 2^-24 for a tanh that is right to one unit in its last
-place, which MKL and SLEEF guarantee, and T^2 2^-24 for rounding h^2. Elsewhere, of what a step has with t = 0.1 in 2 numbers
-of 100, torch's tanh is taken of that number. Where |x| = 1, as in all that Hardtanh cuts off, all share one value, which is
-torch's too.
+of tanh(a)^2, to which the rounding error of a^2 is added, the result is torch's if 1 - T^2 is farther from the middle
+between two multiples than torch's h^2 may be from T^2. That is 5 T^2 2^-24: 4 for a tanh that is right to one unit in its
+last place, as those of MKL and SLEEF are, and 1 for rounding h^2. Elsewhere torch's own tanh is taken: at t = 0.1 for 2 in
+100 of what enters the signs of ResNet-20. Where |x| = 1, as in all that Hardtanh cuts off, there is one slope, by torch.
 """
 
 from __future__ import annotations
