@@ -1,6 +1,6 @@
-"""The gradient of the error decay estimator for slow slopes, without the hyperbolic tangent where its last bit is no matter.
+"""The gradient of the error decay estimator, for small t without the hyperbolic tangent where its last bit is no matter.
 
-    dS/dx = 1 - tanh(a)^2,   a = t x,   t < 1            (estimators/ede.py)
+    dS/dx = max(t, 1) (1 - tanh(a)^2),   a = t x            (estimators/ede.py)
 
 Torch rounds a, h = tanh(a), h^2 and the difference to float32. A float32 just below 1 is a multiple of 2^-24, and h^2 is
 small where t is, so that an error of h in its last place hardly ever changes which multiple is the nearest. With the series
@@ -43,7 +43,7 @@ from lcrbench.vectors import (
 )
 
 HIGHEST = 0.2
-"""Up to this t the loop takes less time than torch; above it, too many numbers are left to torch."""
+"""The largest t for which the series is tried: above it, too many numbers would be left to torch."""
 
 AT_ONCE = 2**17
 """Numbers that are worked on together: few enough to stay in a processor's cache."""
@@ -56,7 +56,11 @@ ONE = np.float32(1.0)
 
 
 def gradient(grad: Tensor, z: Tensor, t: float) -> Tensor:
-    """Return grad (1 - tanh(t z)^2), to the bit as by torch; for t up to `HIGHEST` and tensors that `serves` takes."""
+    """Return grad max(t, 1) (1 - tanh(t z)^2), to the bit as by torch, for tensors that `serves` takes."""
+    if t > HIGHEST:
+        h = torch.mul(z, t).tanh_()
+        _in_place(h.data_ptr(), grad.data_ptr(), z.numel(), np.float32(max(t, 1.0)))
+        return h
     out, n = torch.empty_like(z), z.numel()
     some = min(n, AT_ONCE)
     places, left = torch.empty(some, dtype=torch.int32), torch.empty(some)
@@ -112,9 +116,9 @@ def _by_series(x: Any, grad: Any, out: Any, n: Any, t: Any, end: Any, places: An
         distance = where_equal(ends, one, minus(allowed, one), distance)
         store_floats(out, i, times(slope, load_floats(grad, i)))
         # A comparison with what is not a number is false.
-        mask = types.uint16(at_least(allowed, distance)) ^ types.uint16(0xFFFF)
+        mask: Any = types.uint16(at_least(allowed, distance)) ^ types.uint16(0xFFFF)
         while mask:
-            k = i + np.intp(first_one(mask))
+            k: Any = i + np.intp(first_one(mask))
             mask &= mask - types.uint16(1)
             store_four(places, 4 * count, np.uint32(k))
             store_float(left, count, load_float(x, k) * t)
@@ -132,3 +136,16 @@ def _by_tanh(grad: Any, out: Any, places: Any, h: Any, n: Any) -> None:
     for j in range(n):
         k, v = np.intp(load_four(places, 4 * j)), load_float(h, j)
         store_float(out, k, (ONE - v * v) * load_float(grad, k))
+
+
+@kernel
+def _in_place(h: Any, grad: Any, n: Any, t: Any) -> None:
+    """Put n gradients in the place of the tanh of their a."""
+    one, factor = everywhere(ONE), everywhere(t)
+    whole = n // 16 * 16
+    for i in range(0, whole, 16):
+        v = load_floats(h, i)
+        store_floats(h, i, times(times(minus(one, times(v, v)), factor), load_floats(grad, i)))
+    for k in range(whole, n):
+        v = load_float(h, k)
+        store_float(h, k, (ONE - v * v) * t * load_float(grad, k))
