@@ -33,9 +33,9 @@ def serves(*tensors: Tensor) -> bool:
     """Tell whether loops over the memory of these tensors may stand for torch's operations.
 
     So they may where each is a plain tensor of float32 on the processor without gaps, all are laid out alike, no gradient is
-    recorded, and torch itself would use one thread.
+    recorded, torch compiles nothing, and would itself use one thread.
     """
-    if torch.is_grad_enabled() or torch.get_num_threads() != 1:
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.get_num_threads() != 1:
         return False
     first = tensors[0]
     return _dense(first) and all(
