@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lcrbench.models.compiled import products as compiled
 from lcrbench.models.precision import at_least_float32
 
 
@@ -65,18 +66,20 @@ def _pooled(a: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.adaptive_avg_pool2d(a, (size[0], size[1]))
 
 
-def retained(chains: Sequence[Sequence[Tensor]], iterations: int = 5) -> list[Tensor]:
+def retained(
+    chains: Sequence[Sequence[Tensor]], iterations: int = 5, signs: Sequence[bool] | None = None
+) -> list[Tensor]:
     """Return for each chain of activations the largest singular values (pairs, N) of consecutive pairs' retention matrices.
 
     The value and its gradient are those of `top_singular_value` of the matrices, u^T R v with u and v held fixed. They are
     computed as the mean over positions of (pool(A_in)^T u) (A_out^T v), so that no gradient passes through a matrix product
     of full size: each activation is projected once, on the vectors of both of its pairs. In float32 at least, under autocast
-    as well.
+    as well. `signs` tells of each chain whether it holds -1 and +1 alone, whose matrices may be added up in any order.
     """
     with torch.autocast(chains[0][0].device.type, enabled=False):
         wide = [at_least_float32(a) for chain in chains for a in chain]
         lengths = [len(chain) for chain in chains]
-        values: Tensor = _Retained.apply(iterations, lengths, *wide)
+        values: Tensor = _Retained.apply(iterations, lengths, signs or [False] * len(chains), *wide)
     return list(torch.split(values, [length - 1 for length in lengths]))
 
 
@@ -84,9 +87,11 @@ class _Retained(torch.autograd.Function):
     """All chains' activations, one after another, to the singular values (pairs, N)."""
 
     @staticmethod
-    def forward(ctx: Any, iterations: int, lengths: list[int], *activations: Tensor) -> Tensor:
+    def forward(ctx: Any, iterations: int, lengths: list[int], signs: Sequence[bool], *activations: Tensor) -> Tensor:
         chains = _parted(activations, lengths)
-        vectors = iter(_vectors_of_pairs([pair for chain in chains for pair in pairwise(chain)], iterations))
+        pairs = [pair for chain in chains for pair in pairwise(chain)]
+        whole = [known for chain, known in zip(chains, signs, strict=True) for _ in pairwise(chain)]
+        vectors = iter(_vectors_of_pairs(pairs, iterations, whole))
         columns = [c for chain in chains for c in _columns([next(vectors) for _ in pairwise(chain)])]
         ctx.lengths = lengths
         maps = [_projected(a, c) for a, c in zip(activations, columns, strict=True)]
@@ -102,7 +107,7 @@ class _Retained(torch.autograd.Function):
             maps = [_projected(a, c) for a, c in zip(activations, columns, strict=True)]
         parts = [_parted(part, ctx.lengths) for part in (activations, columns, maps)]
         parts.append(_parted(grad, [length - 1 for length in ctx.lengths]))
-        return None, None, *(of_a for chain in zip(*parts, strict=True) for of_a in _of_chain(*chain))
+        return None, None, None, *(of_a for chain in zip(*parts, strict=True) for of_a in _of_chain(*chain))
 
 
 def _parted(items: Any, lengths: Sequence[int]) -> list[Any]:
@@ -150,6 +155,11 @@ def _spread(a: Tensor, size: tuple[int, ...]) -> Tensor:
     if a.shape[-2:] == size:
         return a
     again = torch.is_grad_enabled()
+    rows, columns = (n // m for n, m in zip(size, a.shape[-2:], strict=True))
+    if not again and (a.shape[-2] * rows, a.shape[-1] * columns) == tuple(size):
+        # As the pool's own gradient, which adds to zeros: 0 and not -0.
+        share = (a / (rows * columns)).add_(0.0)
+        return share.repeat_interleave(rows, dim=2).repeat_interleave(columns, dim=3)
     with torch.enable_grad():
         large = a.new_zeros((*a.shape[:2], *size), requires_grad=True)
         (found,) = torch.autograd.grad(_pooled(large, a.shape[-2:]), large, a, create_graph=again)
@@ -166,26 +176,42 @@ def _outer(shares: Tensor, columns: Tensor, like: Tensor) -> Tensor:
     return found
 
 
-def _vectors_of_pairs(pairs: Sequence[tuple[Tensor, Tensor]], iterations: int) -> list[tuple[Tensor, Tensor]]:
+def _vectors_of_pairs(
+    pairs: Sequence[tuple[Tensor, Tensor]], iterations: int, signs: Sequence[bool]
+) -> list[tuple[Tensor, Tensor]]:
     """Return u (N, p) and v (N, q) of each pair's retention matrix; matrices of one shape go through one iteration."""
     groups: dict[tuple[int, int], list[int]] = {}
     for k, (a, b) in enumerate(pairs):
         groups.setdefault((a.shape[1], b.shape[1]), []).append(k)
+    exact = [known and _means_are_exact(a, b) for known, (a, b) in zip(signs, pairs, strict=True)]
     found: dict[int, tuple[Tensor, Tensor]] = {}
     for shape, indices in groups.items():
         n = len(pairs[0][0])
         products = pairs[0][0].new_empty((len(indices), n, *shape))
         own = [(_by_position(_pooled(a, b.shape[-2:])), _by_position(b)) for a, b in (pairs[k] for k in indices)]
-        # Few images at a time: the output of a pair is the input of the next, and still in the cache.
-        some = n if products.is_cuda else max(AT_ONCE // 4 // own[0][1][0].numel(), 1)
-        for first in range(0, n, some):
-            part = slice(first, first + some)
-            for product, (a, b) in zip(products, own, strict=True):
-                # Without the number of positions, which no singular vector depends on.
-                torch.bmm(a[part].transpose(1, 2), b[part], out=product[part])
+        _multiply(own, products, [exact[k] for k in indices])
         u, v = _vectors(products.flatten(0, 1), iterations)
         found |= dict(zip(indices, zip(torch.split(u, n), torch.split(v, n), strict=True), strict=True))
     return [found[k] for k in range(len(pairs))]
+
+
+def _multiply(pairs: Sequence[tuple[Tensor, Tensor]], products: Tensor, exact: Sequence[bool]) -> None:
+    """Write the matrices (pairs, N, p, q), without the number of positions, which no singular vector depends on."""
+    whole = [known and compiled.fits(*pair) for known, pair in zip(exact, pairs, strict=True)]
+    compiled.multiply([(*pair, out) for pair, out, fast in zip(pairs, products, whole, strict=True) if fast])
+    rest = [(*pair, out) for pair, out, fast in zip(pairs, products, whole, strict=True) if not fast]
+    # Few images at a time: the output of a pair is the input of the next, and still in the cache.
+    n = len(products[0])
+    some = n if products.is_cuda else max(AT_ONCE // 4 // pairs[0][1][0].numel(), 1)
+    for first in range(0, n, some):
+        part = slice(first, first + some)
+        for a, b, out in rest:
+            torch.bmm(a[part].transpose(1, 2), b[part], out=out[part])
+
+
+def _means_are_exact(a: Tensor, b: Tensor) -> bool:
+    """Tell whether a map of signs is pooled to whole numbers, or halves and quarters of them."""
+    return all(n in (m, 2 * m) for n, m in zip(a.shape[2:], b.shape[2:], strict=True))
 
 
 AT_ONCE = 2**20

@@ -270,3 +270,24 @@ def everywhere(context: Any, value: Any) -> Any:
         return _everywhere(builder, arguments[0], Floats.vector)
 
     return Floats(types.float32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def where_equal(context: Any, a: Any, b: Any, equal: Any, other: Any) -> Any:
+    """Return in each place `equal` where a = b and `other` elsewhere."""
+
+    def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, b, equal, other = arguments
+        return builder.select(builder.fcmp_ordered("==", a, b), equal, other)
+
+    return equal(a, b, equal, other), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def first_one(context: Any, bits: Any) -> Any:
+    """Return the place of the lowest bit that is set, of bits that are not all zero."""
+
+    def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return bits(bits), generate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from lcrbench.reports.tables import published as published_table
 
 from . import make_store
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL20 = {"shortcut": "pad", "convs": 1, "stem_activation": True, "head_norm": True}
 CIFAR: dict[str, Any] = {"data": "cifar10", "train": 50_000, "n": 10_000, "backbone": "resnet20", "topology": SMALL20}
 TRAIN_SHA = "7" * 64
@@ -215,6 +217,20 @@ def test_other_forms_of_rbnn_and_reste_have_none(official: None) -> None:
     assert number("rbnn:gradient=straight") == []
     assert number("reste") == [87.92]
     assert number("reste:block=shared") == []
+
+
+@pytest.mark.parametrize("preset", [name for name in registry.names("preset") if name.endswith("-paper")])
+def test_a_paper_preset_has_the_topology_of_irnets_paper(preset: str) -> None:
+    """These presets are of IR-Net and LCR on it: stem, shortcut and head are those of IR-Net's published number."""
+    grid = tomllib.loads((ROOT / "bench" / "presets" / f"{preset}.toml").read_text(encoding="utf-8"))
+    name, topology = networks.topology(grid["backbone"])
+    data = preset.removesuffix("-paper")
+    (p,) = (
+        p for p in published.numbers() if (p.method, p.data, p.network, p.certainty) == ("irnet", data, name, "readme")
+    )
+    assert set(p.topology) == set(topology)
+    for option, told in p.topology.items():
+        assert topology[option] in (told if isinstance(told, list) else [told]), option
 
 
 def test_the_stem_and_the_shortcut_of_resnet18_are_the_papers(official: None) -> None:

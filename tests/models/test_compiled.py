@@ -1,0 +1,170 @@
+"""Compiled loops of training steps against the operations of torch that they stand for: the same bits."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lcrbench.models.compiled import products, serves, slopes
+from lcrbench.models.estimators import ede
+from lcrbench.models.retention import _pooled, _spread, retained
+
+BY_SERIES = (1e-3, 0.0123, 0.1, slopes.HIGHEST)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        yield
+    torch.set_num_threads(threads)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def by_torch(grad: Tensor, z: Tensor, t: float) -> Tensor:
+    slope = 1 - torch.mul(z, t).tanh_().square_()
+    return (slope.mul_(t) if t > 1 else slope).mul_(grad)
+
+
+def bits(x: Tensor) -> list[int]:
+    return x.contiguous().view(torch.int32).flatten().tolist()
+
+
+def neighbours(around: float, count: int = 2**15) -> Tensor:
+    """Return float32 numbers that follow one another."""
+    first = np.float32(around).view(np.int32)
+    return torch.from_numpy(np.arange(first, first + count, dtype=np.int32).view(np.float32))
+
+
+INPUTS = {
+    "as after Hardtanh": random(4, 16, 32, 32).clamp(-1, 1),
+    "standardized weights": random(64, 64, 3, 3),
+    "far outside": 30 * random(1000),
+    "ends": torch.tensor([0.0, -0.0, 1.0, -1.0, 1e-45, -1e-38, 3e38, torch.inf, -torch.inf, torch.nan] * 3),
+    **{f"neighbours of {x}": neighbours(x) for x in (0.01, 0.3, 0.77, 0.999, 1.7)},
+    **{f"{n} numbers": random(n) for n in (1, 15, 16, 17, slopes.AT_ONCE + 5)},
+}
+
+
+@pytest.mark.parametrize("t", [*BY_SERIES, 0.21, 1.0, 9.7])
+@pytest.mark.parametrize("name", INPUTS)
+def test_slopes_have_the_bits_of_torch(name: str, t: float) -> None:
+    z = INPUTS[name]
+    grad = random(*z.shape, seed=1)
+    assert serves(grad, z)
+    assert bits(ede.gradient(grad, z, t, max(t, 1.0))) == bits(by_torch(grad, z, t))
+
+
+@pytest.mark.parametrize("t", BY_SERIES)
+def test_no_slope_by_the_series_hangs_on_the_last_place_of_a_tanh(monkeypatch: pytest.MonkeyPatch, t: float) -> None:
+    """With a tanh that is rounded down everywhere, or up, none of them would be another one."""
+    z = torch.cat([random(2**17).clamp(-1, 1), *(neighbours(x) for x in (0.1, 0.5, 0.9))])
+    z = z[z.abs() != 1]
+    left: list[int] = []
+    plain = slopes._by_series
+
+    def noting(*given: object) -> int:
+        count: int = plain(*given)
+        left.append(count)
+        return count
+
+    monkeypatch.setattr(slopes, "_by_series", noting)
+    # What is left to torch is not a number then, and tells itself apart.
+    monkeypatch.setattr(slopes, "_by_tanh", lambda grad, out, places, h, n: _spoil(out, places, n))
+    found = slopes.gradient(torch.ones_like(z), z, t)
+    own = ~found.isnan()
+    assert int(own.sum()) == len(z) - sum(left)
+    assert own.float().mean() > 0.85
+    exact = torch.mul(z, t).double().tanh()
+    nearest = exact.float()
+    above, below = (torch.nextafter(nearest, torch.full_like(nearest, end)) for end in (2.0, -2.0))
+    for h in (torch.where(nearest > exact, below, nearest), torch.where(nearest < exact, above, nearest)):
+        assert torch.equal(found[own], (1 - h.square())[own])
+
+
+def _spoil(out: int, places: int, n: int) -> None:
+    where = (ctypes.c_uint32 * n).from_address(places)
+    for k in where:
+        ctypes.c_float.from_address(out + 4 * k).value = float("nan")
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_layouts(layout: torch.memory_format) -> None:
+    z, grad = (random(2, 16, 6, 6, seed=s).contiguous(memory_format=layout) for s in (0, 1))
+    found = ede.gradient(grad, z, 0.1, 1.0)
+    assert found.stride() == z.stride()
+    assert torch.equal(found, by_torch(grad, z, 0.1))
+
+
+def test_what_the_loops_do_not_serve() -> None:
+    z = random(2, 16, 6, 6)
+    assert serves(z, z)
+    other = z.contiguous(memory_format=torch.channels_last)
+    for tensors in [
+        (z.double(), z.double()),
+        (z, other),
+        (z[:, ::2], z[:, ::2]),
+        (z, z.bfloat16()),
+        (z.to("meta"),) * 2,
+    ]:
+        assert not serves(*tensors)
+    with torch.enable_grad():
+        assert not serves(z, z)
+    torch.set_num_threads(2)
+    assert not serves(z, z)
+    torch.set_num_threads(1)
+    for grad, x in [(z, other), (z[:, ::2], z[:, 1::2])]:
+        assert torch.equal(ede.gradient(grad, x, 0.1, 1.0), by_torch(grad, x.contiguous(), 0.1))
+
+
+@pytest.mark.parametrize(("p", "q", "positions"), [(16, 16, 1024), (16, 32, 49), (64, 48, 1)])
+def test_products_of_whole_numbers(p: int, q: int, positions: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randint(-4, 5, (3, positions, c), generator=generator) for c in (p, q))
+    out = torch.full((2, 3, p, q), torch.nan)
+    pair = (x / 4, y.float())
+    assert products.fits(*pair)
+    products.multiply([(*pair, out[0]), (*pair, out[1])])
+    for found in out:
+        assert torch.equal(found, torch.bmm(x.transpose(1, 2), y) / 4)
+
+
+def test_what_products_do_not_take() -> None:
+    x = random(2, 9, 16)
+    assert products.fits(x)
+    for other in (x.double(), random(2, 9, 8), random(2, 16, 9).transpose(1, 2), x.to("meta")):
+        assert not products.fits(x, other)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_chains_of_signs_have_the_same_values_and_gradients(layout: torch.memory_format) -> None:
+    """Maps that keep their side, are halved, and are pooled to means that are no float32."""
+    shapes = [(16, 12), (16, 12), (32, 6), (32, 2)]
+    with torch.enable_grad():
+        chain = [random(3, c, s, s, seed=k).sign().contiguous(memory_format=layout) for k, (c, s) in enumerate(shapes)]
+        results = []
+        for signs in ([False], [True]):
+            own = [a.clone().requires_grad_() for a in chain]
+            (values,) = retained([own], 5, signs)
+            results.append([values.detach(), *torch.autograd.grad(values.square().sum(), own)])
+    for one, two in zip(*results, strict=True):
+        assert bits(one) == bits(two)
+
+
+@pytest.mark.parametrize(("small", "large"), [((4, 4), (8, 8)), ((2, 3), (6, 6)), ((3, 3), (7, 7)), ((5, 5), (5, 5))])
+def test_a_spread_is_the_gradient_of_the_pool(small: tuple[int, int], large: tuple[int, int]) -> None:
+    a = random(2, 1, *small)
+    a[0, 0, 0, 0] = -0.0
+    with torch.enable_grad():
+        whole = torch.zeros(2, 1, *large, requires_grad=True)
+        (expected,) = torch.autograd.grad(_pooled(whole, small), whole, a)
+    assert bits(_spread(a, large)) == bits(expected)
