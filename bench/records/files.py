@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lcrbench import untrusted
 from lcrbench.errors import UserError
 
 
@@ -43,7 +44,7 @@ def seal_bytes(path: Path, content: bytes) -> None:
 def sealed_bytes(path: Path) -> bytes | None:
     """Return what `seal_bytes` wrote; None if there is no such file, or it is not what was written."""
     try:
-        content = path.read_bytes()
+        content = untrusted.bytes_of(path)
     except OSError:
         return None
     size = hashlib.sha256().digest_size
