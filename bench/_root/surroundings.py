@@ -24,6 +24,21 @@ OURS = ("CUBLAS_WORKSPACE_CONFIG",)
 """Variables that a call sets for the libraries it starts."""
 
 
+def open_streams() -> None:
+    """Open the standard streams that are closed, as a daemon's are, on the null device.
+
+    Otherwise the first file that is opened takes a stream's number, and what a library prints goes into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free is this one.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 @contextlib.contextmanager
 def shielded(*, torch: bool = False) -> Iterator[None]:
     """Let a call find the state that Python starts with, and the caller the state that was there before.
