@@ -104,6 +104,10 @@ def test_no_door_takes_for_a_whole_number_what_is_none(value: Any) -> None:
     with pytest.raises(UserError):
         corruptions.corrupt(np.zeros((1, 8, 8, 3), np.uint8), "contrast", value)
     with pytest.raises(UserError):
+        corruptions.corrupt(np.zeros((1, 8, 8, 3), np.uint8), "contrast", 1, seed=value)
+    with pytest.raises(UserError):
+        corruptions.corrupt(np.zeros((1, 8, 8, 3), np.uint8), "contrast", 1, threads=value)
+    with pytest.raises(UserError):
         lcrbench.evaluate(None, corruptions="", severities=[value])  # type: ignore[arg-type]
 
 

@@ -2,7 +2,8 @@
 
 environment    MPLBACKEND, which matplotlib refuses to be imported with where the backend is a notebook's
 warnings       filters that turn each warning of a library into an exception
-numpy          error states;  PIL  its leave to read truncated images;  random  the states of all generators
+numpy          error states;  random  the states of all generators
+PIL            its leave to read truncated images, and its bound of pixels
 torch          default type and device, gradients, threads, deterministic algorithms, precision
 """
 
@@ -22,6 +23,9 @@ R = TypeVar("R")
 
 OURS = ("CUBLAS_WORKSPACE_CONFIG",)
 """Variables that a call sets for the libraries it starts."""
+
+PILLOWS_PIXELS = 1024**3 // 4 // 3
+"""Pillow's bound, unless a caller has set another: a third more than `images.decode` takes."""
 
 
 def open_streams() -> None:
@@ -109,13 +113,14 @@ def _numpy() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _pillow() -> Iterator[None]:
-    from PIL import ImageFile
+    from PIL import Image, ImageFile
 
-    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, PILLOWS_PIXELS
     try:
         yield
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
 
 
 @contextlib.contextmanager
