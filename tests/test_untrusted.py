@@ -99,8 +99,12 @@ def test_no_door_takes_for_a_whole_number_what_is_none(value: Any) -> None:
             make_grid(tables)
         with pytest.raises(ValueError):
             Grid(**tables)
-    with pytest.raises(UserError):
-        lcrbench.load_data(size=value)
+    for name in ("size", "train", "test") if value is not None else ("size",):
+        with pytest.raises(UserError):
+            lcrbench.load_data(**{name: value})
+    for name in ("classes", "size", "seed"):
+        with pytest.raises(UserError):
+            lcrbench.build_model("irnet", **{name: value})
     with pytest.raises(UserError):
         corruptions.corrupt(np.zeros((1, 8, 8, 3), np.uint8), "contrast", value)
     with pytest.raises(UserError):
@@ -109,6 +113,9 @@ def test_no_door_takes_for_a_whole_number_what_is_none(value: Any) -> None:
         corruptions.corrupt(np.zeros((1, 8, 8, 3), np.uint8), "contrast", 1, threads=value)
     with pytest.raises(UserError):
         lcrbench.evaluate(None, corruptions="", severities=[value])  # type: ignore[arg-type]
+    for name in ("size", "test", "seed", "block") if value is not None else ("seed", "block"):
+        with pytest.raises(UserError, match="whole number"):
+            lcrbench.evaluate(lambda x: x, corruptions="", **{name: value})
 
 
 def test_whole_numbers_of_all_kinds_are_taken() -> None:
@@ -146,6 +153,18 @@ def test_no_option_takes_what_makes_no_sense(
     assert code == 2
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_present_folder_that_was_deleted_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for words in ("list run --store /nowhere", "evaluate a.b:c", "run quick --plan"):
+        code, err = run(monkeypatch, capsys, *words.split())
+        assert (code, err.count("\n")) == (2, 1)
+        assert "the present folder cannot be used" in err
 
 
 def test_a_home_is_found_where_the_shell_leaves_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

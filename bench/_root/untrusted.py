@@ -7,6 +7,7 @@ refuses no other takes.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import numbers
@@ -16,7 +17,7 @@ import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from lcrbench.errors import UserError
 
@@ -45,7 +46,7 @@ def place(path: str | os.PathLike[str]) -> Path:
     return Path(expanded)
 
 
-def opened(path: str | os.PathLike[str]) -> BinaryIO:
+def opened(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Open a regular file for reading its bytes; raises `OSError` for anything else.
 
     A device or a named pipe is refused without being opened, because opening or reading it might never end.

@@ -112,6 +112,7 @@ def main() -> None:
     """
     open_streams()
     try:
+        doors.present_folder()
         with shielded():
             code = app.main(prog_name="lcrbench", standalone_mode=False)
         # What is printed is handed over before the exit code is chosen: a full disk is told.
