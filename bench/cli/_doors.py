@@ -87,7 +87,7 @@ def guarded(command: click.Command) -> click.Command:
 
 
 def present_folder() -> None:
-    """Raise `UserError` where the present folder was deleted: no relative path leads anywhere, and Python imports nothing."""
+    """Raise `UserError` where the present folder was deleted: no relative path leads anywhere."""
     try:
         os.getcwd()
     except OSError as error:
