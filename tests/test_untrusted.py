@@ -272,6 +272,10 @@ FORMULAS = [
     "\r=1",
     "\n=1",
     " =1",
+    "\xa0=1",
+    "\ufeff=1",
+    "\u200b+1",
+    "\uff1d1",
     "|calc",
     "%0A=1",
     "-",
@@ -287,7 +291,7 @@ def test_no_cell_is_a_formula() -> None:
     assert len(lines) == len(FORMULAS) + 1, "one line a row"
     for line, formula in zip(lines[1:], FORMULAS, strict=True):
         first = line.strip('"')[0]
-        assert first not in "=+@\t\r\n|% ", line
+        assert first not in "=+@\t\r\n|% \xa0\ufeff\u200b\uff1d\\", line
         assert first != "-" or formula in ("-", "-0.5 s"), line
         assert line.endswith(",-1.5"), "numbers stay numbers"
     assert lines[0].startswith("'=title")
