@@ -22,6 +22,7 @@ from lcrbench.corruption_names import BAR, SEVERITIES
 from lcrbench.corruptions.draws import Draws, derive_key
 from lcrbench.corruptions.registered import find, is_ours, origin
 from lcrbench.errors import UserError, unknown
+from lcrbench.untrusted import whole
 from lcrbench.versions import installed
 
 BLOCK_BYTES = 16 << 20
@@ -146,7 +147,7 @@ def corrupt(
             corruption from outside, by the name of its entry point or by its import path (see
             `lcrbench.corruptions.functions`).
         severity: 1 (mildest) to 5.
-        seed: any integer; a new seed gives new draws.
+        seed: any integer of 64 bits; a new seed gives new draws.
         indices: (N,) the images' numbers in their data set, one number for one image; default 0..N-1. An image's result
             depends on (seed, stream, name, severity, index) alone, so give them when you corrupt a data set by batches.
         stream: the name of the data set, so that two data sets do not share their draws.
@@ -159,10 +160,12 @@ def corrupt(
         An array of the images' shape, uint8. The cast from real gray levels is truncation, as in the official scripts.
 
     Raises:
-        UserError: for images of another type or shape, an unknown name, a severity outside 1..5, an unknown set of
-            constants or option, missing frost pictures, or a corruption from outside that breaks its contract.
+        UserError: for images of another type or shape, an unknown name, a severity outside 1..5, a seed that is no integer,
+            an unknown set of constants or option, missing frost pictures, or a corruption from outside that breaks its
+            contract.
     """
     severity = check_severity(severity)
+    seed, threads = whole(seed, "seed"), whole(threads, "threads", 1)
     images = _check_images(images)
     if _is_one(images):
         one = None if indices is None else np.reshape(np.asarray(indices), -1)
@@ -196,7 +199,7 @@ def corrupt(
         part = {option: v[first:last] if isinstance(v, np.ndarray) else v for option, v in options.items()}
         entry.module.into(block, result[first:last], draws, *arguments, **part)
 
-    workers = max(1, min(int(threads), count)) if entry.threads else 1
+    workers = max(1, min(threads, count)) if entry.threads else 1
     # Several blocks a thread, so that a slow core does not keep the others waiting; 16 MB at most, so that scratch
     # space is bounded.
     size = min(max(1, BLOCK_BYTES // source[0].nbytes), count if workers == 1 else -(-count // (4 * workers)))

@@ -26,7 +26,7 @@ from lcrbench.corruptions.members import folder_names, tree_digest
 from lcrbench.corruptions.opened import Layout, Progress
 from lcrbench.corruptions.registered import find
 from lcrbench.errors import UserError
-from lcrbench.untrusted import json_of, small_file
+from lcrbench.untrusted import json_of, small_file, whole
 
 FORMAT = 1
 BLOCK_BYTES = 8 << 20
@@ -64,6 +64,7 @@ def write(
         UserError: if the folder holds something else, or was begun with other arguments.
     """
     folder = Path(out)
+    seed, threads = whole(seed, "seed"), whole(threads, "threads", 1)
     for name in names:
         find(name)
     if not names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lcrbench import untrusted
 from lcrbench.errors import UserError
 from lcrbench.untrusted import json_of
 
@@ -25,14 +27,14 @@ class Member(NamedTuple):
 
     def read(self) -> bytes:
         """Return the bytes."""
-        with self.path.open("rb") as file:
+        with untrusted.opened(self.path) as file:
             file.seek(self.offset)
             return file.read(self.size)
 
     def digest(self, algorithm: str) -> str:
         """Return the hash of the bytes in hexadecimal, read in blocks."""
         digest = hashlib.new(algorithm, usedforsecurity=False)
-        with self.path.open("rb") as file:
+        with untrusted.opened(self.path) as file:
             file.seek(self.offset)
             left = self.size
             while left and (block := file.read(min(left, 1 << 20))):
@@ -57,8 +59,12 @@ def folder_names(classes: Sequence[str]) -> list[str]:
 
 
 def whole(file: Path) -> Member:
-    """Return a file as a member."""
-    return Member(file, 0, file.stat().st_size)
+    """Return a file as a member; raises `UserError` for what is no regular file, or cannot be opened."""
+    try:
+        with untrusted.opened(file) as found:
+            return Member(file, 0, os.fstat(found.fileno()).st_size)
+    except OSError as error:
+        raise UserError(f"'{file}' cannot be read ({error.strerror or error})") from error
 
 
 def in_tars(tars: list[Path], manifest: str) -> dict[str, Member]:
@@ -66,10 +72,12 @@ def in_tars(tars: list[Path], manifest: str) -> dict[str, Member]:
     found: dict[str, Member] = {}
     for tar in tars:
         try:
-            with tarfile.open(tar, "r:") as opened:
+            with untrusted.opened(tar) as plain, tarfile.open(fileobj=plain, mode="r:") as opened:
                 for info in opened:
                     if info.isfile():
                         found[info.name.removeprefix("./")] = Member(tar, info.offset_data, info.size)
+        except OSError as error:
+            raise UserError(f"'{tar}' cannot be read ({error.strerror or error})") from error
         except (tarfile.TarError, EOFError) as error:
             if _begins(tar) == b"\x1f\x8b":
                 raise UserError(
@@ -85,13 +93,13 @@ def in_tars(tars: list[Path], manifest: str) -> dict[str, Member]:
 
 
 def _begins(file: Path) -> bytes:
-    with file.open("rb") as opened:
+    with untrusted.opened(file) as opened:
         return opened.read(2)
 
 
 def map_npy(member: Member, name: str, root: Path) -> NDArray[Any]:
     """Return a .npy file, or one inside a .tar, as a read-only memory map."""
-    with member.path.open("rb") as file:
+    with untrusted.opened(member.path) as file:
         file.seek(member.offset)
         try:
             version = np.lib.format.read_magic(file)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
-import json
 from pathlib import Path
 from urllib.parse import quote
 
 from lcrbench.bench.records.files import replace_file
 from lcrbench.bench.records.store import Store
+from lcrbench.errors import UserError
 from lcrbench.reports.stamp import MANIFEST, PAGE
+from lcrbench.untrusted import json_of, small_file
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -23,8 +24,8 @@ def found(folder: Path) -> list[tuple[str, dict[str, object]]]:
     reports = []
     for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
         try:
-            about = json.loads(manifest.read_text(encoding="utf-8")).get("about")
-        except (OSError, ValueError, AttributeError):
+            about = json_of(small_file(manifest, "manifest"), str(manifest)).get("about")
+        except (UserError, AttributeError):
             continue
         if isinstance(about, dict) and (manifest.parent / PAGE).is_file():
             reports.append((manifest.parent.name, about))

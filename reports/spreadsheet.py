@@ -7,6 +7,7 @@ formula by whoever opens the file.
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,8 +32,15 @@ def cell(value: V) -> V | str:
     """
     if not isinstance(value, str):
         return value
-    text = f"'{value}" if value.lstrip(" ").startswith(FORMULA) and not _NUMBER.fullmatch(value) else value
+    text = f"'{value}" if _bare(value).startswith(FORMULA) and not _NUMBER.fullmatch(value) else value
     return shown(text) if _CONTROL.search(text) else text
+
+
+def _bare(value: str) -> str:
+    """Return a text as a spreadsheet may read its beginning: without blanks, marks that are not seen, and wide forms."""
+    plain = unicodedata.normalize("NFKC", value[:100])
+    first = next((k for k, c in enumerate(plain) if c in FORMULA or unicodedata.category(c)[0] not in "ZC"), len(plain))
+    return plain[first:]
 
 
 def text(table: pd.DataFrame) -> str:

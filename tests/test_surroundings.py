@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 import lcrbench
 from lcrbench.bench.records.measurement import MetricInfo
@@ -49,6 +49,7 @@ def state() -> dict[str, Any]:
         "precision": torch.get_float32_matmul_precision(),
         "warnings": [f[:3] for f in warnings.filters],
         "truncated": ImageFile.LOAD_TRUNCATED_IMAGES,
+        "pixels": Image.MAX_IMAGE_PIXELS,
     }
 
 
@@ -58,6 +59,7 @@ def odd(monkeypatch: pytest.MonkeyPatch) -> Any:
     before = (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), np.geterr())
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(2)
     torch.set_grad_enabled(False)

@@ -99,12 +99,23 @@ def test_no_door_takes_for_a_whole_number_what_is_none(value: Any) -> None:
             make_grid(tables)
         with pytest.raises(ValueError):
             Grid(**tables)
-    with pytest.raises(UserError):
-        lcrbench.load_data(size=value)
+    for name in ("size", "train", "test") if value is not None else ("size",):
+        with pytest.raises(UserError):
+            lcrbench.load_data(**{name: value})
+    for name in ("classes", "size", "seed"):
+        with pytest.raises(UserError):
+            lcrbench.build_model("irnet", **{name: value})
     with pytest.raises(UserError):
         corruptions.corrupt(np.zeros((1, 8, 8, 3), np.uint8), "contrast", value)
     with pytest.raises(UserError):
+        corruptions.corrupt(np.zeros((1, 8, 8, 3), np.uint8), "contrast", 1, seed=value)
+    with pytest.raises(UserError):
+        corruptions.corrupt(np.zeros((1, 8, 8, 3), np.uint8), "contrast", 1, threads=value)
+    with pytest.raises(UserError):
         lcrbench.evaluate(None, corruptions="", severities=[value])  # type: ignore[arg-type]
+    for name in ("size", "test", "seed", "block") if value is not None else ("seed", "block"):
+        with pytest.raises(UserError, match="whole number"):
+            lcrbench.evaluate(lambda x: x, corruptions="", **{name: value})
 
 
 def test_whole_numbers_of_all_kinds_are_taken() -> None:
@@ -142,6 +153,18 @@ def test_no_option_takes_what_makes_no_sense(
     assert code == 2
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_present_folder_that_was_deleted_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for words in ("list run --store /nowhere", "evaluate a.b:c", "run quick --plan"):
+        code, err = run(monkeypatch, capsys, *words.split())
+        assert (code, err.count("\n")) == (2, 1)
+        assert "the present folder cannot be used" in err
 
 
 def test_a_home_is_found_where_the_shell_leaves_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -249,6 +272,10 @@ FORMULAS = [
     "\r=1",
     "\n=1",
     " =1",
+    "\xa0=1",
+    "\ufeff=1",
+    "\u200b+1",
+    "\uff1d1",
     "|calc",
     "%0A=1",
     "-",
@@ -264,7 +291,7 @@ def test_no_cell_is_a_formula() -> None:
     assert len(lines) == len(FORMULAS) + 1, "one line a row"
     for line, formula in zip(lines[1:], FORMULAS, strict=True):
         first = line.strip('"')[0]
-        assert first not in "=+@\t\r\n|% ", line
+        assert first not in "=+@\t\r\n|% \xa0\ufeff\u200b\uff1d\\", line
         assert first != "-" or formula in ("-", "-0.5 s"), line
         assert line.endswith(",-1.5"), "numbers stay numbers"
     assert lines[0].startswith("'=title")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lcrbench.errors import UserError
 from lcrbench.result import Result
 from lcrbench.surroundings import from_outside, shielded
+from lcrbench.untrusted import whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +46,7 @@ def load_data(
     from lcrbench.bench import data
 
     dataset = data.load(source, size=size, resize=resize, stream=stream)
-    return data.take(dataset, train, test, seed=0) if train or test else dataset
+    return data.take(dataset, train, test, seed=0)
 
 
 @from_outside
@@ -72,6 +73,7 @@ def build_model(
     def generator(name: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive(seed, "initial weights", name))
 
+    classes, size, seed = whole(classes, "classes", 1), whole(size, "size", 1), whole(seed, "seed", 0)
     return network.build(network.choose(method), backbone, classes, size, mean, std, generator)
 
 
@@ -206,6 +208,7 @@ def evaluate(
     from lcrbench.bench.networks.foreign import Declared
     from lcrbench.bench.networks.name import RUN, is_name
 
+    size, resize, test = (None if n is None else whole(n, "size, resize and test", 1) for n in (size, resize, test))
     shown = planning.shown_of(_words(corruptions), tuple(severities), seed, block)
     given = metrics if isinstance(metrics, Mapping) else {key: {} for key in _words(metrics)}
     options = foreign.with_lipschitz(foreign.options_of({m: dict(of) for m, of in given.items()}), lipschitz)

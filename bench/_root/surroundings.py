@@ -2,7 +2,8 @@
 
 environment    MPLBACKEND, which matplotlib refuses to be imported with where the backend is a notebook's
 warnings       filters that turn each warning of a library into an exception
-numpy          error states;  PIL  its leave to read truncated images;  random  the states of all generators
+numpy          error states;  random  the states of all generators
+PIL            its leave to read truncated images, and its bound of pixels
 torch          default type and device, gradients, threads, deterministic algorithms, precision
 """
 
@@ -22,6 +23,24 @@ R = TypeVar("R")
 
 OURS = ("CUBLAS_WORKSPACE_CONFIG",)
 """Variables that a call sets for the libraries it starts."""
+
+PILLOWS_PIXELS = 1024**3 // 4 // 3
+"""Pillow's bound, unless a caller has set another: a third more than `images.decode` takes."""
+
+
+def open_streams() -> None:
+    """Open the standard streams that are closed, as a daemon's are, on the null device.
+
+    Otherwise the first file that is opened takes a stream's number, and what a library prints goes into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free is this one.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 @contextlib.contextmanager
@@ -94,13 +113,14 @@ def _numpy() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _pillow() -> Iterator[None]:
-    from PIL import ImageFile
+    from PIL import Image, ImageFile
 
-    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, PILLOWS_PIXELS
     try:
         yield
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from torchvision.transforms import v2
 from lcrbench.corruptions.engine import check_severity, corrupt
 from lcrbench.corruptions.registered import find
 from lcrbench.errors import UserError
+from lcrbench.untrusted import whole
 
 __all__ = ["Corrupt", "CorruptedDataset"]
 
@@ -57,7 +58,7 @@ class Corrupt(v2.Transform):  # type: ignore[misc]  # torchvision has no types
     ) -> None:
         super().__init__()
         find(name)
-        self.name, self.severity, self.seed = name, check_severity(severity), seed
+        self.name, self.severity, self.seed = name, check_severity(severity), whole(seed, "seed")
         self.stream, self.constants = stream, constants
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ refuses no other takes.
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import math
 import numbers
@@ -27,6 +29,8 @@ DEEPEST: Final = 48
 
 SPEC_BYTES: Final = 1 << 20
 FILE_BYTES: Final = 1 << 27
+LARGEST_BYTES: Final = 1 << 33
+"""What a file of weights may have that is read whole: 2,000 million parameters."""
 
 
 def place(path: str | os.PathLike[str]) -> Path:
@@ -42,31 +46,52 @@ def place(path: str | os.PathLike[str]) -> Path:
     return Path(expanded)
 
 
-def small_file(path: str | os.PathLike[str], what: str = "file", largest: int = FILE_BYTES) -> bytes:
-    """Return the content of a regular file of at most `largest` bytes; raises `UserError` for anything else.
+def opened(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a regular file for reading its bytes; raises `OSError` for anything else.
 
-    A device or a named pipe is refused without being opened, because reading it might never end.
+    A device or a named pipe is refused without being opened, because opening or reading it might never end.
     """
+    _regular(os.stat(path), path)
+    # It may have become something else since: to open it waits for nobody.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    try:
+        _regular(os.fstat(descriptor), path)
+        return os.fdopen(descriptor, "rb")
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
+def _regular(status: os.stat_result, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", os.fspath(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+
+
+def bytes_of(path: str | os.PathLike[str], largest: int = LARGEST_BYTES) -> bytes:
+    """Return the bytes of a regular file of at most `largest`; raises `OSError` for anything else."""
+    with opened(path) as file:
+        # In one piece, and what a file has grown by in smaller ones: a buffer of `largest` bytes would be made at once.
+        size = min(os.fstat(file.fileno()).st_size, largest) + 1
+        found = file.read(size)
+        while len(found) <= largest and (more := file.read(1 << 20)):
+            found += more
+    if len(found) > largest:
+        raise OSError(errno.EFBIG, f"it has more than {largest:,} bytes", os.fspath(path))
+    return found
+
+
+def small_file(path: str | os.PathLike[str], what: str = "file", largest: int = FILE_BYTES) -> bytes:
+    """Return what `bytes_of` does; raises `UserError` for anything else, in which `what` says what was to be read."""
     told = f"the {what} {shown(str(path))}"
     try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise UserError(f"cannot read {told}: it is a folder")
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"cannot read {told}: it is no regular file")
-        if status.st_size > largest:
-            raise UserError(f"cannot read {told}: it has {status.st_size:,} bytes, more than {largest:,}")
-        with open(path, "rb") as file:
-            content = file.read(largest + 1)
+        return bytes_of(path, largest)
     except OSError as error:
         raise UserError(f"cannot read {told} ({error.strerror or error})") from error
     except ValueError as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"cannot read {told}: {error}") from error
-    if len(content) > largest:
-        raise UserError(f"cannot read {told}: it grew beyond {largest:,} bytes while it was read")
-    return content
 
 
 def text_of(content: bytes, where: str) -> str:

@@ -21,7 +21,7 @@ from lcrbench import __version__
 from lcrbench.bench.cli import _doors as doors
 from lcrbench.bench.cli import _pages as pages
 from lcrbench.errors import UserError, unknown
-from lcrbench.surroundings import shielded
+from lcrbench.surroundings import open_streams, shielded
 from lcrbench.untrusted import shown
 
 STORE = "lcrbench-runs"
@@ -110,7 +110,9 @@ def main() -> None:
     0: done, or passed. 1: a regression (`check`, `check-speed`), and nothing else. 2: a mistake of the user's, or what
     cannot be compared. 3: not everything could be found out. 70: a mistake of ours. 130: interrupted.
     """
+    open_streams()
     try:
+        doors.present_folder()
         with shielded():
             code = app.main(prog_name="lcrbench", standalone_mode=False)
         # What is printed is handed over before the exit code is chosen: a full disk is told.

@@ -86,6 +86,14 @@ def guarded(command: click.Command) -> click.Command:
     return command
 
 
+def present_folder() -> None:
+    """Raise `UserError` where the present folder was deleted: no relative path leads anywhere."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(f"the present folder cannot be used ({error.strerror}): change to another one") from error
+
+
 def report(error: BaseException) -> str:
     """Write what is known of an error of ours into a file, and return the line that names it."""
     from lcrbench import __version__

@@ -22,7 +22,7 @@ import numpy as np
 import PIL
 
 from lcrbench.bench.data.arrays import Dataset, Images, Split, Streamed, TestImages
-from lcrbench.untrusted import json_of, small_file
+from lcrbench.untrusted import json_of, opened, small_file
 
 # Decoding this many small images takes a few seconds; below it, a cache is not worth its space on the disk.
 WORTH: Final = 10_000
@@ -81,7 +81,7 @@ def folder(sources: tuple[Path, ...], size: int, layout: str) -> Path | None:
             top = len(os.fspath(path))
             key.update(json.dumps([(str(name)[top:], *facts) for name, *facts in found]).encode())
         else:
-            with path.open("rb") as file:
+            with opened(path) as file:
                 key.update(hashlib.file_digest(file, "sha256").digest())
     return home() / key.hexdigest()[:32]
 

@@ -32,6 +32,9 @@ ROW: Final = np.dtype(
     ]
 )
 
+# A pipe in a file's place is not waited for.
+_FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+
 SAMPLE: Final = 10_000
 """Training images that mean and standard deviation are taken of, where none are declared."""
 
@@ -120,7 +123,7 @@ class Files(Streamed):
         inside = offset >= 0
         where = f"{source}: {path if path.isprintable() else ascii(path)}" if inside else os.path.join(source, path)
         try:
-            file = os.open(source if inside else where, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            file = os.open(source if inside else where, _FLAGS)
             try:
                 if inside:
                     os.lseek(file, offset, os.SEEK_SET)

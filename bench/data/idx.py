@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from lcrbench import untrusted
 from lcrbench.bench.data.arrays import Dataset, Images, Split
 from lcrbench.bench.data.members import damage_told
 from lcrbench.errors import UserError
@@ -60,8 +61,11 @@ def read_idx(path: Path) -> tuple[Images, str]:
     The array has the shape that the file states, such as (N, 28, 28) or (N,). Raises `UserError` if the file is empty,
     truncated, too long, damaged, or not an idx file of bytes.
     """
-    with damage_told(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        return _parse(file, path)
+    with damage_told(path), untrusted.opened(path) as plain:
+        if path.suffix != ".gz":
+            return _parse(plain, path)
+        with gzip.open(plain) as file:
+            return _parse(file, path)
 
 
 def _parse(file: _Readable, path: Path) -> tuple[Images, str]:

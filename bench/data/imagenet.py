@@ -14,6 +14,7 @@ import io
 from pathlib import Path
 from typing import Any, Final
 
+from lcrbench import untrusted
 from lcrbench.bench.data.members import files_of
 from lcrbench.bench.data.spaces import is_wnid
 from lcrbench.errors import UserError
@@ -84,7 +85,7 @@ def _solution(path: Path) -> dict[str, str]:
     if path.stat().st_size > _LARGEST:
         raise UserError(f"{path} is too large to be Kaggle's: get it again")
     found: dict[str, str] = {}
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+    with io.TextIOWrapper(untrusted.opened(path), "utf-8", "replace", newline="") as file:
         rows = csv.reader(file)
         if next(rows, None) != ["ImageId", "PredictionString"]:
             raise UserError(f"{path} does not begin with ImageId,PredictionString: it is not Kaggle's, get it again")

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, Final, NamedTuple, NoReturn, Protocol, cast
 
+from lcrbench import untrusted
 from lcrbench.errors import UserError
 from lcrbench.images import hides as hides
 from lcrbench.images import why_passed as why_passed
@@ -136,7 +137,7 @@ def is_archive(path: Path) -> bool:
         return False
     if path.name.endswith(ARCHIVE_SUFFIXES):
         return True
-    with path.open("rb") as file:
+    with untrusted.opened(path) as file:
         head = file.read(512)
     return head.startswith((b"PK", *_OPENERS)) or head[257:262] == b"ustar"
 
@@ -175,7 +176,7 @@ def _folder_members(root: Path, largest: int) -> Iterator[Member]:
 
 
 def _open(path: str) -> BinaryIO:
-    return open(path, "rb")
+    return untrusted.opened(path)
 
 
 def _read_file(path: str | Path, largest: int) -> bytes:
@@ -214,7 +215,7 @@ def damage_told(path: Path) -> Iterator[None]:
 def _archive_members(path: Path, largest: int) -> Iterator[Member]:
     """Yield the members of an archive, whose format is read from its first bytes, not from its name."""
     with damage_told(path):
-        with path.open("rb") as file:
+        with untrusted.opened(path) as file:
             head = file.read(512)
         if not head:
             raise UserError(f"{path} is empty: get it again")
@@ -225,7 +226,7 @@ def _archive_members(path: Path, largest: int) -> Iterator[Member]:
         if unpack is None and head[257:262] != b"ustar":
             raise not_an_archive(path)
         most = _FREE_BYTES + _MAX_RATIO * path.stat().st_size if unpack else None
-        with unpack(path) if unpack else path.open("rb") as file:
+        with unpack(path) if unpack else untrusted.opened(path) as file:
             yield from _tar_members(path, _Stream(file, path, largest, most), None if unpack else 0)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from lcrbench import untrusted
 from lcrbench.bench.data.members import MAX_DEPTH
 from lcrbench.images import SUFFIXES
 
@@ -70,7 +71,7 @@ def _images(root: Path) -> Iterator[None]:
 
 def _in_tar(path: Path) -> Iterator[None]:
     """Yield once for each image of a tar and of the tars in it, by their headers alone; what is no header ends it."""
-    with path.open("rb", buffering=0) as file:
+    with untrusted.opened(path) as file:
         end = path.stat().st_size
         place = 0
         while place + _BLOCK <= end:

@@ -10,6 +10,7 @@ from lcrbench.bench.data.arrays import Dataset, Indices, Part, Split
 from lcrbench.bench.data.loading import load
 from lcrbench.bench.records.grid import Data
 from lcrbench.errors import UserError
+from lcrbench.untrusted import whole
 
 
 def load_data(choice: Data) -> Dataset:
@@ -33,6 +34,8 @@ def take(dataset: Dataset, train: int | None, test: int | None, seed: int) -> Da
         return dataset
     if seed < 0:
         raise UserError(f"seed {seed} is negative: give 0 or more")
+    train = None if train is None else whole(train, "the number of training images")
+    test = None if test is None else whole(test, "the number of test images")
     # Two streams, so that the choice of test images does not depend on how the training images were chosen.
     kept = [
         None if number is None else _chosen(dataset, split, number, which, np.random.SeedSequence([seed, stream]))

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench import corruptions, registry
+from lcrbench import corruptions, registry, untrusted
 from lcrbench.bench.records import source
 from lcrbench.bench.records.ids import canonical
 from lcrbench.bench.records.lease import Held, Lease
@@ -109,7 +109,8 @@ class Cells:
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     """Return the images in a file; None if there is none, or it is not what was written."""
     try:
-        whole = np.memmap(path, np.uint8, "r")
+        with untrusted.opened(path) as file:
+            whole = np.memmap(file, np.uint8, "r")
     except (OSError, ValueError):
         return None
     body = whole[_HASH:]

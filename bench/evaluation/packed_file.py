@@ -10,6 +10,7 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 
 import lcrbench
+from lcrbench import untrusted
 from lcrbench.bench.evaluation.engine import Choice, Inference
 from lcrbench.bench.evaluation.networks import check_trust, restored
 from lcrbench.bench.records import files
@@ -77,13 +78,16 @@ def write(store: Store, run: str, out: Path, *, trust_plugins: bool = False) -> 
 def load(path: Path, *, block: int = 100, engine: Choice = "auto", trust_plugins: bool = False) -> PackedNetwork:
     """Return the network of a file that `write` wrote; raises `UserError` for one that is no such file."""
     try:
+        untrusted.opened(path).close()
         with safe_open(path, "pt") as opened:
             about = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         method, backbone, size = about["method"], about["backbone"], int(about["size"])
-        classes = tuple(str(name) for name in json.loads(about["classes"]))
+        classes = tuple(str(name) for name in untrusted.json_of(about["classes"].encode(), f"the classes in {path}"))
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot read {path}: {error}".partition("\n")[0]) from error
+    except UserError:
+        raise
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{path} is no file of `lcrbench export`: it names no method and backbone") from error
     names = [part.name for part in parse.read(method, "method", "")]

@@ -26,7 +26,7 @@ from scipy.optimize import linear_sum_assignment
 from lcrbench.bench.data import spaces
 from lcrbench.errors import UserError
 from lcrbench.images import natural
-from lcrbench.untrusted import place
+from lcrbench.untrusted import FILE_BYTES, bytes_of, place
 
 DATA: Final = ""
 NAMES: Final = (
@@ -137,7 +137,7 @@ def _ranked(name: str, classes: Sequence[str], ids: Sequence[str]) -> Order:
 
 def _ids(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = bytes_of(file, FILE_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the order of classes in {file}: {error}") from error
     return [words[0].strip(",") for line in lines if (words := line.split())]

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lcrbench.errors import UserError
-from lcrbench.untrusted import place
+from lcrbench.untrusted import bytes_of, opened, place
 
 WRAPPERS: Final = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "last", "params")
 PREFIXES: Final = ("module.", "model.", "_orig_mod.", "net.", "network.")
@@ -46,9 +46,10 @@ def read(file: str) -> dict[str, Tensor]:
     path = place(file)
     try:
         if path.suffix == ".safetensors":
-            tensors: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
+            tensors: dict[str, Tensor] = safetensors.torch.load(bytes_of(path))
             return tensors
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with opened(path) as plain:
+            found: Any = torch.load(plain, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"cannot read the weights {file} ({error.strerror or error}): check the path") from error
     except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:

@@ -7,12 +7,17 @@ import hashlib
 import io
 import os
 import secrets
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from lcrbench import untrusted
 from lcrbench.errors import UserError
+
+FREE_BYTES, MOST_RATIO = 1 << 28, 100
+"""What an .npz unpacks to at most: so many bytes, and so many times its own, as archives of images do."""
 
 
 def replace_file(path: Path, content: bytes, *, flushed: bool = True) -> None:
@@ -43,7 +48,7 @@ def seal_bytes(path: Path, content: bytes) -> None:
 def sealed_bytes(path: Path) -> bytes | None:
     """Return what `seal_bytes` wrote; None if there is no such file, or it is not what was written."""
     try:
-        content = path.read_bytes()
+        content = untrusted.bytes_of(path)
     except OSError:
         return None
     size = hashlib.sha256().digest_size
@@ -67,6 +72,14 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def unpack(content: bytes) -> dict[str, np.ndarray]:
-    """Return the arrays in the bytes of an .npz."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as packed:
-        return {name: packed[name] for name in packed.files}
+    """Return the arrays in the bytes of an .npz; raises `ValueError` for one that unpacks out of all proportion."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > FREE_BYTES + MOST_RATIO * len(content):
+            raise ValueError(f"it unpacks to {size:,} bytes")
+        with np.load(io.BytesIO(content), allow_pickle=False) as packed:
+            return {name: packed[name] for name in packed.files}
+    except (zipfile.BadZipFile, MemoryError) as error:
+        # Memory: an array may state any shape.
+        raise ValueError(f"it is no archive of arrays ({type(error).__name__})") from error

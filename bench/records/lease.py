@@ -35,6 +35,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
+from lcrbench import untrusted
 from lcrbench.errors import UserError
 
 BEAT, PATIENCE, CONFIRM = 5.0, 75.0, 15.0
@@ -201,14 +202,14 @@ class Lease:
     def _read(self, number: int) -> _Claim | None:
         """Return a claim; None if it has gone. It is opened, because that alone asks a network file system anew."""
         try:
-            with self._path(number).open("rb") as file:
+            with untrusted.opened(self._path(number)) as file:
                 return _Claim(file.read(200), os.fstat(file.fileno()).st_mtime)
         except OSError:
             return None
 
     def _now(self) -> float:
         """Return the time by the clock of the file system, which a file that is touched beside the lease tells."""
-        descriptor = os.open(self.folder / ".clock", os.O_CREAT | os.O_WRONLY, 0o666)
+        descriptor = os.open(self.folder / ".clock", os.O_CREAT | os.O_WRONLY | getattr(os, "O_NONBLOCK", 0), 0o666)
         try:
             os.utime(descriptor if os.utime in os.supports_fd else self.folder / ".clock")
             return os.fstat(descriptor).st_mtime

@@ -23,6 +23,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from lcrbench import untrusted
 from lcrbench.bench.records.files import flush
 from lcrbench.bench.records.lease import Superseded
 from lcrbench.errors import UserError
@@ -94,8 +95,8 @@ class Shelf(Generic[R]):
             state = (stat.st_mtime_ns, stat.st_size)
             if name in self._known and self._known[name][0] == state:
                 return self._known[name][1]
-            content = path.read_bytes()
-            checksum = (folder / CHECKSUM).read_text(encoding="utf-8").strip()
+            content = untrusted.bytes_of(path, untrusted.FILE_BYTES)
+            checksum = untrusted.bytes_of(folder / CHECKSUM, 1000).decode().strip()
         except OSError as error:
             raise Damaged(f"{error.filename} is damaged or missing ({error.strerror}): {REDO}") from error
         except UnicodeDecodeError as error:
@@ -117,7 +118,7 @@ class Shelf(Generic[R]):
         """Return a file beside a record; raises `Damaged` if it is missing or has another hash."""
         path = self.folder(name) / file
         try:
-            content = path.read_bytes()
+            content = untrusted.bytes_of(path)
         except OSError as error:
             raise Damaged(f"{path} is damaged or missing ({error.strerror}): {REDO}") from error
         if hashlib.sha256(content).hexdigest() != sha256:

@@ -230,7 +230,10 @@ class Store:
     def by_image(self, evaluation: Evaluation, batch: Batch) -> ByImage:
         """Return the figures by image of a batch; raises `Damaged` if they are not what was written."""
         content = self.evaluation_file(evaluation, batch.by_image) if batch.by_image else b""
-        return figures_of(batch, content)
+        try:
+            return figures_of(batch, content)
+        except (ValueError, KeyError) as error:
+            raise Damaged(f"the figures by image of {evaluation.evaluation_id} are damaged: {REDO}") from error
 
     def verify(self, run_id: str) -> None:
         """Read a run whole; raises `Damaged` that names the first file that is not what was written."""

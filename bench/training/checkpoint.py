@@ -21,6 +21,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from lcrbench import untrusted
 from lcrbench.bench.records.files import replace_file
 from lcrbench.bench.records.lease import Superseded, is_lost
 from lcrbench.bench.records.shelf import REDO, Damaged
@@ -127,7 +128,7 @@ def seal(path: Path, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
 def unseal(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Read a sealed file; None if there is none. Raises `Damaged` if it is not as it was written."""
     try:
-        content = path.read_bytes()
+        content = untrusted.bytes_of(path)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -8,13 +8,16 @@ import io
 import json
 import random
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from numpy.lib.format import write_array_header_1_0
 
 import lcrbench
 from lcrbench.bench import cli
+from lcrbench.bench.records.files import unpack
 from lcrbench.bench.records.record import Failure
 from lcrbench.bench.records.shelf import Damaged
 from lcrbench.bench.records.spec import MethodId
@@ -99,7 +102,7 @@ def test_no_flipped_weight_is_measured(tmp_path: Path) -> None:
 
 
 READS = {"read_bytes", "read_text", "open", "memmap", "fromfile", "load_file", "safe_open"}
-LOADS = {"np.load", "torch.load", "safetensors.torch.load", "pickle.load"}
+LOADS = {"np.load", "torch.load", "safetensors.torch.load", "pickle.load", "untrusted.opened", "untrusted.bytes_of"}
 CHECKED = {
     "bench/records/shelf.py": "records and files by their hash",
     "bench/records/files.py": "sealed files by their hash; arrays from bytes",
@@ -130,6 +133,17 @@ def test_one_function_opens_what_a_store_holds() -> None:
                     found.setdefault(str(file.relative_to(ROOT)), set()).add(owner)
     assert {f: names for f, names in found.items() if f not in CHECKED} == {}
     assert found.keys() >= {"bench/records/shelf.py", "bench/training/checkpoint.py"}
+
+
+@pytest.mark.parametrize("stated", [3 << 30, 1 << 50])
+def test_an_archive_of_arrays_that_unpacks_without_end_is_refused(stated: int) -> None:
+    """Zeros by the gigabyte, and an array that states a petabyte; either under its right hash."""
+    header, out = io.BytesIO(), io.BytesIO()
+    write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (stated,)})
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("classes.npy", header.getvalue() + bytes(300 << 20 if stated < 1 << 40 else 10))
+    with pytest.raises(ValueError):
+        unpack(out.getvalue())
 
 
 # ----------------------------------------------------------------------------------------------------- other people's

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -318,24 +319,27 @@ def test_specs(place: Path, value: Any, seed: int, changes: int, how: str | None
 
 # -------------------------------------------------------------------------------------------------------- command lines
 
-COMMANDS = ("check", "check-speed", "conform", "corrupt", "doctor", "evaluate", "lipschitz", "list", "reference", "report",
-            "run", "show", "tune", "new")  # fmt: skip
-OPTIONS = (
-    *("--data", "--size", "--train", "--test", "--backbone", "--methods", "--seeds", "--images", "--epochs", "--batch"),
-    *(
-        "--lr",
-        "--corruptions",
-        "--severities",
-        "--set",
-        "--workers",
-        "--device",
-        "--on",
-        "--store",
-        "--save-every",
-    ),
-    *("--against", "--margin", "--metric", "--method", "--option", "--trials", "--l2", "--linf", "--effort", "--also"),
-    *("--constants", "--layout", "--image", "--reason", "--base", "--compare", "--commit", "--seed", "--threads"),
-    *("--quiet", "--plan", "--ledger", "--any-source", "--help", "--version", "--nothing", "-h", "-x"),
+COMMANDS = tuple(cli.app.list_commands(click.Context(cli.app)))
+
+
+def options(command: click.Command) -> set[str]:
+    """Return the options of a command, and of the commands in it."""
+    inner = (
+        command.commands.values() if isinstance(command, click.Group) and not isinstance(command, cli.Commands) else ()
+    )
+    return {o for p in command.params for o in (*p.opts, *p.secondary_opts)}.union(*map(options, inner))
+
+
+# All that there are, but what names a place to write.
+OPTIONS = sorted(
+    {
+        o
+        for name in COMMANDS
+        for o in options(cli.app.get_command(click.Context(cli.app), name) or cli.app)
+        if o[0] == "-"
+    }
+    - {"--out"}
+    | {"--help", "--version", "--nothing", "-h", "-x"}
 )
 KINDS = (*registry.PACKAGES, "data", "published", "run", "schema", "runs", "methods")
 # What writes goes to a place of its own.
@@ -348,13 +352,18 @@ HARMLESS = {
     "reference": ("update", "nowhere", "--out", "new.json", "--reason", "r"),
     "new": ("method", "os.path"),
     "doctor": ("--data", "nowhere"),
+    "export": ("--out", "net.safetensors"),
+    "plot": ("--out", "drawn"),
+    "table": ("--out", "table.txt"),
 }
+PLACES = ("store", "store/evaluations", "reference.json", "curves")
+SUBCOMMANDS = ("ls", "merge", "gc", "rm", "export", "update", "show")
 
 
 @many("command lines")
 @given(
     command=st.sampled_from(COMMANDS),
-    words=st.lists(st.one_of(TEXTS, st.sampled_from(KINDS)), max_size=3),
+    words=st.lists(st.one_of(TEXTS, st.sampled_from([*KINDS, *SUBCOMMANDS, *PLACES])), max_size=3),
     options=st.lists(st.tuples(st.sampled_from(OPTIONS), st.one_of(TEXTS, NUMBERS.map(str))), max_size=3),
     joined=st.booleans(),
 )

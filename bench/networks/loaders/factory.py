@@ -26,6 +26,7 @@ from lcrbench.bench.networks.name import Name
 from lcrbench.bench.networks.weights import load_into
 from lcrbench.bench.records import source
 from lcrbench.errors import UserError
+from lcrbench.untrusted import bytes_of
 
 FORM = "MODULE:FUNCTION or path/net.py:FUNCTION names a function that returns a torch module"
 
@@ -56,7 +57,7 @@ def load_network(name: Name) -> Loaded:
         made,
         function,
         modules=() if by_file or source.is_installed(module) else (module,),
-        code_sha256=hashlib.sha256(Path(module).read_bytes()).hexdigest() if by_file else "",
+        code_sha256=hashlib.sha256(bytes_of(module)).hexdigest() if by_file else "",
     )
 
 

@@ -15,7 +15,7 @@ from lcrbench.bench.networks.loaders import extra
 from lcrbench.bench.networks.name import Name
 from lcrbench.bench.records.external import Preprocess
 from lcrbench.errors import UserError
-from lcrbench.untrusted import place
+from lcrbench.untrusted import bytes_of, place
 
 LACKS = "an ONNX file gives outputs alone"
 
@@ -27,7 +27,7 @@ def load_network(name: Name) -> Loaded:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
-        content = path.read_bytes()
+        content = bytes_of(path)
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except OSError as error:
         raise UserError(f"cannot read {name.what} ({error.strerror or error}): check the path") from error

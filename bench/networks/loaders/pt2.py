@@ -14,7 +14,7 @@ from lcrbench.bench.metrics import Need
 from lcrbench.bench.networks.loaded import ANSWERS, Called, Loaded
 from lcrbench.bench.networks.name import Name
 from lcrbench.errors import UserError
-from lcrbench.untrusted import place
+from lcrbench.untrusted import bytes_of, place
 
 STEPS = ("aten.sign.", "aten.where.", "aten.ge.", "aten.gt.", "aten.le.", "aten.lt.", "aten.round.", "aten.heaviside.")
 """Operations that jump, by which a network of signs is told; their gradient is zero or none."""
@@ -26,7 +26,7 @@ def load_network(name: Name) -> Loaded:
     """Return the network in a file of torch.export; raises `UserError` where it cannot be read."""
     path = place(name.what)
     try:
-        content = path.read_bytes()
+        content = bytes_of(path)
         program = torch.export.load(path)
     except OSError as error:
         raise UserError(f"cannot read {name.what} ({error.strerror or error}): check the path") from error

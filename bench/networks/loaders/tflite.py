@@ -15,7 +15,7 @@ from lcrbench.bench.networks.loaders import extra
 from lcrbench.bench.networks.name import Name
 from lcrbench.bench.records.external import Preprocess
 from lcrbench.errors import UserError
-from lcrbench.untrusted import place
+from lcrbench.untrusted import bytes_of, place
 
 LACKS = "a TFLite file gives outputs alone"
 SOFTMAX = 1 / 256
@@ -27,7 +27,7 @@ def load_network(name: Name) -> Loaded:
     runtime = extra("ai_edge_litert.interpreter", "ai-edge-litert", "tflite")
     path = place(name.what)
     try:
-        content = path.read_bytes()
+        content = bytes_of(path)
         interpreter = runtime.Interpreter(model_content=content, num_threads=1)
         interpreter.allocate_tensors()
     except OSError as error:
