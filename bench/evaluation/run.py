@@ -23,6 +23,7 @@ from lcrbench.bench.evaluation.cells import Cells, Shows
 from lcrbench.bench.evaluation.engine import Choice, Inference, Served
 from lcrbench.bench.evaluation.known import Known, empty, measured_of, with_asked, without_stale
 from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.lipschitz import options as search_options
 from lcrbench.bench.metrics import Need
 from lcrbench.bench.records import by_image, env, predictions, source
 from lcrbench.bench.records.grid import Evaluation as Shown
@@ -182,7 +183,10 @@ def evaluate(
             prepared = True
             with clocks.phase("lipschitz"):
                 prepare(subject)
-        watch(name, 0, 1)
+        options_of = module.Options(**options) if module.INFO.searched else None
+        total = options_of.passes if isinstance(options_of, search_options.Options) else 1
+        watch(name, 0, total)
+        subject.tick = _ticks(name, total, watch)
         earlier, reason = subject.passes, metrics_of.not_applicable(module.NEEDS, looked.gives, looked.lacks)
         with clocks.phase(phase := module.INFO.phase):
             numbers, left_out = ((), reason) if reason else metrics_of.measure(module, name, subject, options)
@@ -245,6 +249,20 @@ def evaluate(
         }
     )
     return Known(answered, kept, {**files, predictions.FILE: kept.pack()})
+
+
+def _ticks(name: str, total: int, watch: Callable[[str, int, int], None]) -> Callable[[int], None]:
+    """Return what counts the passes of a search, and tells a hundred times of them."""
+    seen = told = 0
+
+    def tick(passes: int) -> None:
+        nonlocal seen, told
+        seen += passes
+        if total > 1 and seen * 100 // total > told:
+            told = seen * 100 // total
+            watch(name, min(seen, total), total)
+
+    return tick
 
 
 def _parts(lacking: np.ndarray, test: Split, block: int) -> list[np.ndarray]:
