@@ -183,10 +183,8 @@ def evaluate(
             prepared = True
             with clocks.phase("lipschitz"):
                 prepare(subject)
-        options_of = module.Options(**options) if module.INFO.searched else None
-        total = options_of.passes if isinstance(options_of, search_options.Options) else 1
-        watch(name, 0, total)
-        subject.tick = _ticks(name, total, watch)
+        watch(name, 0, 1)
+        subject.tick = _ticks(name, module.Options(**options) if module.INFO.searched else None, watch)
         earlier, reason = subject.passes, metrics_of.not_applicable(module.NEEDS, looked.gives, looked.lacks)
         with clocks.phase(phase := module.INFO.phase):
             numbers, left_out = ((), reason) if reason else metrics_of.measure(module, name, subject, options)
@@ -251,14 +249,18 @@ def evaluate(
     return Known(answered, kept, {**files, predictions.FILE: kept.pack()})
 
 
-def _ticks(name: str, total: int, watch: Callable[[str, int, int], None]) -> Callable[[int], None]:
-    """Return what counts the passes of a search, and tells a hundred times of them."""
+def _ticks(name: str, options: object, watch: Callable[[str, int, int], None]) -> Callable[[int], None]:
+    """Return what counts the passes of a search with these options, and tells a hundred times of them.
+
+    Of the metrics that share a search the first one searches, so nothing is told of the others.
+    """
+    total = options.passes if isinstance(options, search_options.Options) else 0
     seen = told = 0
 
     def tick(passes: int) -> None:
         nonlocal seen, told
         seen += passes
-        if total > 1 and seen * 100 // total > told:
+        if total and seen * 100 // total > told:
             told = seen * 100 // total
             watch(name, min(seen, total), total)
 

@@ -36,6 +36,8 @@ SHARE: Final = 160
 ALIKE: Final = 16
 SURE: Final = 1e-3
 """Level of a finding, over all alternatives of a check."""
+ALIKE_TO: Final = 0.05
+"""Level above which two preparations that fit are both named."""
 MATCHED: Final = 0.5
 """Accuracy by matching from which another order of classes is likely, where it exceeds the plain one by .05."""
 MOST: Final = 0.9
@@ -159,24 +161,26 @@ def _normalization(
     """
     others = list(normalizations.others(ready.foreign.how))
     few = spread(labels, max(len(labels) // 4, FEWEST // 4))
-    scores, found = [f"declared {right.mean():.1%}"], list[tuple[float, int, str, Preprocess]]()
+    scores, found = [f"declared {right.mean():.1%}"], list[tuple[float, int, str, Preprocess, NDArray[np.bool_]]]()
     for name, how in others:
         part = orders.right(_outputs(ready.foreign, how, shown[few], device), labels[few], ready.order)
         settled = part.sum() <= right[few].sum()
         whole = part if settled else orders.right(_outputs(ready.foreign, how, shown, device), labels, ready.order)
         scores.append(f"{name} {whole.mean():.1%}")
         if not settled and (p := better(whole, right)) < SURE / len(others):
-            found.append((p, -int(whole.sum()), name, how))
+            found.append((p, -int(whole.sum()), name, how, whole))
     told = ", ".join(scores)
     if not found:
         yield Finding(True, "normalization", f"no other preparation fits better: {told}")
         return
-    p, _, name, how = min(found, key=lambda f: (f[1], f[0]))
+    p, _, name, how, best = min(found, key=lambda f: (f[1], f[0]))
+    alike = [f[2] for f in found if f[2] != name and better(best, f[4]) > ALIKE_TO]
+    also = f", or {' or '.join(alike)}, which {len(labels)} images do not tell from it" if alike else ""
     yield Finding(
         False,
         "normalization",
-        f"another preparation fits better: {name} (p {p:.1g}): {told}; declare {_way(how, ready.foreign.how)}, or look "
-        "where the network is normalized",
+        f"another preparation fits better: {name}{also} (p {p:.1g}): {told}; declare {_way(how, ready.foreign.how)}, or "
+        "look where the network is normalized",
     )
 
 
