@@ -41,7 +41,10 @@ class Cost(NamedTuple):
     def text(self, workers: int) -> str:
         """Return the cost in one line, for so many runs at once."""
         hours = self.seconds / 3600 / max(1, min(workers, self.runs))
-        told = f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
+        minutes = hours * 60
+        told = (
+            f"{hours:.1f} hours" if hours >= 1 else f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute or less"
+        )
         return (
             f"{self.runs} run{'s' * (self.runs != 1)} to do: {self.trained:,} images trained on, {self.shown:,} shown; "
             f"about {told} with {workers} at once, by a few steps measured now, Lipschitz metrics and waits not included; "

@@ -151,6 +151,10 @@ def outside(grid: Grid) -> list[tuple[str, str]]:
     return [(kind, name) for kind, name in dict.fromkeys(named) if registry.is_outside(kind, name)]
 
 
+FEW = 6
+"""So many metrics are named in a line of a plan."""
+
+
 class Lacking(NamedTuple):
     """What a store lacks of a run, and what of it is stale, by part, with the reason.
 
@@ -174,10 +178,11 @@ class Lacking(NamedTuple):
     def text(self) -> str:
         """Return in one line what is to be done, and what is there."""
         parts = ["train" if self.training else "trained"]
-        every = len(self.spec.protocol.cells)
-        parts.append(f"evaluate {len(self.cells)} of {every} cells" if self.cells else f"all {every} cells evaluated")
+        cells = len(self.spec.protocol.cells)
+        parts.append(f"evaluate {len(self.cells)} of {cells} cells" if self.cells else f"all {cells} cells evaluated")
         if self.metrics:
-            parts.append(f"measure {', '.join(self.metrics)}")
+            every = len(self.metrics) == len(self.spec.metrics) > FEW
+            parts.append(f"measure all {len(self.metrics)} metrics" if every else f"measure {', '.join(self.metrics)}")
         else:
             parts.append(f"all {len(self.spec.metrics)} metrics measured")
         stale = (

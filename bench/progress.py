@@ -128,6 +128,8 @@ class Estimate:
             done = self._teaching[run_id] + part * self._training[run_id]
         elif event.phase == "evaluation":
             done = self._teaching[run_id] + self._training[run_id] + part * self._evaluation[run_id]
+        elif self._searching.get(run_id) and event.total > 1:
+            done = self._total(run_id) - (1 - part) * self._searching[run_id]
         else:
             return
         self._before.setdefault(run_id, done if event.done > 1 else 0.0)

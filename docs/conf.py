@@ -35,6 +35,7 @@ html_title = "lcrbench"
 html_static_path = ["_site/static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_show_copyright = False
 html_theme_options = {
     "source_repository": "",
     "light_css_variables": {"font-stack": "system-ui, sans-serif", "font-stack--monospace": "ui-monospace, monospace"},

@@ -27,9 +27,13 @@ BY_HAND = {
     )
 }
 
+EXITS = {'lcrbench doctor --model "net.py:make?classes=10"': 2}
+"""The exit codes of commands that a tutorial says to find something wrong."""
+
 
 def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.S)
+    found = re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.S)
+    return [block.replace(" \\\n", " ") if language == "sh" else block for block in found]
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON)
@@ -58,7 +62,7 @@ def test_a_tutorial_works_as_it_stands(page: str, tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "lcrbench", *words[1:]], cwd=tmp_path, capture_output=True, text=True
         )
-        assert done.returncode == 0, f"{line}: {done.stderr}"
+        assert done.returncode == EXITS.get(line, 0), f"{line}: {done.stderr}"
         ran += 1
         if line in BY_HAND:
             place, changes = BY_HAND[line]

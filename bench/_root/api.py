@@ -135,7 +135,7 @@ def run(
     else:
         told, notes = move_keys(grids.read_grid(str(grid)))
         for note in notes:
-            warnings.warn(f"{grid}: {note}", stacklevel=2)
+            warnings.warn(f"{grid}: {note}", stacklevel=3)
     for name, value in tables.items():
         if name == "budget":
             told[name] = override(told.get(name, {}), value)
@@ -247,7 +247,7 @@ def evaluate(
     found = foreign.evaluate(model, declared, asked, kept)
     for finding in found.findings:
         if not finding.good:
-            warnings.warn(f"{found.ready.foreign.name}: {finding.what}", stacklevel=2)
+            warnings.warn(f"{found.ready.foreign.name}: {finding.what}", stacklevel=3)
     (answer,) = found.answers
     return Result(answer.known, answer.protocol, answer.metrics, tuple(found.findings), kept)
 

@@ -214,7 +214,7 @@ def command(
             *ids,
             *others.show_all(target, ids, opened, wanted, device=chosen, stale=stale, quiet=quiet, engine=engine),
         ]
-    _report(target, pages, ids, quiet)
+    _report(target, pages, ids, quiet, told=True)
     failed = [i for i in ids if target.record(i).status == "failed"]
     if failed:
         raise Failed(f"{len(failed)} of {len(ids)} runs failed; the report says why")
@@ -260,12 +260,17 @@ def _conform(named: list[tuple[str, str]]) -> None:
             raise UserError(f"the {kind} '{name}' breaks its contract: {found[0]}{also}")
 
 
-def _report(store: Store, out: str, ids: list[str], quiet: bool) -> None:
+def _report(store: Store, out: str, ids: list[str], quiet: bool, told: bool = False) -> None:
+    """Write the report, and print its table and its place; with `told` a terminal shows meanwhile that it is written."""
     from lcrbench.bench.records.lease import Held
     from lcrbench.reports import report as reports
 
     lease = store.lease("report")
     with contextlib.ExitStack() as stack:
+        if told and not quiet and sys.stderr.isatty():
+            from rich.console import Console
+
+            stack.enter_context(Console(stderr=True).status("writing the report"))
         # Several commands on one store end together. Where the store takes nothing, the report may still be had.
         with contextlib.suppress(Held, UserError):
             lease.acquire(600.0)

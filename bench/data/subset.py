@@ -57,7 +57,10 @@ def _chosen(dataset: Dataset, split: Split, number: int, which: str, seed: np.ra
     """Return the positions of `number` images of a split, evenly from its classes, ascending."""
     classes = dataset.classes
     if number < len(classes):
-        raise UserError(f"{number} {which} images are too few: {dataset.name} has {len(classes)} classes")
+        raise UserError(
+            f"{number} {which} images are too few: {dataset.name} has {len(classes)} classes, and a subset takes one image "
+            f"of each at least: ask for {len(classes)}, or for all by leaving the number out"
+        )
     # Raw output of the generator, because numpy keeps that stream for ever and does not promise it for permutation().
     rank = np.random.PCG64(seed).random_raw(len(split))
     chosen = []

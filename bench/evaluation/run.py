@@ -25,6 +25,7 @@ from lcrbench.bench.evaluation.engine import Choice, Inference, Served
 from lcrbench.bench.evaluation.known import Known, empty, measured_of, with_asked, without_stale
 from lcrbench.bench.evaluation.shares import Showing, tell
 from lcrbench.bench.evaluation.subject import Subject
+from lcrbench.bench.lipschitz import options as search_options
 from lcrbench.bench.metrics import Need
 from lcrbench.bench.records import by_image, env, predictions, source
 from lcrbench.bench.records.grid import Evaluation as Shown
@@ -185,6 +186,7 @@ def evaluate(
             with clocks.phase("lipschitz"):
                 prepare(subject)
         watch(name, 0, 1)
+        subject.tick = _ticks(name, module.Options(**options) if module.INFO.searched else None, watch)
         earlier, reason = subject.passes, metrics_of.not_applicable(module.NEEDS, looked.gives, looked.lacks)
         with clocks.phase(phase := module.INFO.phase):
             numbers, left_out = ((), reason) if reason else metrics_of.measure(module, name, subject, options)
@@ -247,6 +249,24 @@ def evaluate(
         }
     )
     return Known(answered, kept, {**files, predictions.FILE: kept.pack()})
+
+
+def _ticks(name: str, options: object, watch: Callable[[str, int, int], None]) -> Callable[[int], None]:
+    """Return what counts the passes of a search with these options, and tells a hundred times of them.
+
+    Of the metrics that share a search the first one searches, so nothing is told of the others.
+    """
+    total = options.passes if isinstance(options, search_options.Options) else 0
+    seen = told = 0
+
+    def tick(passes: int) -> None:
+        nonlocal seen, told
+        seen += passes
+        if total and seen * 100 // total > told:
+            told = seen * 100 // total
+            watch(name, min(seen, total), total)
+
+    return tick
 
 
 def _parts(lacking: np.ndarray, test: Split, block: int) -> list[np.ndarray]:

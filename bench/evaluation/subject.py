@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,7 @@ class Subject:
     `outcomes` has a boolean array (N,) for each cell that was shown; `classes` the predicted classes (N,), int16, and
     `clean_logits` (N, classes), float32, if a metric needs them. A metric gives figures of single images to `keep`, and the
     reason why it has nothing to say about this network, or not all, to `leave_out`: both are kept with what it measured.
+    `tick` is told how many single images have just passed through the network in a search.
     """
 
     network: nn.Module
@@ -33,6 +35,7 @@ class Subject:
     by_image: ByImage = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     classes: dict[Cell, np.ndarray] = field(default_factory=dict)
+    tick: Callable[[int], None] = lambda passes: None
 
     def keep(self, key: ImageKey, values: np.ndarray, indices: np.ndarray) -> None:
         """Keep a figure of single images (n), as float32, with the images' indices (n) and a hash of what they show."""

@@ -136,7 +136,7 @@ def measure(
             raise UserError(f"{name}: {error}") from error
 
     def watch(phase: str, done: int, total: int) -> None:
-        if phase in modules and cost(modules[phase]) is Cost.ON_REQUEST:
+        if not done and phase in modules and cost(modules[phase]) is Cost.ON_REQUEST:
             images = f" of {given[phase]['images']} images" if "images" in given[phase] else ""
             tell(f"{name}: {phase}{images}, which takes a while")
 

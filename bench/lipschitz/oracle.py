@@ -49,7 +49,7 @@ class Oracle:
         self.device = subject.device
         self.images = checked(images)
         self.indices = np.arange(len(images)) if indices is None else indices
-        self.tick: Callable[[int], None] = lambda passes: None
+        self.tick: Callable[[int], None] = subject.tick
         self._seen: Inputs | None = None
         training = [name or "the network" for name, m in subject.network.named_modules() if m.training]
         if training:

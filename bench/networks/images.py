@@ -43,9 +43,10 @@ def load_images(
     to `how.resize` px, the centre of `how.size` px); others at their own size, 32 px where that is not known. `resize` with
     `size` does so in any case. Raises `UserError` as `load` does.
     """
-    side = None if size else shorter_side(source)
+    side, told = (None if size else shorter_side(source)), False
     if size is None and how.size and side is not None and side >= how.size:
         size, resize = how.size, resize or how.resize
+        told = resize is None
     size = size or side or SIZE
     if resize is not None and resize < size:
         raise UserError(
@@ -57,6 +58,11 @@ def load_images(
         notes.append(f"photographs: shorter side resized to {read_at} px (bilinear, antialiased), centre of {size} px")
         if how.interpolation != "bilinear" and how.origin not in ("", "declared"):
             notes.append(f"{how.origin}'s configuration resizes by {how.interpolation} interpolation")
+    elif told and side != size:
+        notes.append(
+            f"photographs: shorter side resized to {size} px (bilinear, antialiased), centre of {size} px: the network's "
+            "configuration says no more; --resize 256 --size 224 reads them as ImageNet's networks usually do"
+        )
     entry, _ = find(source)
     alone = "load_test" in vars(registry.load("source", entry))
     if alone:

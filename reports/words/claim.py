@@ -67,8 +67,14 @@ def _of_pair(d: Difference) -> str:
     seen = f"; {d.detectable * 100:.1f} points would have been found with power .8" if d.detectable else ""
     sign = "−" if interval.value < 0 and float(size) else "+"
     plain = bounds(cell, column)
+    apart = interval.low is not None and interval.high is not None and interval.low * interval.high > 0
+    # The interval is this comparison's alone. Without the reason it would seem to contradict the sentence.
+    among = d.holm is not None and d.p is not None and d.p < LEVEL
+    why = (
+        f" (p = {p:.2g}{', corrected for all comparisons by Holm' if among else ''})" if apart and p is not None else ""
+    )
     return (
-        f"No difference is shown between {d.row.name} and {d.reference.name} under the common corruptions: "
+        f"No difference is shown between {d.row.name} and {d.reference.name} under the common corruptions{why}: "
         f"{f'{sign}{size} points {plain}'.rstrip()} ({over}{seen}).{about}"
     )
 

@@ -120,6 +120,21 @@ def test_the_time_is_known_after_the_first_twentieth_of_the_first_run(workers: i
     assert known > 300
 
 
+def test_a_search_counts_as_it_goes() -> None:
+    """Nothing else tells of it, and it may take most of a run: 1000 images (3000), 11 cells (1100), 2000 passes (3000)."""
+    clock, (run,) = Clock(), grid(1)
+    estimate = Estimate([Work(run, passes=2000)], clock)
+    estimate.update(event(run, "training", 0, 10))
+    clock.now = 41.0
+    estimate.update(event(run, "training", 10, 10))
+    estimate.update(event(run, "evaluation", 11, 11))
+    assert estimate.left() == pytest.approx(30)
+    clock.now = 61.0
+    estimate.update(event(run, "lipschitz_modulus", 1333, 2000))
+    estimate.update(event(run, "lipschitz_kappa", 0, 1))
+    assert estimate.left() == pytest.approx(10, rel=0.01)
+
+
 def test_a_teacher_counts_where_it_is_trained() -> None:
     clock, (run,) = Clock(), grid(1)
     estimate = Estimate([Work(run)], clock)

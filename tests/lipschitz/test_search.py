@@ -423,6 +423,17 @@ class TestRefusals:
             Oracle(subject(Linear(np.ones((2, D))), images), images)
 
 
+def test_a_search_tells_of_all_its_passes() -> None:
+    """A bar over `options.passes`, which bounds them, comes near its end and not beyond."""
+    looked = subject(Linear(rng().standard_normal((3, D))), grey(4))
+    seen: list[int] = []
+    looked.tick = seen.append
+    options = Options(l2=(8,), images=4)
+    search.modulus(looked, options)
+    assert 0.8 * options.passes < sum(seen) <= 1.05 * options.passes
+    assert max(seen) < 0.2 * options.passes
+
+
 def test_signs_that_no_image_meets_are_none() -> None:
     """A network may hold parts that its forward does not call."""
     network = Linear(rng().standard_normal((3, D)))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import lcrbench
 from lcrbench.bench.networks import checks, orders
 from lcrbench.bench.networks.checks import Finding
 from lcrbench.bench.networks.foreign import Declared, opened, ready
@@ -143,6 +144,23 @@ def test_folders_sorted_as_text_are_named() -> None:
     network = Changed(lambda z: z[:, torch.argsort(torch.tensor(place))], Nearest(classes=12))
     assert "fits: string-order" in bad(found(network, data=data))["order"]
     assert bad(found(network, Declared(preprocess=IMAGENET, order="string-order"), data)) == {}
+
+
+def test_no_order_is_named_for_networks_that_were_never_trained() -> None:
+    """Their answers go with the classes, too: another order often gains significantly, and is no better than any."""
+    data = lcrbench.load_data("fashion-mnist-10k", test=512)
+    images = torch.from_numpy(data.test.images.copy()).float().permute(0, 3, 1, 2) / 255
+    gained, told = 0, list[Finding]()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            out = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), CLASSES))(images).numpy()
+        data_order, *others = orders.candidates(data.classes, CLASSES)
+        right = orders.right(out, data.test.labels, data_order)
+        gained += any(checks.better(orders.right(out, data.test.labels, o), right) < 1e-4 for o in others)
+        told += checks._order(out, data.test.labels, right, data_order, data, ())
+    assert gained >= 3
+    assert all(finding.good for finding in told)
 
 
 def test_an_order_that_no_one_knows_is_found_by_matching() -> None:

@@ -152,9 +152,10 @@ def test_functions_of_torch_and_numpy_are_networks_and_say_what_they_lack(traine
 
 
 def test_a_wrong_preparation_is_warned_of(file: str) -> None:
-    with pytest.warns(UserWarning, match="another preparation fits better: no normalization"):
+    with pytest.warns(UserWarning, match="another preparation fits better: no normalization") as told:
         found = lcrbench.evaluate(file, preprocess={"mean": (0.5,) * 3, "std": (50.0,) * 3}, **SHOWN)
     assert not all(f.good for f in found.checks)
+    assert {Path(warned.filename) for warned in told} == {Path(__file__)}, "a warning names the caller's line"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         lcrbench.evaluate(file, preprocess={"mean": (0.5,) * 3, "std": (50.0,) * 3}, checks=False, **SHOWN)

@@ -193,6 +193,8 @@ def test_photographs_are_read_as_the_configuration_says(tmp_path: Path) -> None:
     assert any("shorter side resized to 32 px" in note for note in found.notes)
     assert any("resizes by bicubic" in note for note in found.notes)
     assert images.load_images(place, Preprocess(size=224, resize=256)).size == 40, "no photograph is enlarged before"
+    bare = images.load_images(place, Preprocess(size=24))
+    assert any("centre of 24 px" in note and "--resize 256 --size 224" in note for note in bare.notes)
     assert len({plain.sha256, found.sha256, whole.sha256}) == 3
     with pytest.raises(UserError, match="--resize 16 is less than --size 24"):
         images.load_images(place, how, size=24, resize=16)

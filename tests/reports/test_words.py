@@ -17,7 +17,7 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.significance import Outcomes
 from lcrbench.reports.tables import differences
 from lcrbench.reports.words import findings, notes
-from lcrbench.reports.words.claim import claim
+from lcrbench.reports.words.claim import _of_pair, claim
 from lcrbench.reports.words.names import entry_name, method_name
 
 from . import make_store
@@ -62,6 +62,18 @@ def test_the_claim_is_one_sentence_with_its_interval(
     text = claim(context(filled(tmp_path, runs, **options)))
     assert re.match(said, text), text
     assert re.search(INTERVAL, text)
+
+
+def test_a_claim_says_why_an_interval_without_zero_shows_nothing(tmp_path: Path) -> None:
+    """Of many comparisons Holm's correction takes some away whose own interval leaves out 0."""
+    shown = context(filled(tmp_path, {"irnet": 4, "irnet+lcr": 4}, spread=0.25))
+    found = next(d for d in shown.differences["base", "common"] if d.interval is not None)
+    assert _of_pair(found._replace(p=0.01, holm=0.02)).startswith("LCR on IR-Net is ")
+    text = _of_pair(found._replace(p=0.01, holm=0.37))
+    assert re.match(
+        rf"No difference .* corruptions \(p = 0\.37, corrected for all comparisons by Holm\): .*{INTERVAL}", text
+    )
+    assert "(p = 0.2):" in _of_pair(found._replace(p=0.2, holm=None))
 
 
 def test_without_a_finished_run_nothing_is_claimed(tmp_path: Path) -> None:
