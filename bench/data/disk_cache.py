@@ -96,7 +96,8 @@ def home() -> Path:
 def mapped(stamp: str, make: Callable[[], Dataset]) -> Dataset:
     """Return a data set that is held in memory, and large, as a map of its file in the cache, so that processes share it.
 
-    `stamp` names the files that it is made of. What `through` has mapped stays so.
+    `stamp` names the files that it is made of. What `through` has mapped stays so. Without room or permission, only a set of
+    `LARGE` bytes is worth a warning.
     """
     place = (
         None if _off else home() / f"held-{hashlib.sha256(f'1 {PIL.__version__} {stamp}'.encode()).hexdigest()[:32]}"
@@ -105,9 +106,11 @@ def mapped(stamp: str, make: Callable[[], Dataset]) -> Dataset:
         return kept
     made = make()
     images = (made.train.images, made.test.images)
-    if place is None or sum(one.nbytes for one in images) < LARGE or not all(_is_held(one) for one in images):
+    small = sum(one.nbytes for one in images) < LARGE
+    few = len(made.train) + len(made.test) < WORTH
+    if place is None or (small and few) or not all(_is_held(one) for one in images):
         return made
-    write(place, made)
+    write(place, made, tells=not small)
     return read(place, made.name) or made
 
 
@@ -210,8 +213,8 @@ def read(place: Path, name: str) -> Dataset | None:
         return None
 
 
-def write(place: Path, dataset: Dataset) -> None:
-    """Keep a data set in the cache; without room or permission for it, warn and go on."""
+def write(place: Path, dataset: Dataset, *, tells: bool = True) -> None:
+    """Keep a data set in the cache; without room or permission for it, warn if it `tells`, and go on."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, ignore_cleanup_errors=True) as unfinished:
@@ -225,7 +228,7 @@ def write(place: Path, dataset: Dataset) -> None:
             shutil.rmtree(place, ignore_errors=True)
             new.rename(place)
     except OSError as error:
-        if not place.exists():
+        if tells and not place.exists():
             warnings.warn(f"the decoded images could not be cached in {place.parent}: {error}", stacklevel=2)
 
 

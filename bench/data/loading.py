@@ -76,7 +76,7 @@ def load(
         def make() -> Dataset:
             return checked(_ask(module.load, entry, place, size, *([True] * streamed)), entry, size)
 
-        lasting = os.path.exists(place) and fingerprint is not None and not registry.is_outside("source", entry)
+        lasting = fingerprint is not None and not registry.is_outside("source", entry)
         dataset = mapped(f"{entry} {size} {fingerprint}", make) if lasting and not streamed else make()
     except OSError as error:
         raise UserError(f"{error.filename or source} cannot be read ({error.strerror}): check the path") from error
