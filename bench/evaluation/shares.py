@@ -64,21 +64,21 @@ def tell(group: Group, network: nn.Module, parts: Sequence[tuple[Cell, np.ndarra
     """Tell the other processes the weights, and of each cell the images that are lacking; `facts` are for `follow`."""
     if group.world == 1:
         return
-    tensors = {f"network.{k}": v.detach().cpu() for k, v in network.state_dict().items()}
-    tensors |= {f"part.{i}": torch.from_numpy(np.asarray(lacking)) for i, (_, lacking) in enumerate(parts)}
-    group.share((tensors, {"cells": [list(cell) for cell, _ in parts], **facts}))
+    group.share(({k: v.detach().cpu() for k, v in network.state_dict().items()}, {}))
+    lacking = {str(i): torch.from_numpy(np.asarray(indices)) for i, (_, indices) in enumerate(parts)}
+    group.share((lacking, {"cells": [list(cell) for cell, _ in parts], **facts}))
 
 
 def follow(
     group: Group, network: nn.Module, test: Split, indices: np.ndarray, cells: Shows, device: str, engine: Choice
 ) -> None:
     """Take part in an evaluation that the first process leads; `network` is of its topology, and gets its weights."""
-    told = group.share(None)
-    if told is None:
+    weights, told = group.share(None), group.share(None)
+    if weights is None or told is None:
         return
-    tensors, facts = told
-    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    network.load_state_dict(weights[0])
+    lacking, facts = told
     inference = Inference(network.to(device).eval(), facts["block"], device, engine)
     showing = Showing(test, indices, facts["seed"], facts["stream"], inference, cells, Clocks(lambda: None))
     for i, (corruption, severity) in enumerate(facts["cells"]):
-        showing.logits(Cell(corruption, severity), tensors[f"part.{i}"].numpy(), group)
+        showing.logits(Cell(corruption, severity), lacking[str(i)].numpy(), group)

@@ -33,19 +33,25 @@ def serves(*tensors: Tensor) -> bool:
     """Tell whether loops over the memory of these tensors may stand for torch's operations.
 
     So they may where each is a plain tensor of float32 on the processor without gaps, all are laid out alike, no gradient is
-    recorded, torch compiles nothing, and would itself use one thread.
+    recorded, nobody counts or traces torch's operations, and torch would itself use one thread.
     """
-    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.get_num_threads() != 1:
+    if not watched_by_nobody() or torch.is_grad_enabled() or torch.get_num_threads() != 1:
         return False
     first = tensors[0]
     return _dense(first) and all(
         type(x) is Tensor
-        and x.device.type == "cpu"
+        and x.is_cpu
         and x.dtype == torch.float32
         and x.shape == first.shape
         and x.stride() == first.stride()
         for x in tensors
     )
+
+
+def watched_by_nobody() -> bool:
+    """Tell whether nothing counts, traces or compiles torch's operations, which would miss those of a loop."""
+    counted: int = torch._C._len_torch_dispatch_stack()
+    return not counted and not torch.compiler.is_compiling()
 
 
 def _dense(x: Tensor) -> bool:

@@ -64,7 +64,7 @@ def gradient(grad: Tensor, z: Tensor, t: float) -> Tensor:
     out, n = torch.empty_like(z), z.numel()
     some = min(n, AT_ONCE)
     places, left = torch.empty(some, dtype=torch.int32), torch.empty(some)
-    end = np.float32(1 - torch.full((1,), t).tanh_().square_().item())
+    end = np.float32(1) - torch.full((1,), t).tanh_().square_().numpy()[0]
     x, g, o = z.data_ptr(), grad.data_ptr(), out.data_ptr()
     for first in range(0, n, some):
         at = 4 * first

@@ -24,6 +24,11 @@ def forget(*packages: str) -> None:
 
 
 @pytest.fixture(autouse=True)
+def reports() -> None:
+    """Draw figures, because what one raises shows when it is drawn."""
+
+
+@pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
