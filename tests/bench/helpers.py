@@ -55,7 +55,9 @@ def go(root: Path, tables: Mapping[str, Any] = TABLES, *, device: str = "cpu", *
     """Do what a store lacks of a grid, as the command does, and return the records of its runs."""
     given = {"workers": 2, "command": "test", "quiet": True} | change
     ids = runner.run(make_grid(dict(tables)), root, device=device, **given)
-    return [Store(root).record(i) for i in ids]
+    # One store, because each finds its records by a look at all of them.
+    store = Store(root)
+    return [store.record(i) for i in ids]
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
