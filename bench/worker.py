@@ -231,7 +231,9 @@ def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     cells = job.cells
     # A folder of the store, which other machines need not see.
     cache = "" if cells.folder is None or launched.world() > 1 else str(cells.folder)
-    shown = group.Task(spec.training, job.source, job.device, engine=job.engine, cache=cache)
+    shown = group.Task(
+        spec.training, job.source, job.device, engine=job.engine, cache=cache, shown=spec.protocol.test.sha256
+    )
     found = evaluation.evaluate(
         dataclasses.replace(looked, engine=job.engine),
         dataset,

@@ -165,6 +165,8 @@ class Backbone(nn.Module):
     """
 
     head: nn.Module
+    capturable: bool = False
+    """As `Method.capturable`: whether a training step through it may be captured on an accelerator and replayed."""
 
     def stages(self) -> list[nn.Module]:
         """Return the parts whose outputs are the intermediate features, in the order of use; none if there are none."""

@@ -39,6 +39,8 @@ def open_streams() -> None:
         except OSError:
             # The lowest number that is free is this one.
             os.open(os.devnull, os.O_RDWR)
+            # For the processes of runs too.
+            os.set_inheritable(number, True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 

@@ -90,7 +90,8 @@ def home() -> Path:
     """Return the folder in the user's cache folder where all this is kept."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     top = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
-    return top / "lcrbench" / "data"
+    # A user whom the system does not list has no folder, and none of another user's is one: a place that takes nothing.
+    return (top if top.is_absolute() else Path(os.devnull)) / "lcrbench" / "data"
 
 
 def mapped(stamp: str, make: Callable[[], Dataset]) -> Dataset:
@@ -224,9 +225,14 @@ def write(place: Path, dataset: Dataset, *, tells: bool = True) -> None:
                 np.save(new / f"{part}-images.npy", split.images[:])
                 np.save(new / f"{part}-labels.npy", split.labels)
             (new / _CONTENT).write_text(json.dumps(facts_of(dataset)), encoding="utf-8")
-            # Whole or not at all. What lies there by now was damaged, or another process has just written the same.
-            shutil.rmtree(place, ignore_errors=True)
-            new.rename(place)
+            # Whole or not at all.
+            try:
+                new.rename(place)
+            except OSError:
+                # Another process has just written the same, which may be mapped already; or what lies there is damaged.
+                if read(place, dataset.name) is None:
+                    shutil.rmtree(place, ignore_errors=True)
+                    new.rename(place)
     except OSError as error:
         if tells and not place.exists():
             warnings.warn(f"the decoded images could not be cached in {place.parent}: {error}", stacklevel=2)

@@ -1,8 +1,8 @@
 """The images of an evaluation, divided among processes: each is shown some whole blocks, and no image is shown twice.
 
-The processes go through the same cells. Of the images that a cell lacks, process r of w is shown the blocks from b r / w
-on, b the number of blocks. Corruptions depend on an image's index, and logits on the image alone: so the number of processes
-changes no bit. The first process says what is lacking and with which weights, and puts the logits together.
+The processes go through the same cells. Of the b blocks that a cell lacks, process r of w is shown those from ceil(b r / w)
+on. Corruptions depend on an image's index, and logits on the image alone: so the number of processes changes no bit. The
+first process says what is lacking and with which weights, and puts the logits together.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from lcrbench.bench.together import Group
 def own(images: int, block: int, group: Group) -> slice:
     """Return which of some images this process is shown: whole blocks, the last one of all perhaps a part."""
     blocks = -(-images // block)
-    begin, end = (blocks * k // group.world * block for k in (group.rank, group.rank + 1))
-    return slice(begin, min(end, images))
+    # Rounded up, so that the first process, whose engine the record names, is shown one block at least.
+    begin, end = (-(-blocks * k // group.world) * block for k in (group.rank, group.rank + 1))
+    return slice(min(begin, images), min(end, images))
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ class Optimizer(ABC):
         has binary layers: their weights, with "flips": True; neither of the others holds these. `recipe.lr` and
         `recipe.momentum` are given; the loop sets "lr" of each group before each step. The optimizer keeps its state in
         `state_dict()`, so that a training resumes to the same bits, and draws no random numbers. Where its groups hold "lr"
-        as a tensor (`rate`), the loop changes that tensor, and the steps may be captured (bench/training/steps.py).
+        as a tensor (`rate`), the loop puts each step's rate there as a tensor, and steps may be captured (steps.py). What
+        the optimizer keeps is then changed in place.
         """
 
 

@@ -66,7 +66,8 @@ class Lost(Exception):
 class Task:
     """A training, or the evaluation of its network, as the other processes of a group receive it.
 
-    `engine` is that of the evaluation, and "" for the training; `cache` is where corrupted images are kept, "" for nowhere.
+    `engine` is that of the evaluation, and "" for the training; `cache` is where corrupted images are kept, "" for nowhere;
+    `shown` is the hash of the data set whose test images are shown.
     """
 
     spec: TrainSpec
@@ -75,19 +76,20 @@ class Task:
     readers: int = 0
     engine: Choice | Literal[""] = ""
     cache: str = ""
+    shown: str = ""
 
     def text(self) -> str:
         """Return it as JSON."""
         made = {"spec": self.spec.model_dump(mode="json"), "source": self.source.model_dump(mode="json")}
-        rest = {"device": self.device, "readers": self.readers, "engine": self.engine, "cache": self.cache}
-        return json.dumps(made | rest)
+        names = ("device", "readers", "engine", "cache", "shown")
+        return json.dumps(made | {name: getattr(self, name) for name in names})
 
     @classmethod
     def read(cls, text: str) -> Task:
         """Return what `text` wrote."""
         found = json.loads(text)
         spec, source = TrainSpec.model_validate(found["spec"]), Data.model_validate(found["source"])
-        return cls(spec, source, found["device"], found["readers"], found["engine"], found["cache"])
+        return cls(spec, source, found["device"], found["readers"], found["engine"], found["cache"], found["shown"])
 
 
 class Processes:
@@ -251,7 +253,7 @@ def follow(store: Any, rank: int, world: int, local: int, task: Task, dataset: D
         devices.prepare(device)
         group = Processes(store, rank, world, device)
         dataset = dataset or load_data(task.source)
-        if dataset.train_sha256 != task.spec.data.sha256:
+        if dataset.train_sha256 != task.spec.data.sha256 or (task.shown and dataset.whole_sha256 != task.shown):
             raise ValueError(f"the data at {task.source.source} are not those of the run")
         if task.engine:
             cells = Cells(Path(task.cache) if task.cache else None)

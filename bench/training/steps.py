@@ -10,8 +10,9 @@ places: the batch, the learning rate and the numbers of the estimators, which th
 steps on the accelerator read the same tensors, so that the two differ in nothing.
 
 Plain steps are: those that are logged, because terms then measure; all steps of a batch in slices; all where a method, a
-term or an optimizer does not declare that it can be captured. The first captured step is compared with the plain one, all
-bits of the network and the optimizer: if they differ, the training goes on with plain steps. `Steps.told` says which.
+term, a backbone or an optimizer does not declare that it can be captured. The first two captured steps are compared with
+plain ones, all bits of the network and the optimizer: if they differ, the training goes on with plain steps. `Steps.told`
+says which.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ from torch import Tensor, nn
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.training.shards import backward
 from lcrbench.bench.training.state import State
-from lcrbench.models.api import Estimator, Number
+from lcrbench.models.api import Backbone, Estimator, Number
 
 WARM = 3
 """Plain steps before one is captured: libraries load kernels and take their workspaces in the first ones."""
+
+PROOFS = 2
+"""Captured steps that are compared with plain ones. The second shows what the first cannot: a tensor that a step replaces,
+and the next one would have to look for in its new place."""
 
 
 class Numbers:
@@ -83,6 +88,7 @@ class Steps:
         self.numbers = Numbers(state.network, device)
         self._warm = 0
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._unproved = PROOFS
         self._found = self._images = self._labels = torch.empty(0)
 
     def leave(self) -> None:
@@ -92,7 +98,7 @@ class Steps:
     @property
     def told(self) -> str:
         """Return how the steps were made: "captured", or "plain" with the reason if there is one to tell."""
-        return "captured" if self.captured else f"plain: {self.reason}" if self.reason else "plain"
+        return f"plain: {self.reason}" if self.reason else "captured" if self.captured else "plain"
 
     def make(self, images: Tensor, labels: Tensor, step: int, rate: float, measure: bool) -> None:
         """Make one step at a learning rate; `images` and `labels` are those of this process's slices of the batch."""
@@ -105,10 +111,11 @@ class Steps:
         self.numbers.put(self.state.optimizer, rate)
         if self.device != "cpu":
             images = images.contiguous(memory_format=layout(self.recipe.precision))
+        if self._warm == WARM and not (measure or self.reason or self._graph):
+            self._images, self._labels = images.clone(), labels.clone()
+            self._capture(step)
         if self._graph and not measure:
-            told = self._replay(images, labels)
-        elif self._warm == WARM and not (measure or self.reason):
-            told = self._capture(images, labels, step)
+            told = self._prove(images, labels, step) if self._unproved else self._replay(images, labels)
         else:
             self._warm = min(self._warm + 1, WARM)
             told = self._plain(images, labels, step, measure)
@@ -122,6 +129,8 @@ class Steps:
             return "a batch in slices"
         if not self.capturable:
             return "the method does not declare that it can be captured"
+        if not all(m.capturable for m in self.state.network.modules() if isinstance(m, Backbone)):
+            return "the backbone does not declare that it can be captured"
         for name, term in self.state.terms[0].items():
             if not term.capturable:
                 return f"{name} does not declare that it can be captured"
@@ -147,30 +156,34 @@ class Steps:
         state.optimizer.step()
         return told
 
-    def _capture(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Make a step as a plain one and as a captured one from the same state, and keep the graph if they are equal."""
-        self._images, self._labels = images.clone(), labels.clone()
-        before = [t.clone() for t in self._tensors()]
-        told = self._plain(self._images, self._labels, step, False)
-        after = [t.clone() for t in self._tensors()]
-        self._set(before)
+    def _capture(self, step: int) -> None:
+        """Record a step as a graph, which changes nothing; where that fails, say why."""
+        before = self._copies()
         graph = torch.cuda.CUDAGraph()
         try:
             # Other threads go on: they load images.
             with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
                 found = self._plain(self._images, self._labels, step, False)
                 self._found = torch.stack([t.double() for t in found])
-            graph.replay()
+            self._graph, self._unproved = graph, PROOFS
         except RuntimeError as error:
             self.reason = f"the capture failed: {str(error).strip().splitlines()[0]}"
-        else:
-            expected = [*after, torch.stack([t.double() for t in told])]
-            if all(torch.equal(a, b) for a, b in zip(expected, [*self._tensors(), self._found], strict=True)):
-                self._graph, self.captured = graph, self.captured + 1
-                return told
-            self.reason = "a captured step differed from the plain one"
+        self._set(before)
+
+    def _prove(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, ...]:
+        """Make a step as a plain one and as a captured one from the same state, and drop the graph if they differ."""
+        before = self._copies()
+        plain = self._plain(images, labels, step, False)
+        after = self._copies()
+        self._set(before)
+        told = self._replay(images, labels)
+        expected = [*after, *(t.double() for t in plain)]
+        if all(torch.equal(a, b) for a, b in zip(expected, [*self._tensors(), *told], strict=True)):
+            self._unproved -= 1
+            return told
+        self._graph, self.reason = None, "a captured step differed from the plain one"
         self._set(after)
-        return told
+        return plain
 
     def _replay(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         assert self._graph is not None
@@ -180,6 +193,9 @@ class Steps:
         self.captured += 1
         # The next replay overwrites them.
         return self._found.clone().unbind()
+
+    def _copies(self) -> list[Tensor]:
+        return [t.clone() for t in self._tensors()]
 
     def _tensors(self) -> list[Tensor]:
         """Return all that a step changes and the next one reads."""

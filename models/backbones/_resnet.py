@@ -107,6 +107,8 @@ def _shortcut(method: Method, in_channels: int, out_channels: int, stride: int, 
 class ResNet(Backbone):
     """Normalized images (N, 3, H, W) to logits (N, classes)."""
 
+    capturable = True
+
     def __init__(
         self,
         method: Method,

@@ -10,6 +10,8 @@ from lcrbench.models.api import Backbone, Method, ordered
 class Vgg(Backbone):
     """Normalized images (N, 3, H, W) to logits (N, classes): stem, blocks, head, one after the other."""
 
+    capturable = True
+
     def __init__(self, stem: nn.Module, blocks: nn.Sequential, head: nn.Module) -> None:
         super().__init__()
         self.stem, self.blocks, self.head = stem, blocks, head

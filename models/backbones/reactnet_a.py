@@ -58,6 +58,8 @@ class Block(nn.Module):
 class MobileNet(Backbone):
     """Normalized images (N, 3, H, W) to logits (N, classes)."""
 
+    capturable = True
+
     def __init__(self, method: Method, classes: int, size: int, stride: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, WIDTHS[0], 3, stride, 1, bias=False), nn.BatchNorm2d(WIDTHS[0]))

@@ -62,7 +62,7 @@ def gradient(grad: Tensor, z: Tensor, t: float) -> Tensor:
         _in_place(h.data_ptr(), grad.data_ptr(), z.numel(), np.float32(max(t, 1.0)))
         return h
     out, n = torch.empty_like(z), z.numel()
-    some = min(n, AT_ONCE)
+    some = max(1, min(n, AT_ONCE))
     places, left = torch.empty(some, dtype=torch.int32), torch.empty(some)
     end = np.float32(1) - torch.full((1,), t).tanh_().square_().numpy()[0]
     x, g, o = z.data_ptr(), grad.data_ptr(), out.data_ptr()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,16 @@ from lcrbench import registry
 from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.together import ALONE
 from lcrbench.bench.training import pace, teacher
+from lcrbench.bench.training import steps as steps_module
 from lcrbench.bench.training.loop import Stopped, train
+from lcrbench.bench.training.shards import Shards
 from lcrbench.bench.training.spent import Spent
-from lcrbench.bench.training.steps import WARM, Numbers, _in_place
+from lcrbench.bench.training.state import State
+from lcrbench.bench.training.steps import WARM, Numbers, Steps, _in_place
 from lcrbench.models import network as networks
+from lcrbench.models.api import Backbone
 from lcrbench.models.estimators import ede, set_progress
 
 
@@ -213,3 +219,67 @@ def test_every_schedule_of_a_slope_stands_in_its_numbers() -> None:
 def _plain_state(module: nn.Module) -> dict[str, Any]:
     """Return the numbers and flags of a part, without the count of rotations, which only the schedule reads."""
     return {k: v for k, v in vars(module).items() if isinstance(v, (bool, int, float, str)) and k != "_count"}
+
+
+class Graph:
+    """Stands in for a CUDA graph: replaying it makes a step, or with `late` from its second replay on another one."""
+
+    late = False
+    steps: Any = None
+
+    def __init__(self) -> None:
+        self.replayed = 0
+
+    def replay(self) -> None:
+        self.replayed += 1
+        found = self.steps._plain(self.steps._images, self.steps._labels, 0, False)
+        self.steps._found = torch.stack([t.double() for t in found])
+        if self.late and self.replayed > 1:
+            with torch.no_grad():
+                next(self.steps.state.network.parameters()).add_(1)
+
+
+def by_graph(monkeypatch: pytest.MonkeyPatch, *, late: bool) -> tuple[nn.Module, Steps]:
+    """Make twelve steps of a small network by a stand-in for graphs on the processor; return the network and the steps."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4))
+    recipe = Recipe(batch=8)
+    optimizer = torch.optim.SGD(network.parameters(), lr=torch.tensor(0.1), momentum=0.9)
+    state = State(network, optimizer, [{}], Shards(network, recipe, 0, ALONE), stage=0)
+    steps = Steps(state, recipe, "cpu", lambda net: None, True)
+    monkeypatch.setattr(Steps, "_hindrance", lambda self: "")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", lambda *a, **k: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(Graph, "late", late)
+    monkeypatch.setattr(Graph, "steps", steps)
+    for k in range(12):
+        drawn = torch.rand(8, 3, 2, 2, generator=torch.Generator().manual_seed(k))
+        steps.make(drawn, torch.arange(8) % 4, k, 0.1, measure=k % 5 == 0)
+    return network, steps
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_first_two_captured_steps_are_compared_and_the_bits_are_those_of_plain_ones(
+    monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """Whether the graph is kept, or found wrong at its second step and dropped."""
+    with monkeypatch.context() as patch:
+        network, steps = by_graph(patch, late=late)
+    assert steps.told == ("plain: a captured step differed from the plain one" if late else "captured")
+    with monkeypatch.context() as patch:
+        patch.setattr(steps_module, "WARM", 100)
+        plain, other = by_graph(patch, late=False)
+    assert other.told == "plain"
+    for a, b in zip(network.state_dict().values(), plain.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert steps.state.tally.pending[-1][0] == 11
+
+
+def test_every_backbone_of_ours_declares_whether_it_can_be_captured() -> None:
+    for name in registry.names("backbone"):
+        network = networks.build(
+            networks.choose("bnn"), name, 10, 64, [0.5] * 3, [0.25] * 3, lambda part: torch.Generator().manual_seed(0)
+        )
+        (backbone,) = (m for m in network.modules() if isinstance(m, Backbone))
+        assert backbone.capturable, name
