@@ -147,3 +147,11 @@ def test_records_do_not_depend_on_docstrings() -> None:
     ]
     assert said[0] == said[1]
     assert all(len(line.split()) > 2 for line in said[0].splitlines())
+
+
+def test_streams_that_were_closed_are_open_for_the_processes_of_runs_too() -> None:
+    code = (
+        "import os; [os.close(n) for n in (0, 1, 2)]; from lcrbench import surroundings; surroundings.open_streams(); "
+        "os._exit(0 if all(os.get_inheritable(n) for n in (0, 1, 2)) else 1)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

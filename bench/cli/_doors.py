@@ -8,6 +8,7 @@ import platform
 import sys
 import tempfile
 import traceback
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,17 @@ class _Whole(click.types.IntParamType):
         return found
 
 
+_GUARDED: weakref.WeakSet[click.Command] = weakref.WeakSet()
+
+
 def guarded(command: click.Command) -> click.Command:
-    """Return the command, and with a group its commands, so that a value is given once and numbers are finite."""
+    """Return the command, and with a group its commands, so that a value is given once and numbers are finite.
+
+    Commands are the same objects at each call of `main` in a process: what is guarded already stays as it is.
+    """
+    if command in _GUARDED:
+        return command
+    _GUARDED.add(command)
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             guarded(inner)

@@ -14,6 +14,7 @@ import click
 import pytest
 
 from lcrbench.bench import cli, doctor, runner
+from lcrbench.bench.cli import _doors
 from lcrbench.bench.cli._pages import PAGES
 from lcrbench.bench.records.predictions import FILE
 from lcrbench.bench.records.record import Evaluation, Record, Training
@@ -308,3 +309,12 @@ def test_doctor_says_what_to_do_about_a_store(capsys, monkeypatch, tmp_path: Pat
     assert code == 2
     assert "missing packages: pip install rich" in out
     assert "pyarrow (pip install 'lcrbench[parquet]')" in out
+
+
+def test_a_command_is_guarded_once_however_often_it_is_called() -> None:
+    """Each guard around the one before would end in a recursion, after some hundred calls in one process."""
+    command = click.Command("x", params=[click.Option(["--n"], type=int)])
+    first = _doors.guarded(command).make_parser
+    assert _doors.guarded(command).make_parser is first
+    with pytest.raises(click.UsageError, match="given twice"):
+        command.make_context("x", ["--n", "1", "--n", "2"])
