@@ -1,6 +1,6 @@
 """Whether an order of two networks that the default effort tells is still there after ten times the passes.
 
-`pytest tests/lipschitz/test_orders.py --slow -s` prints the medians and flips by effort: half an hour of one core.
+`pytest tests/lipschitz/test_orders.py --slow -s` prints the medians and flips by effort: more than an hour of one core.
 """
 
 from __future__ import annotations
