@@ -50,8 +50,11 @@ def serves(*tensors: Tensor) -> bool:
 
 def watched_by_nobody() -> bool:
     """Tell whether nothing counts, traces or compiles torch's operations, which would miss those of a loop."""
+    # First, because a compiler cannot follow the other question.
+    if torch.compiler.is_compiling():
+        return False
     counted: int = torch._C._len_torch_dispatch_stack()
-    return not counted and not torch.compiler.is_compiling()
+    return not counted
 
 
 def _dense(x: Tensor) -> bool:
