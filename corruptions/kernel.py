@@ -13,22 +13,15 @@ from lcrbench import kernels
 Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parent
 
+kernel = kernels.of(PACKAGE)
+forced = kernels.forced
+
 
 def cache_folder() -> str:
     """Return the folder of the engine's compiled kernels, or '' where none can be written."""
     return kernels.cache_folder(PACKAGE)
 
 
-def kernel(function: Function) -> Function:
-    """Compile `function` on its first call, or load it from the cache."""
-    return kernels.kernel(function, PACKAGE)
-
-
 def inline(function: Function) -> Function:
     """Compile a helper that only kernels call: it becomes a part of theirs."""
     return numba.njit(inline="never", **kernels.OPTIONS)(function)  # type: ignore[no-any-return]
-
-
-def forced(function: Function) -> Function:
-    """Compile a helper that LLVM must make a part of its caller, because it returns vectors or takes addresses."""
-    return numba.njit(forceinline=True, **kernels.OPTIONS)(function)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""`kernel`: compiles an inner loop with numba, once a machine.
+"""`of`: compiles an inner loop with numba, once a machine.
 
 Compiled code is kept in the user's cache folder (`$XDG_CACHE_HOME/lcrbench`, or below `$NUMBA_CACHE_DIR` if that is
 set), in a subfolder named by a hash of all that the code depends on: every source file of the package that it is a part of,
@@ -27,7 +27,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numba
@@ -157,11 +157,28 @@ class _Kept:
         """Do nothing: what is kept is named by what it depends on."""
 
 
-def kernel(function: Function, package: Path) -> Function:
-    """Compile `function`, of a package in this folder, on its first call, or load it from the cache."""
-    dispatcher = numba.njit(**OPTIONS)(function)
-    folder = cache_folder(package)
-    # The dispatcher is asked for its cache where it compiles; a numba without that place keeps nothing.
-    if folder and hasattr(dispatcher, "_cache"):
-        dispatcher._cache = _Kept(function, Path(folder))
-    return dispatcher  # type: ignore[no-any-return]
+class Compile(Protocol):
+    """Compiles functions as they are called for."""
+
+    def __call__(self, function: Function, /) -> Function:
+        """Return the function, compiled on its first call, or loaded from the cache."""
+        ...
+
+
+def of(package: Path) -> Compile:
+    """Return the decorator of the kernels of a package in this folder; each is called with one signature alone."""
+
+    def kernel(function: Function, /) -> Function:
+        dispatcher = numba.njit(**OPTIONS)(function)
+        folder = cache_folder(package)
+        # The dispatcher is asked for its cache where it compiles; a numba without that place keeps nothing.
+        if folder and hasattr(dispatcher, "_cache"):
+            dispatcher._cache = _Kept(function, Path(folder))
+        return dispatcher  # type: ignore[no-any-return]
+
+    return kernel
+
+
+def forced(function: Function) -> Function:
+    """Compile a helper that LLVM must make a part of its caller, because it returns vectors or takes addresses."""
+    return numba.njit(forceinline=True, **OPTIONS)(function)  # type: ignore[no-any-return]

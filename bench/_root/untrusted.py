@@ -32,6 +32,11 @@ FILE_BYTES: Final = 1 << 27
 LARGEST_BYTES: Final = 1 << 33
 """What a file of weights may have that is read whole: 2,000 million parameters."""
 
+FREE_BYTES: Final = 1 << 28
+MOST_RATIO: Final = 100
+"""An archive may unpack to `FREE_BYTES`, and to this many times its own size besides. Photographs and arrays do not shrink
+much when they are packed, and a file of a few kB that unpacks to a TB is a bomb."""
+
 
 def place(path: str | os.PathLike[str]) -> Path:
     """Return a path with a leading ~ or ~user replaced; raises `UserError` for a user who does not exist, and for NUL."""

@@ -30,11 +30,6 @@ ARCHIVE_SUFFIXES: Final = (".tar.xz", ".tar", ".tar.gz", ".zip", ".tar.bz2", ".t
 # The largest file in an archive: images of data sets are far smaller, and a larger one may be a bomb.
 MAX_FILE_BYTES: Final = 1 << 26
 
-# An archive may unpack to this much, and to this many times its own size besides. Photographs do not shrink when they are
-# packed, and a file of a few kB that unpacks to a TB is a bomb.
-_FREE_BYTES: Final = 1 << 28
-_MAX_RATIO: Final = 100
-
 # Zeros behind the last file of a tar: writers fill up a block of 10 kB, and tapes had larger ones.
 _MAX_PADDING: Final = 1 << 22
 
@@ -225,7 +220,7 @@ def _archive_members(path: Path, largest: int) -> Iterator[Member]:
         unpack = next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
         if unpack is None and head[257:262] != b"ustar":
             raise not_an_archive(path)
-        most = _FREE_BYTES + _MAX_RATIO * path.stat().st_size if unpack else None
+        most = untrusted.FREE_BYTES + untrusted.MOST_RATIO * path.stat().st_size if unpack else None
         with unpack(path) if unpack else untrusted.opened(path) as file:
             yield from _tar_members(path, _Stream(file, path, largest, most), None if unpack else 0)
 
@@ -247,7 +242,8 @@ class _Stream:
         self.position += len(data)
         if self.most is not None and self.position > self.most:
             raise UserError(
-                f"{self.path} unpacks to more than {self.most >> 20:,} MiB, over {_MAX_RATIO} times its size: get it again"
+                f"{self.path} unpacks to more than {self.most >> 20:,} MiB, over {untrusted.MOST_RATIO} times its size: get it"
+                " again"
             )
         return data
 
@@ -318,10 +314,10 @@ def _zip_members(path: Path, largest: int) -> Iterator[Member]:
             return file.read(info.file_size + 1)  # with a bound, since the stated size may be a lie
 
     with zipfile.ZipFile(path) as archive:
-        most = _FREE_BYTES + _MAX_RATIO * path.stat().st_size
+        most = untrusted.FREE_BYTES + untrusted.MOST_RATIO * path.stat().st_size
         if sum(info.file_size for info in archive.infolist()) > most:
             raise UserError(
-                f"{path} unpacks to more than {most >> 20:,} MiB, over {_MAX_RATIO} times its size: get it again"
+                f"{path} unpacks to more than {most >> 20:,} MiB, over {untrusted.MOST_RATIO} times its size: get it again"
             )
         for info in archive.infolist():
             where = _inside(path, info.filename)

@@ -80,6 +80,6 @@ def follow(
     network.load_state_dict(weights[0])
     lacking, facts = told
     inference = Inference(network.to(device).eval(), facts["block"], device, engine)
-    showing = Showing(test, indices, facts["seed"], facts["stream"], inference, cells, Clocks(lambda: None))
+    showing = Showing(test, indices, facts["seed"], facts["stream"], inference, cells, Clocks())
     for i, (corruption, severity) in enumerate(facts["cells"]):
         showing.logits(Cell(corruption, severity), lacking[str(i)].numpy(), group)

@@ -16,9 +16,6 @@ import numpy as np
 from lcrbench import untrusted
 from lcrbench.errors import UserError
 
-FREE_BYTES, MOST_RATIO = 1 << 28, 100
-"""What an .npz unpacks to at most: so many bytes, and so many times its own, as archives of images do."""
-
 
 def replace_file(path: Path, content: bytes, *, flushed: bool = True) -> None:
     """Write a file whole or not at all, flushed to the disk; raises `UserError` if the disk does not take it.
@@ -76,7 +73,7 @@ def unpack(content: bytes) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             size = sum(info.file_size for info in archive.infolist())
-        if size > FREE_BYTES + MOST_RATIO * len(content):
+        if size > untrusted.FREE_BYTES + untrusted.MOST_RATIO * len(content):
             raise ValueError(f"it unpacks to {size:,} bytes")
         with np.load(io.BytesIO(content), allow_pickle=False) as packed:
             return {name: packed[name] for name in packed.files}

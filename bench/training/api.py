@@ -20,11 +20,6 @@ from lcrbench.bench.records.budget import Recipe
 Group = dict[str, Any]
 
 
-def on_device(groups: list[Group]) -> bool:
-    """Return whether the parameters of an optimizer lie on an accelerator."""
-    return any(p.is_cuda for group in groups for p in group["params"])
-
-
 def rate(groups: list[Group], recipe: Recipe) -> float | Tensor:
     """Return the recipe's rate as an optimizer gets it: a tensor () on an accelerator, where a captured step reads it."""
     device = next((p.device for group in groups for p in group["params"] if p.is_cuda), None)

@@ -28,7 +28,6 @@ class Optimizer(api.Optimizer):
 
     def make(self, groups: list[api.Group], recipe: Recipe) -> torch.optim.Optimizer:
         """Return Adam with the recipe's rate, and its momentum as b1."""
-        betas, there = (recipe.momentum, self.beta2), api.on_device(groups)
-        return torch.optim.Adam(
-            groups, lr=api.rate(groups, recipe), betas=betas, eps=self.eps, fused=there or None, capturable=there
-        )
+        betas, rate = (recipe.momentum, self.beta2), api.rate(groups, recipe)
+        there = isinstance(rate, torch.Tensor)
+        return torch.optim.Adam(groups, lr=rate, betas=betas, eps=self.eps, fused=there or None, capturable=there)

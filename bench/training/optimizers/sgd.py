@@ -21,7 +21,6 @@ class Optimizer(api.Optimizer):
 
     def make(self, groups: list[api.Group], recipe: Recipe) -> torch.optim.Optimizer:
         """Return SGD with the recipe's rate and momentum."""
-        m, there = recipe.momentum, api.on_device(groups)
-        return torch.optim.SGD(
-            groups, lr=api.rate(groups, recipe), momentum=m, nesterov=self.nesterov and m > 0, fused=there or None
-        )
+        m, rate = recipe.momentum, api.rate(groups, recipe)
+        fused = isinstance(rate, torch.Tensor) or None
+        return torch.optim.SGD(groups, lr=rate, momentum=m, nesterov=self.nesterov and m > 0, fused=fused)
