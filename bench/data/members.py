@@ -242,8 +242,8 @@ class _Stream:
         self.position += len(data)
         if self.most is not None and self.position > self.most:
             raise UserError(
-                f"{self.path} unpacks to more than {self.most >> 20:,} MiB, over {untrusted.MOST_RATIO} times its size: get it"
-                " again"
+                f"{self.path} unpacks to more than {self.most >> 20:,} MiB, over {untrusted.MOST_RATIO} times its "
+                "size: get it again"
             )
         return data
 
