@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 LONGEST = (
+    "faults/test_soak.py",
+    "faults/test_families.py",
+    "faults/test_machines.py",
+    "faults/test_faults.py",
     "lipschitz/test_truth.py",
     "bench/test_main_job.py",
     "lipschitz/test_search.py",
@@ -41,6 +46,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+TALLY = pytest.StashKey[dict[str, str]]()
+
+
+@pytest.fixture(scope="session")
+def tally(pytestconfig: pytest.Config) -> dict[str, str]:
+    """What the tests counted, by its name: a table after all tests, from all processes of pytest-xdist."""
+    return pytestconfig.stash.setdefault(TALLY, {})
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tally"] = session.config.stash.get(TALLY, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash.setdefault(TALLY, {}).update(getattr(node, "workeroutput", {}).get("tally", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    found = config.stash.get(TALLY, {})
+    if found:
+        terminalreporter.section("counts")
+    for name, text in sorted(found.items()):
+        terminalreporter.write_line(f"{name:<{max(map(len, found))}}  {text}")
 
 
 @pytest.fixture(autouse=True)

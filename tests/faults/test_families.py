@@ -90,7 +90,7 @@ def whole(root: Path) -> dict[str, Any]:
     return {name: bits(root, store.record(name)) for name in store.ids()}
 
 
-def test_families(tmp_path: Path) -> None:
+def test_families(tmp_path: Path, tally: dict[str, str]) -> None:
     done = start(tmp_path / "reference" / "store")
     assert done.wait(300) == 0
     expected = whole(tmp_path / "reference" / "store")
@@ -123,4 +123,5 @@ def test_families(tmp_path: Path) -> None:
         assert again.wait(300) == 0, again.stderr and again.stderr.read()
         assert whole(root) == expected, victim
         assert [p for p in root.rglob("*") if p.name.endswith((".new", ".lease"))] == []
-    print(f"\nfamilies: killed {dict(counts)}; survivors gone within {slowest:.1f} s; lost 0, different 0, left over 0")
+    killed = ", ".join(f"{victim} {number}" for victim, number in counts.items())
+    tally["families"] = f"killed {killed}; survivors gone within {slowest:.1f} s; lost 0, different 0, left over 0"

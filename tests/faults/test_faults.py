@@ -100,7 +100,7 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]
     return found
 
 
-def test_kills(tmp_path: Path, references: dict[str, Reference]) -> None:
+def test_kills(tmp_path: Path, references: dict[str, Reference], tally: dict[str, str]) -> None:
     """Each trial is killed one to three times, every second one saving at every step, and must end as the reference.
 
     A third of the kills aim at a phase that a random moment seldom meets, and strike within 30 ms of its beginning. Lost is
@@ -155,11 +155,14 @@ def test_kills(tmp_path: Path, references: dict[str, Reference]) -> None:
         assert not [p for p in (root / ".unfinished").glob("*") if p.suffix != ".new"]
         trials += 1
     counts = ", ".join(f"{what} {number}" for what, number in wrong.items())
-    print(f"\nkills: {kills} in {trials} runs ({dict(moments)}); {counts}")
+    phases = ", ".join(f"{phase} {number}" for phase, number in moments.most_common())
+    tally["kills"] = f"{kills} in {trials} runs ({phases}); {counts}"
     assert not wrong.total(), counts
 
 
-def test_several_processes_on_one_store(tmp_path: Path, references: dict[str, Reference]) -> None:
+def test_several_processes_on_one_store(
+    tmp_path: Path, references: dict[str, Reference], tally: dict[str, str]
+) -> None:
     for count in (2, 4):
         root = tmp_path / str(count)
         workers = [Worker(job(root, 60)) for _ in range(count)]
@@ -173,7 +176,8 @@ def test_several_processes_on_one_store(tmp_path: Path, references: dict[str, Re
         assert sum(one.cells > 0 for one in workers) == 1
         expected = references[METHODS[0]]
         assert bits(root, Store(root).record(expected.record.run_id)) == expected.bits
-        print(f"\n{count} processes at once: {trained} trained, exit codes {dict(codes)}")
+        stood = sum(number for code, number in codes.items() if code == worker.BUSY)
+        tally[f"{count} processes at once"] = f"{trained} trained, {stood} stood back"
 
 
 def test_the_start_method_is_the_one_that_runs_use() -> None:

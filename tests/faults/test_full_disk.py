@@ -94,7 +94,7 @@ def attempt(store: Path) -> str:
 
 
 def test_each_write_of_a_run_may_find_the_disk_full(
-    tmp_path: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tally: dict[str, str]
 ) -> None:
     """A store that holds another run; in the short form every ninth write fails."""
     filled = tmp_path / "filled"
@@ -119,7 +119,9 @@ def test_each_write_of_a_run_may_find_the_disk_full(
         assert bits(store, worker.run_one(job(store))) == expected
         shutil.rmtree(store)
         fail_at += 1 if FULL else 9
-    print(f"\ndisk full at {told} of {disk.calls} writes, one after the other: told {told}, damaged 0, resumed {told}")
+    tally["disk full"] = (
+        f"at {told} of {disk.calls} writes, one after the other: told {told}, damaged 0, resumed {told}"
+    )
     assert told >= (30 if FULL else 3)
 
 

@@ -43,7 +43,7 @@ MACHINES = {
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_run_ends_in_its_report(tmp_path: Path, machine: str) -> None:
+def test_a_run_ends_in_its_report(tmp_path: Path, machine: str, tally: dict[str, str]) -> None:
     line = MACHINES[machine]
     (tmp_path / "home").mkdir()
     if "unshare" in line:
@@ -72,3 +72,4 @@ def test_a_run_ends_in_its_report(tmp_path: Path, machine: str) -> None:
     assert {p.name for p in tmp_path.iterdir()} <= {"home", "out", "err", "store"}
     if machine == "no standard streams":
         assert os.stat(tmp_path / "err").st_size == 0
+    tally[f"on a machine: {machine}"] = "2 runs and their report"

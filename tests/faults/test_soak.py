@@ -31,7 +31,9 @@ def held(pid: int | str) -> tuple[int, int]:
     return memory, len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def test_a_thousand_runs_of_two_steps_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thousand_runs_of_two_steps_leave_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: dict[str, str]
+) -> None:
     seen: list[tuple[tuple[int, int], tuple[int, int]]] = []
     finish = Progress.finish
 
@@ -41,7 +43,6 @@ def test_a_thousand_runs_of_two_steps_leave_nothing_behind(tmp_path: Path, monke
         if len(count) % EVERY == 0:
             server: Any = forkserver._forkserver  # type: ignore[attr-defined]
             seen.append((held("self"), held(server._forkserver_pid)))
-            print(f"after {len(count)} runs: parent {seen[-1][0]}, server {seen[-1][1]} (kB, descriptors)", flush=True)
 
     count: list[int] = []
     monkeypatch.setattr(Progress, "finish", finished)
@@ -49,6 +50,9 @@ def test_a_thousand_runs_of_two_steps_leave_nothing_behind(tmp_path: Path, monke
     records = go(tmp_path / "store", tables)
     assert len(records) == RUNS == len({r.run_id for r in records})
     assert all(r.status == "finished" for r in records)
+    told = ("parent", seen[0][0], seen[-1][0]), ("server of processes", seen[0][1], seen[-1][1])
+    for process, (first, opened), (last, still) in told:
+        tally[f"{RUNS} runs, {process}"] = f"{first / 1e3:.0f} to {last / 1e3:.0f} MB, {opened} to {still} descriptors"
     # The first hundred fill caches.
     for process in (0, 1):
         memory = [each[process][0] for each in seen[1:]]
