@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lcrbench.bench.evaluation.inference import float32_only
+from lcrbench import float32
 from lcrbench.bench.records.record import Provenance
 from lcrbench.corruptions.engine import available_threads
 from lcrbench.errors import UserError
@@ -76,7 +76,7 @@ def prepare(device: str) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined,unused-ignore]
     # Trying algorithms out would choose by the clock.
     torch.backends.cudnn.benchmark = False
-    float32_only()
+    float32.exact()
     if device != "cpu":
         torch.cuda.set_device(torch.device(device).index or 0)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lcrbench import float32
 from lcrbench.models.api import Binarizer, Estimator, Sign
 from lcrbench.models.fused import Fused, by_channel
 
@@ -131,12 +132,8 @@ class BinaryConv2d(nn.Conv2d):
     def _summed(self, signs: Tensor, bits: Tensor) -> Tensor:
         if not signs.is_cuda or self.real_weights or not self.binarizer.binary:
             return F.conv2d(signs, bits, None, self.stride, self.padding)
-        settings = torch.backends.cudnn
-        before, settings.allow_tf32 = settings.allow_tf32, True
-        try:
+        with float32.tf32_convolutions():
             return F.conv2d(signs, bits, None, self.stride, self.padding)
-        finally:
-            settings.allow_tf32 = before
 
     def _sums(self, signs: Tensor) -> Tensor:
         """Return the sum of the signs under each window (N, 1, H', W'), the same for every filter."""

@@ -16,6 +16,7 @@ SHARED = {
     "lcrbench",
     "lcrbench.corruption_names",
     "lcrbench.errors",
+    "lcrbench.float32",
     "lcrbench.images",
     "lcrbench.kernels",
     "lcrbench.registry",

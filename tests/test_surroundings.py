@@ -130,6 +130,63 @@ def test_a_report_is_written_in_any_environment(tmp_path: Path, change: dict[str
     assert (tmp_path / "s" / "reports" / "all" / "index.html").is_file()
 
 
+PRECISIONS = """
+import torch
+from torch.nn import functional as F
+from lcrbench import float32, surroundings
+
+b = torch.backends
+rng = torch.Generator().manual_seed(0)
+a, x, w = (torch.randn(*s, generator=rng) for s in ((256, 256), (8, 32, 16, 16), (32, 32, 3, 3)))
+
+def read(get):
+    try:
+        return get()
+    except RuntimeError:
+        return "raises"
+
+def state():
+    getters = [lambda: b.cudnn.allow_tf32, lambda: b.cuda.matmul.allow_tf32, torch.get_float32_matmul_precision]
+    return [read(get) for get in getters] + [s.fp32_precision for s in float32._settings()]
+
+def default():
+    float32.exact()
+    for s in float32._settings():
+        s.fp32_precision = "none"
+    b.cudnn.allow_tf32 = True
+
+default()
+expected = a @ a, F.conv2d(x, w)
+for line in sys.argv[1:]:
+    exec(line)
+    before = state()
+    with surroundings.shielded(torch=True):
+        assert state()[:3] == [False, False, "highest"], state()
+        assert set(state()[3:]) <= {"ieee"}, state()
+        found = a @ a, F.conv2d(x, w)
+        with float32.tf32_convolutions():
+            assert b.cudnn.allow_tf32
+    assert state() == before, (line, state(), before)
+    with float32.tf32_convolutions():
+        assert read(lambda: b.cudnn.conv.fp32_precision) in ("tf32", "raises")
+    assert state() == before, (line, state(), before)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected)), line
+    default()
+"""
+
+
+def test_what_a_caller_allows_torch_to_round_changes_no_bit_and_stays_allowed() -> None:
+    """By both of torch's ways, also mixed, where the getters of the older one raise."""
+    ways = ["torch.set_float32_matmul_precision('medium')", "b.cudnn.allow_tf32 = b.cuda.matmul.allow_tf32 = True"]
+    if hasattr(torch.backends, "fp32_precision"):
+        ways += [
+            "b.cudnn.conv.fp32_precision = 'ieee'",
+            "b.fp32_precision = 'tf32'",
+            "b.mkldnn.matmul.fp32_precision = b.mkldnn.conv.fp32_precision = 'bf16'",
+        ]
+    subprocess.run([sys.executable, "-c", "import sys\n" + PRECISIONS, *ways], check=True)
+
+
 def test_a_metric_says_what_it_is_without_its_docstring() -> None:
     first = (__doc__ or "").partition("\n")[0]
     assert len(first.split()) > 10

@@ -129,10 +129,10 @@ def _pillow() -> Iterator[None]:
 def _torch() -> Iterator[None]:
     import torch
 
+    from lcrbench import float32
+
     backends: Any = torch.backends
     flags = [
-        (backends.cuda.matmul, "allow_tf32"),
-        (backends.cudnn, "allow_tf32"),
         (backends.cudnn, "benchmark"),
         (backends.cudnn, "deterministic"),
         (torch.utils.deterministic, "fill_uninitialized_memory"),
@@ -141,11 +141,13 @@ def _torch() -> Iterator[None]:
     dtype, threads, grad = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    precision, state = torch.get_float32_matmul_precision(), torch.get_rng_state()
+    state = torch.get_rng_state()
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
     try:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(float32.kept())
+            float32.exact()
             if torch.get_default_device().type != "cpu":
                 stack.enter_context(torch.device("cpu"))
             if torch.is_inference_mode_enabled():
@@ -159,7 +161,6 @@ def _torch() -> Iterator[None]:
             torch.are_deterministic_algorithms_enabled() != deterministic
         ):  # it imports torch's compiler, which takes seconds
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.set_float32_matmul_precision(precision)
         torch.set_rng_state(state)
         for owner, name, value in kept:
             setattr(owner, name, value)

@@ -53,9 +53,3 @@ def forward(network: nn.Module, x: Tensor) -> Tensor:
 def lacks_memory(error: Exception) -> bool:
     """Tell whether an exception says that memory ran out: torch has a type of its own for accelerators alone."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
-
-
-def float32_only() -> None:
-    """Make this process compute in float32 as such: an accelerator would round a convolution's factors to TF32's 10 bits."""
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lcrbench import float32
 from lcrbench.bench import data
 from lcrbench.bench.evaluation import inference as evaluate
 from lcrbench.models import network as networks
@@ -41,7 +42,7 @@ def test_order_neighbours_and_number_do_not_matter(net: networks.Network, images
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_on_an_accelerator_too(net: networks.Network, images: np.ndarray) -> None:
     """Neighbours do not matter there either, and the convolutions are float32's: TF32 would be 500 times off."""
-    evaluate.float32_only()
+    float32.exact()
     rng = torch.Generator().manual_seed(0)
     x, w = torch.randn(50, 16, 32, 32, generator=rng), torch.randn(16, 16, 3, 3, generator=rng)
     exact = torch.nn.functional.conv2d(x.double(), w.double(), padding=1)
@@ -52,13 +53,6 @@ def test_on_an_accelerator_too(net: networks.Network, images: np.ndarray) -> Non
     order = np.random.default_rng(0).permutation(len(images))
     assert np.array_equal(evaluate.logits(on_gpu, images[order], 50, "cuda"), whole[order])
     assert np.array_equal(evaluate.logits(on_gpu, images[3:10], 50, "cuda"), whole[3:10])
-
-
-def test_float32_only_turns_off_tf32() -> None:
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    evaluate.float32_only()
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_uint8_and_float_agree(net: networks.Network, images: np.ndarray) -> None:

@@ -1,0 +1,1 @@
+../../bench/_root/float32.py
