@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from lcrbench.bench import data, worker
+from lcrbench.bench import data, tuning, worker
 from lcrbench.bench.evaluation import run as evaluation
+from lcrbench.bench.records import env
 from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.records.grid import make_grid
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training import parts, reading
@@ -193,16 +195,44 @@ def test_a_signal_to_all_leaves_the_readers_to_who_trains(
     assert first[0].shape == (4, 16, 16, 3)
 
 
-def test_a_budget_of_this_process_s_seconds_has_no_readers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    split = data.load(root, size=16, stream=True).train
-    seen: list[int] = []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the number of readers of each training to come."""
+    found: list[int] = []
     read = reading.read
 
     def noted(*given: Any) -> Any:
-        seen.append(inspect.signature(read).bind(*given).arguments["readers"])
+        found.append(inspect.signature(read).bind(*given).arguments["readers"])
         return read(*given)
 
     monkeypatch.setattr(reading, "read", noted)
+    return found
+
+
+def test_trials_have_readers_which_change_no_accuracy(root: Path, tmp_path: Path, seen: list[int]) -> None:
+    tables = TABLES | {"data": {"source": str(root), "size": 16, "stream": True}, "methods": ["bnn"]}
+    grid = make_grid(tables | {"recipe": {"batch": 16}})
+    found = []
+    for readers in (0, 1):
+        made = tuning.tune(
+            grid,
+            ["bnn"],
+            tuning.read_values(["recipe.lr=0.01,0.1"]),
+            trials=None,
+            validation=9,
+            store=Store(tmp_path / str(readers), create=True),
+            dataset=data.load(root, size=16, stream=True),
+            provenance=env.provenance("cpu", 1, "test", {}, deterministic=True),
+            readers=readers,
+        )
+        (entry,) = made.tuned.values()
+        found.append((entry.recipe, entry.tuning.accuracy))
+    assert found[0] == found[1]
+    assert seen == [0, 0, 1, 1]
+
+
+def test_a_budget_of_this_process_s_seconds_has_no_readers(root: Path, seen: list[int]) -> None:
+    split = data.load(root, size=16, stream=True).train
     net = networks.build(
         networks.choose("bnn"), "vgg_tiny", 3, 16, [0.5] * 3, [0.25] * 3, lambda name: torch.Generator()
     )
