@@ -204,8 +204,8 @@ def tune(
 ) -> Grid:
     """Try the points of each method, and return the grid with the best of each: `methods` and `tuned` are set.
 
-    Each trial has `readers` processes that read streamed images ahead. `tell` is called as each trial ends. Raises `UserError` as `points` and `plan` do, before anything is trained, and where
-    every trial of a method diverged.
+    Each trial has `readers` processes that read streamed images ahead. `tell` is called as each trial ends. Raises
+    `UserError` as `points` and `plan` do, before anything is trained, and where every trial of a method diverged.
     """
     every = points(methods, values, trials, seed)
     planned = [

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from lcrbench.bench import data, tuning, worker
+from lcrbench.bench import data, estimate, planning, tuning, worker
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.records import env
 from lcrbench.bench.records.budget import Budget, Recipe
@@ -229,6 +229,21 @@ def test_trials_have_readers_which_change_no_accuracy(root: Path, tmp_path: Path
         found.append((entry.recipe, entry.tuning.accuracy))
     assert found[0] == found[1]
     assert seen == [0, 0, 1, 1]
+
+
+def test_a_plan_counts_the_reading(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten steps and two cells of 15 images, as of a step of 10 ms, and of images that are read in 1 and 2 ms."""
+    tables = TABLES | {"data": {"source": str(root), "size": 16, "stream": True}}
+    dataset = data.load(root, size=16, stream=True)
+    (spec,) = planning.plan(make_grid(tables), dataset)
+    reading, shown = estimate._reading(spec.training, dataset)
+    assert min(reading, shown) > 0
+    assert estimate._reading(spec.training, data.load(root, size=16, stream=False)) == (0, 0)
+    monkeypatch.setattr(estimate, "_measured", lambda *given: (0.01, 0.0))
+    monkeypatch.setattr(estimate, "_reading", lambda *given: (0.001, 0.002))
+    todo = [planning.Lacking(spec, True, spec.protocol.cells, [], [])]
+    found = [estimate.cost(todo, dataset, "cpu", 1, readers=n).seconds for n in (0, 1, 2)]
+    assert found == pytest.approx([10 * (step) + 2 * 15 * 0.002 for step in (0.01 + 0.016, 0.016, 0.01)])
 
 
 def test_a_budget_of_this_process_s_seconds_has_no_readers(root: Path, seen: list[int]) -> None:
