@@ -75,7 +75,7 @@ class Copies:
         return begin
 
     def finish(self) -> None:
-        """Complete the copy, which is there whole or not at all. Raises `UserError` if the disk fails, or it is another one."""
+        """Complete the copy, which is there whole or not. Raises `UserError` if the disk fails, or it is another one."""
         if self._finished:
             return
         self._finished = True
