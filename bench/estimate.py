@@ -61,10 +61,10 @@ def cost(
     """Return what is left to do of a grid, by steps, and by forward passes of this engine, that are measured here.
 
     So is the reading of streamed images. Each run's `readers` do that beside its steps, and the slower of the two counts;
-    without any, the steps wait for it. An evaluation reads for itself.
+    without any, the steps wait for it. An evaluation reads for itself, each image once for all cells.
     """
     todo = [lacking for lacking in found if not lacking.nothing]
-    steps: dict[str, tuple[float, float]] = {}
+    steps: dict[str, tuple[float, float, float]] = {}
     seconds, trained, shown = 0.0, 0, 0
     for lacking in todo:
         spec = lacking.spec.training
@@ -72,8 +72,8 @@ def cost(
             step, image = _measured(spec, dataset, device, engine)
             reading, decoding = _reading(spec, dataset)
             reading *= spec.recipe.batch
-            steps[spec.label] = max(step, reading / readers) if readers else step + reading, image + decoding
-        step, image = steps[spec.label]
+            steps[spec.label] = max(step, reading / readers) if readers else step + reading, image, decoding
+        step, image, decoding = steps[spec.label]
         if lacking.training:
             budget = allot(spec, networks.choose(spec.method.text))[1]
             if budget.seconds is not None:
@@ -83,7 +83,7 @@ def cost(
                 seconds += (budget.images or 0) / spec.recipe.batch * step
         images = len(lacking.cells) * lacking.spec.protocol.test.count
         shown += images
-        seconds += images * image
+        seconds += images * image + (decoding * lacking.spec.protocol.test.count if images else 0)
     train, shown_at_once = dataset.train.images, dataset.test.images.nbytes
     if isinstance(train, Streamed):
         # Reading processes hold a few batches, and an evaluation a part of a cell.

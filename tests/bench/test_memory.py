@@ -82,6 +82,7 @@ def watched(path: Path, tmp_path: Path, **given: object) -> tuple[float, int]:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     answer = json.loads(done.stdout.splitlines()[-1])
+    print(f"\n{path.name}: {answer['mb']:.0f} MB for {answer['shown']:,} images")
     return answer["mb"], answer["shown"]
 
 

@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import torch
 
 from lcrbench.bench import data, estimate, planning, tuning, worker
+from lcrbench.bench.data import files
 from lcrbench.bench.evaluation import run as evaluation
 from lcrbench.bench.records import env
 from lcrbench.bench.records.budget import Budget, Recipe
@@ -243,7 +245,7 @@ def test_a_plan_counts_the_reading(root: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(estimate, "_reading", lambda *given: (0.001, 0.002))
     todo = [planning.Lacking(spec, True, spec.protocol.cells, [], [])]
     found = [estimate.cost(todo, dataset, "cpu", 1, readers=n).seconds for n in (0, 1, 2)]
-    assert found == pytest.approx([10 * (step) + 2 * 15 * 0.002 for step in (0.01 + 0.016, 0.016, 0.01)])
+    assert found == pytest.approx([10 * step + 15 * 0.002 for step in (0.01 + 0.016, 0.016, 0.01)])
 
 
 def test_a_budget_of_this_process_s_seconds_has_no_readers(root: Path, seen: list[int]) -> None:
@@ -257,9 +259,21 @@ def test_a_budget_of_this_process_s_seconds_has_no_readers(root: Path, seen: lis
 
 
 def test_cells_are_shown_in_parts_to_the_same_bits(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    change = {"evaluation": TABLES["evaluation"] | {"block": 7}, "methods": ["bnn"]}
+    """Their images are decoded once for all cells."""
+    shown = TABLES["evaluation"] | {"block": 7, "severities": [1, 3, 5]}
+    change = {"evaluation": shown, "methods": ["bnn"], "budget": {"images": 16}, "recipe": {"batch": 16}}
+    decoded: list[str] = []
+    decode = files.decode
+    monkeypatch.setattr(
+        files, "decode", lambda content, where, *size: decoded.append(where) or decode(content, where, *size)
+    )
     found = []
     for most in (1 << 28, 1):
         monkeypatch.setattr(evaluation, "MOST_BYTES", most)
+        decoded.clear()
         found.append(bits(tmp_path / str(most), run(root, tmp_path / str(most), **change)))
+        # For four cells; some are decoded once more to describe the network.
+        times = Counter(w for w in decoded if os.sep + "test" + os.sep in w)
+        assert len(times) == 15
+        assert max(times.values()) <= 2
     assert found[0] == found[1]
