@@ -16,11 +16,14 @@ from lcrbench.bench.evaluation.run import MOST_BYTES
 from lcrbench.bench.planning import Lacking
 from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.spec import TrainSpec
+from lcrbench.bench.training import parts
 from lcrbench.bench.training.loop import train
+from lcrbench.bench.training.reading import Reader, keys
 from lcrbench.bench.training.run import allot, priced
+from lcrbench.errors import UserError
 from lcrbench.models import network as networks
 
-_STEPS, _BLOCK = 2, 100
+_STEPS, _BLOCK, _READ = 2, 100, 32
 _AHEAD = 64
 """Batches that a run's readers hold at most: four each, of sixteen."""
 
@@ -52,16 +55,25 @@ class Cost(NamedTuple):
         )
 
 
-def cost(found: Sequence[Lacking], dataset: Dataset, device: str, workers: int, *, engine: Choice = "auto") -> Cost:
-    """Return what is left to do of a grid, by steps, and by forward passes of this engine, that are measured here."""
+def cost(
+    found: Sequence[Lacking], dataset: Dataset, device: str, workers: int, *, engine: Choice = "auto", readers: int = 0
+) -> Cost:
+    """Return what is left to do of a grid, by steps, and by forward passes of this engine, that are measured here.
+
+    So is the reading of streamed images. Each run's `readers` do that beside its steps, and the slower of the two counts;
+    without any, the steps wait for it. An evaluation reads for itself, each image once for all cells.
+    """
     todo = [lacking for lacking in found if not lacking.nothing]
-    steps: dict[str, tuple[float, float]] = {}
+    steps: dict[str, tuple[float, float, float]] = {}
     seconds, trained, shown = 0.0, 0, 0
     for lacking in todo:
         spec = lacking.spec.training
         if spec.label not in steps:
-            steps[spec.label] = _measured(spec, dataset, device, engine)
-        step, image = steps[spec.label]
+            step, image = _measured(spec, dataset, device, engine)
+            reading, decoding = _reading(spec, dataset)
+            reading *= spec.recipe.batch
+            steps[spec.label] = max(step, reading / readers) if readers else step + reading, image, decoding
+        step, image, decoding = steps[spec.label]
         if lacking.training:
             budget = allot(spec, networks.choose(spec.method.text))[1]
             if budget.seconds is not None:
@@ -71,7 +83,7 @@ def cost(found: Sequence[Lacking], dataset: Dataset, device: str, workers: int, 
                 seconds += (budget.images or 0) / spec.recipe.batch * step
         images = len(lacking.cells) * lacking.spec.protocol.test.count
         shown += images
-        seconds += images * image
+        seconds += images * image + (decoding * lacking.spec.protocol.test.count if images else 0)
     train, shown_at_once = dataset.train.images, dataset.test.images.nbytes
     if isinstance(train, Streamed):
         # Reading processes hold a few batches, and an evaluation a part of a cell.
@@ -103,7 +115,7 @@ def _measured(spec: TrainSpec, dataset: Dataset, device: str, engine: Choice) ->
         choice, spec.backbone, len(dataset.classes), spec.data.size, [0.5] * 3, [0.25] * 3, lambda name: _generator()
     ).to(memory_format=torch.channels_last)
     batch = spec.recipe.batch
-    # Decoded: readers do that beside the steps.
+    # Decoded: the reading of images is measured by itself.
     few = Split(dataset.train.images[: 2 * batch], dataset.train.labels[: 2 * batch])
     recipe = spec.recipe.model_copy(update={"validation": 0, "selection": "last"})
 
@@ -123,6 +135,23 @@ def _measured(spec: TrainSpec, dataset: Dataset, device: str, engine: Choice) ->
     start = time.perf_counter()
     inference.logits(shown)
     return step, (time.perf_counter() - start) / len(shown)
+
+
+def _reading(spec: TrainSpec, dataset: Dataset) -> tuple[float, float]:
+    """Return the seconds that one process takes to read and augment a training image, and to read a test image."""
+    train, test = dataset.train.images, dataset.test.images
+    training = shown = 0.0
+    if isinstance(train, Streamed):
+        reader = Reader(train, parts.load(spec.recipe).augmentation, 0)
+        start = time.perf_counter()
+        if isinstance(wrong := reader.__getitems__(keys(len(train), _READ, 0, 0)), str):
+            raise UserError(wrong)
+        training = (time.perf_counter() - start) / _READ
+    if isinstance(test, Streamed):
+        start = time.perf_counter()
+        number = len(test[:_READ])
+        shown = (time.perf_counter() - start) / number
+    return training, shown
 
 
 def _generator() -> torch.Generator:

@@ -81,6 +81,7 @@ class Trial:
     device: str
     provenance: Provenance
     save_every: float = 60.0
+    readers: int = 0
 
 
 Values = Mapping[str, tuple[Option, ...]]
@@ -196,18 +197,21 @@ def tune(
     provenance: Provenance,
     device: str = "cpu",
     workers: int = 1,
+    readers: int = 0,
     seed: int = 0,
     save_every: float = 60.0,
     tell: Callable[[Point, Result], None] = lambda point, result: None,
 ) -> Grid:
     """Try the points of each method, and return the grid with the best of each: `methods` and `tuned` are set.
 
-    `tell` is called as each trial ends. Raises `UserError` as `points` and `plan` do, before anything is trained, and where
-    every trial of a method diverged.
+    Each trial has `readers` processes that read streamed images ahead. `tell` is called as each trial ends. Raises
+    `UserError` as `points` and `plan` do, before anything is trained, and where every trial of a method diverged.
     """
     every = points(methods, values, trials, seed)
     planned = [
-        Trial(p, _spec(grid, p, validation, seed, dataset), grid.data, store.root, device, provenance, save_every)
+        Trial(
+            p, _spec(grid, p, validation, seed, dataset), grid.data, store.root, device, provenance, save_every, readers
+        )
         for tried in every.values()
         for p in tried
     ]
@@ -304,7 +308,7 @@ def _attempt(trial: Trial, store: Store, made: str, provenance: Provenance) -> R
     checkpoint = Checkpoint(store, name, made, trial.save_every)
     cpu, wall = time.process_time(), time.perf_counter()
     try:
-        fitted = fit(trial.spec, dataset, checkpoint, provenance, device=trial.device)
+        fitted = fit(trial.spec, dataset, checkpoint, provenance, device=trial.device, readers=trial.readers)
     except Diverged as error:
         taken = time.process_time() - cpu, time.perf_counter() - wall
         result = Result(None, (error.step + 1) * trial.spec.recipe.batch, round(taken[0], 3), round(taken[1], 3))

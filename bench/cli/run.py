@@ -164,6 +164,7 @@ def command(
             f"--procs-per-run starts processes on this machine, and --on {name} runs elsewhere: leave one out"
         )
     at_once = _at_once(workers, processes, chosen, wanted.budget.unit)
+    readers = devices.readers(chosen, at_once * processes) if readers is None else readers
     if only_plan:
         _conform([*planning.outside(wanted), *([("executor", name)] * registry.is_outside("executor", name))])
         jobs, dataset = runner.planned(wanted, Path(store), fresh=fresh, stale=stale, processes=processes)
@@ -175,7 +176,8 @@ def command(
             from lcrbench.bench import estimate
 
             # Apart from the list of runs, which programs read.
-            say(estimate.cost(lacking, dataset, chosen, at_once, engine=engine).text(at_once), err=True)
+            cost = estimate.cost(lacking, dataset, chosen, at_once, engine=engine, readers=readers)
+            say(cost.text(at_once), err=True)
         return
     # Without --fresh, which would make again what is finished by then.
     again = shlex.join(["lcrbench", *(a for a in sys.argv[1:] if a != "--fresh")])
@@ -186,7 +188,7 @@ def command(
             workers=at_once if name == "local" else workers,
             need=need,
             wait=wait,
-            readers=devices.readers(chosen, at_once * processes) if readers is None else readers,
+            readers=readers,
             processes=processes,
             device=chosen,
             command=env.command_line(),

@@ -47,6 +47,11 @@ from lcrbench.bench.cli._tables import override
     "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Set any other field of the spec, as TOML."
 )
 @click.option("--workers", type=click.IntRange(1), help="Trials at once, one thread each.  [default: all cores]")
+@click.option(
+    "--readers",
+    type=click.IntRange(0),
+    help="Processes of each trial that read streamed images ahead.  [default: the cores that are left]",
+)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @store_option
 @click.option("--out", type=FOLDER, default="tuned.toml", show_default=True, help="The spec file to write.")
@@ -60,6 +65,7 @@ def command(
     seed: int,
     assignments: tuple[str, ...],
     workers: int | None,
+    readers: int | None,
     device: str,
     store: str,
     out: str,
@@ -89,6 +95,7 @@ def command(
     grid = grids.make_grid(tables)
     values = tuning.read_values(options)
     chosen = devices.choose(device)
+    at_once = workers or devices.workers(chosen, grid.budget.unit)
     dataset = load_data(grid.data)
     held = validation or max(len(dataset.classes), len(dataset.train) // 10)
 
@@ -108,7 +115,8 @@ def command(
             dataset=dataset,
             provenance=env.provenance(chosen, 1, env.command_line(), {}, deterministic=True),
             device=chosen,
-            workers=workers or devices.workers(chosen, grid.budget.unit),
+            workers=at_once,
+            readers=devices.readers(chosen, at_once) if readers is None else readers,
             seed=seed,
             tell=tell,
         )

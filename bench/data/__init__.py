@@ -6,7 +6,7 @@ repaired or left out silently.
 
     arrays     Split and Dataset                  loading    load and names: asks the sources
     subset     take                               sources/   one file a source; the contract stands there
-    spaces     label spaces                       idx, cifar, parquet, pickles, imagenet, members, trees, disk_cache
+    spaces     label spaces                       idx, cifar, copies, parquet, pickles, imagenet, members, trees, disk_cache
                                                   what several sources share
 
 The names below are imported on first use, because the training loop imports `arrays` alone.

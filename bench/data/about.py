@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lcrbench import registry, untrusted
-from lcrbench.bench.data import disk_cache, loading
+from lcrbench.bench.data import copies, disk_cache, loading
 from lcrbench.bench.data.arrays import Dataset, Images, Streamed, TestImages
 from lcrbench.errors import UserError
 
@@ -57,6 +57,8 @@ class About(NamedTuple):
         yield f"{len(classes)} classes of the label space {facts['space']}; images of a class: {_spread(train, test)}"
         if (kind := facts.get("hash_kind", "pixels")) == "manifest":
             yield "streamed: images stay in their files, and the hashes are of the files (class, name, size, bytes)"
+        if copied := facts.get("copied"):
+            yield f"its files are compressed: it is streamed from a copy, {_bytes(copied)} in {disk_cache.home()}"
         yield f"sha256: {facts['sha256']}"
         yield f"train_sha256: {facts['train_sha256']}"
         yield f"test_sha256: {facts['test_sha256']}"
@@ -100,6 +102,9 @@ def about(source: str, size: int, stream: bool | None = None) -> About:
     found = _load(source, size, stream)
     facts = disk_cache.facts_of(found) if isinstance(found, Dataset) else _facts_of_test(found)
     facts["name"] = found.name
+    split = found.train if isinstance(found, Dataset) else found.split
+    if (copy := copies.of(split.images)) is not None:
+        facts["copied"] = copy.stat().st_size
     if kept:
         # Without room or permission it is found out again the next time.
         with contextlib.suppress(OSError):

@@ -1,7 +1,8 @@
 """Images that stay in their files: a table of where each lies, and what reads, decodes and fits one when it is asked for.
 
-A row of the table is one image: the source (a folder or a plain tar) and the place in it, the size, and a digest of name,
-size and the hash of the bytes. The table may be mapped from a file (`listed.py`), so that processes share it.
+A row of the table is one image: the source (a folder, a plain tar, or a copy of what is compressed) and the place in it, the
+size, and a digest of name, size and the hash of the bytes. The table may be mapped from a file (`listed.py`), so that
+processes share it.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from lcrbench.bench.data.arrays import Images, Labels, Split
+from lcrbench.bench.data.copies import Copies
 from lcrbench.bench.data.files import Files, Place, digest_of, table_of
 from lcrbench.bench.data.members import Member
-from lcrbench.errors import UserError
 from lcrbench.images import decode
 
 Kept = Images | Place
@@ -51,23 +51,31 @@ class Decoded:
 
 
 class Located:
-    """Keeps where the images lie in `sources`, which are folders or plain tars, and the hash of each file."""
+    """Keeps where the images lie in `sources`, which are folders or archives, and the hash of each file.
 
-    def __init__(self, size: int, sources: tuple[Path, ...]) -> None:
-        self.size, self.sources = size, sources
+    Files that lie in a compressed archive, or in a table, are copied (`copies.py`). All are kept before a split is made.
+    """
+
+    def __init__(self, size: int, sources: tuple[Path, ...], layout: str) -> None:
+        self.size, self.sources, self.layout = size, sources, layout
         self.numbers = {source: k for k, source in enumerate(sources)}
+        self.copies: Copies | None = None
 
     def one(self, member: Member, content: bytes, where: str, source: Path) -> Kept:
-        """Return the place of an image. Raises `UserError` in a compressed archive, which cannot be read from the middle."""
-        if member.offset is None:
-            raise UserError(
-                f"{source} is compressed, and its images are to be read where they lie: unpack it, or make it a plain .tar"
-            )
+        """Return the place of an image. Raises `UserError` where it is to be copied and cannot be."""
+        number, offset = self.numbers[source], member.offset
+        if offset is None:
+            self.copies = self.copies or Copies(self.sources, self.layout)
+            number, offset = len(self.sources), self.copies.add(content)
         # The file's own name: a folder and an archive of it are one data set.
         digest = digest_of(unicodedata.normalize("NFC", member.path.rpartition("/")[2]), content)
-        return Place(self.numbers[source], member.path, member.offset, len(content), digest)
+        return Place(number, member.path, offset, len(content), digest)
 
     def split(self, kept: list[Kept], labels: Labels) -> Split:
         """Return the images as a table of their files."""
         rows, text = table_of(place for place in kept if isinstance(place, Place))
-        return Split(Files(rows, text, self.sources, self.size), labels)
+        sources = self.sources
+        if self.copies:
+            self.copies.finish()
+            sources = (*sources, self.copies.path)
+        return Split(Files(rows, text, sources, self.size), labels)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench.bench.data import disk_cache
+from lcrbench.bench.data import copies, disk_cache
 from lcrbench.bench.data.arrays import Dataset, Split
 from lcrbench.bench.data.files import ROW, Files
 from lcrbench.bench.data.keep import Decoded, Keep, Located
@@ -37,14 +37,14 @@ def through(
     if not stream:
         return disk_cache.through(name, sources, size, layout, lambda: make(Decoded(size)))
     place = _place(sources, layout)
-    if place and (kept := _read(place, name, sources, size)):
+    if place and (kept := _read(place, name, sources, size, layout)):
         return kept
-    made = make(Located(size, sources))
+    made = make(Located(size, sources, layout))
     if place:
         # Without room or permission it is made again the next time.
         with contextlib.suppress(OSError):
             _write(place, made)
-            return _read(place, name, sources, size) or made
+            return _read(place, name, sources, size, layout) or made
     return made
 
 
@@ -63,15 +63,18 @@ def _write(place: Path, dataset: Dataset) -> None:
         new = Path(unfinished, "new")
         new.mkdir()
         hashes = {}
+        copied: Path | None = None
         for half in _HALVES:
             split: Split = getattr(dataset, half)
             if not isinstance(split.images, Files):
                 return
+            copied = copies.of(split.images)
             arrays: tuple[NDArray[Any], ...] = split.images.rows, split.images.text, split.labels
             for part, array in zip(_PARTS, arrays, strict=True):
                 np.save(new / f"{half}-{part}.npy", array)
                 hashes[f"{half}-{part}"] = _hash(array)
         facts = disk_cache.declared(dataset) | {"skipped": dataset.skipped, "hashes": hashes}
+        facts["copied"] = copied.stat().st_size if copied else 0
         (new / _CONTENT).write_text(json.dumps(facts), encoding="utf-8")
         # Whole or not at all. What lies there by now was damaged, or another process has just written the same.
         shutil.rmtree(place, ignore_errors=True)
@@ -82,11 +85,16 @@ def _hash(array: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data).hexdigest()
 
 
-def _read(place: Path, name: str, sources: tuple[Path, ...], size: int) -> Dataset | None:
+def _read(place: Path, name: str, sources: tuple[Path, ...], size: int, layout: str) -> Dataset | None:
     """Return the data set of kept tables, mapped; None if there are none, or they are not what was written."""
     try:
         if (facts := disk_cache.told(place)) is None:
             return None
+        if size_of := facts.get("copied"):
+            copied = copies.place(sources, layout)
+            if copied is None or copied.stat().st_size != size_of:
+                return None
+            sources = (*sources, copied)
         splits = []
         for half in _HALVES:
             arrays = [np.load(place / f"{half}-{part}.npy", mmap_mode="r", allow_pickle=False) for part in _PARTS]

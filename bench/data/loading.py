@@ -54,7 +54,7 @@ def load(
     Images are held in memory, or with `stream` stay in their files and are decoded when they are asked for. None streams
     them where they would take more than a quarter of the memory (`room.py`). Then the hashes of the data set are of a
     manifest: class, name, size and sha256 of each file, and the size in pixels. They are computed once, and kept in the
-    cache. Folders and plain tars can be streamed; a compressed archive cannot.
+    cache. What is compressed (archives, parquet) is copied into the cache file by file, and streamed from there.
 
     Raises `UserError` if there is no such data, or it is empty, truncated, damaged, of a wrong hash, or its training and
     test classes differ.
@@ -99,7 +99,7 @@ def streams(entry: str, place: str, size: int, stream: bool | None) -> bool:
     if stream and not contract.streams:
         raise UserError(
             f"the source {entry} holds its images in memory, and cannot stream them: leave data.stream out, or give class"
-            " folders or a plain tar of them"
+            " folders or an archive of them"
         )
     if stream is not None or not contract.streams:
         return bool(stream)

@@ -137,6 +137,12 @@ def is_archive(path: Path) -> bool:
     return head.startswith((b"PK", *_OPENERS)) or head[257:262] == b"ustar"
 
 
+def is_compressed(path: Path) -> bool:
+    """Tell whether a file begins as an archive from which no file can be read where it lies: a zip or a compressed tar."""
+    with untrusted.opened(path) as file:
+        return file.read(8).startswith((b"PK", *_OPENERS))
+
+
 def stem(archive: Path) -> str:
     """Return the name of an archive without the suffix of its format."""
     name = archive.resolve().name

@@ -69,6 +69,13 @@ def columns(file: Path) -> Columns:
     return Columns(image, label, tuple(str(name) for name in told) if isinstance(told, list) else ())
 
 
+def number(file: Path) -> int:
+    """Return how many rows a file has, by its end alone. Raises `UserError` if it is damaged, or pyarrow is missing."""
+    parquet = pyarrow()
+    with damage_told(file):
+        return int(parquet.ParquetFile(file).metadata.num_rows)
+
+
 def rows(file: Path, found: Columns) -> Iterator[Row]:
     """Yield the rows of a file in their order. Raises `UserError` for a damaged file, and for a row without an image."""
     parquet = pyarrow()

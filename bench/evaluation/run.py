@@ -19,7 +19,7 @@ from lcrbench import registry
 from lcrbench.bench import device as devices
 from lcrbench.bench import metrics as metrics_of
 from lcrbench.bench.clock import Clocks
-from lcrbench.bench.data.arrays import Dataset, Split
+from lcrbench.bench.data.arrays import Dataset, Split, Streamed
 from lcrbench.bench.evaluation.cells import Cells, Shows
 from lcrbench.bench.evaluation.engine import Choice, Inference, Served
 from lcrbench.bench.evaluation.known import Known, empty, measured_of, with_asked, without_stale
@@ -145,11 +145,14 @@ def evaluate(
         images_of[CLEAN] = np.union1d(images_of[CLEAN], _without_logits(kept, indices))
     shown = [cell for cell in protocol.cells if len(images_of[cell])]
     parts = [(cell, part) for cell in shown for part in _parts(images_of[cell], test, protocol.block)]
+    if isinstance(test.images, Streamed) and isinstance(cells, Cells):
+        # All cells of some images, then of the next ones: they are decoded once.
+        parts.sort(key=lambda one: int(one[1][0]))
     showing = Showing(test, indices, protocol.seed, protocol.noise, inference, cells, clocks)
     with helpers() if parts else nullcontext(ALONE) as group:
         tell(group, looked.network, parts, {"block": protocol.block, "seed": protocol.seed, "stream": protocol.noise})
-        for cell, lacking in parts:
-            watch("evaluation", shown.index(cell), len(shown))
+        for k, (cell, lacking) in enumerate(parts):
+            watch("evaluation", k * len(shown) // len(parts), len(shown))
             found = showing.logits(cell, lacking, group)
             columns = kept.at(lacking)
             kept.classes[kept.cells.index(cell), columns] = answers(found, protocol.test.columns)

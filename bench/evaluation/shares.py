@@ -8,7 +8,7 @@ first process says what is lacking and with which weights, and puts the logits t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lcrbench.bench.clock import Clocks
-from lcrbench.bench.data.arrays import Split
+from lcrbench.bench.data.arrays import Images, Split, Streamed
 from lcrbench.bench.evaluation.cells import Shows
 from lcrbench.bench.evaluation.engine import Choice, Inference
 from lcrbench.bench.records.spec import Cell
@@ -42,6 +42,7 @@ class Showing:
     inference: Inference
     cells: Shows
     clocks: Clocks
+    decoded: dict[bytes, Images] = field(default_factory=dict)
 
     def logits(self, cell: Cell, lacking: np.ndarray, group: Group) -> np.ndarray:
         """Return the logits (N, classes) of the images `lacking` (N,) in a cell; this process is shown its share of them."""
@@ -49,9 +50,7 @@ class Showing:
         told: dict[str, Tensor] = {}
         if len(mine):
             with self.clocks.phase("corruption"):
-                place = np.searchsorted(self.indices, mine)
-                clean = self.test.images[:] if len(mine) == len(self.indices) else self.test.images[place]
-                images = self.cells.images(clean, cell, mine, seed=self.seed, stream=self.stream)
+                images = self.cells.images(self._clean(mine), cell, mine, seed=self.seed, stream=self.stream)
             with self.clocks.phase("evaluation"):
                 told["logits"] = torch.from_numpy(self.inference.logits(images))
         if group.world == 1:
@@ -59,6 +58,17 @@ class Showing:
         with self.clocks.phase("evaluation"):
             found = group.collect(told)
         return np.concatenate([each["logits"].numpy() for each in found if each])
+
+    def _clean(self, mine: np.ndarray) -> Images:
+        """Return the clean images at some positions; streamed ones are kept until others are asked for."""
+        if not isinstance(self.test.images, Streamed):
+            # A view of them all, where all are asked for.
+            whole = len(mine) == len(self.indices)
+            return self.test.images if whole else self.test.images[np.searchsorted(self.indices, mine)]
+        if (key := mine.tobytes()) not in self.decoded:
+            self.decoded.clear()
+            self.decoded[key] = self.test.images[np.searchsorted(self.indices, mine)]
+        return self.decoded[key]
 
 
 def tell(group: Group, network: nn.Module, parts: Sequence[tuple[Cell, np.ndarray]], facts: Mapping[str, Any]) -> None:

@@ -24,8 +24,8 @@ import numpy as np, torch
 from torch import nn
 from lcrbench.bench.data.arrays import Dataset, Split
 from lcrbench.bench.evaluation import test_sets
-from lcrbench.bench.evaluation.networks import external
 from lcrbench.bench.evaluation.run import evaluate
+from lcrbench.bench.networks.foreign import opened, ready
 from lcrbench.bench.records import env
 
 def anonymous():
@@ -44,7 +44,7 @@ size, classes = given["size"], tuple(given["classes"])
 labels = np.array(given["labels"])
 split = Split(np.zeros((len(labels), size, size, 3), np.uint8), labels)
 dataset = Dataset("some", classes, split, split, space=given["space"])
-looked = external(Net(len(classes)), "net")
+looked = ready(opened(Net(len(classes))), dataset).looked
 with torch.inference_mode():
     looked.network(torch.zeros(100, 3, size, size))
 before, most, on = anonymous(), 0.0, True
@@ -82,6 +82,7 @@ def watched(path: Path, tmp_path: Path, **given: object) -> tuple[float, int]:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     answer = json.loads(done.stdout.splitlines()[-1])
+    print(f"\n{path.name}: {answer['mb']:.0f} MB for {answer['shown']:,} images")
     return answer["mb"], answer["shown"]
 
 

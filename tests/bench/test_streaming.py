@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ import numpy as np
 import pytest
 import torch
 
-from lcrbench.bench import data, worker
+from lcrbench.bench import data, estimate, planning, tuning, worker
+from lcrbench.bench.data import files
 from lcrbench.bench.evaluation import run as evaluation
+from lcrbench.bench.records import env
 from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.records.grid import make_grid
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training import parts, reading
@@ -193,16 +197,59 @@ def test_a_signal_to_all_leaves_the_readers_to_who_trains(
     assert first[0].shape == (4, 16, 16, 3)
 
 
-def test_a_budget_of_this_process_s_seconds_has_no_readers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    split = data.load(root, size=16, stream=True).train
-    seen: list[int] = []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the number of readers of each training to come."""
+    found: list[int] = []
     read = reading.read
 
     def noted(*given: Any) -> Any:
-        seen.append(inspect.signature(read).bind(*given).arguments["readers"])
+        found.append(inspect.signature(read).bind(*given).arguments["readers"])
         return read(*given)
 
     monkeypatch.setattr(reading, "read", noted)
+    return found
+
+
+def test_trials_have_readers_which_change_no_accuracy(root: Path, tmp_path: Path, seen: list[int]) -> None:
+    tables = TABLES | {"data": {"source": str(root), "size": 16, "stream": True}, "methods": ["bnn"]}
+    grid = make_grid(tables | {"recipe": {"batch": 16}})
+    found = []
+    for readers in (0, 1):
+        made = tuning.tune(
+            grid,
+            ["bnn"],
+            tuning.read_values(["recipe.lr=0.01,0.1"]),
+            trials=None,
+            validation=9,
+            store=Store(tmp_path / str(readers), create=True),
+            dataset=data.load(root, size=16, stream=True),
+            provenance=env.provenance("cpu", 1, "test", {}, deterministic=True),
+            readers=readers,
+        )
+        (entry,) = made.tuned.values()
+        found.append((entry.recipe, entry.tuning.accuracy))
+    assert found[0] == found[1]
+    assert seen == [0, 0, 1, 1]
+
+
+def test_a_plan_counts_the_reading(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten steps and two cells of 15 images, as of a step of 10 ms, and of images that are read in 1 and 2 ms."""
+    tables = TABLES | {"data": {"source": str(root), "size": 16, "stream": True}}
+    dataset = data.load(root, size=16, stream=True)
+    (spec,) = planning.plan(make_grid(tables), dataset)
+    reading, shown = estimate._reading(spec.training, dataset)
+    assert min(reading, shown) > 0
+    assert estimate._reading(spec.training, data.load(root, size=16, stream=False)) == (0, 0)
+    monkeypatch.setattr(estimate, "_measured", lambda *given: (0.01, 0.0))
+    monkeypatch.setattr(estimate, "_reading", lambda *given: (0.001, 0.002))
+    todo = [planning.Lacking(spec, True, spec.protocol.cells, [], [])]
+    found = [estimate.cost(todo, dataset, "cpu", 1, readers=n).seconds for n in (0, 1, 2)]
+    assert found == pytest.approx([10 * step + 15 * 0.002 for step in (0.01 + 0.016, 0.016, 0.01)])
+
+
+def test_a_budget_of_this_process_s_seconds_has_no_readers(root: Path, seen: list[int]) -> None:
+    split = data.load(root, size=16, stream=True).train
     net = networks.build(
         networks.choose("bnn"), "vgg_tiny", 3, 16, [0.5] * 3, [0.25] * 3, lambda name: torch.Generator()
     )
@@ -212,9 +259,21 @@ def test_a_budget_of_this_process_s_seconds_has_no_readers(root: Path, monkeypat
 
 
 def test_cells_are_shown_in_parts_to_the_same_bits(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    change = {"evaluation": TABLES["evaluation"] | {"block": 7}, "methods": ["bnn"]}
+    """Their images are decoded once for all cells."""
+    shown = TABLES["evaluation"] | {"block": 7, "severities": [1, 3, 5]}
+    change = {"evaluation": shown, "methods": ["bnn"], "budget": {"images": 16}, "recipe": {"batch": 16}}
+    decoded: list[str] = []
+    decode = files.decode
+    monkeypatch.setattr(
+        files, "decode", lambda content, where, *size: decoded.append(where) or decode(content, where, *size)
+    )
     found = []
     for most in (1 << 28, 1):
         monkeypatch.setattr(evaluation, "MOST_BYTES", most)
+        decoded.clear()
         found.append(bits(tmp_path / str(most), run(root, tmp_path / str(most), **change)))
+        # For four cells; some are decoded once more to describe the network.
+        times = Counter(w for w in decoded if os.sep + "test" + os.sep in w)
+        assert len(times) == 15
+        assert max(times.values()) <= 2
     assert found[0] == found[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from layouts import Cifar, ImageNet, jpeg, tar, tiny_imagenet, write
-from some_data import a_tree, as_archives, as_folder, fails, tar_bytes, zip_bytes
+from some_data import a_tree, as_archives, as_folder, fails, part, tar_bytes, zip_bytes
 from test_sources import settle
 
 from lcrbench.bench import data
-from lcrbench.bench.data import about, disk_cache, files, keep, room
+from lcrbench.bench.data import about, copies, disk_cache, files, keep, room
 from lcrbench.bench.data.arrays import Streamed, moments_of
 from lcrbench.errors import UserError
 
@@ -43,6 +44,10 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "kaggle": lambda root: ImageNet(WNIDS).kaggle(root),
     "webdataset": lambda root: ImageNet(WNIDS).webdataset(root, rank=dict(zip(WNIDS, (0, 1, 281), strict=True))),
     "tiny-imagenet": tiny_imagenet,
+    "a tar.gz each": lambda root: as_archives(a_tree(), root, "tar.gz"),
+    "one zip": lambda root: write(root / "set.zip", zip_bytes(a_tree())),
+    "parquet": lambda root: Cifar().parquet(root),
+    "parquet shards": lambda root: ImageNet(WNIDS).shards(root),
 }
 
 
@@ -101,6 +106,8 @@ def test_the_manifest_is_of_the_files_and_not_of_where_they_lie(tmp_path: Path) 
     assert hashes(tmp_path / "moved") == first
     assert hashes(as_archives(a_tree(), tmp_path / "b", "tar")) == first
     assert hashes(one_tar(tmp_path / "c")) == first
+    assert hashes(as_archives(a_tree(), tmp_path / "g", "tar.gz")) == first
+    assert hashes(write(tmp_path / "set.zip", zip_bytes(a_tree()))) == first
     made = ImageNet(WNIDS)
     assert (
         hashes(made.folders(tmp_path / "d"))
@@ -166,8 +173,9 @@ def test_a_set_is_streamed_where_it_would_take_too_much_memory(tmp_path: Path, m
     tree = a_tree()
     count, size = len(tree), 8
     places = [as_folder(tree, tmp_path / "a"), as_archives(tree, tmp_path / "b", "tar"), one_tar(tmp_path / "c")]
-    places += [imagenet_tars(tmp_path / "d")]
-    counts = [count, count, count, 9]
+    places += [imagenet_tars(tmp_path / "d"), as_archives(tree, tmp_path / "e", "tar.xz")]
+    places += [write(tmp_path / "set.zip", zip_bytes(tree)), Cifar().parquet(tmp_path / "f")]
+    counts = [count, count, count, 9, count, count, len(Cifar().train) + len(Cifar().test)]
     for place, n in zip(places, counts, strict=True):
         enough = room.SHARE * n * 3 * size * size
         for memory, kind in ((enough, "pixels"), (enough - 1, "manifest")):
@@ -181,15 +189,65 @@ def test_memory_is_that_of_the_machine() -> None:
     assert 1 << 28 < room.memory() < 1 << 50
 
 
-def test_what_cannot_be_streamed_is_told(tmp_path: Path) -> None:
-    for source, words in (
-        (as_archives(a_tree(), tmp_path / "a", "tar.gz"), "compressed"),
-        (write(tmp_path / "set.zip", zip_bytes(a_tree())), "compressed"),
-        ("fashion-mnist-10k", "holds its images in memory"),
-    ):
-        with pytest.raises(UserError, match=words) as caught:
-            data.load(source, size=8, stream=True)
-        assert "\n" not in str(caught.value)
+def test_what_cannot_be_streamed_is_told() -> None:
+    with pytest.raises(UserError, match="holds its images in memory") as caught:
+        data.load("fashion-mnist-10k", size=8, stream=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_compressed_is_copied_once_and_streamed_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    place = as_archives(a_tree(), tmp_path / "set", "tar.gz")
+    settle(place)
+    first = data.load(place, size=8, stream=True)
+    (copy,) = cache.glob(f"*{copies.SUFFIX}")
+    assert copy.stat().st_size == sum(map(len, a_tree().values()))
+    told = "\n".join(about.about(str(place), 8, True).lines())
+    assert f"streamed from a copy, {copy.stat().st_size / 1e6:.1f} MB in {cache}" in told
+    # Not read again by a process that comes later; another size in pixels is of the same files.
+    monkeypatch.setattr(keep, "digest_of", None)
+    data.load("fake-data", size=8)  # lets go of the kept one
+    assert data.load(place, size=9, stream=True).train.images[:].shape == (len(first.train), 9, 9, 3)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parents[1]))
+    # The copy may be deleted, the table or both; a test set alone has a copy, too.
+    for gone in (copy, *cache.glob("listed-*/content.json")):
+        gone.unlink()
+        data.load("fake-data", size=8)
+        assert data.load(place, size=8, stream=True).sha256 == first.sha256
+    assert [copy] == [*cache.glob(f"*{copies.SUFFIX}*")]
+    alone = {name.removeprefix("test/"): content for name, content in part(a_tree(), "test").items()}
+    test = data.load_test(write(tmp_path / "alone.zip", zip_bytes(alone)), size=8, stream=True)
+    np.testing.assert_array_equal(test.split.images[:], first.test.images[:])
+
+
+def test_a_copy_that_does_not_last_is_gone_with_its_process_and_a_damaged_archive_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    place = as_archives(a_tree(), tmp_path / "set", "tar.gz")  # just written
+    found = data.load(place, size=8, stream=True)
+    (copy,) = cache.glob("*.unfinished")
+    np.testing.assert_array_equal(found.test.images[:], data.load(place, size=8).test.images)
+    made = copies._KEPT.pop()
+    made._ends()
+    assert not copy.exists()
+    content = (place / "train.tar.gz").read_bytes()
+    write(place / "train.tar.gz", content[:-40])
+    with pytest.raises(UserError, match="damaged"):
+        data.load(place, size=8, stream=True)
+    gc.collect()
+    assert not [*cache.glob("*.unfinished")]
+    # What a killed process has left is cleared away after an hour.
+    left = write(cache / "x.y.unfinished", b"x")
+    os.utime(left, (0, 0))
+    write(place / "train.tar.gz", content)
+    monkeypatch.setattr(copies, "_LEFT", 1 << 60)
+    monkeypatch.setattr(copies, "_LOOK", 0)
+    with pytest.raises(UserError, match=r"train\.tar\.gz is compressed.*nearly full.*unpack it") as caught:
+        data.load(place, size=8, stream=True)
+    assert "\n" not in str(caught.value)
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("change", ["shorter", "longer", "gone", "damaged"])

@@ -20,6 +20,7 @@ from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from tests.bench import helpers
 from tests.bench.helpers import bits, came_to
+from tests.bench.photographs import tree
 
 TABLES: dict[str, Any] = helpers.TABLES | {
     "budget": {"images": 1000},
@@ -158,6 +159,64 @@ def test_kills(tmp_path: Path, references: dict[str, Reference], tally: dict[str
     phases = ", ".join(f"{phase} {number}" for phase, number in moments.most_common())
     tally["kills"] = f"{kills} in {trials} runs ({phases}); {counts}"
     assert not wrong.total(), counts
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a process's children")
+def test_a_kill_in_mid_epoch_with_readers_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The readers end, too, and what goes on from the last save ends in the bits of a training that read for itself."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place = tree(tmp_path / "set", train=40, test=5)
+    tables = TABLES | {
+        "data": {"source": str(place), "size": 16, "stream": True},
+        "methods": ["irnet"],
+        "budget": {"images": 960},
+        "recipe": {"batch": 16, "lr": 0.05, "augmentation": "random-resized-crop"},
+    }
+    # 120 images: an epoch ends within every eighth step.
+    whole = worker.run_one(helpers.job(tmp_path / "whole", tables))
+    one = helpers.job(tmp_path / "killed", tables, readers=2, save_every=0.0)
+    seen = 0
+    for _ in range(2):
+        process = Worker(one)
+        while process.steps < 9 and process.live(time.monotonic() - process.began + 0.01):
+            pass
+        readers = children(process.child.pid)
+        assert (process.phase, len(readers)) == ("training", 2)
+        process.kill()
+        seen += process.steps
+        came_to(Store(tmp_path / "killed"), one, process.child.code())
+        end = time.monotonic() + 30
+        while any(map(running, readers)):
+            assert time.monotonic() < end, "readers live on"
+            time.sleep(0.1)
+    last = Worker(one)
+    last.live(300)
+    assert last.child.code() == 0
+    assert 0 < last.steps <= 60 - seen + 4, "it went on from a save"
+    record = Store(tmp_path / "killed").record(whole.run_id)
+    assert bits(tmp_path / "killed", record) == bits(tmp_path / "whole", whole)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that still run."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            told = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        except OSError:
+            continue
+        if int(told["PPid"]) == pid:
+            found.append(int(told["Pid"]))
+    return found
+
+
+def running(pid: int) -> bool:
+    """Tell whether a process runs, and is not merely waited for."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
 
 
 def test_several_processes_on_one_store(

@@ -236,6 +236,10 @@ def test_a_published_checkpoint_of_cifar10() -> None:
     ("file", "share"), [("mobilenet_v1_0.25_128_quant", 0.437), ("mobilenet_v2_1.0_224_quant", 0.871)]
 )
 def test_networks_of_others_by_tflite(file: str, share: float) -> None:
+    """43.4 % and 87.2 % here. 97 of the 1,000 photographs are smaller than 256 px, 66 of them smaller than the crop.
+
+    Other filters that enlarge those, other rounding, or enlarging the 66 alone give 43.0 to 43.8 % and 86.9 to 87.2 %.
+    """
     pytest.importorskip("ai_edge_litert", reason="the extra lcrbench[tflite] is not installed")
     if not (MODELS / f"{file}.tflite").is_file():
         pytest.skip("the shared networks are not there")

@@ -3,7 +3,7 @@
 Files are called train-*.parquet and test-*, validation-* or valid-*.parquet, in the folder itself or one or two below it,
 or lie in folders of these names. The label's classes are told by the file. CIFAR keeps the order of its rows, which is the
 published one; others are sorted by class and by the name that the image's file had, as class folders are, if each has one.
-It needs pyarrow (the extra `parquet`).
+It needs pyarrow (the extra `parquet`). To be streamed, the files of the images are copied out of the tables (`copies.py`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from typing import Final
 
 import numpy as np
 
-from lcrbench.bench.data import disk_cache, spaces
-from lcrbench.bench.data.arrays import Dataset, Split
+from lcrbench.bench.data import listed, spaces
+from lcrbench.bench.data.arrays import Dataset
+from lcrbench.bench.data.keep import Keep, Kept
+from lcrbench.bench.data.members import Member
 from lcrbench.bench.data.parquet import Columns, Row, columns, rows
 from lcrbench.errors import UserError
-from lcrbench.images import decode, natural
+from lcrbench.images import natural
+
+_Half = list[tuple[Row, Kept]]
 
 ORDER = 30
+STREAMS = True
 
 _SPLITS: Final = {
     "train": "train",
@@ -35,7 +40,7 @@ def detect(path: Path) -> bool:
     return path.is_dir() and bool(_found(path))
 
 
-def load(place: str, size: int) -> Dataset:
+def load(place: str, size: int, stream: bool = False) -> Dataset:
     """Load both splits; of a test and a validation split the latter, because the test split of ImageNet has no labels.
 
     Raises `UserError` if a split is missing, its columns are of another kind, or labels and classes do not fit.
@@ -55,24 +60,28 @@ def load(place: str, size: int) -> Dataset:
             f"{path} is a folder of parquet files ({told}{' ...' if found[3:] else ''}) without"
             f" {'test or validation' if 'train' in halves else 'train'}: names begin with train-, test- or validation-"
         )
-    used = [*halves["train"], *test]
-    return disk_cache.through(
-        path.resolve().name, used, size, "parquet_files", lambda: _load(path, halves["train"], test, size)
-    )
+    train = halves["train"]
+
+    def make(keep: Keep) -> Dataset:
+        return _load(path, train, test, keep)
+
+    return listed.through(path.resolve().name, (*train, *test), size, "parquet_files", stream, make)
 
 
-def _load(path: Path, train: list[Path], test: list[Path], size: int) -> Dataset:
+def _load(path: Path, train: list[Path], test: list[Path], keep: Keep) -> Dataset:
     told = [columns(file) for file in (*train, *test)]
     for file, one in zip((*train, *test), told, strict=True):
         if one != told[0]:
             raise UserError(f"{file} and {train[0]} differ in columns or classes: they are not one data set")
     space, ids = _space(told[0], train[0])
-    halves = [_read(files, told[0], len(ids), space, size) for files in (train, test)]
+    halves = [_read(files, told[0], len(ids), space, keep) for files in (train, test)]
     if not ids:
-        count = 1 + max(int(half.labels.max()) for half in halves)
-        ids = tuple(map(str, range(count)))
+        ids = tuple(map(str, range(1 + max(row.label for half in halves for row, _ in half))))
     name = space if space.startswith("cifar") else path.resolve().name
-    return Dataset(name, ids, halves[0], halves[1], space=space, layout="parquet_files")
+    splits = [
+        keep.split([kept for _, kept in half], np.array([row.label for row, _ in half], np.int64)) for half in halves
+    ]
+    return Dataset(name, ids, splits[0], splits[1], space=space, layout="parquet_files")
 
 
 def _space(told: Columns, file: Path) -> tuple[str, tuple[str, ...]]:
@@ -96,21 +105,22 @@ def _space(told: Columns, file: Path) -> tuple[str, tuple[str, ...]]:
     return spaces.OWN, names
 
 
-def _read(files: list[Path], told: Columns, classes: int, space: str, size: int) -> Split:
-    found: list[tuple[Row, np.ndarray]] = []
+def _read(files: list[Path], told: Columns, classes: int, space: str, keep: Keep) -> _Half:
+    found: _Half = []
     for file in files:
         for row in rows(file, told):
             if row.label < 0 or (classes and row.label >= classes):
                 why = "a test split without labels" if row.label == -1 else f"there are {classes} classes"
                 raise UserError(f"{row.where} has the label {row.label}: {why}; name a split with labels")
-            found.append((row._replace(content=b""), decode(row.content, row.where, size)))
+            # Without a name an image has the number of its row, whatever shard that lies in.
+            member = Member(row.name or str(len(found)), row.where, None)
+            found.append((row._replace(content=b""), keep.one(member, row.content, row.where, file)))
     if not found:
         raise UserError(f"{files[0]} holds no rows: get it again")
     names = {row.name for row, _ in found}
     if not space.startswith("cifar") and "" not in names and len(names) == len(found):
         found.sort(key=lambda pair: (pair[0].label, natural((pair[0].name,))))
-    labels = np.array([row.label for row, _ in found], np.int64)
-    return Split(np.stack([image for _, image in found]), labels)
+    return found
 
 
 def _found(path: Path) -> list[Path]:

@@ -57,7 +57,7 @@ def load_test(place: str, size: int, stream: bool = False) -> TestImages:
     path = Path(place)
     if path.is_file() and not path.name.endswith(ARCHIVE_SUFFIXES) and not is_archive(path):
         raise UserError(f"{path} is no folder or archive of class folders")
-    keep: Keep = Located(size, (path,)) if stream else Decoded(size)
+    keep: Keep = Located(size, (path,), "test_folders") if stream else Decoded(size)
     tree = read_tree(path, keep)
     half = by_class(tree, str(path))
     name = path.resolve().name if path.is_dir() else stem(path)

@@ -1,0 +1,133 @@
+"""Copies of files out of compressed archives and tables, one after the other in one file of the user's cache.
+
+What is compressed cannot be read from the middle. So where its images are to be streamed, their files are copied, once. The
+copy is named by the names, sizes and times of the sources, and by the layout, whose order it has. It takes as much disk as
+the unpacked files, and may be deleted while nothing runs on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from lcrbench.bench.data import disk_cache
+from lcrbench.errors import UserError
+
+SUFFIX: Final = ".copied"
+_UNFINISHED: Final = ".unfinished"
+
+_LEFT: Final = 1 << 28
+"""Bytes of a disk that a copy leaves free."""
+
+_LOOK: Final = 1 << 26
+"""Bytes between two looks at how much is free."""
+
+_DEAD: Final = 3600.0
+"""Seconds without a write after which nobody works on a copy any more."""
+
+
+class Copies:
+    """The copy of the files out of some sources: written by `add`, complete with `finish`, or there from before.
+
+    Sources that are still changing, or a cache that is turned off, have a copy that ends with the process.
+    """
+
+    def __init__(self, sources: tuple[Path, ...], layout: str) -> None:
+        self._source, self._size, self._looked = sources[0], 0, 0
+        self._file: BinaryIO | None = None
+        found = place(sources, layout)
+        self._lasts, self._finished = found is not None, False
+        self.path = found or disk_cache.home() / f"passing{SUFFIX}"
+        if self._lasts and self.path.is_file():
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _clear(self.path.parent)
+            new, name = tempfile.mkstemp(_UNFINISHED, f"{self.path.stem}.", self.path.parent)
+        except OSError as error:
+            raise self._unable(error.strerror or str(error)) from error
+        self._file, self._unfinished = os.fdopen(new, "wb"), Path(name)
+        # Also where the archive turns out to be damaged.
+        self._ends = weakref.finalize(self, _end, self._file, self._unfinished)
+        if not self._lasts:
+            self.path = self._unfinished
+
+    def add(self, content: bytes) -> int:
+        """Append a file, and return where it begins. Raises `UserError` where the disk has no room."""
+        begin = self._size
+        self._size += len(content)
+        if self._file is not None:
+            try:
+                if self._size - self._looked > _LOOK:
+                    self._looked = self._size
+                    if shutil.disk_usage(self.path.parent).free < _LEFT:
+                        raise self._unable("the disk is nearly full")
+                self._file.write(content)
+            except OSError as error:
+                raise self._unable(error.strerror or str(error)) from error
+        return begin
+
+    def finish(self) -> None:
+        """Complete the copy, which is there whole or not. Raises `UserError` if the disk fails, or it is another one."""
+        if self._finished:
+            return
+        self._finished = True
+        try:
+            if self._file is None:
+                if self.path.stat().st_size != self._size:
+                    self.path.unlink()
+                    raise UserError(f"{self.path} was no copy of what {self._source} holds: run it again")
+                return
+            self._file.flush()
+            if self._lasts:
+                self._file.close()
+                self._unfinished.replace(self.path)
+                self._ends.detach()
+            else:
+                _KEPT.append(self)
+        except OSError as error:
+            raise self._unable(error.strerror or str(error)) from error
+
+    def _unable(self, why: str) -> UserError:
+        return UserError(
+            f"{self._source} is compressed, and its images cannot be copied to {self.path.parent} to be streamed ({why}): "
+            "make room there, name another folder by XDG_CACHE_HOME, or unpack it and give the folder or a plain .tar"
+        )
+
+
+_KEPT: Final[list[Copies]] = []
+"""Copies that end with the process."""
+
+
+def place(sources: tuple[Path, ...], layout: str) -> Path | None:
+    """Return where the copy for these sources lies, or would; None if none lasts."""
+    stamp = None if disk_cache.is_off() else disk_cache.stamp(sources, moved=True)
+    if stamp is None:
+        return None
+    return disk_cache.home() / f"{hashlib.sha256(f'copied 1 {layout} {stamp}'.encode()).hexdigest()[:32]}{SUFFIX}"
+
+
+def of(images: object) -> Path | None:
+    """Return the copy that holds some streamed images; None where they lie in the sources themselves."""
+    return next((s for s in getattr(images, "sources", ()) if s.name.endswith((SUFFIX, _UNFINISHED))), None)
+
+
+def _end(file: BinaryIO, path: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.close()
+    path.unlink(missing_ok=True)
+
+
+def _clear(folder: Path) -> None:
+    """Delete what processes that were killed have left."""
+    for path in folder.glob(f"*{_UNFINISHED}"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _DEAD:
+                path.unlink()
