@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import llvmlite.ir as ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic, models, register_model
 
 LANES = 16
@@ -38,6 +39,14 @@ class _Model(models.PrimitiveModel):  # type: ignore[misc]
 
 Ints, Floats, Quads = Vector("int32x16", INT), Vector("float32x16", FLOAT), Vector("float32x4", FLOAT, 4)
 BYTES = ir.VectorType(ir.IntType(8), LANES)
+
+
+def counts_at_once() -> bool:
+    """Tell whether the processor that numba compiles for counts the set bits of 32-bit numbers by one instruction."""
+    feature = "avx512vpopcntdq"
+    if config.CPU_FEATURES is not None:
+        return f"+{feature}" in config.CPU_FEATURES.split(",")
+    return bool(llvm.get_host_cpu_features().get(feature))
 
 
 def _place(builder: Any, base: Any, index: Any, kind: Any, size: int) -> Any:
@@ -152,6 +161,19 @@ def _woven(start: int) -> Callable[..., Any]:
     return lambda builder, a, b: builder.shuffle_vector(a, b, mask)
 
 
+def _by_byte(builder: Any, a: Any) -> Any:
+    eights = ir.VectorType(ir.IntType(8), 4 * LANES)
+    return builder.bitcast(_call("llvm.ctpop.v64i8", eights, 1)(builder, builder.bitcast(a, eights)), Ints.vector)
+
+
+def _four_bytes(builder: Any, a: Any) -> Any:
+    def every(value: int) -> Any:
+        return ir.Constant(Ints.vector, [value] * LANES)
+
+    pairs = builder.add(builder.and_(a, every(0xFF00FF)), builder.and_(builder.lshr(a, every(8)), every(0xFF00FF)))
+    return builder.add(builder.and_(pairs, every(0xFFFF)), builder.lshr(pairs, every(16)))
+
+
 def _of_sixteen(builder: Any, bits: Any) -> Any:
     return builder.zext(_call("llvm.ctpop.i16", ir.IntType(16), 1)(builder, bits), ir.IntType(64))
 
@@ -175,6 +197,10 @@ xor = _operation(Ints, 2, lambda builder, a, b: builder.xor(a, b))
 add = _operation(Ints, 2, lambda builder, a, b: builder.add(a, b))
 subtract = _operation(Ints, 2, lambda builder, a, b: builder.sub(a, b))
 count_ones = _operation(Ints, 1, _call("llvm.ctpop.v16i32", Ints.vector, 1))
+count_in_bytes = _operation(Ints, 1, _by_byte)
+"""How many bits of each byte are set, in that byte."""
+sum_of_bytes = _operation(Ints, 1, _four_bytes)
+"""The sum of each int's four bytes, which are 0 to 255."""
 to_float = _operation(Floats, 1, lambda builder, a: builder.sitofp(a, Floats.vector))
 times = _operation(None, 2, lambda builder, a, b: builder.fmul(a, b))
 plus = _operation(None, 2, lambda builder, a, b: builder.fadd(a, b))

@@ -21,7 +21,9 @@ from lcrbench.vectors import (
     add,
     at_least,
     count_16,
+    count_in_bytes,
     count_ones,
+    counts_at_once,
     larger,
     load_16,
     load_64,
@@ -36,6 +38,7 @@ from lcrbench.vectors import (
     store_float,
     store_floats,
     subtract,
+    sum_of_bytes,
     times,
     to_float,
     xor,
@@ -44,6 +47,24 @@ from lcrbench.vectors import (
 
 LOW_48 = np.uint64(0xFFFFFFFFFFFF)
 SHIFT_16, SHIFT_32, SHIFT_48 = np.uint64(16), np.uint64(32), np.uint64(48)
+
+AT_ONCE = counts_at_once()
+FULL = 31
+"""Words whose set bits a byte can count. Without an instruction for 32 bits, counting bytes takes half the operations."""
+
+if AT_ONCE:
+    _ones = count_ones
+
+    @inline
+    def _whole(n: Any) -> Any:
+        return n
+else:
+    _ones = count_in_bytes
+
+    @inline
+    def _whole(n: Any) -> Any:
+        """The counts of four vectors of bytes, as ints."""
+        return sum_of_bytes(n[0]), sum_of_bytes(n[1]), sum_of_bytes(n[2]), sum_of_bytes(n[3])
 
 
 @inline
@@ -63,21 +84,37 @@ def _border(at: Any, stride: Any, size: Any, padding: Any) -> Any:
 
 
 @inline
+def _run(weights: Any, j: Any, source: Any, i0: Any, i1: Any, i2: Any, i3: Any, words: Any, so_far: Any) -> Any:
+    """`so_far` and how many bits of sixteen filters differ from those of four windows, in a run of words each."""
+    n0, n1, n2, n3 = so_far
+    for d in range(words):
+        x = load_ints(weights, j + 16 * d)
+        n0 = add(n0, _ones(xor(x, splat_int(source, i0 + d))))
+        n1 = add(n1, _ones(xor(x, splat_int(source, i1 + d))))
+        n2 = add(n2, _ones(xor(x, splat_int(source, i2 + d))))
+        n3 = add(n3, _ones(xor(x, splat_int(source, i3 + d))))
+    return n0, n1, n2, n3
+
+
+@inline
 def _counts(
     weights: Any, j: Any, source: Any, i0: Any, i1: Any, i2: Any, i3: Any, rows: Any, words: Any, step: Any
 ) -> Any:
     """How many bits of sixteen filters differ from those of four windows, of `rows` runs of words each."""
-    n0, n1, n2, n3 = zero(), zero(), zero(), zero()
+    nothing = zero(), zero(), zero(), zero()
+    if AT_ONCE or rows * words <= FULL:
+        n = nothing
+        for row in range(rows):
+            d = row * step
+            n = _run(weights, j + 16 * row * words, source, i0 + d, i1 + d, i2 + d, i3 + d, words, n)
+        return _whole(n)
+    n0, n1, n2, n3 = nothing
     for row in range(rows):
-        d = row * step
-        for _ in range(words):
-            x = load_ints(weights, j)
-            n0 = add(n0, count_ones(xor(x, splat_int(source, i0 + d))))
-            n1 = add(n1, count_ones(xor(x, splat_int(source, i1 + d))))
-            n2 = add(n2, count_ones(xor(x, splat_int(source, i2 + d))))
-            n3 = add(n3, count_ones(xor(x, splat_int(source, i3 + d))))
-            d += 1
-            j += 16
+        for first in range(0, words, FULL):
+            d, part = row * step + first, min(FULL, words - first)
+            at = j + 16 * (row * words + first)
+            m = _whole(_run(weights, at, source, i0 + d, i1 + d, i2 + d, i3 + d, part, nothing))
+            n0, n1, n2, n3 = add(n0, m[0]), add(n1, m[1]), add(n2, m[2]), add(n3, m[3])
     return n0, n1, n2, n3
 
 

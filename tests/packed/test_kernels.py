@@ -63,12 +63,14 @@ def convolution(x: np.ndarray, bits: np.ndarray, stride: int) -> tuple[machine.S
     return segment, tables, needs
 
 
+@pytest.mark.parametrize("share", [0.4, 0.0, 1.0])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_convolution_counts_as_the_reference_does(shape: tuple[int, ...]) -> None:
+def test_a_convolution_counts_as_the_reference_does(shape: tuple[int, ...], share: float) -> None:
     channels, out, height, width, kernel, stride = shape
     random = np.random.default_rng(sum(shape))
     x = random.standard_normal((3, height, width, channels)).astype(np.float32)
-    bits = np.where(random.random((out, channels, kernel, kernel)) < 0.4, 1, -1)
+    x[0] = -np.abs(x[0])  # so that all bits of an image may differ from a filter's, or none
+    bits = np.where(random.random((out, channels, kernel, kernel)) < share, 1, -1)
     segment, tables, needs = convolution(x, bits, stride)
     found = np.full((3, segment.wanted), np.nan, np.float32)
     segment.run(tables, machine.Memory(needs), x.reshape(3, -1), x[:, 0, 0, :0], found, (0, 3))
