@@ -107,10 +107,9 @@ def section(kind: str, name: str) -> str:
 
 def overview(kind: str) -> str:
     """Return a kind's entries with one sentence each, as a table that leads to them."""
-    lines = ["| name | in one sentence |", "|:--|:--|"]
-    for name in registry.files(kind):
-        lines.append(f"| [`{name}`](#{name}) | {registry.docstring(kind, name).partition(chr(10))[0]} |")
-    return "\n".join(lines)
+    said = {name: registry.docstring(kind, name).partition("\n")[0] for name in registry.files(kind)}
+    lines = [f"| [`{name}`](#{name}) | {sentence} |" for name, sentence in said.items()]
+    return "\n".join(["| name | in one sentence |", "|:--|:--|", *lines])
 
 
 def published_numbers() -> str:
