@@ -218,7 +218,7 @@ def page() -> str:
         "regularizer is a term of the loss that any method can have. A backbone is the topology that both are put into. "
         "`irnet+lcr` on `resnet20` is one of each: `lcrbench run quick --methods irnet+lcr --backbone resnet20`.",
         "Begin with the tables below: each name leads to its formula, its gradient, where it deviates from its paper, and "
-        "its options. What a training step costs, what a network costs, and what the authors published stands "
+        "its options. What a training step costs, what a network costs, and what the authors published stand "
         "[at the end](#costs).",
         "`lcrbench show method NAME` shows an entry on a terminal. This page is written by `python "
         "tools/make_methods_page.py` from the docstrings and the code: change those.",

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import lcrbench
 
 # %%
-# A store holds what is trained and what was shown. Two methods train on the same 1,500 images, in the same order.
+# A store holds what is trained and what was shown. Two methods train on the same 1,000 images, in the same order.
 store = tempfile.mkdtemp()
 lcrbench.run(
     "gate",
@@ -20,7 +20,7 @@ lcrbench.run(
     methods=("full_precision", "bnn"),
     seeds=(0,),
     data={"test": 200},
-    budget={"images": 1500},
+    budget={"images": 1000},
     recipe={"batch": 50},
     evaluation={"corruptions": ("gaussian_noise", "defocus_blur", "fog"), "severities": (1, 2, 3, 4, 5)},
     quiet=True,
