@@ -19,6 +19,7 @@ from rich.progress import Progress as RichProgress
 from lcrbench.bench.records.budget import images_of
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.spec import RunSpec
+from lcrbench.bench.remaining import Amounts, Remaining
 
 
 class Bar:
@@ -72,7 +73,7 @@ class Work(NamedTuple):
     """What is to be done for a run: its training or not, and the evaluation of so many cells; None stands for all.
 
     `price` is what one of its training steps costs over one of the plain network, `passes` how many passes of single
-    images its searches take.
+    images its searches take, and `packed` tells whether it is evaluated on packed bits.
     """
 
     spec: RunSpec
@@ -80,85 +81,29 @@ class Work(NamedTuple):
     cells: int | None = None
     price: float = 1.0
     passes: int = 0
+    packed: bool = False
 
 
-TRAINED, SHOWN, SEARCHED = 3.0, 1.0, 1.5
-"""What an image costs in training, in evaluation and in a pass of a search, in forward passes: a training image a forward
-and a backward pass; of a test image the corruption is made once for all networks; a search works on small batches, where a
-pass takes half as long again. On a CPU core (quick preset, vgg_tiny): 0.65, 0.22 and 0.33 ms."""
+TRAINED, SHOWN, PACKED, SEARCHED = 3.0, 1.0, 0.27, 1.5
+"""What an image costs in training, in evaluation, there on packed bits, and in a pass of a search, in forward passes: a
+training image a forward and a backward pass; of a test image the corruption is made once for all networks; a search works on
+small batches, where a pass takes half as long again. On a CPU core (quick preset, vgg_tiny): .65, .22, .06 and .31 ms."""
 
-BEGUN = 0.02
-"""A run that is no further than this has just begun."""
+TERM = 1.3
+"""What regularizers add to a training's seconds beyond their operations: they read all activations or weights again. LCR's
+steps take 1.31 to 1.40 times those of its base, and 1.05 times the operations."""
 
 
-class Estimate:
-    """The time that a grid still takes, from what its runs have been through and have yet to go through.
-
-    Speed is counted from the first event on: what it takes to start, and what earlier sessions have done, is none.
-    """
-
-    def __init__(self, work: Sequence[Work], clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._began = clock, clock()
-        self._training: dict[str, float] = {}
-        self._evaluation: dict[str, float] = {}
-        self._searching: dict[str, float] = {}
-        for s, training, some, price, passes in work:
-            images = (images_of(s.budget, s.recipe, s.data.train) or 60_000) * training
-            cells = len(s.protocol.cells) if some is None else some
-            self._training[s.run_id] = TRAINED * price * images
-            self._evaluation[s.run_id] = SHOWN * cells * s.data.test
-            self._searching[s.run_id] = SEARCHED * passes
-        self._teaching = dict.fromkeys(self._training, 0.0)
-        self._done = dict.fromkeys(self._training, 0.0)
-        self._before: dict[str, float] = {}
-        self._first: tuple[float, float] | None = None
-        """The time of the first event, and what was done by then."""
-
-    def _total(self, run_id: str) -> float:
-        return self._teaching[run_id] + self._training[run_id] + self._evaluation[run_id] + self._searching[run_id]
-
-    def update(self, event: Event) -> None:
-        """Note how far a run is."""
-        run_id, part = event.run_id, event.done / event.total if event.total else 0.0
-        if event.phase == "teacher" and event.total:
-            # A teacher sees as many images as its student; one that is kept already costs nothing, and says nothing.
-            self._teaching[run_id] = self._training[run_id]
-            done = part * self._teaching[run_id]
-        elif event.phase == "training":
-            done = self._teaching[run_id] + part * self._training[run_id]
-        elif event.phase == "evaluation":
-            done = self._teaching[run_id] + self._training[run_id] + part * self._evaluation[run_id]
-        elif self._searching.get(run_id) and event.total > 1:
-            done = self._total(run_id) - (1 - part) * self._searching[run_id]
-        else:
-            return
-        self._before.setdefault(run_id, done if event.done > 1 else 0.0)
-        self._done[run_id] = done
-        if self._first is None:
-            # A run that tells of its first steps has started by then; one that tells of more did it in the time before.
-            self._first = (self._clock(), self._counted()) if part <= BEGUN else (self._began, 0.0)
-
-    def _counted(self) -> float:
-        """Return what has been done in this session."""
-        return sum(self._done[k] - before for k, before in self._before.items())
-
-    def finish(self, run_id: str) -> None:
-        """Note that a run has ended."""
-        self._before.setdefault(run_id, 0.0)
-        self._done[run_id] = self._total(run_id)
-
-    def spent(self) -> float:
-        """Return the seconds since the start."""
-        return self._clock() - self._began
-
-    def left(self) -> float | None:
-        """Return the seconds left, None until something has been done."""
-        done, spent = self._counted(), self.spent()
-        if self._first and self._clock() > self._first[0]:
-            done, spent = done - self._first[1], self._clock() - self._first[0]
-        if done <= 0 or spent <= 0:
-            return None
-        return spent / done * sum(self._total(k) - self._done[k] for k in self._done)
+def remaining(work: Sequence[Work], clock: Callable[[], float] = time.monotonic) -> Remaining:
+    """Return what foretells the time left of a grid."""
+    runs: dict[str, Amounts] = {}
+    for s, training, some, price, passes, packed in work:
+        images = (images_of(s.budget, s.recipe, s.data.train) or 60_000) * training
+        cells = len(s.protocol.cells) if some is None else some
+        trained = TRAINED * price * images * (TERM if s.training.method.regularizers else 1.0)
+        shown = (PACKED if packed else SHOWN) * cells * s.data.test
+        runs[s.run_id] = Amounts(s.label, trained, shown, SEARCHED * passes)
+    return Remaining(runs, clock)
 
 
 class Progress:
@@ -167,7 +112,7 @@ class Progress:
     def __init__(self, work: Sequence[Work], finished: int, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
         self.cells, self.finished = len(work) + finished, finished
-        self.estimate = Estimate(work)
+        self.remaining = remaining(work)
         self.tasks: dict[str, TaskID] = {}
         self.phases: dict[str, tuple[str, float]] = {}
         self.live = RichProgress(
@@ -199,6 +144,7 @@ class Progress:
 
     def start(self, spec: RunSpec) -> None:
         """Show a run that begins."""
+        self.remaining.start(spec.run_id)
         self.tasks[spec.run_id] = self.live.add_task(
             "", label=f"{spec.label} seed {spec.seed}", phase="starting", figures="", left="", total=None
         )
@@ -207,7 +153,7 @@ class Progress:
         """Show how far a run is."""
         if event.run_id not in self.tasks:
             return
-        self.estimate.update(event)
+        self.remaining.update(event.run_id, event.phase, event.done, event.total)
         self._tell_left()
         phase, began = self.phases.get(event.run_id, ("", 0.0))
         if phase != event.phase:
@@ -226,15 +172,19 @@ class Progress:
 
     def wait(self, spec: RunSpec) -> None:
         """Stop showing a run that another process works on."""
+        self.remaining.wait(spec.run_id)
+        self._hide(spec)
+
+    def _hide(self, spec: RunSpec) -> None:
         if task := self.tasks.pop(spec.run_id, None):
             self.live.remove_task(task)
 
     def finish(self, record: Record) -> None:
         """Show a run that has ended, and how much of the grid is left."""
-        self.wait(record.trained)
+        self._hide(record.trained)
         self.finished += 1
         spec = record.spec
-        self.estimate.finish(record.run_id)
+        self.remaining.finish(record.run_id)
         left = self._tell_left()
         self.live.update(self.grid, completed=self.finished)
         if record.failure:
@@ -244,7 +194,7 @@ class Progress:
             seconds = sum(s.cpu for s in record.ledger.seconds.values()) if record.ledger else 0
             text = (f"clean accuracy {clean:.1%}, " if clean is not None else "") + f"{seconds:.0f} CPU seconds"
         # Runs at once end nearly together, and then none for long: without the time gone, the time left seems to jump.
-        gone = f"{_clock(self.estimate.spent())} gone{left and ', ' + left}"
+        gone = f"{_clock(self.remaining.spent())} gone{left and ', ' + left}"
         self.console.print(
             f"[{self.finished}/{self.cells}] {spec.label} seed {spec.seed}: {text}; {gone}",
             highlight=False,
@@ -254,7 +204,7 @@ class Progress:
 
     def _tell_left(self) -> str:
         """Show and return how long the whole grid still takes, nothing where it is over or not known."""
-        left = self.estimate.left()
+        left = self.remaining.left()
         text = f"about {_clock(left)} left" if left else ""
         self.live.update(self.grid, left=text)
         return text

@@ -150,7 +150,8 @@ def run(
     todo = [job for job, part in zip(jobs, found, strict=True) if not part.nothing]
     # Where there is one training alone, nothing hangs on what a step costs beside another's.
     several = sum(part.training for part in found) > 1
-    work = [Work(part.spec) if quiet else _work(part, several) for part in found if not part.nothing]
+    packable = engine != "torch" and device == "cpu"
+    work = [Work(part.spec) if quiet else _work(part, several, packable=packable) for part in found if not part.nothing]
     ended: list[Record] = []
     try:
         with Progress(work, len(jobs) - len(todo), quiet=quiet) as progress:
@@ -173,8 +174,11 @@ def run(
     return [job.spec.run_id for job in jobs]
 
 
-def _work(part: Lacking, counted: bool) -> Work:
-    """Return what is to be done for a run, with what foretells how long it takes: a step's price where it is `counted`."""
+def _work(part: Lacking, counted: bool, *, packable: bool) -> Work:
+    """Return what is to be done for a run, with what foretells how long it takes: a step's price where it is `counted`.
+
+    `packable` tells whether packed bits give the logits of networks that have nothing but signs between their ends.
+    """
     spec, passes = part.spec, 0
     for name in part.metrics:
         metric = registry.load("metric", name)
@@ -187,7 +191,9 @@ def _work(part: Lacking, counted: bool) -> Work:
         # Code of somebody else may raise anything: its training says so, where it is recorded.
         with contextlib.suppress(Exception):
             price = priced(spec.training.label, spec.training).step(0, False, 0.0) / spec.recipe.batch
-    return Work(spec, part.training, len(part.cells), price, passes)
+    method = registry.load("method", spec.training.method.name).Method
+    packed = packable and method.weight_bits == method.activation_bits == 1
+    return Work(spec, part.training, len(part.cells), price, passes, packed)
 
 
 def _refuse_stale(target: Store, found: Sequence[Lacking]) -> None:

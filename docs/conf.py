@@ -24,6 +24,8 @@ nitpicky = True
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "ignore_pattern": "my_plugins",
+    # The first one is charged with the imports, so it is one that trains nothing.
+    "within_subsection_order": "FileNameSortKey",
     "gallery_dirs": "made/examples",
     "download_all_examples": False,
     "show_signature": False,

@@ -65,7 +65,8 @@ def recipe(method: str) -> str:
         return ""
     given = {backbone: cls().recipe(backbone) for backbone in registry.files("backbone")}
     common = Counter(tuple(one.items()) for one in given.values()).most_common(1)[0][0]
-    lines = ["Recipe of its paper (`--recipe paper`):", f"{inspect.getdoc(cls.recipe)}"]
+    said = str(inspect.getdoc(cls.recipe)).removeprefix("Return ")
+    lines = ["Recipe of its paper (`--recipe paper`):", said[:1].upper() + said[1:]]
     if common:
         lines.append(", ".join(f"{k}={v}" for k, v in common))
     for backbone, one in given.items():

@@ -14,6 +14,7 @@ from lcrbench import registry
 from lcrbench.errors import UserError, unknown
 from lcrbench.reports.context import Context
 from lcrbench.reports.table import NAME, Table, faults
+from lcrbench.reports.words.names import DAGGER
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from lcrbench.reports.drawing import Picture
@@ -158,6 +159,8 @@ def picture_of(e: Entry, context: Context) -> Picture | None:
         raise UserError("its picture has no panel")
     if not made.subject and context.setting.any_or_none is not None:
         made.subject = context.setting.title
+    if any(row.aside for row in (*made.legend, *(p.row for p in made.panels if p.row))):
+        made.caption = f"{made.caption.rstrip()} {DAGGER}"
     return made
 
 

@@ -47,7 +47,7 @@ ALLOWED = {
     ),
     "how text is written": (
         *("reports/writers.py", "reports/rendering.py", "reports/composed.py", "reports/table.py"),
-        *("reports/words/budget.py", "reports/words/names.py", "reports/spreadsheet.py"),
+        *("reports/words/budget.py", "reports/words/names.py", "reports/spreadsheet.py", "models/portrait.py"),
     ),
 }
 

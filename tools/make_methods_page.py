@@ -27,6 +27,7 @@ from lcrbench.reports import published
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SHADES = {0.0: ("#9ecae1", 3.5), 0.5: ("#4292c6", 2.0), 1.0: ("#084594", 1.0)}
 HIGHEST = 5.0
+KINDS = (("method", "Methods"), ("regularizer", "Regularizers"), ("backbone", "Backbones"))
 TOPOLOGIES = (
     ("resnet18:shortcut=real", 224, 1000),
     ("resnet18:shortcut=binary", 224, 1000),
@@ -102,6 +103,13 @@ def section(kind: str, name: str) -> str:
     if kind == "method" and (recipe := portrait.recipe(name)):
         parts.append(recipe)
     return "\n\n".join(parts)
+
+
+def overview(kind: str) -> str:
+    """Return a kind's entries with one sentence each, as a table that leads to them."""
+    said = {name: registry.docstring(kind, name).partition("\n")[0] for name in registry.files(kind)}
+    lines = [f"| [`{name}`](#{name}) | {sentence} |" for name, sentence in said.items()]
+    return "\n".join(["| name | in one sentence |", "|:--|:--|", *lines])
 
 
 def published_numbers() -> str:
@@ -206,14 +214,22 @@ def page() -> str:
     """Return the whole page."""
     parts = [
         "# Methods, regularizers and backbones",
-        "Written by `python tools/make_methods_page.py` from the docstrings and the code; change those. "
-        "`lcrbench show method NAME` shows the same on a terminal.",
-        "Notation: x is a layer's input (N, C_in, H, W), w its latent weight (C_out, C_in, k, k), sign(0) = +1, S the sign "
+        "A method says how weights and activations become signs, and what stands for the derivative of the sign. A "
+        "regularizer is a term of the loss that any method can have. A backbone is the topology that both are put into. "
+        "`irnet+lcr` on `resnet20` is one of each: `lcrbench run quick --methods irnet+lcr --backbone resnet20`.",
+        "Begin with the tables below: each name leads to its formula, its gradient, where it deviates from its paper, and "
+        "its options. What a training step costs, what a network costs, and what the authors published stand "
+        "[at the end](#costs).",
+        "`lcrbench show method NAME` shows an entry on a terminal. This page is written by `python "
+        "tools/make_methods_page.py` from the docstrings and the code: change those.",
+        *(f"**{title}**\n\n{overview(kind)}" for kind, title in KINDS),
+        "## Notation",
+        "x is a layer's input (N, C_in, H, W), w its latent weight (C_out, C_in, k, k), sign(0) = +1, S the sign "
         "as training sees it and dS/dx what stands for its derivative, g an upstream gradient. In the figures, values are "
         "above and the slopes that train through them below, by progress of the training where they follow a schedule; w is "
         "standardized where the method does so, and without its scale.",
     ]
-    for kind, title in (("method", "Methods"), ("regularizer", "Regularizers"), ("backbone", "Backbones")):
+    for kind, title in KINDS:
         parts.append(f"## {title}")
         parts += [section(kind, name) for name in registry.files(kind)]
     parts += ["## Costs", costs(), "## What a training step costs", prices()]

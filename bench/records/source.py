@@ -37,6 +37,7 @@ OUTSIDE = (
     "lcrbench.bench.data",
     "lcrbench.bench.records",
     "lcrbench.bench.progress",
+    "lcrbench.bench.remaining",
     "lcrbench.errors",
     "lcrbench.images",
     "lcrbench.registry",

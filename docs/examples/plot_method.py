@@ -29,7 +29,8 @@ lcrbench.run(
     methods=("bnn", "my_plugins.shifted", "my_plugins.shifted:shift=0"),
     seeds=(0,),
     data={"test": 200},
-    budget={"images": 3000},
+    budget={"images": 1500},
+    recipe={"batch": 50},
     evaluation={"corruptions": ("fog", "gaussian_noise"), "severities": (1, 5)},
     quiet=True,
 )

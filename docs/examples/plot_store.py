@@ -18,7 +18,8 @@ lcrbench.run(
     methods=("bnn", "irnet"),
     seeds=(0,),
     data={"test": 200},
-    budget={"images": 3000},
+    budget={"images": 1500},
+    recipe={"batch": 50},
     evaluation={"corruptions": ("fog",), "severities": (1, 5)},
     quiet=True,
 )

@@ -213,7 +213,7 @@ def warnings(compared: Comparison) -> list[str]:
         more = f"; and {len(compared.unreadable) - 5} more" if len(compared.unreadable) > 5 else ""
         said.append(f"{plural(len(compared.unreadable), 'record')} could not be read and is left out: {shown}{more}.")
     if any(r.aside for s in compared.settings for r in s.rows):
-        said.append("Methods marked with another budget are shown and neither ranked nor tested.")
+        said.append("Methods of another or an unknown budget (†) are shown, and neither ranked nor tested.")
     if any(r.provenance.dirty for r in compared.runs):
         said.append("Some runs were made from a working tree with uncommitted changes.")
     return said

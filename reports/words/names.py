@@ -25,6 +25,7 @@ SHORT = {
     "spectral_penalty": "spectral penalty",
 }
 CORRUPTIONS = {"jpeg_compression": "JPEG compression"}
+DAGGER = "†: not ranked, because its budget is another one, or not known."
 LONGEST = 24
 """Of what stands before a docstring's colon."""
 

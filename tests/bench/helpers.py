@@ -124,10 +124,11 @@ SCHEMA_3 = Path(__file__).parents[1] / "fixtures" / "store-schema-3"
 CELLS = (CLEAN, *(Cell("gaussian_noise", s) for s in range(1, 6)))
 
 
-def spec(seed: int = 0, test: int = 10, **change: Any) -> RunSpec:
-    """Return the spec of a run on images of two classes."""
+def spec(seed: int = 0, test: int = 10, label: str = "irnet", **change: Any) -> RunSpec:
+    """Return the spec of a run on images of two classes, by a method and regularizers without options."""
     data = DataId(name="d", sha256="0" * 64, size=32, classes=("a", "b"), train=10, test=test)
-    method = MethodId(name="irnet")
+    name, *terms = label.split("+")
+    method = MethodId(name=name, regularizers={term: {} for term in terms})
     return RunSpec.flat(data, "vgg_tiny", method, seed, metrics={"accuracy": {}}, train_sha256="1" * 64, **change)
 
 

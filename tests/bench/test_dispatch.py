@@ -139,4 +139,4 @@ def test_a_plug_in_that_cannot_be_priced_is_trained_all_the_same(
 
     monkeypatch.setattr(runner, "priced", breaks)
     lacking = planning.Lacking(jobs[0].spec, True, [], [], [])
-    assert runner._work(lacking, True).price == 1.0
+    assert runner._work(lacking, True, packable=True).price == 1.0

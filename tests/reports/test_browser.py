@@ -40,6 +40,9 @@ GEOMETRY = """
   out.svg = box($(".look figure svg")).bottom;
   out.overflow = doc.documentElement.scrollWidth - doc.documentElement.clientWidth;
   out.table = parts.numbers.scrollWidth - parts.numbers.clientWidth;
+  const links = $("nav.bar .links");
+  out.cut = links.scrollWidth - links.clientWidth;
+  out.letters = Math.min(...$$(".look figure svg text").map(e => box(e).height));
   out.open = $$("details.question").filter(e => e.open).length;
   out.questions = $$("section[data-setting] details.question h3").map(e => e.textContent);
   out.heads = $$("#s0-first-table thead tr:last-child th").map(e => e.querySelector("button").textContent);
@@ -104,7 +107,9 @@ def test_the_first_screen_holds_claim_curves_and_table(folder: Path, tmp_path: P
         "Can I trust this?", "What else was measured?",
     ]  # fmt: skip
     assert seen["heads"] == ["Method", "W/A", "Clean", "Mean error", "Drop"]
+    assert seen["letters"] >= 9.5, "the figure's letters are too small to read"
     if width > 1000:
+        assert seen["cut"] == 0, "a question of the bar is cut off"
         assert seen["svg"] <= height
         assert max(b[3] for b in (seen["boxes"]["claim"], seen["boxes"]["numbers"])) <= height
         assert seen["boxes"]["numbers"][0] > seen["boxes"]["figure"][2], "the table stands beside the curves"

@@ -21,6 +21,7 @@ from lcrbench.reports import lipschitz as lipschitz_part
 from lcrbench.reports.context import Context
 from lcrbench.reports.figures import accuracy_operations, corruption_curves, heatmap, lipschitz
 from lcrbench.reports.page import view
+from lcrbench.reports.words import names
 
 from . import make_store
 
@@ -497,3 +498,11 @@ def test_the_labels_of_a_heat_map_stand_beside_a_hole_too(store: Store, tmp_path
     text = re.sub(r"<[^>]+>", "", (tmp_path / "heatmap.svg").read_text(encoding="utf-8"))
     comments = re.findall(r"<!-- ([^>]*) -->", (tmp_path / "heatmap.svg").read_text(encoding="utf-8"))
     assert max(comments.count("Fog"), text.count("Fog")) == 2
+
+
+def test_a_dagger_is_explained_wherever_a_figure_has_one(page: str) -> None:
+    figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
+    marked = [figure for figure in figures if "†" in figure]
+    assert marked
+    for figure in marked:
+        assert names.DAGGER in html.unescape(figure)
