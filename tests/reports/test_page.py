@@ -71,7 +71,7 @@ def test_the_page_says_what_it_must(page: str) -> None:
     assert "∞ (signs jump)" in text
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_figures_of_a_small_comparison_have_room(tmp_path: Path) -> None:
     # A median gain of 0, as sign activations have it at a small radius, once threw the layout of all panels.
     store = Store(tmp_path / "store", create=True)
