@@ -163,22 +163,8 @@ def _images(products: Any, projections: Any, matrix: Any, turned: Any, n: Any, i
                         _tile(x + row * 4, y + column * 4, out, first, min(first + some, positions), p, q)
                     t = load_transposed(out, q)
                     to = turned + (column * p + row) * 4
-                    store_floats(to, 0 * p, t[0])
-                    store_floats(to, 1 * p, t[1])
-                    store_floats(to, 2 * p, t[2])
-                    store_floats(to, 3 * p, t[3])
-                    store_floats(to, 4 * p, t[4])
-                    store_floats(to, 5 * p, t[5])
-                    store_floats(to, 6 * p, t[6])
-                    store_floats(to, 7 * p, t[7])
-                    store_floats(to, 8 * p, t[8])
-                    store_floats(to, 9 * p, t[9])
-                    store_floats(to, 10 * p, t[10])
-                    store_floats(to, 11 * p, t[11])
-                    store_floats(to, 12 * p, t[12])
-                    store_floats(to, 13 * p, t[13])
-                    store_floats(to, 14 * p, t[14])
-                    store_floats(to, 15 * p, t[15])
+                    for j in range(16):
+                        store_floats(to, j * p, t[j])
             _iterate(matrix, turned, u, v, p, q, iterations)
         for k in range(len(projections)):
             positions, c = projections[k, 4], projections[k, 5]
@@ -261,7 +247,7 @@ def _iterate(matrix: Any, turned: Any, u: Any, v: Any, p: Any, q: Any, iteration
     _multiply(v, turned, u, q, p)
 
 
-@inline
+@kernel
 def _multiply(x: Any, matrix: Any, y: Any, m: Any, n: Any) -> None:
     """Write the product of a vector (m) and a matrix (m, n), of length 1."""
     for k in range(0, n // 32 * 32, 32):
