@@ -113,9 +113,7 @@ def _projections(chains: Sequence[Sequence[Tensor]], iterations: int) -> tuple[l
 
     The columns are v of the pair that it ends and u of the pair that it begins; at an end of a chain, both are of one pair.
     """
-    pairs = [
-        (_by_position(_pooled(a, b.shape[-2:])), _by_position(b)) for chain in chains for a, b in pairwise(chain)
-    ]
+    pairs = [(_by_position(_pooled(a, b.shape[-2:])), _by_position(b)) for chain in chains for a, b in pairwise(chain)]
     ends, first = [], 0
     for chain in chains:
         last = first + 2 * len(chain) - 3
@@ -200,8 +198,9 @@ def _outer(shares: Tensor, columns: Tensor, like: Tensor) -> Tensor:
     # No view: to what is one, autograd adds the other gradients of an activation out of place.
     found = torch.empty_like(like)
     rows = _by_position(found)
-    if compiled.fits(rows) and compiled.projects(_BY_TORCH, rows.shape[2], rows.shape[1]):
-        compiled.outer(shares, columns, rows)
+    order = compiled.projects(_BY_TORCH, rows.shape[2], rows.shape[1]) if compiled.fits(rows) else 0
+    if order:
+        compiled.outer(shares, columns, rows, order)
     else:
         _gradient(shares, columns, out=rows)
     return found

@@ -5,7 +5,7 @@ They compute what `models/retention.py` computes by torch, with the same bits, b
     a matrix x^T y         products added by fused operations, position by position, in blocks of positions
     a vector times one     products rounded and then added, row by row; so are projections
     a norm                 eight sums of every eighth square, then these eight, one after the other
-    a gradient             the first product, and the second one added by a fused operation
+    a gradient             two products; the second is added by a fused operation, or rounded first in small maps
 
 This is the order of one library on one processor. So the loops are compared with torch's operations once for each shape
 (`block`, `projects`), and torch does the work where the two differ. Torch goes through all images with one operation before
@@ -41,6 +41,7 @@ from lcrbench.vectors import (
 MOST = 512
 """Channels of the widest activation that the loops take."""
 LEAST = np.float32(1e-30)
+FUSED, ROUNDED = 1, 2
 Pair = tuple[Tensor, Tensor]
 
 
@@ -103,13 +104,13 @@ def run(
     return maps
 
 
-def outer(shares: Tensor, columns: Tensor, out: Tensor) -> None:
+def outer(shares: Tensor, columns: Tensor, out: Tensor, order: int) -> None:
     """Write to out (N, positions, C) the sum over one or two shares (N, m, positions) of each times its column (N, C, m).
 
-    The shares and `out` must be dense, in float32 on the processor, and C in sixteens.
+    The shares and `out` must be dense, in float32 on the processor, and C in sixteens. `order` is what `projects` returns.
     """
     own, (n, m, positions) = columns.transpose(1, 2).contiguous(), shares.shape
-    _outer(shares.data_ptr(), own.data_ptr(), out.data_ptr(), n, m, positions, out.shape[2])
+    _outer(shares.data_ptr(), own.data_ptr(), out.data_ptr(), n, m, positions, out.shape[2], order == FUSED)
 
 
 @functools.cache
@@ -126,17 +127,25 @@ def block(by: ByTorch, iterations: int, p: int, q: int, positions: int) -> int:
 
 
 @functools.cache
-def projects(by: ByTorch, channels: int, positions: int) -> bool:
-    """Tell whether projections of such activations, and gradients made of them, have torch's bits."""
+def projects(by: ByTorch, channels: int, positions: int) -> int:
+    """Return how gradients of such activations are added up to have torch's bits: `FUSED`, `ROUNDED` or 0, not at all.
+
+    0 also where projections have other bits.
+    """
     a, columns = _numbers(3, positions, channels, seed=0), _numbers(3, channels, 2, seed=1)
     pair = (columns[..., 0].contiguous(), columns[..., 1].contiguous())
     (maps,) = run([], [], 0, [pair], [a], [(0, 1)])
-    same = [_same(maps, by.projected(a, columns))]
-    for k in (1, 2):
-        shares, out = maps[:, :k].contiguous(), torch.empty_like(a)
-        outer(shares, columns[..., :k], out)
-        same.append(_same(out, by.outer(shares, columns[..., :k])))
-    return all(same)
+    if not _same(maps, by.projected(a, columns)):
+        return 0
+    for order in (FUSED, ROUNDED):
+        same = []
+        for k in (1, 2):
+            shares, out = maps[:, :k].contiguous(), torch.empty_like(a)
+            outer(shares, columns[..., :k], out, order)
+            same.append(_same(out, by.outer(shares, columns[..., :k])))
+        if all(same):
+            return order
+    return 0
 
 
 def _numbers(*shape: int, seed: int) -> Tensor:
@@ -312,15 +321,24 @@ def _project(a: Any, first: Any, second: Any, out: Any, positions: Any, c: Any) 
 
 
 @kernel
-def _outer(shares: Any, columns: Any, out: Any, n: Any, m: Any, positions: Any, c: Any) -> None:
+def _outer(shares: Any, columns: Any, out: Any, n: Any, m: Any, positions: Any, c: Any, whole: Any) -> None:
     for image in range(n):
-        share, column, to = shares + image * m * positions * 4, columns + image * m * c * 4, out + image * positions * c * 4
+        share, column, to = (
+            shares + image * m * positions * 4,
+            columns + image * m * c * 4,
+            out + image * positions * c * 4,
+        )
         for i in range(0, c, 16):
             first, second = load_floats(column, i), load_floats(column, (m - 1) * c + i)
+            # A product is added to 0, which makes 0 of -0.
             if m == 1:
                 for k in range(positions):
                     store_floats(to, k * c + i, fused(splat_float(share, k), first, zeros()))
+            elif whole:
+                for k in range(positions):
+                    one = fused(splat_float(share, k), first, zeros())
+                    store_floats(to, k * c + i, fused(splat_float(share, positions + k), second, one))
             else:
                 for k in range(positions):
-                    one = fused(splat_float(share, k), first, zeros())  # 0 and not -0
-                    store_floats(to, k * c + i, fused(splat_float(share, positions + k), second, one))
+                    one = fused(splat_float(share, k), first, zeros())
+                    store_floats(to, k * c + i, plus(one, times(splat_float(share, positions + k), second)))
