@@ -81,9 +81,9 @@ def process(cell: Cell, events: Any) -> None:
 def serve(link: Any) -> None:
     """Work on the cells that come through a link, one after the other, in a process of its own; end where it is closed.
 
-    It sends the events of each. After a run that was done it sends `NEXT`, and waits for another cell, because a new process
-    would read and count again what this one remembers. After anything else, a run of `LONG` seconds, the last of `MOST` runs
-    or one that code from outside takes part in, it ends as `process` does: what that code has left behind is nobody's to say.
+    It sends the events of each. After a finished run it sends `NEXT` and waits for another cell, because a new process would
+    read and count again what this one remembers. It ends, as `process` does, after anything else, after a run of `LONG`
+    seconds, after `MOST` runs, and after one with code from outside, which may have left something behind.
     """
     _begin()
     for left in reversed(range(MOST)):
