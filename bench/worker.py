@@ -26,7 +26,7 @@ from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.executors import Cell, Outcome
 from lcrbench.bench.job import Job
 from lcrbench.bench.progress import Event
-from lcrbench.bench.records import env, view
+from lcrbench.bench.records import env, source, view
 from lcrbench.bench.records.lease import Held, Superseded
 from lcrbench.bench.records.record import Asked, Failure, Record, Training
 from lcrbench.bench.records.source import stale_training
@@ -157,7 +157,7 @@ def _work(cell: Cell, tell: Callable[[Event], None]) -> tuple[Outcome, bool]:
 def _ours(spec: RunSpec) -> bool:
     """Tell whether no code from outside takes part in a run."""
     roots = {*scope(spec.training).roots, *(registry.module_name("metric", name) for name in spec.metrics)}
-    return all(name.startswith("lcrbench.") for name in roots) and all(map(is_ours, spec.protocol.corruptions))
+    return all(map(source.is_ours, roots)) and all(map(is_ours, spec.protocol.corruptions))
 
 
 def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:
