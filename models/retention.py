@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lcrbench.models.compiled import products as compiled
+from lcrbench.models.compiled import retained as compiled
 from lcrbench.models.precision import at_least_float32
 
 
@@ -31,7 +31,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
         ctx.save_for_backward(x, y)
-        return torch.bmm(x.transpose(1, 2), y)
+        return _matrices(x, y)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,20 +66,18 @@ def _pooled(a: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.adaptive_avg_pool2d(a, (size[0], size[1]))
 
 
-def retained(
-    chains: Sequence[Sequence[Tensor]], iterations: int = 5, signs: Sequence[bool] | None = None
-) -> list[Tensor]:
+def retained(chains: Sequence[Sequence[Tensor]], iterations: int = 5) -> list[Tensor]:
     """Return for each chain of activations the largest singular values (pairs, N) of consecutive pairs' retention matrices.
 
     The value and its gradient are those of `top_singular_value` of the matrices, u^T R v with u and v held fixed. They are
     computed as the mean over positions of (pool(A_in)^T u) (A_out^T v), so that no gradient passes through a matrix product
     of full size: each activation is projected once, on the vectors of both of its pairs. In float32 at least, under autocast
-    as well. `signs` tells of each chain whether it holds -1 and +1 alone, whose matrices may be added up in any order.
+    as well.
     """
     with torch.autocast(chains[0][0].device.type, enabled=False):
         wide = [at_least_float32(a) for chain in chains for a in chain]
         lengths = [len(chain) for chain in chains]
-        values: Tensor = _Retained.apply(iterations, lengths, signs or [False] * len(chains), *wide)
+        values: Tensor = _Retained.apply(iterations, lengths, *wide)
     return list(torch.split(values, [length - 1 for length in lengths]))
 
 
@@ -87,14 +85,10 @@ class _Retained(torch.autograd.Function):
     """All chains' activations, one after another, to the singular values (pairs, N)."""
 
     @staticmethod
-    def forward(ctx: Any, iterations: int, lengths: list[int], signs: Sequence[bool], *activations: Tensor) -> Tensor:
+    def forward(ctx: Any, iterations: int, lengths: list[int], *activations: Tensor) -> Tensor:
         chains = _parted(activations, lengths)
-        pairs = [pair for chain in chains for pair in pairwise(chain)]
-        whole = [known for chain, known in zip(chains, signs, strict=True) for _ in pairwise(chain)]
-        vectors = iter(_vectors_of_pairs(pairs, iterations, whole))
-        columns = [c for chain in chains for c in _columns([next(vectors) for _ in pairwise(chain)])]
+        columns, maps = _projections(chains, iterations)
         ctx.lengths = lengths
-        maps = [_projected(a, c) for a, c in zip(activations, columns, strict=True)]
         ctx.save_for_backward(*activations, *columns, *maps)
         parts = zip(chains, _parted(maps, lengths), strict=True)
         return torch.stack([value for part in parts for value in _values(*part)])
@@ -104,27 +98,58 @@ class _Retained(torch.autograd.Function):
         n = sum(ctx.lengths)
         activations, columns, maps = (ctx.saved_tensors[k : k + n] for k in (0, n, 2 * n))
         if torch.is_grad_enabled():
-            maps = [_projected(a, c) for a, c in zip(activations, columns, strict=True)]
+            maps = [_projected(_by_position(a), c) for a, c in zip(activations, columns, strict=True)]
         parts = [_parted(part, ctx.lengths) for part in (activations, columns, maps)]
         parts.append(_parted(grad, [length - 1 for length in ctx.lengths]))
-        return None, None, None, *(of_a for chain in zip(*parts, strict=True) for of_a in _of_chain(*chain))
+        return None, None, *(of_a for chain in zip(*parts, strict=True) for of_a in _of_chain(*chain))
 
 
 def _parted(items: Any, lengths: Sequence[int]) -> list[Any]:
     return [items[end - n : end] for n, end in zip(lengths, accumulate(lengths), strict=True)]
 
 
-def _columns(vectors: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """Return for each activation of a chain (N, C, 2): v of the pair that it ends, u of the pair that it begins."""
-    ends = [vectors[0][0], *(v for _, v in vectors)]
-    begins = [*(u for u, _ in vectors), vectors[-1][1]]
-    return [torch.stack([v, u], dim=2) for v, u in zip(ends, begins, strict=True)]
+def _projections(chains: Sequence[Sequence[Tensor]], iterations: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Return for each activation two columns (N, C, 2), and its projections (N, 2, H W) on them.
+
+    The columns are v of the pair that it ends and u of the pair that it begins; at an end of a chain, both are of one pair.
+    """
+    pairs = [(_by_position(_pooled(a, b.shape[-2:])), _by_position(b)) for chain in chains for a, b in pairwise(chain)]
+    ends, first = [], 0
+    for chain in chains:
+        last = first + 2 * len(chain) - 3
+        # The places of u and v of all pairs, one after another.
+        places = [first, *range(first, last + 1), last]
+        ends += [(places[k], places[k + 1]) for k in range(0, 2 * len(chain), 2)]
+        first = last + 1
+    flat = [_by_position(a) for chain in chains for a in chain]
+    if blocks := _blocks(pairs, flat, iterations):
+        vectors = [(x.new_empty(len(x), x.shape[2]), y.new_empty(len(y), y.shape[2])) for x, y in pairs]
+        maps = compiled.run(pairs, blocks, iterations, vectors, flat, ends)
+    else:
+        vectors = _vectors_of_pairs(pairs, iterations)
+    found = [v for pair in vectors for v in pair]
+    columns = [torch.stack([found[i], found[j]], dim=2) for i, j in ends]
+    return columns, maps if blocks else [_projected(a, c) for a, c in zip(flat, columns, strict=True)]
+
+
+def _blocks(pairs: Sequence[tuple[Tensor, Tensor]], flat: Sequence[Tensor], iterations: int) -> list[int]:
+    """Return the positions that compiled loops add up at once, for each pair; none where torch does the work."""
+    if not compiled.fits(*flat, *(x for x, _ in pairs)):
+        return []
+    if not all(compiled.projects(_BY_TORCH, a.shape[2], a.shape[1]) for a in flat):
+        return []
+    blocks = [compiled.block(_BY_TORCH, iterations, x.shape[2], y.shape[2], x.shape[1]) for x, y in pairs]
+    return blocks if all(blocks) else []
+
+
+def _matrices(x: Tensor, y: Tensor) -> Tensor:
+    return torch.bmm(x.transpose(1, 2), y)
 
 
 def _projected(a: Tensor, columns: Tensor) -> Tensor:
-    """Return two maps (N, 2, H W), the products of each position's channels with the columns (N, C, 2)."""
+    """Return two maps (N, 2, H W), the products of each position's channels (N, H W, C) with the columns (N, C, 2)."""
     # A product of few rows takes half of the time of one of few columns, and gives the same bits.
-    return torch.bmm(columns.transpose(1, 2), _by_position(a).transpose(1, 2))
+    return torch.bmm(columns.transpose(1, 2), a.transpose(1, 2))
 
 
 def _values(chain: Sequence[Tensor], maps: Sequence[Tensor]) -> list[Tensor]:
@@ -172,46 +197,43 @@ def _outer(shares: Tensor, columns: Tensor, like: Tensor) -> Tensor:
         return torch.unflatten(torch.bmm(columns, shares), 2, like.shape[2:])
     # No view: to what is one, autograd adds the other gradients of an activation out of place.
     found = torch.empty_like(like)
-    torch.bmm(shares.transpose(1, 2), columns.transpose(1, 2), out=_by_position(found))
+    rows = _by_position(found)
+    order = compiled.projects(_BY_TORCH, rows.shape[2], rows.shape[1]) if compiled.fits(rows) else 0
+    if order:
+        compiled.outer(shares, columns, rows, order)
+    else:
+        _gradient(shares, columns, out=rows)
     return found
 
 
-def _vectors_of_pairs(
-    pairs: Sequence[tuple[Tensor, Tensor]], iterations: int, signs: Sequence[bool]
-) -> list[tuple[Tensor, Tensor]]:
+def _gradient(shares: Tensor, columns: Tensor, out: Tensor | None = None) -> Tensor:
+    return torch.bmm(shares.transpose(1, 2), columns.transpose(1, 2), out=out)
+
+
+def _vectors_of_pairs(pairs: Sequence[tuple[Tensor, Tensor]], iterations: int) -> list[tuple[Tensor, Tensor]]:
     """Return u (N, p) and v (N, q) of each pair's retention matrix; matrices of one shape go through one iteration."""
     groups: dict[tuple[int, int], list[int]] = {}
     for k, (a, b) in enumerate(pairs):
-        groups.setdefault((a.shape[1], b.shape[1]), []).append(k)
-    exact = [known and _means_are_exact(a, b) for known, (a, b) in zip(signs, pairs, strict=True)]
+        groups.setdefault((a.shape[2], b.shape[2]), []).append(k)
     found: dict[int, tuple[Tensor, Tensor]] = {}
     for shape, indices in groups.items():
         n = len(pairs[0][0])
         products = pairs[0][0].new_empty((len(indices), n, *shape))
-        own = [(_by_position(_pooled(a, b.shape[-2:])), _by_position(b)) for a, b in (pairs[k] for k in indices)]
-        _multiply(own, products, [exact[k] for k in indices])
+        _multiply([pairs[k] for k in indices], products)
         u, v = _vectors(products.flatten(0, 1), iterations)
         found |= dict(zip(indices, zip(torch.split(u, n), torch.split(v, n), strict=True), strict=True))
     return [found[k] for k in range(len(pairs))]
 
 
-def _multiply(pairs: Sequence[tuple[Tensor, Tensor]], products: Tensor, exact: Sequence[bool]) -> None:
+def _multiply(pairs: Sequence[tuple[Tensor, Tensor]], products: Tensor) -> None:
     """Write the matrices (pairs, N, p, q), without the number of positions, which no singular vector depends on."""
-    whole = [known and compiled.fits(*pair) for known, pair in zip(exact, pairs, strict=True)]
-    compiled.multiply([(*pair, out) for pair, out, fast in zip(pairs, products, whole, strict=True) if fast])
-    rest = [(*pair, out) for pair, out, fast in zip(pairs, products, whole, strict=True) if not fast]
     # Few images at a time: the output of a pair is the input of the next, and still in the cache.
     n = len(products[0])
     some = n if products.is_cuda else max(AT_ONCE // 4 // pairs[0][1][0].numel(), 1)
     for first in range(0, n, some):
         part = slice(first, first + some)
-        for a, b, out in rest:
+        for (a, b), out in zip(pairs, products, strict=True):
             torch.bmm(a[part].transpose(1, 2), b[part], out=out[part])
-
-
-def _means_are_exact(a: Tensor, b: Tensor) -> bool:
-    """Tell whether a map of signs is pooled to whole numbers, or halves and quarters of them."""
-    return all(n in (m, 2 * m) for n, m in zip(a.shape[2:], b.shape[2:], strict=True))
 
 
 AT_ONCE = 2**20
@@ -261,3 +283,6 @@ def top_singular_value(matrices: Tensor, iterations: int = 5) -> Tensor:
     """
     u, v = _vectors(matrices, iterations)
     return torch.bmm(u.unsqueeze(1), torch.bmm(matrices, v.unsqueeze(2))).flatten()
+
+
+_BY_TORCH = compiled.ByTorch(_matrices, _vectors, _projected, _gradient)

@@ -199,13 +199,10 @@ def prices() -> str:
             table(heads, rows),
             "The step of `irnet` and of what builds on it is this cheap up to t = 0.2, the first 57 % of a training; "
             "above that it takes a hyperbolic tangent of each activation, which makes the step about a tenth longer.",
-            "LCR was to take 1.3 times its base, and takes 1.31 to 1.40. It adds some 165 ms to a step: matrices of "
-            "signs 11, latent matrices 24, pools and their memory 20, the power iteration 26, projections 27, gradients "
-            "by activation 35, and their sum with the other gradients 18. Matrices of signs are whole numbers, which "
-            "have the same bits in any order of summation, so a kernel of their own may take less than half of the time "
-            "of a matrix product. The other sums are of rounded numbers: a kernel with another order than that of the "
-            "processor's library would change bits. The rest is memory: each activation and its signs are read twice, "
-            "and a gradient of each is written.",
+            "LCR adds some 105 ms to a step: matrices, power iterations and projections 55, gradients by activation 20, "
+            "pools 7, small tensors 12, and the sum with the other gradients. Its loops (`models/compiled/retained.py`) "
+            "work image by image, so that an activation is read from memory once, and add up in the order of torch's "
+            "operations. They are compared with torch once for each shape, and torch does the work where a bit differs.",
         ]
     )
 

@@ -317,3 +317,30 @@ def first_one(context: Any, bits: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return bits(bits), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load_transposed(context: Any, address: Any, stride: Any) -> Any:
+    """Return sixteen vectors: the columns of sixteen rows of sixteen floats that lie `stride` floats apart."""
+
+    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place, stride = arguments
+        rows = []
+        for k in range(LANES):
+            found = builder.load(
+                _place(builder, place, builder.mul(stride, ir.Constant(ir.IntType(64), k)), Floats.vector, 4)
+            )
+            found.align = 4
+            rows.append(found)
+        # Quarters of the square change places, then quarters of those, down to single numbers.
+        for half in (8, 4, 2, 1):
+            first = [k if not k & half else LANES + k - half for k in range(LANES)]
+            second = [k + half if not k & half else LANES + k for k in range(LANES)]
+            masks = [ir.Constant(ir.VectorType(INT, LANES), m) for m in (first, second)]
+            for k in range(LANES):
+                if not k & half:
+                    a, b = rows[k], rows[k + half]
+                    rows[k], rows[k + half] = (builder.shuffle_vector(a, b, mask) for mask in masks)
+        return target.make_tuple(builder, signature.return_type, rows)
+
+    return types.UniTuple(Floats, LANES)(types.intp, types.intp), generate

@@ -1,5 +1,6 @@
 """Runs on this machine: one-thread processes, forked from a server that has imported torch once.
 
+A process that has done a short run takes the next one (`worker.serve`), if there is one at once.
 Ctrl-C, or SIGTERM, asks them all to save and end, a second one ends them at once; what is stored stays.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing import util
 from multiprocessing.connection import Connection, wait
 from typing import NamedTuple
 
@@ -19,9 +21,14 @@ from lcrbench.bench.processes import LOOK, LOST, Child, process_context
 from lcrbench.corruptions.engine import available_threads
 
 
-class _Running(NamedTuple):
+class _Process(NamedTuple):
     child: Child
-    events: Connection
+    link: Connection
+
+    def end(self) -> None:
+        """Let it end, because it waits for a cell and none comes."""
+        self.link.close()
+        self.child.close()
 
 
 class Local:
@@ -29,8 +36,11 @@ class Local:
 
     def __init__(self) -> None:
         self._context = process_context()
-        self._running: dict[Cell, _Running] = {}
+        self._running: dict[Cell, _Process] = {}
         self._begun: list[Cell] = []
+        # They are ended before this process waits for them at its own end, too.
+        self._idle: list[_Process] = []
+        util.Finalize(self, _end, args=(self._idle,), exitpriority=10)
 
     def capacity(self) -> list[Resources]:
         """Return what this machine has."""
@@ -41,40 +51,64 @@ class Local:
         return [Resources(available_threads(), torch.cuda.device_count(), memory)]
 
     def submit(self, cell: Cell, need: Resources) -> None:
-        """Start a process that works on a cell."""
-        # A pipe each: a process that is killed while it writes can block no other.
-        reader, writer = self._context.Pipe(duplex=False)
-        child = Child(worker.process, cell, writer)
-        writer.close()
-        self._running[cell] = _Running(child, reader)
+        """Give a cell to a process that has done another, or to a new one."""
+        one = None
+        while self._idle and one is None:
+            one = self._idle.pop()
+            try:
+                one.link.send(cell)
+            except OSError:  # it has died
+                one.end()
+                one = None
+        if one is None:
+            # A pipe each: a process that is killed while it writes can block no other.
+            ours, theirs = self._context.Pipe()
+            one = _Process(Child(worker.serve, theirs), ours)
+            theirs.close()
+            ours.send(cell)
+        self._running[cell] = one
         self._begun.append(cell)
 
     def events(self, timeout: float) -> Iterator[Told]:
         """Yield what the processes tell."""
+        # Whoever calls this has submitted what there was to submit.
+        _end(self._idle)
         while self._begun:
             yield Told(self._begun.pop(0), "started")
         running = list(self._running.items())
-        ready = wait([r.events for _, r in running] + [r.child.sentinel for _, r in running], timeout)
+        ready = wait([r.link for _, r in running] + [r.child.sentinel for _, r in running], timeout)
         for cell, one in running:
-            if one.events in ready:
+            if one.link in ready:
                 try:
-                    yield Told(cell, "progress", one.events.recv())
-                    continue
+                    told = one.link.recv()
                 except (EOFError, OSError):
                     # It tells nothing more, and so ends.
                     wait([one.child.sentinel], LOOK)
+                else:
+                    if told == worker.NEXT:
+                        del self._running[cell]
+                        self._idle.append(one)
+                        yield Told(cell, "ended")
+                    else:
+                        yield Told(cell, "progress", told)
+                    continue
             if one.child.alive():
                 continue
-            one.events.close()
+            one.link.close()
             del self._running[cell]
-            told = ending(cell, one.child.code())
+            over = ending(cell, one.child.code())
             one.child.close()
-            yield told
+            yield over
 
     def cancel(self, cell: Cell, now: bool = False) -> None:
         """Ask a cell's process to save and end, or end it."""
         if one := self._running.get(cell):
             one.child.send(signal.SIGKILL if now else signal.SIGTERM)
+
+
+def _end(idle: list[_Process]) -> None:
+    while idle:
+        idle.pop().end()
 
 
 def ending(cell: Cell, code: int) -> Told:

@@ -50,6 +50,11 @@ COUNTED = ("lcrbench.bench.records.budget", "lcrbench.bench.records.predictions"
 """Exceptions to `OUTSIDE`: how many steps a budget pays for, how predictions are read, how images reach the loop."""
 
 
+def is_ours(module: str) -> bool:
+    """Tell whether a module is one of lcrbench."""
+    return module.startswith("lcrbench.")
+
+
 def closure(roots: Iterable[str]) -> Source:
     """Return the modules that the modules `roots` import, directly or not, each with the hash of its code.
 

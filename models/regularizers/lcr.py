@@ -106,7 +106,7 @@ class Term(api.Term):
             assert self.last is not None
             signs = [*(context.outputs[name] for name in self.signs), self.last]
             self.last = None
-            self.sigma_full, self.sigma_sign = retained([full, signs], self.options.iterations, [False, True])
+            self.sigma_full, self.sigma_sign = retained([full, signs], self.options.iterations)
             if self.options.normalize == "rms":
                 # Dividing an activation divides its matrices.
                 sizes = torch.stack([_root_mean_square(a) for a in full])

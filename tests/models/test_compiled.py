@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lcrbench.models.compiled import products, serves, slopes
+from lcrbench.models import retention
+from lcrbench.models.compiled import retained as loops
+from lcrbench.models.compiled import serves, slopes
 from lcrbench.models.estimators import ede
 from lcrbench.models.retention import _pooled, _spread, retained
 
@@ -126,38 +128,61 @@ def test_what_the_loops_do_not_serve() -> None:
         assert torch.equal(ede.gradient(grad, x, 0.1, 1.0), by_torch(grad, x.contiguous(), 0.1))
 
 
-@pytest.mark.parametrize(("p", "q", "positions"), [(16, 16, 1024), (16, 32, 49), (64, 48, 1)])
-def test_products_of_whole_numbers(p: int, q: int, positions: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    x, y = (torch.randint(-4, 5, (3, positions, c), generator=generator) for c in (p, q))
-    out = torch.full((2, 3, p, q), torch.nan)
-    pair = (x / 4, y.float())
-    assert products.fits(*pair)
-    products.multiply([(*pair, out[0]), (*pair, out[1])])
-    for found in out:
-        assert torch.equal(found, torch.bmm(x.transpose(1, 2), y) / 4)
-
-
-def test_what_products_do_not_take() -> None:
-    x = random(2, 9, 16)
-    assert products.fits(x)
-    for other in (x.double(), random(2, 9, 8), random(2, 16, 9).transpose(1, 2), x.to("meta")):
-        assert not products.fits(x, other)
-
-
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_chains_of_signs_have_the_same_values_and_gradients(layout: torch.memory_format) -> None:
-    """Maps that keep their side, are halved, and are pooled to means that are no float32."""
-    shapes = [(16, 12), (16, 12), (32, 6), (32, 2)]
-    with torch.enable_grad():
-        chain = [random(3, c, s, s, seed=k).sign().contiguous(memory_format=layout) for k, (c, s) in enumerate(shapes)]
-        results = []
-        for signs in ([False], [True]):
-            own = [a.clone().requires_grad_() for a in chain]
-            (values,) = retained([own], 5, signs)
-            results.append([values.detach(), *torch.autograd.grad(values.square().sum(), own)])
-    for one, two in zip(*results, strict=True):
+@pytest.mark.parametrize("sign", [False, True])
+@pytest.mark.parametrize("images", [1, 5, 64])
+def test_retained_chains_have_the_bits_of_torch(images: int, sign: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps that keep their side, are halved, are pooled unevenly, and have positions that are no sixteens; zeros too."""
+    shapes = [(16, 12), (16, 12), (32, 6), (48, 5), (48, 1)]
+    chains = []
+    for first in (0, 1):
+        made = [random(images, c, s, s, seed=k + 9 * first).clamp(-1, 1) for k, (c, s) in enumerate(shapes[first:])]
+        made = [a.sign() if sign else a for a in made]
+        made[1][0].zero_()
+        chains.append([a.contiguous(memory_format=torch.channels_last) for a in made])
+    taken: list[int] = []
+    run = loops.run
+    monkeypatch.setattr(loops, "run", lambda *given: (taken.append(len(given[0])), run(*given))[1])
+    found = [_values_and_gradients(chains)]
+    by_loops = taken[-1:] == [7]  # after the shapes' proofs
+    monkeypatch.setattr(loops, "fits", lambda *_: False)
+    found.append(_values_and_gradients(chains))
+    for one, two in zip(*found, strict=True):
         assert bits(one) == bits(two)
+        assert one.stride() == two.stride()
+    if not by_loops:
+        pytest.skip("this machine's library adds up in another order, so that torch did the work both times")
+
+
+def _values_and_gradients(chains: list[list[Tensor]]) -> list[Tensor]:
+    with torch.enable_grad():
+        own = [[a.clone().requires_grad_() for a in chain] for chain in chains]
+        values = torch.cat(retained(own, 5))
+        return [values.detach(), *torch.autograd.grad(values.square().sum(), [a for chain in own for a in chain])]
+
+
+@pytest.mark.parametrize("wrong", ["product", "vectors", "projected", "outer"])
+def test_loops_that_differ_from_torch_in_one_bit_are_not_taken(wrong: str) -> None:
+    ours = retention._BY_TORCH
+    if not (loops.block(ours, 5, 16, 32, 40) and loops.projects(ours, 16, 40)):
+        pytest.skip("this machine's library adds up in another order")
+    plain = getattr(ours, wrong)
+
+    def other(*given: Tensor) -> object:
+        found = plain(*given)
+        (found if isinstance(found, Tensor) else found[0])[-1].view(torch.int32)[..., -1] += 1
+        return found
+
+    by = ours._replace(**{wrong: other})
+    assert not (loops.block(by, 5, 16, 32, 40) and loops.projects(by, 16, 40))
+
+
+def test_what_the_loops_of_retention_do_not_take() -> None:
+    x = random(2, 9, 16)
+    assert loops.fits(x)
+    for other in (x.double(), random(2, 9, 8), random(2, 16, 9).transpose(1, 2), x.to("meta")):
+        assert not loops.fits(x, other)
+    torch.set_num_threads(2)
+    assert not loops.fits(x)
 
 
 @pytest.mark.parametrize(("small", "large"), [((4, 4), (8, 8)), ((2, 3), (6, 6)), ((3, 3), (7, 7)), ((5, 5), (5, 5))])

@@ -61,8 +61,8 @@ def told(on: str, found: list[float]) -> float:
 
 def test_a_process_of_this_machine(benchmark, tmp_path: Path) -> None:
     found = benchmark.pedantic(overhead, args=(tmp_path, "local"), rounds=1, iterations=1)
-    # Of 0.4 s a process of its own takes all but 0.01: what it reads and compiles first is read and compiled again.
-    assert told("local", found) <= 0.6
+    # The first run of a process takes 0.4 s more, because it reads and compiles what the next ones find.
+    assert told("local", found) <= 0.2
 
 
 def test_a_worker_of_ray(benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
