@@ -8,14 +8,12 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lcrbench import registry, surroundings
-from lcrbench.bench import device, processes
+from lcrbench.bench import device
 from lcrbench.bench.clock import Clocks
 from lcrbench.bench.data.subset import load_data as load_data
 from lcrbench.bench.evaluation import known as known_of
@@ -26,7 +24,7 @@ from lcrbench.bench.evaluation.run import Looked
 from lcrbench.bench.executors import Cell, Outcome
 from lcrbench.bench.job import Job
 from lcrbench.bench.progress import Event
-from lcrbench.bench.records import env, source, view
+from lcrbench.bench.records import env, view
 from lcrbench.bench.records.lease import Held, Superseded
 from lcrbench.bench.records.record import Asked, Failure, Record, Training
 from lcrbench.bench.records.source import stale_training
@@ -36,16 +34,7 @@ from lcrbench.bench.training import group, launched
 from lcrbench.bench.training.checkpoint import Checkpoint
 from lcrbench.bench.training.loop import Diverged, Stopped
 from lcrbench.bench.training.run import made_by, scope, trained
-from lcrbench.corruptions.registered import is_ours
 from lcrbench.errors import UserError
-
-BUSY, STOPPED, UNWRITABLE = 75, 76, 74
-CODES: dict[Outcome, int] = {"done": 0, "busy": BUSY, "stopped": STOPPED, "unwritable": UNWRITABLE}
-"""The exit code of a process, by what it did with its last run."""
-NEXT = "next"
-"""What a process sends that has done a run, and takes another."""
-LONG, MOST = 60.0, 100
-"""Seconds of a run against which a new process costs nothing, and runs of one process."""
 
 
 def known(store: Store, spec: RunSpec) -> Known | None:
@@ -67,73 +56,22 @@ def current(store: Store, job: Job) -> Training | None:
     return training
 
 
-def process(cell: Cell, events: Any) -> None:
-    """Work on a cell in a process of its own, and end with one of the exit `CODES`.
-
-    The parent handles Ctrl-C, and asks by SIGTERM for a save and an end.
-    """
-    _begin()
-    outcome, _ = _work(cell, _teller(events))
-    if code := CODES[outcome]:
-        sys.exit(code)
-
-
-def serve(link: Any) -> None:
-    """Work on the cells that come through a link, one after the other, in a process of its own; end where it is closed.
-
-    It sends the events of each. After a finished run it sends `NEXT` and waits for another cell, because a new process would
-    read and count again what this one remembers. It ends, as `process` does, after anything else, after a run of `LONG`
-    seconds, after `MOST` runs, and after one with code from outside, which may have left something behind.
-    """
-    _begin()
-    for left in reversed(range(MOST)):
-        try:
-            cell = Cell(*link.recv())
-        except EOFError:
-            return
-        began = time.monotonic()
-        with surroundings.shielded(torch=True):
-            outcome, ours = _work(cell, _teller(link))
-        if not (ours and left and time.monotonic() - began < LONG):
-            sys.exit(CODES[outcome])
-        with contextlib.suppress(OSError):
-            link.send(NEXT)
-
-
-def _begin() -> None:
-    """Set a process up that works on cells."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Until the training listens there is nothing to save. (The server that forked this process ignores it.)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    processes.watch_parent()
-    processes.keep_memory()
-
-
-def _teller(events: Any) -> Callable[[Event], None]:
-    def tell(event: Event) -> None:
-        # If nobody listens any more, the run still goes on to its record.
-        with contextlib.suppress(OSError):
-            events.send(event)
-
-    return tell
-
-
 def work(store: str, job: str, tell: Callable[[Event], None] = lambda event: None) -> Outcome:
     """Do what a store lacks of a run, in the main thread of this process; return what was done.
 
     Every executor's process calls it. It may be called again, or by two processes at once: a run that is there is not made
     again, and one that another process works on is left to it.
     """
-    return _work(Cell(store, job), tell)[0]
+    return worked(Cell(store, job), tell)[0]
 
 
-def _work(cell: Cell, tell: Callable[[Event], None]) -> tuple[Outcome, bool]:
-    """Do what `work` does; tell also whether the run is finished, by our own code alone."""
+def worked(cell: Cell, tell: Callable[[Event], None]) -> tuple[Outcome, Record | None]:
+    """Do what `work` does, and return the record, too, where there is one."""
     try:
         one = Job.kept(cell)
     except UserError:
         # Its command has ended meanwhile.
-        return "stopped", False
+        return "stopped", None
 
     def say(phase: str, done: int, total: int, **figures: float) -> None:
         tell(Event(one.spec.run_id, phase, done, total, figures))
@@ -141,23 +79,17 @@ def _work(cell: Cell, tell: Callable[[Event], None]) -> tuple[Outcome, bool]:
     try:
         record = attempt(one, say)
     except Stopped:
-        return "stopped", False
+        return "stopped", None
     except Superseded:
         name = f"{one.spec.label} seed {one.spec.seed}"
         print(f"{name}: superseded: another process took it over, because this one stood still", file=sys.stderr)
-        return "busy", False
+        return "busy", None
     except Held:
-        return "busy", False
+        return "busy", None
     except UserError:
         # A store that takes no lease or no record: the parent, which can tell somebody, will find so too.
-        return "unwritable", False
-    return "done", record.status == "finished" and _ours(one.spec)
-
-
-def _ours(spec: RunSpec) -> bool:
-    """Tell whether no code from outside takes part in a run."""
-    roots = {*scope(spec.training).roots, *(registry.module_name("metric", name) for name in spec.metrics)}
-    return all(map(source.is_ours, roots)) and all(map(is_ours, spec.protocol.corruptions))
+        return "unwritable", None
+    return "done", record
 
 
 def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:

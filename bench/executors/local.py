@@ -1,6 +1,6 @@
 """Runs on this machine: one-thread processes, forked from a server that has imported torch once.
 
-A process that has done a short run takes the next one (`worker.serve`), if there is one at once.
+A process that has done a short run takes the next one (`serving.serve`), if there is one at once.
 Ctrl-C, or SIGTERM, asks them all to save and end, a second one ends them at once; what is stored stays.
 """
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 
-from lcrbench.bench import worker
+from lcrbench.bench import serving
 from lcrbench.bench.executors import Cell, Resources, Told
 from lcrbench.bench.processes import LOOK, LOST, Child, process_context
 from lcrbench.corruptions.engine import available_threads
@@ -63,7 +63,7 @@ class Local:
         if one is None:
             # A pipe each: a process that is killed while it writes can block no other.
             ours, theirs = self._context.Pipe()
-            one = _Process(Child(worker.serve, theirs), ours)
+            one = _Process(Child(serving.serve, theirs), ours)
             theirs.close()
             ours.send(cell)
         self._running[cell] = one
@@ -85,7 +85,7 @@ class Local:
                     # It tells nothing more, and so ends.
                     wait([one.child.sentinel], LOOK)
                 else:
-                    if told == worker.NEXT:
+                    if told == serving.NEXT:
                         del self._running[cell]
                         self._idle.append(one)
                         yield Told(cell, "ended")
@@ -113,7 +113,7 @@ def _end(idle: list[_Process]) -> None:
 
 def ending(cell: Cell, code: int) -> Told:
     """Return what the exit code of a cell's process tells."""
-    for outcome, known in worker.CODES.items():
+    for outcome, known in serving.CODES.items():
         if code == known:
             return Told(cell, "ended", outcome=outcome)
     if code == LOST:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lcrbench.bench import runner, worker
+from lcrbench.bench import runner, serving, worker
 from lcrbench.bench.metrics import calibration_error
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
@@ -35,14 +35,14 @@ def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, held: in
     with Store(tmp_path).lease(worker.leased(one.spec)[held]):
         context = multiprocessing.get_context("spawn")
         reader, writer = context.Pipe(duplex=False)
-        process = context.Process(target=worker.process, args=(one.keep(), writer))
+        process = context.Process(target=serving.process, args=(one.keep(), writer))
         process.start()
         process.join(120)
         reader.close()
-        assert process.exitcode == worker.BUSY
+        assert process.exitcode == serving.BUSY
         assert Store(tmp_path).ids() == []
         # Nor does the parent write down a failure where another process has taken over what a killed one left.
-        for code in (worker.BUSY, -9):
+        for code in (serving.BUSY, -9):
             assert came_to(Store(tmp_path), one, code) is None
     assert Store(tmp_path).ids() == []
 
@@ -73,7 +73,7 @@ def test_a_failure_never_replaces_a_finished_run(tmp_path: Path) -> None:
         assert not save.exists()
     # A run made again, or asked for more: the attempt failed, and says so.
     for again in (later(one, fresh=True), later(asking_more(one))):
-        for code in (-9, worker.STOPPED, worker.UNWRITABLE, 1, 0):
+        for code in (-9, serving.STOPPED, serving.UNWRITABLE, 1, 0):
             assert came_to(target, again, code).status == "failed"
     assert target.record(one.spec.run_id) == whole
     # Or one that a different version of the code made.
@@ -101,7 +101,7 @@ def test_a_failure_told_by_the_process_never_replaces_a_finished_run(
     monkeypatch.setattr(worker, "trained", breaks)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     for again in (later(one, fresh=True), later(one, stale="redo")):
-        worker.process(again.keep(), SimpleNamespace(send=lambda _: None))
+        serving.process(again.keep(), SimpleNamespace(send=lambda _: None))
         assert ("no such thing" if error else "diverged") in capsys.readouterr().err
         assert Store(tmp_path).record(one.spec.run_id) == whole
         assert came_to(Store(tmp_path), again, 0).status == "failed"
@@ -119,7 +119,7 @@ def test_a_metric_that_fails_leaves_what_was_measured_before(
         raise ValueError("no such thing")
 
     def as_a_process(one: worker.Job) -> Record | None:
-        worker.process(one.keep(), SimpleNamespace(send=lambda _: None))
+        serving.process(one.keep(), SimpleNamespace(send=lambda _: None))
         return came_to(Store(tmp_path), one, 0)
 
     with monkeypatch.context() as patch:

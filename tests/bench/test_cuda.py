@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lcrbench import registry
-from lcrbench.bench import device, worker
+from lcrbench.bench import device, serving, worker
 from lcrbench.bench.processes import process_context
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training.checkpoint import Checkpoint
@@ -76,7 +76,7 @@ def test_a_killed_process_leaves_a_run_that_ends_in_the_same_bits(tmp_path: Path
     one = job(tmp_path / "killed", "irnet+lcr", budget={"images": 5000})
     context = process_context()
     reader, writer = context.Pipe(duplex=False)
-    process = context.Process(target=worker.process, args=(one.keep(), writer), daemon=True)
+    process = context.Process(target=serving.process, args=(one.keep(), writer), daemon=True)
     process.start()
     while reader.poll(120):
         event = reader.recv()

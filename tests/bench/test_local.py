@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lcrbench.bench import dispatch, processes, worker
+from lcrbench.bench import dispatch, processes, serving, worker
 from lcrbench.bench.executors import Cell, Resources, local
 from lcrbench.bench.progress import Progress, Work
 from lcrbench.bench.records.grid import Data
@@ -92,33 +92,33 @@ class Link:
         return self.cells.pop(0)
 
     def send(self, what: Any) -> None:
-        if what == worker.NEXT:
+        if what == serving.NEXT:
             self.sent.append(what)
 
 
 @pytest.mark.parametrize("change", [{"LONG": 0.0}, {"MOST": 1}, {"_ours": lambda spec: False}, {}])
 def test_what_ends_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
     one, other = (job.keep() for job in jobs(tmp_path, SMALL | {"seeds": [0, 1]}))
-    monkeypatch.setattr(worker, "_begin", lambda: None)
+    monkeypatch.setattr(serving, "_begin", lambda: None)
     for name, value in change.items():
-        monkeypatch.setattr(worker, name, value)
+        monkeypatch.setattr(serving, name, value)
     link = Link(one, other)
     if not change:
-        assert worker.serve(link) is None
-        assert link.sent == [worker.NEXT] * 2
+        assert serving.serve(link) is None
+        assert link.sent == [serving.NEXT] * 2
         return
     with pytest.raises(SystemExit) as stop:
-        worker.serve(link)
+        serving.serve(link)
     assert stop.value.code == 0
     assert (link.sent, link.cells) == ([], [other])
 
 
 def test_whose_code_takes_part(tmp_path: Path) -> None:
     spec = jobs(tmp_path, SMALL)[0].spec
-    assert worker._ours(spec)
-    assert not worker._ours(spec.model_copy(update={"metrics": {"my_package.my_metric": {}}}))
+    assert serving._ours(spec)
+    assert not serving._ours(spec.model_copy(update={"metrics": {"my_package.my_metric": {}}}))
     shown = spec.protocol.model_copy(update={"corruptions": ("fog", "my_package.my_corruption")})
-    assert not worker._ours(spec.model_copy(update={"protocol": shown}))
+    assert not serving._ours(spec.model_copy(update={"protocol": shown}))
 
 
 HELD = """

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lcrbench.bench import data, worker
+from lcrbench.bench import data, serving, worker
 from lcrbench.bench.evaluation import inference
 from lcrbench.bench.evaluation.run import evaluate, protocol_of
 from lcrbench.bench.networks.foreign import opened, ready
@@ -115,7 +115,7 @@ def test_no_file_of_a_store_tells_whose_machine_it_was(tmp_path: Path, monkeypat
         def send(self, event: object) -> None: ...
 
     cell = other.keep()
-    worker.process(cell, Nobody())
+    serving.process(cell, Nobody())
     worker.Job.forget(cell)  # which holds the data's place as long as the run may be worked on
     assert Store(store).record(other.spec.run_id).status == "failed"
     words = {socket.gethostname(), str(Path.home()), str(ROOT), "a-place-to-find", str(tmp_path), os.uname().nodename}

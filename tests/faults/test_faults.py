@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from lcrbench.bench import worker
+from lcrbench.bench import serving, worker
 from lcrbench.bench.processes import Child, process_context
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
@@ -42,7 +42,7 @@ class Worker:
     def __init__(self, one: worker.Job) -> None:
         self.label = one.spec.label
         self.events, writer = multiprocessing.Pipe(duplex=False)
-        self.child = Child(worker.process, one.keep(), writer)
+        self.child = Child(serving.process, one.keep(), writer)
         writer.close()
         self.began, self.phase = time.monotonic(), "starting"
         self.steps = self.cells = 0
@@ -231,11 +231,11 @@ def test_several_processes_on_one_store(
         assert trained == 1
         codes = Counter(one.child.code() for one in workers)
         assert codes[0] >= 1
-        assert set(codes) <= {0, worker.BUSY}
+        assert set(codes) <= {0, serving.BUSY}
         assert sum(one.cells > 0 for one in workers) == 1
         expected = references[METHODS[0]]
         assert bits(root, Store(root).record(expected.record.run_id)) == expected.bits
-        stood = sum(number for code, number in codes.items() if code == worker.BUSY)
+        stood = sum(number for code, number in codes.items() if code == serving.BUSY)
         tally[f"{count} processes at once"] = f"{trained} trained, {stood} stood back"
 
 

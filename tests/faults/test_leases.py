@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lcrbench.bench import worker
+from lcrbench.bench import serving, worker
 from lcrbench.bench.executors import Cell
 from lcrbench.bench.records import lease as leases
 from lcrbench.bench.records.store import Store
@@ -30,7 +30,7 @@ def _work(cell: Cell, events: Any, machine: str) -> None:
     leases.BEAT, leases.PATIENCE, leases.CONFIRM = 0.1, 1.0, 0.5
     leases.machine = lambda: machine
     os.dup2(os.open(os.path.join(cell.store, f"{machine}.err"), os.O_CREAT | os.O_WRONLY), 2)
-    worker.process(cell, events)
+    serving.process(cell, events)
 
 
 class Machine:
@@ -82,7 +82,7 @@ def test_a_stopped_holder_that_goes_on_leaves_as_superseded(tmp_path: Path) -> N
     before = first.steps[-1]
     first.send(signal.SIGCONT)
     first.follow()
-    assert first.code() == worker.BUSY
+    assert first.code() == serving.BUSY
     assert first.steps[-1] - before < 100, "nobody trains in vain longer than a lease"
     assert "superseded" in first.said()
     assert len(first.said().splitlines()) == 1
@@ -107,7 +107,7 @@ def test_two_that_find_a_dead_lease_at_once(tmp_path: Path) -> None:
     both = [Machine(one, name * 16) for name in "bc"]
     for machine in both:
         machine.follow()
-    assert sorted(machine.code() for machine in both) in ([0, 0], [0, worker.BUSY])  # type: ignore[type-var]
+    assert sorted(machine.code() for machine in both) in ([0, 0], [0, serving.BUSY])  # type: ignore[type-var]
     assert sorted(bool(machine.steps) for machine in both) == [False, True]
     store = Store(tmp_path)
     assert [store.record(run_id).status for run_id in store.ids()] == ["finished"]
