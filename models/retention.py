@@ -10,6 +10,7 @@ a cheap stand-in for the spectral norm of the map between the two. It is a proxy
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
@@ -134,12 +135,20 @@ def _projections(chains: Sequence[Sequence[Tensor]], iterations: int) -> tuple[l
 
 def _blocks(pairs: Sequence[tuple[Tensor, Tensor]], flat: Sequence[Tensor], iterations: int) -> list[int]:
     """Return the positions that compiled loops add up at once, for each pair; none where torch does the work."""
-    if not compiled.fits(*flat, *(x for x, _ in pairs)):
+    if not compiled.fits(*flat, *(x for x, _ in pairs)) or _has_a_part_of_one(pairs):
         return []
     if not all(compiled.projects(_BY_TORCH, a.shape[2], a.shape[1]) for a in flat):
         return []
     blocks = [compiled.block(_BY_TORCH, iterations, x.shape[2], y.shape[2], x.shape[1]) for x, y in pairs]
     return blocks if all(blocks) else []
+
+
+def _has_a_part_of_one(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
+    """Tell whether torch comes to one matrix alone, for which its library adds up in another order than for several."""
+    n = len(pairs[0][0])
+    sizes = Counter((x.shape[2], y.shape[2]) for x, y in pairs)
+    parts = [(n, _images_at_once(pairs)), *((n * k, _matrices_at_once(p * q)) for (p, q), k in sizes.items())]
+    return any(some == 1 or number % some == 1 for number, some in parts)
 
 
 def _matrices(x: Tensor, y: Tensor) -> Tensor:
@@ -229,7 +238,7 @@ def _multiply(pairs: Sequence[tuple[Tensor, Tensor]], products: Tensor) -> None:
     """Write the matrices (pairs, N, p, q), without the number of positions, which no singular vector depends on."""
     # Few images at a time: the output of a pair is the input of the next, and still in the cache.
     n = len(products[0])
-    some = n if products.is_cuda else max(AT_ONCE // 4 // pairs[0][1][0].numel(), 1)
+    some = n if products.is_cuda else _images_at_once(pairs)
     for first in range(0, n, some):
         part = slice(first, first + some)
         for (a, b), out in zip(pairs, products, strict=True):
@@ -242,10 +251,18 @@ AT_ONCE = 2**20
 An accelerator works on all of them at once, because each part would cost it a launch."""
 
 
+def _images_at_once(pairs: Sequence[tuple[Tensor, Tensor]]) -> int:
+    return max(AT_ONCE // 4 // pairs[0][1][0].numel(), 1)
+
+
+def _matrices_at_once(numbers: int) -> int:
+    return max(AT_ONCE // numbers, 1)
+
+
 @torch.no_grad()
 def _vectors(matrices: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
     """Return u (N, p) and v (N, q), by power iteration from each matrix's longest row."""
-    parts = torch.split(matrices, len(matrices) if matrices.is_cuda else max(AT_ONCE // matrices[0].numel(), 1))
+    parts = torch.split(matrices, len(matrices) if matrices.is_cuda else _matrices_at_once(matrices[0].numel()))
     u, v = zip(*(_iterated(part, iterations) for part in parts), strict=True)
     return torch.cat(u), torch.cat(v)
 

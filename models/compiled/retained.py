@@ -55,9 +55,10 @@ class ByTorch(NamedTuple):
 
 
 def fits(*tensors: Tensor) -> bool:
-    """Tell whether the loops take (N, positions, channels): dense, float32 on the processor, channels in sixteens.
+    """Tell whether the loops take (N, positions, channels): dense, float32 on the processor, channels in sixteens, equal N.
 
-    They do not where torch's operations are counted or traced, or use several threads.
+    They take no image alone, for which torch's library adds up in another order than for several. Nor do they where torch's
+    operations are counted or traced, or use several threads.
     """
     return (
         watched_by_nobody()
@@ -67,6 +68,7 @@ def fits(*tensors: Tensor) -> bool:
             and x.is_cpu
             and x.dtype == torch.float32
             and x.is_contiguous()
+            and len(x) == len(tensors[0]) > 1
             and x.shape[2] % 16 == 0
             and x.shape[2] <= MOST
             for x in tensors
@@ -98,7 +100,7 @@ def run(
         for a, (i, j), out in zip(activations, ends, maps, strict=True)
     ]
     size = max((x.shape[2] * y.shape[2] for x, y in pairs), default=1)
-    scratch = torch.empty(2, size)
+    scratch = torch.empty(2, size, dtype=torch.float32, device="cpu")
     rows, columns = (np.array(t, dtype=np.int64).reshape(-1, k) for t, k in ((products, 8), (projections, 6)))
     _images(rows, columns, scratch.data_ptr(), scratch.data_ptr() + 4 * size, len(flat[0]), iterations)
     return maps
@@ -149,7 +151,9 @@ def projects(by: ByTorch, channels: int, positions: int) -> int:
 
 
 def _numbers(*shape: int, seed: int) -> Tensor:
-    found = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    # Whatever type and device a caller has made the default.
+    generator = torch.Generator("cpu").manual_seed(seed)
+    found = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
     found[0].mul_(found[0] > 0)  # zeros, of both signs
     return found
 

@@ -129,7 +129,7 @@ def test_what_the_loops_do_not_serve() -> None:
 
 
 @pytest.mark.parametrize("sign", [False, True])
-@pytest.mark.parametrize("images", [1, 5, 64])
+@pytest.mark.parametrize("images", [2, 5, 64])
 def test_retained_chains_have_the_bits_of_torch(images: int, sign: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps that keep their side, are halved, are pooled unevenly, and have positions that are no sixteens; zeros too."""
     shapes = [(16, 12), (16, 12), (32, 6), (48, 5), (48, 1)]
@@ -151,6 +151,33 @@ def test_retained_chains_have_the_bits_of_torch(images: int, sign: bool, monkeyp
         assert one.stride() == two.stride()
     if not by_loops:
         pytest.skip("this machine's library adds up in another order, so that torch did the work both times")
+
+
+@pytest.mark.parametrize(("images", "channels", "side"), [(1, 64, 8), (5, 512, 2), (3, 64, 64), (3, 128, 32)])
+def test_where_torch_comes_to_one_image_alone_its_bits_are_kept(
+    images: int, channels: int, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one matrix, as of a batch of one or a part that is left over, torch's library adds up in another order."""
+    chains = [
+        [random(images, channels, side, side, seed=k).contiguous(memory_format=torch.channels_last) for k in (0, 1)]
+    ]
+    found = _values_and_gradients(chains)
+    monkeypatch.setattr(loops, "fits", lambda *_: False)
+    for one, two in zip(found, _values_and_gradients(chains), strict=True):
+        assert bits(one) == bits(two)
+
+
+def test_the_defaults_of_a_caller_change_no_proof() -> None:
+    expected = loops.block(retention._BY_TORCH, 5, 16, 16, 40), loops.projects(retention._BY_TORCH, 16, 40)
+    loops.block.cache_clear()
+    loops.projects.cache_clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            found = loops.block(retention._BY_TORCH, 5, 16, 16, 40), loops.projects(retention._BY_TORCH, 16, 40)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found == expected
 
 
 def _values_and_gradients(chains: list[list[Tensor]]) -> list[Tensor]:
@@ -179,8 +206,9 @@ def test_loops_that_differ_from_torch_in_one_bit_are_not_taken(wrong: str) -> No
 def test_what_the_loops_of_retention_do_not_take() -> None:
     x = random(2, 9, 16)
     assert loops.fits(x)
-    for other in (x.double(), random(2, 9, 8), random(2, 16, 9).transpose(1, 2), x.to("meta")):
+    for other in (x.double(), random(2, 9, 8), random(2, 16, 9).transpose(1, 2), x.to("meta"), random(3, 9, 16)):
         assert not loops.fits(x, other)
+    assert not loops.fits(x[:1])
     torch.set_num_threads(2)
     assert not loops.fits(x)
 
