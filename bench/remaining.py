@@ -89,6 +89,8 @@ class Remaining:
         """Note that a run begins."""
         run = self._runs[name]
         run.began = run.last = self._clock()
+        # Begun anew, where another process has had it meanwhile.
+        run.phase, run.part, run.counted, run.heard = "", 0.0, 0.0, False
         self._at_once = max(self._at_once, sum(r.began is not None for r in self._runs.values()))
 
     def wait(self, name: str) -> None:
@@ -142,8 +144,10 @@ class Remaining:
             return None
         now, rest = self._clock(), self._rest()
 
+        rates = self._rates()
+
         def needs(run: _Run) -> float:
-            return sum(run.left(phase) * self._rate(run.label, phase) for phase in PHASES)
+            return sum(run.left(phase) * rates[run.label, phase] for phase in PHASES)
 
         free = [0.0] * self._at_once
         for run in self._runs.values():
@@ -155,13 +159,17 @@ class Remaining:
                 heapq.heapreplace(free, free[0] + needs(run) + rest)
         return max(free)
 
-    def _rate(self, label: str, phase: str) -> float:
-        """Return the average seconds of a unit of work, by what of it has been done."""
-        own = self._paces.get((label, phase), _Pace())
-        of_phase = _sum(pace for (_, of), pace in self._paces.items() if of == phase)
+    def _rates(self) -> dict[tuple[str, str], float]:
+        """Return by label and phase the average seconds of a unit of work, by what of it has been done."""
+        found, labels = {}, {run.label for run in self._runs.values()}
         of_all = _sum(self._paces.values())
-        belief = BELIEF * max((run.amounts[phase] for run in self._runs.values()), default=0.0)
-        return own.rate(of_phase.rate(of_all.seconds / of_all.work, belief), belief)
+        for phase in PHASES:
+            of_phase = _sum(pace for (_, of), pace in self._paces.items() if of == phase)
+            belief = BELIEF * max((run.amounts[phase] for run in self._runs.values()), default=0.0)
+            expected = of_phase.rate(of_all.seconds / of_all.work, belief)
+            for label in labels:
+                found[label, phase] = self._paces.get((label, phase), _Pace()).rate(expected, belief)
+        return found
 
     def _rest(self) -> float:
         """Return the seconds of a run that are expected to go to none of its parts."""
