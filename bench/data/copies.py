@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
+import sys
 import time
-import weakref
+from multiprocessing import util
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -30,7 +31,7 @@ _LOOK: Final = 1 << 26
 """Bytes between two looks at how much is free."""
 
 _DEAD: Final = 3600.0
-"""Seconds without a write after which nobody works on a copy any more."""
+"""Seconds without a write after which an unfinished copy that nobody has open is one that a killed process has left."""
 
 
 class Copies:
@@ -50,12 +51,15 @@ class Copies:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _clear(self.path.parent)
-            new, name = tempfile.mkstemp(_UNFINISHED, f"{self.path.stem}.", self.path.parent)
+            self._unfinished = self.path.with_name(f"{self.path.stem}.{secrets.token_hex(4)}{_UNFINISHED}")
+            # Readable for whom the other files of the cache are.
+            self._file = open(self._unfinished, "xb")  # noqa: SIM115
         except OSError as error:
             raise self._unable(error.strerror or str(error)) from error
-        self._file, self._unfinished = os.fdopen(new, "wb"), Path(name)
-        # Also where the archive turns out to be damaged.
-        self._ends = weakref.finalize(self, _end, self._file, self._unfinished)
+        with contextlib.suppress(OSError):
+            _lock(self._file)
+        # Also where the archive turns out to be damaged, at the end of the process of a run, and not of one forked here.
+        self._ends = util.Finalize(self, _end, args=(self._file, self._unfinished), exitpriority=0)
         if not self._lasts:
             self.path = self._unfinished
 
@@ -87,9 +91,11 @@ class Copies:
                 return
             self._file.flush()
             if self._lasts:
+                # Its content is not looked at again.
+                os.fsync(self._file.fileno())
                 self._file.close()
                 self._unfinished.replace(self.path)
-                self._ends.detach()
+                self._ends.cancel()
             else:
                 _KEPT.append(self)
         except OSError as error:
@@ -122,7 +128,16 @@ def of(images: object) -> Path | None:
 def _end(file: BinaryIO, path: Path) -> None:
     with contextlib.suppress(OSError):
         file.close()
-    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _lock(file: BinaryIO) -> None:
+    """Lock a file for as long as this process has it open, or one forked from it. Raises `OSError` where it is locked."""
+    if sys.platform != "win32":  # there, nobody can delete what is open
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _clear(folder: Path) -> None:
@@ -130,4 +145,7 @@ def _clear(folder: Path) -> None:
     for path in folder.glob(f"*{_UNFINISHED}"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _DEAD:
+                # One that does not last is read for hours after it was written.
+                with open(path, "r+b") as file:
+                    _lock(file)
                 path.unlink()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
+import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -220,6 +223,46 @@ def test_what_is_compressed_is_copied_once_and_streamed_from_there(
     alone = {name.removeprefix("test/"): content for name, content in part(a_tree(), "test").items()}
     test = data.load_test(write(tmp_path / "alone.zip", zip_bytes(alone)), size=8, stream=True)
     np.testing.assert_array_equal(test.split.images[:], first.test.images[:])
+
+
+def test_a_copy_is_readable_for_whom_the_rest_of_the_cache_is(tmp_path: Path, cache: Path) -> None:
+    place = as_archives(a_tree(), tmp_path / "set", "tar.gz")
+    settle(place)
+    before = os.umask(0o022)
+    try:
+        data.load(place, size=8, stream=True)
+    finally:
+        os.umask(before)
+    (copy,) = cache.glob(f"*{copies.SUFFIX}")
+    (table,) = cache.glob("listed-*/content.json")
+    assert stat.S_IMODE(copy.stat().st_mode) == stat.S_IMODE(table.stat().st_mode)
+
+
+def _loads(place: Path) -> None:
+    assert data.load(place, size=8, stream=True).train.images[0].shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_copy_that_does_not_last_is_gone_with_the_process_of_a_run(tmp_path: Path, cache: Path, method: str) -> None:
+    place = as_archives(a_tree(), tmp_path / "set", "tar.gz")
+    os.utime(place / "train.tar.gz", (time.time() + 1e6,) * 2)  # by a clock that is ahead
+    child = multiprocessing.get_context(method).Process(target=_loads, args=(place,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert not [*cache.glob("*.unfinished")]
+
+
+def test_a_copy_that_does_not_last_stays_while_it_is_read(tmp_path: Path, cache: Path) -> None:
+    place = as_archives(a_tree(), tmp_path / "set", "tar.gz")  # just written
+    found = data.load(place, size=8, stream=True)
+    (copy,) = cache.glob("*.unfinished")
+    os.utime(copy, (0, 0))  # hours ago
+    copies._clear(cache)
+    assert found.test.images[:].shape[1:] == (8, 8, 3)
+    made = copies._KEPT.pop()
+    made._ends()
+    assert not copy.exists()
 
 
 def test_a_copy_that_does_not_last_is_gone_with_its_process_and_a_damaged_archive_leaves_none(
