@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from lcrbench import registry, surroundings
 from lcrbench.bench import processes, worker
+from lcrbench.bench.data import loading
 from lcrbench.bench.executors import Cell, Outcome
+from lcrbench.bench.job import Job
 from lcrbench.bench.progress import Event
 from lcrbench.bench.records import source
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.training.run import scope
 from lcrbench.corruptions.registered import is_ours
+from lcrbench.errors import UserError
 
 BUSY, STOPPED, UNWRITABLE = 75, 76, 74
 CODES: dict[Outcome, int] = {"done": 0, "busy": BUSY, "stopped": STOPPED, "unwritable": UNWRITABLE}
@@ -49,12 +55,13 @@ def serve(link: Any) -> None:
     for left in reversed(range(MOST)):
         try:
             cell = Cell(*link.recv())
-        except EOFError:
+        except (EOFError, OSError):  # closed, or reset by the end of who started it
             return
         began = time.monotonic()
         with surroundings.shielded(torch=True):
             outcome, record = worker.worked(cell, _teller(link))
-        good = record is not None and record.status == "finished" and _ours(record.spec)
+        good = record is not None and record.status == "finished" and _ours(record.spec) and _ours_reads(cell)
+        _give_back()
         if not (good and left and time.monotonic() - began < LONG):
             sys.exit(CODES[outcome])
         with contextlib.suppress(OSError):
@@ -77,6 +84,22 @@ def _teller(events: Any) -> Callable[[Event], None]:
             events.send(event)
 
     return tell
+
+
+def _give_back() -> None:
+    """Give back the memory that this process keeps of a CUDA device, which the processes beside it may need."""
+    if torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _ours_reads(cell: Cell) -> bool:
+    """Tell whether the data of a run are read by no code from outside; not where its command has taken the job away."""
+    try:
+        entry, _ = loading.find(Job.kept(cell).source.source)
+    except UserError:
+        return False
+    return not registry.is_outside("source", entry)
 
 
 def _ours(spec: RunSpec) -> bool:

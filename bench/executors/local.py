@@ -6,6 +6,7 @@ Ctrl-C, or SIGTERM, asks them all to save and end, a second one ends them at onc
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -65,7 +66,8 @@ class Local:
             ours, theirs = self._context.Pipe()
             one = _Process(Child(serving.serve, theirs), ours)
             theirs.close()
-            ours.send(cell)
+            with contextlib.suppress(OSError):  # it has died, which its end tells
+                ours.send(cell)
         self._running[cell] = one
         self._begun.append(cell)
 

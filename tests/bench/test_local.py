@@ -69,6 +69,27 @@ def test_a_process_that_died_while_it_waited_is_replaced(tmp_path: Path, started
     assert len(Store(tmp_path).ids()) == 3
 
 
+def _dies(link: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_dies_before_it_is_given_its_run_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dead(processes.Child):
+        def __init__(self, function: Any, *args: Any) -> None:
+            super().__init__(_dies, *args)
+            assert wait([self.sentinel], 60)
+
+    monkeypatch.setattr(local, "Child", Dead)
+    (cell,) = (job.keep() for job in jobs(tmp_path, SMALL))
+    executor = local.make(1, "")
+    executor.submit(cell, Resources())
+    (told,) = (told for _ in range(5) for told in executor.events(1.0) if told.kind != "started")
+    assert told.kind == "lost"
+    assert "SIGKILL" in told.reason
+
+
 def ended_by(executor: local.Local, cell: Cell) -> None:
     executor.submit(cell, Resources())
     end = time.monotonic() + 120
@@ -113,8 +134,28 @@ def test_what_ends_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ch
     assert (link.sent, link.cells) == ([], [other])
 
 
-def test_whose_code_takes_part(tmp_path: Path) -> None:
-    spec = jobs(tmp_path, SMALL)[0].spec
+@pytest.mark.parametrize("error", [EOFError, ConnectionResetError])
+def test_a_process_ends_in_silence_where_nobody_is_left(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def recv() -> Cell:
+        raise error
+
+    link = Link()
+    monkeypatch.setattr(serving, "_begin", lambda: None)
+    monkeypatch.setattr(link, "recv", recv)
+    assert serving.serve(link) is None
+
+
+def test_whose_code_takes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = jobs(tmp_path, SMALL)[0]
+    cell = job.keep()
+    assert serving._ours_reads(cell)
+    monkeypatch.setattr(serving.loading, "find", lambda source: ("my_package.my_source", source))
+    assert not serving._ours_reads(cell)
+    job.forget(cell)
+    assert not serving._ours_reads(cell)
+    spec = job.spec
     assert serving._ours(spec)
     assert not serving._ours(spec.model_copy(update={"metrics": {"my_package.my_metric": {}}}))
     shown = spec.protocol.model_copy(update={"corruptions": ("fog", "my_package.my_corruption")})
