@@ -39,6 +39,7 @@ class Local:
         self._context = process_context()
         self._running: dict[Cell, _Process] = {}
         self._begun: list[Cell] = []
+        self._asked: set[Cell] = set()
         # They are ended before this process waits for them at its own end, too.
         self._idle: list[_Process] = []
         util.Finalize(self, _end, args=(self._idle,), exitpriority=10)
@@ -89,7 +90,10 @@ class Local:
                 else:
                     if told == serving.NEXT:
                         del self._running[cell]
-                        self._idle.append(one)
+                        if cell in self._asked:  # too late to stop the run, and not to end
+                            one.end()
+                        else:
+                            self._idle.append(one)
                         yield Told(cell, "ended")
                     else:
                         yield Told(cell, "progress", told)
@@ -105,6 +109,7 @@ class Local:
     def cancel(self, cell: Cell, now: bool = False) -> None:
         """Ask a cell's process to save and end, or end it."""
         if one := self._running.get(cell):
+            self._asked.add(cell)
             one.child.send(signal.SIGKILL if now else signal.SIGTERM)
 
 

@@ -90,6 +90,27 @@ def test_a_process_that_dies_before_it_is_given_its_run_has_ended(
     assert "SIGKILL" in told.reason
 
 
+def test_a_process_that_is_asked_to_end_too_late_waits_for_no_other_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[processes.Child]
+) -> None:
+    (cell,) = (job.keep() for job in jobs(tmp_path, SMALL))
+    executor = local.make(1, "")
+    executor.submit(cell, Resources())
+    link = executor._running[cell].link
+    while not wait([link], 60) or link.recv() != serving.NEXT:
+        pass
+    monkeypatch.setattr(link, "recv", lambda: serving.NEXT)
+    monkeypatch.setattr(local, "wait", lambda *_: [link])
+    monkeypatch.setattr(
+        processes.Child, "send", lambda *_: None
+    )  # it would die of it; another one is at its last lines
+    sentinel = started[0].process.sentinel
+    executor.cancel(cell)
+    assert [told.kind for told in executor.events(0.0)] == ["started", "ended"]
+    assert not executor._idle
+    assert wait([sentinel], 20)
+
+
 def ended_by(executor: local.Local, cell: Cell) -> None:
     executor.submit(cell, Resources())
     end = time.monotonic() + 120
