@@ -144,10 +144,10 @@ def _blocks(pairs: Sequence[tuple[Tensor, Tensor]], flat: Sequence[Tensor], iter
 
 
 def _has_a_part_of_one(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
-    """Tell whether torch comes to one matrix alone, for which its library adds up in another order than for several."""
+    """Tell whether torch iterates one matrix alone, for which its library adds up in another order than for several."""
     n = len(pairs[0][0])
     sizes = Counter((x.shape[2], y.shape[2]) for x, y in pairs)
-    parts = [(n, _images_at_once(pairs)), *((n * k, _matrices_at_once(p * q)) for (p, q), k in sizes.items())]
+    parts = [(n * k, _matrices_at_once(p * q)) for (p, q), k in sizes.items()]
     return any(some == 1 or number % some == 1 for number, some in parts)
 
 
@@ -238,7 +238,7 @@ def _multiply(pairs: Sequence[tuple[Tensor, Tensor]], products: Tensor) -> None:
     """Write the matrices (pairs, N, p, q), without the number of positions, which no singular vector depends on."""
     # Few images at a time: the output of a pair is the input of the next, and still in the cache.
     n = len(products[0])
-    some = n if products.is_cuda else _images_at_once(pairs)
+    some = n if products.is_cuda else max(AT_ONCE // 4 // pairs[0][1][0].numel(), 1)
     for first in range(0, n, some):
         part = slice(first, first + some)
         for (a, b), out in zip(pairs, products, strict=True):
@@ -249,10 +249,6 @@ AT_ONCE = 2**20
 """Numbers that are worked on together, those of the matrices in an iteration: few enough to stay in a processor's cache.
 
 An accelerator works on all of them at once, because each part would cost it a launch."""
-
-
-def _images_at_once(pairs: Sequence[tuple[Tensor, Tensor]]) -> int:
-    return max(AT_ONCE // 4 // pairs[0][1][0].numel(), 1)
 
 
 def _matrices_at_once(numbers: int) -> int:
