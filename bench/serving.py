@@ -60,7 +60,8 @@ def serve(link: Any) -> None:
         began = time.monotonic()
         with surroundings.shielded(torch=True):
             outcome, record = worker.worked(cell, _teller(link))
-        good = record is not None and record.status == "finished" and _ours(record.spec) and _ours_reads(cell)
+        finished = record is not None and record.status == "finished"
+        good = finished and _ours_alone(cell)
         _give_back()
         if not (good and left and time.monotonic() - began < LONG):
             sys.exit(CODES[outcome])
@@ -88,18 +89,19 @@ def _teller(events: Any) -> Callable[[Event], None]:
 
 def _give_back() -> None:
     """Give back the memory that this process keeps of a CUDA device, which the processes beside it may need."""
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call,unused-ignore]
         gc.collect()
         torch.cuda.empty_cache()
 
 
-def _ours_reads(cell: Cell) -> bool:
-    """Tell whether the data of a run are read by no code from outside; not where its command has taken the job away."""
+def _ours_alone(cell: Cell) -> bool:
+    """Tell whether a run and the reading of its data use no code from outside; not where its command took the job away."""
     try:
-        entry, _ = loading.find(Job.kept(cell).source.source)
+        job = Job.kept(cell)
+        entry, _ = loading.find(job.source.source)
     except UserError:
         return False
-    return not registry.is_outside("source", entry)
+    return not registry.is_outside("source", entry) and _ours(job.spec)
 
 
 def _ours(spec: RunSpec) -> bool:

@@ -171,11 +171,11 @@ def test_a_process_ends_in_silence_where_nobody_is_left(
 def test_whose_code_takes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = jobs(tmp_path, SMALL)[0]
     cell = job.keep()
-    assert serving._ours_reads(cell)
+    assert serving._ours_alone(cell)
     monkeypatch.setattr(serving.loading, "find", lambda source: ("my_package.my_source", source))
-    assert not serving._ours_reads(cell)
+    assert not serving._ours_alone(cell)
     job.forget(cell)
-    assert not serving._ours_reads(cell)
+    assert not serving._ours_alone(cell)
     spec = job.spec
     assert serving._ours(spec)
     assert not serving._ours(spec.model_copy(update={"metrics": {"my_package.my_metric": {}}}))
