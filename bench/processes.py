@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +31,9 @@ PRELOAD = ["lcrbench.bench.preload"]
 LOOK, GRACE = 5.0, 60.0
 """Seconds between two looks, and those that a child without a parent has for its save."""
 
+SHORT, LONGEST = ("/tmp", "/var/tmp", "/dev/shm"), 70
+"""Folders for temporary files, and how many bytes the path of one may have: a socket in it has 32 more, and 103 at most."""
+
 LOST = 255
 """The exit code of a child whose server died before it: multiprocessing says so, and no child of ours ends with it."""
 
@@ -40,7 +44,7 @@ def process_context() -> Any:
         return multiprocessing.get_context("spawn")
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    with _one_thread(), _deaf():
+    with _one_thread(), _deaf(), _short_path():
         # The server must outlive Ctrl-C and a SIGTERM to all, as batch systems send it, also while it imports: the parent
         # decides what ends when.
         forkserver.ensure_running()
@@ -60,6 +64,25 @@ def _one_thread() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _short_path() -> Iterator[None]:
+    """Let the server's socket lie in a folder whose path is short enough: a batch system's TMPDIR often is not.
+
+    Raises `UserError` where there is none.
+    """
+    given = tempfile.gettempdir()
+    for folder in (given, *SHORT):
+        if len(os.fsencode(folder)) <= LONGEST and os.access(folder, os.W_OK | os.X_OK):
+            break
+    else:
+        raise UserError(f"TMPDIR: {given} is too long a path for the sockets of processes; set TMPDIR to a shorter one")
+    tempfile.tempdir = folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = given
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
@@ -17,6 +18,7 @@ import pytest
 
 from lcrbench.bench import processes
 from lcrbench.bench.processes import LOST, Child
+from lcrbench.errors import UserError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
 
@@ -136,3 +138,23 @@ def test_children_leave_no_descriptor_behind() -> None:
     for _ in range(20):
         one()
     assert held() <= before
+
+
+def test_the_servers_socket_has_a_short_path_whatever_tmpdir_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(processes.forkserver, "ensure_running", lambda: seen.append(tempfile.gettempdir()))
+    short, long = tmp_path / "s", tmp_path / ("x" * 100)
+    short.mkdir()
+    long.mkdir()
+    monkeypatch.setattr(processes, "LONGEST", len(str(short)))
+    for given in (short, long):
+        monkeypatch.setattr(tempfile, "tempdir", str(given))
+        monkeypatch.setattr(processes, "SHORT", (str(tmp_path / "none"), str(short)))
+        processes.process_context()
+        assert tempfile.gettempdir() == str(given)
+    assert seen == [str(short)] * 2
+    monkeypatch.setattr(processes, "SHORT", ())
+    with pytest.raises(UserError, match=r"TMPDIR: .* is too long a path"):
+        processes.process_context()

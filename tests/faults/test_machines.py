@@ -36,6 +36,7 @@ MACHINES = {
     "no shared memory": "unshare --mount sh -c 'mount -t tmpfs -o ro tmpfs /dev/shm && \"$@\"' - {}",
     "64 MB for temporary files": "unshare --mount sh -c 'mount -t tmpfs -o size=64m tmpfs home && "
     "TMPDIR=$PWD/home \"$@\"' - {}",
+    "a long path for temporary files": f"sh -c 'mkdir -p home/{'x' * 90} && TMPDIR=$PWD/home/{'x' * 90} \"$@\"' - {{}}",
     "64 open files": "sh -c 'ulimit -n 64; \"$@\"' - {}",
     "no terminal": "setsid env TERM=dumb {}",
     "no standard streams": "sh -c '\"$@\" <&- >&- 2>&-' - {}",
