@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -52,10 +52,11 @@ def kept() -> Iterator[None]:
 @contextlib.contextmanager
 def tf32_convolutions() -> Iterator[None]:
     """Let convolutions on a CUDA device round their factors to TF32: no rounding where all factors are signs."""
-    before = _read(lambda: BACKENDS.cudnn.allow_tf32)
-    owner, name = (BACKENDS.cudnn.conv, "fp32_precision") if before is None else (BACKENDS.cudnn, "allow_tf32")
-    before = getattr(owner, name)
-    setattr(owner, name, "tf32" if name == "fp32_precision" else True)
+    owner, name, allowed = BACKENDS.cudnn, "allow_tf32", cast("bool | str", True)
+    if (before := _read(lambda: owner.allow_tf32)) is None:
+        owner, name, allowed = owner.conv, "fp32_precision", "tf32"
+        before = owner.fp32_precision
+    setattr(owner, name, allowed)
     try:
         yield
     finally:

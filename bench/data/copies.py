@@ -126,7 +126,7 @@ _KEPT: Final[list[Copies]] = []
 
 def place(sources: tuple[Path, ...], layout: str) -> Path | None:
     """Return where the copy for these sources lies, or would; None if none lasts."""
-    stamp = None if disk_cache.is_off() else disk_cache.stamp(sources, moved=True)
+    stamp = disk_cache.lasting(sources)
     if stamp is None:
         return None
     return disk_cache.home() / f"{hashlib.sha256(f'copied 1 {layout} {stamp}'.encode()).hexdigest()[:32]}{SUFFIX}"

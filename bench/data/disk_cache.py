@@ -124,9 +124,9 @@ def _is_held(images: Images | Streamed) -> bool:
     return not isinstance(images, np.memmap | Streamed)
 
 
-def is_off() -> bool:
-    """Tell whether nothing is to be kept (`without`)."""
-    return _off
+def lasting(roots: Iterable[Path]) -> str | None:
+    """Return the `stamp` of some roots wherever they lie, to keep something by; None if nothing is to be (`without`)."""
+    return None if _off else stamp(roots, moved=True)
 
 
 def stamp(roots: Iterable[Path], *, moved: bool = False) -> str | None:
@@ -214,6 +214,17 @@ def read(place: Path, name: str) -> Dataset | None:
         return None
 
 
+def put(new: Path, place: Path, is_whole: Callable[[], bool]) -> None:
+    """Give a finished folder its place, whole or not at all. Raises `OSError` where the disk does not let it."""
+    try:
+        new.rename(place)
+    except OSError:
+        # Another process has just written the same, which may be mapped already; or what lies there is damaged.
+        if not is_whole():
+            shutil.rmtree(place, ignore_errors=True)
+            new.rename(place)
+
+
 def write(place: Path, dataset: Dataset, *, tells: bool = True) -> None:
     """Keep a data set in the cache; without room or permission for it, warn if it `tells`, and go on."""
     try:
@@ -225,14 +236,7 @@ def write(place: Path, dataset: Dataset, *, tells: bool = True) -> None:
                 np.save(new / f"{part}-images.npy", split.images[:])
                 np.save(new / f"{part}-labels.npy", split.labels)
             (new / _CONTENT).write_text(json.dumps(facts_of(dataset)), encoding="utf-8")
-            # Whole or not at all.
-            try:
-                new.rename(place)
-            except OSError:
-                # Another process has just written the same, which may be mapped already; or what lies there is damaged.
-                if read(place, dataset.name) is None:
-                    shutil.rmtree(place, ignore_errors=True)
-                    new.rename(place)
+            put(new, place, lambda: read(place, dataset.name) is not None)
     except OSError as error:
         if tells and not place.exists():
             warnings.warn(f"the decoded images could not be cached in {place.parent}: {error}", stacklevel=2)

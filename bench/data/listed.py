@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,27 +36,31 @@ def through(
     if not stream:
         return disk_cache.through(name, sources, size, layout, lambda: make(Decoded(size)))
     place = _place(sources, layout)
-    if place and (kept := _read(place, name, sources, size, layout)):
-        return kept
+
+    def kept(place: Path) -> Dataset | None:
+        return _read(place, name, sources, size, layout)
+
+    if place and (found := kept(place)):
+        return found
     made = make(Located(size, sources, layout))
     if place:
         # Without room or permission it is made again the next time.
         with contextlib.suppress(OSError):
-            _write(place, made)
-            return _read(place, name, sources, size, layout) or made
+            _write(place, made, lambda: kept(place) is not None)
+            return kept(place) or made
     return made
 
 
 def _place(sources: tuple[Path, ...], layout: str) -> Path | None:
     """Return where the tables of these files are kept; None while one of them is still being written."""
-    stamp = None if disk_cache.is_off() else disk_cache.stamp(sources, moved=True)
+    stamp = disk_cache.lasting(sources)
     if stamp is None:
         return None
     key = hashlib.sha256(f"listed {_VERSION} {layout} {stamp}".encode())
     return disk_cache.home() / f"listed-{key.hexdigest()[:32]}"
 
 
-def _write(place: Path, dataset: Dataset) -> None:
+def _write(place: Path, dataset: Dataset, is_whole: Callable[[], bool]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, ignore_cleanup_errors=True) as unfinished:
         new = Path(unfinished, "new")
@@ -76,9 +79,7 @@ def _write(place: Path, dataset: Dataset) -> None:
         facts = disk_cache.declared(dataset) | {"skipped": dataset.skipped, "hashes": hashes}
         facts["copied"] = copied.stat().st_size if copied else 0
         (new / _CONTENT).write_text(json.dumps(facts), encoding="utf-8")
-        # Whole or not at all. What lies there by now was damaged, or another process has just written the same.
-        shutil.rmtree(place, ignore_errors=True)
-        new.rename(place)
+        disk_cache.put(new, place, is_whole)
 
 
 def _hash(array: NDArray[Any]) -> str:

@@ -70,7 +70,7 @@ def _at_most(archive: Path) -> int:
 
 def _counted(archive: Path, most: int) -> int:
     """Return how many images a compressed archive holds; no more than `most` are counted."""
-    stamp = None if disk_cache.is_off() else disk_cache.stamp([archive], moved=True)
+    stamp = disk_cache.lasting([archive])
     place = disk_cache.home() / f"counted-{stamp}.json"
     if stamp and (kept := disk_cache.told(place.parent, place.name)) and (kept["all"] or kept["images"] >= most):
         return int(kept["images"])
