@@ -97,6 +97,19 @@ def test_every_package_is_listed() -> None:
     assert found == listed
 
 
+def test_links_stay_in_the_repository() -> None:
+    """A link to what one machine has takes the place of what a clean checkout makes there."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a checkout")
+    links = [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_symlink()]
+    assert links, ".typing is made of links"
+    for link in links:
+        target = link.readlink()
+        assert not target.is_absolute(), link
+        assert (link.parent / target).resolve(strict=True).is_relative_to(ROOT), link
+
+
 def loaded(code: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", code + "\nimport sys; print(' '.join(sys.modules))"],
