@@ -40,7 +40,7 @@ def test_a_thousand_runs_of_two_steps_leave_nothing_behind(
     def finished(self: Progress, *args: Any, **options: Any) -> None:
         finish(self, *args, **options)
         count.append(1)
-        # Between two hundreds, because a process ends after its two hundredth run and leaves one fewer for a moment.
+        # Between two hundreds, because both processes end after their hundredth run and leave one fewer for a moment.
         if len(count) % EVERY == EVERY // 2:
             server: Any = forkserver._forkserver  # type: ignore[attr-defined]
             seen.append((held("self"), held(server._forkserver_pid)))
