@@ -84,7 +84,7 @@ ANY = {bool: st.booleans(), int: st.integers(), float: FINITE, str: st.text()}
 
 
 @pytest.mark.parametrize(("field", "name"), [(FIELD[k], n) for k in FIELD for n in registry.names(k)])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(drawn=st.data())
 def test_any_options_of_a_part_are_read_as_they_are_written(field: str, name: str, drawn: st.DataObject) -> None:
     default = parts.load(Recipe(**{field: name}))
