@@ -1,1 +1,1 @@
-"""The harness: budgets, data, the training loop, evaluation, records. It knows no method by name."""
+"""The harness: budgets, data, the training loop, evaluation, records. It names no method."""

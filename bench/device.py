@@ -37,7 +37,7 @@ def choose(name: str) -> str:
 
 
 def workers(device: str, unit: str) -> int:
-    """Return how many runs to work on at once where nobody says: all cores, few on an accelerator.
+    """Return how many runs to work on at once by default: all cores, few on an accelerator.
 
     Under a budget in seconds of an accelerator it is one, since its seconds would be shared.
     """
@@ -58,7 +58,7 @@ def beside(device: str, place: int) -> str:
 
 
 def readers(device: str, at_once: int) -> int:
-    """Return how many processes of each run read streamed images ahead where nobody says: the cores that no run computes on.
+    """Return how many processes of each run read streamed images ahead by default: the cores that no run computes on.
 
     On an accelerator there is one at least, so that it need not wait for a core that decodes.
     """

@@ -1,6 +1,6 @@
-"""Sees that the runs of a grid are worked on: submits them to an executor, and reads from the store what each came to.
+"""Has the runs of a grid worked on: submits them to an executor, and reads the result of each from the store.
 
-Several commands may do so on one store at once, on one machine or on many. Each takes the next run that nobody works on, as
+Several commands may do so on one store at once, on one machine or on many. Each takes the next run that is free, as
 its lease tells, and comes back to those that others have.
 """
 
@@ -89,7 +89,7 @@ def dispatch(
     heard = time.monotonic()
 
     def next_free() -> Job | None:
-        """Return the next run that nobody works on; note what others have done of those before it."""
+        """Return the next free run; note which of those before it other processes have finished."""
         for _ in range(len(waiting)):
             job = waiting.popleft()
             spec = job.spec
@@ -183,7 +183,7 @@ def _end(executor: Executor, running: dict[Cell, Job], asked: list[int]) -> None
     """Ask all that runs to save and stop, until it has."""
     last = 0.0
     while running:
-        # And again: a process that has just been forked does not hear it yet.
+        # Repeated, because a process that was just forked does not handle the signal yet.
         if time.monotonic() - last > 2.0:
             for cell in running:
                 executor.cancel(cell, now=len(asked) > 1)

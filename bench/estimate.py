@@ -12,7 +12,7 @@ from lcrbench.bench import device as devices
 from lcrbench.bench.data.arrays import Dataset, Split, Streamed
 from lcrbench.bench.evaluation.cells import LIMIT
 from lcrbench.bench.evaluation.engine import Choice, Inference
-from lcrbench.bench.evaluation.run import MOST_BYTES
+from lcrbench.bench.evaluation.shown import MOST_BYTES
 from lcrbench.bench.planning import Lacking
 from lcrbench.bench.records.budget import Budget
 from lcrbench.bench.records.spec import TrainSpec

@@ -48,7 +48,7 @@ def runs(grid: Grid, root: Path) -> list[str] | None:
         store = Store(root)
         if not all(_finished(store, spec) for spec in specs):
             return None
-        # At last, because whoever plans anew loads the data too.
+        # Last, because a new plan loads the data too.
         dataset = load_data(grid.data)
         present = (dataset.train_sha256, dataset.whole_sha256)
         if any((spec.training.data.sha256, spec.protocol.test.sha256) != present for spec in specs):

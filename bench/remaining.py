@@ -57,7 +57,7 @@ class _Run:
     last: float = 0.0
     """When its last event came."""
     counted: float = 0.0
-    """The seconds of it that went to its parts; the others went to its start, to storing, and to what nobody counts."""
+    """The seconds of it that went to its parts; the others went to its start, to storing, and to what is not counted."""
     heard: bool = False
 
     def left(self, phase: str) -> float:

@@ -45,7 +45,7 @@ class Kept(UserError):
 
 
 class Left(UserError):
-    """Other processes work on what is left of a grid, and nobody is to wait for them."""
+    """Other processes work on what is left of a grid, and this command is not to wait for them."""
 
 
 def planned(
@@ -168,7 +168,7 @@ def run(
         raise Left(
             f"other processes work on the last {left} of {len(jobs)} runs: they write the report, or this command again"
         )
-    # Not before: until then the plan serves nobody.
+    # Not before: until then the plan is of no use.
     if grid.budget.unit != "compute" and not outside(grid):
         finished.keep(grid, root, [job.spec for job in jobs])
     return [job.spec.run_id for job in jobs]
@@ -231,7 +231,7 @@ def _mend(target: Store, jobs: Sequence[Job], redo: bool) -> None:
         for path in sorted(
             [*target.unfinished("").glob("*"), *target.teacher("").glob("*"), *target.trial("").glob("*")]
         ):
-            # A draft is a live process's, or nobody's: nothing reads it.
+            # A draft belongs to a live process or to none: nothing reads it.
             if path.suffix != ".new":
                 _set_aside(target, path, partial(unseal, path))
         for name in target.old.searched.ids():
@@ -252,7 +252,7 @@ def _check(target: Store, spec: RunSpec, name: str) -> None:
 
 
 def _set_aside(target: Store, path: Path, check: Callable[[], Any]) -> None:
-    """Set aside what `check` finds damaged, under its lease; what another process holds, that process sees to."""
+    """Set aside what `check` finds damaged, under its lease; what another process holds is left to it."""
     with contextlib.suppress(Held), target.held(path.name):
         try:
             check()

@@ -1,7 +1,7 @@
 """Seeds derived by hash from the axes they depend on, and the generators made from them.
 
-Nothing is global: whoever needs randomness derives a seed from the run's seed and the names of the axes the draws may
-depend on, and passes the generator on. Two uses share randomness only if they share every axis.
+Nothing is global: code that draws derives a seed from the run's seed and the names of the axes that the draws may depend
+on, and passes the generator on. Two uses share randomness only if they share every axis.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def _begin() -> None:
 
 def _teller(events: Any) -> Callable[[Event], None]:
     def tell(event: Event) -> None:
-        # If nobody listens any more, the run still goes on to its record.
+        # Where the receiver is gone, the run still goes on to its record.
         with contextlib.suppress(OSError):
             events.send(event)
 

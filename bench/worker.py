@@ -87,7 +87,7 @@ def worked(cell: Cell, tell: Callable[[Event], None]) -> tuple[Outcome, Record |
     except Held:
         return "busy", None
     except UserError:
-        # A store that takes no lease or no record: the parent, which can tell somebody, will find so too.
+        # A store that takes no lease or no record: the parent, which can report it, will find the same.
         return "unwritable", None
     return "done", record
 
@@ -121,7 +121,7 @@ def attempt(job: Job, tell: Any = lambda *a, **k: None) -> Record:
 
 
 def leased(spec: RunSpec) -> tuple[str, str]:
-    """Return the names of the leases that whoever works on a run holds: its training's and its evaluation's."""
+    """Return the names of the leases under which a run is worked on: its training's and its evaluation's."""
     return spec.training.train_id, spec.evaluation_id
 
 
@@ -147,7 +147,7 @@ def _tell_if_kept(record: Record, target: Store) -> None:
 def run_one(job: Job, tell: Any = lambda *a, **k: None) -> Record:
     """Train, evaluate, measure and store one run in this process, as far as the store lacks it.
 
-    A training that diverges is recorded as a failed run (`fail`). Whoever calls this holds the run's leases.
+    A training that diverges is recorded as a failed run (`fail`). The caller holds the run's leases.
     """
     spec = job.spec
     device.prepare(job.device)
@@ -268,7 +268,7 @@ def fail(store: Store, job: Job, failure: Failure) -> Record:
 
     A failure never replaces a finished run. One that answers the job (this attempt's own, of a process killed after it had
     stored, or another process's) is returned. One that does not (made before a `fresh` attempt, stale, or without a metric
-    that is asked for) stays as it is, and the failure is returned but not stored. Whoever calls this holds the run's leases.
+    that is asked for) stays as it is, and the failure is returned but not stored. The caller holds the run's leases.
     """
     spec = job.spec
     try:

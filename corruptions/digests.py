@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lcrbench import disk
 from lcrbench.corruptions.members import Member, tree_digest
 
 WORTH = 1 << 20  # bytes: less is read again
@@ -70,9 +71,7 @@ def _key(parts: Sequence[tuple[Path, str]], algorithm: str) -> str | None:
 
 
 def _folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    top = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
-    return top / "lcrbench" / "digests"
+    return disk.user_cache() / "digests"
 
 
 def _read(key: str | None) -> str | None:
@@ -88,11 +87,6 @@ def _read(key: str | None) -> str | None:
 def _write(key: str | None, found: str) -> None:
     if key is None:
         return
-    place = _folder() / key
-    draft = place.with_name(f"{key}.{os.getpid()}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+    # A cache that cannot be written costs time alone.
+    with contextlib.suppress(OSError), disk.replacing(_folder() / key) as draft:
         draft.write_text(found, encoding="ascii")
-        draft.replace(place)
-    except OSError:
-        pass  # a cache that cannot be written costs time alone

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lcrbench import disk
 from lcrbench.corruption_names import SEVERITIES
 from lcrbench.corruptions.archive import MANIFEST
 from lcrbench.corruptions.engine import MACHINE_DEPENDENT, corrupt, provenance
@@ -94,7 +94,7 @@ def write(
     options: dict[str, Any] = {"seed": seed, "stream": stream, "constants": constants, "threads": threads}
     special = {"frost": {"pictures": frost_pictures}} if frost_pictures is not None else {}
     if layout == "npy":
-        with _replacing(folder / "labels.npy") as file:
+        with _whole(folder / "labels.npy") as file:
             narrow = np.uint8 if labels.max(initial=0) < 256 else np.int64
             np.save(file, np.tile(labels.astype(narrow), 5))
         _note(folder, manifest, "labels.npy", hashlib.sha256((folder / "labels.npy").read_bytes()).hexdigest())
@@ -150,7 +150,7 @@ def _note(folder: Path, manifest: dict[str, Any], name: str, digest: str) -> Non
     elif kind in manifest["provenance"].get("outside", {}):
         entry["depends_on"] = "the versions of its libraries"
     manifest["files"][name] = entry
-    with _replacing(folder / MANIFEST) as file:
+    with _whole(folder / MANIFEST) as file:
         file.write((json.dumps(manifest, indent=1) + "\n").encode())
 
 
@@ -160,12 +160,14 @@ def _is_done(file: Path, manifest: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def _replacing(place: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes its name only when it is whole."""
-    part = place.with_name(f"{place.name}.part")
-    with part.open("wb") as file:
+def _whole(place: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes its name only when it is whole; the part that a killed process left is written over."""
+    with disk.replacing(place, draft=_part(place)) as part, part.open("wb") as file:
         yield file
-    os.replace(part, place)
+
+
+def _part(place: Path) -> Path:
+    return place.with_name(f"{place.name}.part")
 
 
 def _blocks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
@@ -176,7 +178,7 @@ def _blocks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
 
 def _write_npy(place: Path, images: NDArray[np.uint8], name: str, options: dict[str, Any], report: Any) -> str:
     digest = hashlib.sha256()
-    with _replacing(place) as file:
+    with _whole(place) as file:
         header = io.BytesIO()
         shape = (5 * len(images), *images.shape[1:])
         np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -203,7 +205,7 @@ def _write_cell(
 ) -> str:
     from PIL import Image
 
-    part = place.with_name(f"{place.name}.part")
+    part = _part(place)
     shutil.rmtree(part, ignore_errors=True)
     folders = folder_names(classes)
     for folder in folders:
@@ -214,6 +216,6 @@ def _write_cell(
             Image.fromarray(image).save(part / folders[labels[k]] / f"{k:08d}.JPEG", quality=85, optimize=True)
         report(len(block), f"{name}/{severity}")
     shutil.rmtree(place, ignore_errors=True)
-    os.replace(part, place)
+    part.replace(place)
     files = sorted(place.glob("*/*"), key=lambda f: f"{f.parent.name}/{f.name}")
     return tree_digest((f"{f.parent.name}/{f.name}", f.read_bytes()) for f in files)

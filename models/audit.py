@@ -122,7 +122,7 @@ def freeze(network: nn.Module) -> nn.Module:
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation of a forward pass, and knows in which binary layer it happens."""
+    """Records every operation of a forward pass with the binary layer in which it happens."""
 
     def __init__(self, network: nn.Module, tensors: dict[str, Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What a method looks like: its options, and of each estimator the value and the slope that trains through it."""
+"""Draws a method: its options, and the value and the pseudo-gradient of each of its estimators."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def _has_options(method: MethodId | None) -> bool:
 
 
 def _free(label: str, pinned: Style | None, made: Mapping[str, Style], drawn: Collection[str]) -> Style:
-    """Return the pinned style, or what of it and of the palette nobody has yet."""
+    """Return the pinned style, or the first of it and of the palette that no method has yet."""
     digest = hashlib.sha256(label.encode()).digest()
     colours = [*([pinned.colour] if pinned else []), *_from(PALETTE, digest[0])]
     markers = [*([pinned.marker] if pinned else []), *_from(MARKERS, digest[2])]

@@ -44,7 +44,7 @@ class Context:
     """What a table or a figure may read.
 
     `outcomes` is None where those of the setting are not read, because the store is very large; `lipschitz` is None where
-    nothing of that kind was measured. Whoever needs what is None returns None.
+    nothing of that kind was measured. An entry that needs what is None returns None.
     """
 
     setting: Setting

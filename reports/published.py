@@ -3,7 +3,7 @@
 Published top-1 accuracies rest on other budgets (150 to 2000 epochs) and on different topologies under one name, so they are
 no baseline for a run of this suite: they say what the authors had. A number may be printed as published only if it was read
 in the authors' own repository (certainty "readme"); one that was read elsewhere ("secondary": another work, an abstract) is
-kept for whoever checks it. A run has a published number beside it only if all of these are the number's:
+kept so that it can be checked. A run has a published number beside it only if all of these are the number's:
 
 - the method with the options of `form`, all others at their default, and no regularizer besides;
 - the data, by the hashes of `official`: the whole data set, trained and tested on. A name and a shape prove nothing. Where

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = {
     "lcrbench",
     "lcrbench.corruption_names",
+    "lcrbench.disk",
     "lcrbench.errors",
     "lcrbench.float32",
     "lcrbench.images",
@@ -84,6 +85,62 @@ def test_bare_imports_of_the_folders_are_banned() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             bare = {n.split(".")[0] for n in imports(path)} & set(MAY_IMPORT)
             assert not bare, f"{path} imports {bare}: a second copy of the package"
+
+
+def call_of(node: ast.Call) -> str:
+    """Return what a call is of, as `os.replace`; what gives a file another place, as Path's methods do, is `renamed`."""
+    name = ast.unparse(node.func)
+    method = isinstance(node.func, ast.Attribute) and node.func.attr in ("replace", "rename")
+    # Those of text have two arguments, and pandas' are named.
+    return "renamed" if method and len(node.args) == 1 and not node.keywords else name
+
+
+ONE: dict[str, tuple[set[str], set[str]]] = {
+    "writes a file whole or not at all": (
+        {"renamed", "os.replace", "os.rename", "shutil.move"},
+        {
+            "bench/_root/disk.py",
+            "bench/_root/kernels.py",  # compiled functions, in a folder of their own
+            # Folders, and a file of many gigabytes that is locked while it grows.
+            *(
+                "bench/records/shelf.py",
+                "bench/records/store.py",
+                "bench/records/removal.py",
+                "corruptions/generate.py",
+            ),
+            *("bench/data/disk_cache.py", "bench/data/copies.py"),
+        },
+    ),
+    "decodes image files": (
+        {"Image.open", "cv2.imread", "cv2.imdecode", "simple.decode_jpeg"},
+        # Frost reads its pictures as the published code does, to its bits.
+        {"bench/_root/images.py", "corruptions/functions/frost.py"},
+    ),
+    "draws progress bars": (
+        {"RichProgress", "rich.progress.Progress", "rich.progress.track", "tqdm"},
+        {"bench/progress.py"},
+    ),
+    "gives a body its normalization": (
+        {"networks.Network", "network.Network"},
+        {"models/packed/deployment.py"},  # and models/network.py, by the plain name
+    ),
+}
+"""What is done in one place: the calls that do it, and the files that may make them."""
+
+
+@pytest.mark.parametrize("what", ONE)
+def test_one_place_alone(what: str) -> None:
+    calls, places = ONE[what]
+    found: dict[str, set[str]] = {}
+    for folder in MAY_IMPORT:
+        for path in (ROOT / folder).rglob("*.py"):
+            made = {
+                call_of(n) for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)
+            }
+            if made & calls:
+                found[str(path.relative_to(ROOT))] = made & calls
+    assert {name: made for name, made in found.items() if name not in places} == {}
+    assert places <= found.keys(), f"{places - found.keys()} do not any more: strike them from the list"
 
 
 def test_every_package_is_listed() -> None:

@@ -71,6 +71,20 @@ def decode(content: bytes, where: str, size: int | None = None) -> NDArray[np.ui
         raise UserError(f"{where} is damaged ({error}): get it again") from error
 
 
+def size_of(content: bytes, where: str) -> tuple[int, int]:
+    """Return the height and width of the image in a file, whose pixels are not decoded.
+
+    `where` names the file in errors. Raises `UserError` if it is damaged, or of a format outside `FORMATS`.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return image.height, image.width
+    except Exception as error:  # each of Pillow's decoders fails in its own way
+        raise UserError(f"{where} is damaged ({error}): get it again") from error
+
+
 def _check_pixels(height: int, width: int, size: int) -> None:
     """Raise `UserError` for more pixels than a file of so many bytes may hold."""
     most = min(_MAX_PIXELS, _FREE_PIXELS + _PIXELS_A_BYTE * size)

@@ -71,7 +71,7 @@ def raised(error: BaseException) -> str:
 def misspelt(parts: Iterable[str], found: Iterable[str], reader: str = "nothing") -> Iterator[str]:
     """Yield a line for each name in `found` that is nearly one of `parts`, where that part is missing.
 
-    A misspelt optional part would have no effect, and nobody would be told. `reader` says what would read the part.
+    A misspelt optional part would have no effect, and would not be reported. `reader` says what would read the part.
 
     >>> list(misspelt(["detect", "ORDER"], ["load", "detects", "ORDER"]))
     ['it defines detects, which nothing reads: is detect meant?']

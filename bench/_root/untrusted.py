@@ -57,7 +57,7 @@ def opened(path: str | os.PathLike[str]) -> io.BufferedReader:
     A device or a named pipe is refused without being opened, because opening or reading it might never end.
     """
     _regular(os.stat(path), path)
-    # It may have become something else since: to open it waits for nobody.
+    # It may have become something else since: the flags keep `open` from waiting, as it would for a pipe.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
     try:

@@ -115,7 +115,7 @@ def main() -> None:
         doors.present_folder()
         with shielded():
             code = app.main(prog_name="lcrbench", standalone_mode=False)
-        # What is printed is handed over before the exit code is chosen: a full disk is told.
+        # Flushed before the exit code is chosen, so that a full disk is an error.
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except UserError as error:
@@ -128,7 +128,7 @@ def main() -> None:
     except click.ClickException as error:
         _stop(error.format_message(), error.exit_code)
     except BrokenPipeError:
-        # Whoever read the output has read enough (`| head`). Python would complain again when it ends.
+        # The reader of the output has closed it (`| head`). Python would report that again at its end.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -125,7 +125,7 @@ def _place(entry: str, place: str, size: int, streams: bool) -> Path | None:
 
 def _load(source: str, size: int, stream: bool | None) -> Dataset | TestImages:
     entry, _ = loading.find(source)
-    if hasattr(registry.load("source", entry), "load_test"):
+    if loading.is_test_set(entry):
         return loading.load_test(source, size=size, stream=stream)
     return loading.load(source, size=size, stream=stream)
 

@@ -31,7 +31,7 @@ _LOOK: Final = 1 << 26
 """Bytes between two looks at how much is free."""
 
 _DEAD: Final = 3600.0
-"""Seconds without a write after which an unfinished copy that nobody has open is one that a killed process has left."""
+"""Seconds without a write after which an unfinished copy that no process has open is one that a killed process has left."""
 
 
 class Copies:
@@ -146,7 +146,7 @@ def _end(file: BinaryIO, path: Path) -> None:
 
 def _lock(file: BinaryIO) -> None:
     """Lock a file for as long as this process has it open, or one forked from it. Raises `OSError` where it is locked."""
-    if sys.platform != "win32":  # there, nobody can delete what is open
+    if sys.platform != "win32":  # there, an open file cannot be deleted
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 import PIL
 
+from lcrbench import disk
 from lcrbench.bench.data.arrays import Dataset, Images, Split, Streamed, TestImages
 from lcrbench.untrusted import json_of, opened, small_file
 
@@ -88,10 +89,7 @@ def folder(sources: tuple[Path, ...], size: int, layout: str) -> Path | None:
 
 def home() -> Path:
     """Return the folder in the user's cache folder where all this is kept."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    top = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~"), ".cache")
-    # A user whom the system does not list has no folder, and none of another user's is one: a place that takes nothing.
-    return (top if top.is_absolute() else Path(os.devnull)) / "lcrbench" / "data"
+    return disk.user_cache() / "data"
 
 
 def mapped(stamp: str, make: Callable[[], Dataset]) -> Dataset:
@@ -183,10 +181,8 @@ def told(place: Path, name: str = _CONTENT) -> dict[str, Any] | None:
 
 def keep_facts(place: Path, facts: Mapping[str, Any]) -> None:
     """Write facts as JSON, whole or not at all. Raises `OSError` where the disk does not take it."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    new = place.with_suffix(f".{os.getpid()}")
-    new.write_text(json.dumps(facts), encoding="utf-8")
-    new.replace(place)
+    with disk.replacing(place) as draft:
+        draft.write_text(json.dumps(facts), encoding="utf-8")
 
 
 def read(place: Path, name: str) -> Dataset | None:

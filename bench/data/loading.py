@@ -107,6 +107,11 @@ def streams(entry: str, place: str, size: int, stream: bool | None) -> bool:
     return too_large((root for root in roots if root.exists()), size)
 
 
+def is_test_set(entry: str) -> bool:
+    """Tell whether a source brings test images alone."""
+    return _contract(entry).load_test is not None
+
+
 def as_hashed(source: str, kind: HashKind) -> bool | None:
     """Return what to give `load` as `stream` for hashes of this kind; None where a data set has one kind alone."""
     return kind == "manifest" if _contract(find(source)[0]).streams else None

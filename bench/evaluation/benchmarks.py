@@ -143,7 +143,7 @@ def of_archive(name: str, archive: Archive, dataset: Dataset, size: int, block: 
     protocol = Protocol(test=test, corruptions=archive.corruptions, severities=SEVERITIES, block=block)
     shown = replace(dataset, name=test.name)
     if differing:
-        # Zeros that nobody reads: the benchmark has no clean images.
+        # Zeros that are never read: the benchmark has no clean images.
         absent = Split(np.zeros((len(labels), size, size, 3), np.uint8), labels)
         shown = replace(shown, test=absent, part=None)
         notes = (

@@ -2,14 +2,13 @@
 
     FOLDER/<key>.cell      the images of one cell (N, H, W, 3) uint8, after the sha256 of these bytes
 
-A file is memory-mapped by whoever needs it, checked by its hash, and made by the first, under a lease. The folder is
+The first process that needs a file makes it, under a lease; each maps it into memory and checks its hash. The folder is
 bounded: cells that would make it larger than `limit` bytes are not kept. It may be deleted at any time.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench import corruptions, registry, untrusted
+from lcrbench import corruptions, disk, registry, untrusted
 from lcrbench.bench.records import source
 from lcrbench.bench.records.ids import canonical
 from lcrbench.bench.records.lease import Held, Lease
@@ -82,7 +81,7 @@ class Cells:
         path = self.folder / f"{hashlib.sha256(canonical(facts).encode()).hexdigest()[:24]}.cell"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # Whoever holds it makes the cell meanwhile; one that is stopped keeps nobody waiting for ever.
+            # The holder makes the cell meanwhile. A holder that was killed does not block the others for ever.
             with Lease(path.with_suffix(".lease"), fences=False):
                 if (kept := _read(path, clean.shape)) is None and self._has_room(clean.nbytes):
                     _write(path, make())
@@ -121,12 +120,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
 
 
 def _write(path: Path, images: NDArray[np.uint8]) -> None:
-    draft = path.with_suffix(f".{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            body = np.ascontiguousarray(images).data
-            file.write(hashlib.sha256(body).digest())
-            file.write(body)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    body = np.ascontiguousarray(images).data
+    with disk.replacing(path) as draft, draft.open("wb") as file:
+        file.write(hashlib.sha256(body).digest())
+        file.write(body)

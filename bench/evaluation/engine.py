@@ -61,7 +61,7 @@ class Inference:
                 self.packed = packed.Packed(self.network, *images.shape[1:3])
             except packed.Refused as error:
                 self._leave(str(error))
-            except Exception as error:  # numba on a machine that nobody has tried
+            except Exception as error:  # numba may raise anything on an untested machine
                 self._leave(f"{type(error).__name__}: {error}".partition("\n")[0])
             if self.packed is None:
                 return None

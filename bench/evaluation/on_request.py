@@ -17,7 +17,8 @@ from lcrbench.bench.evaluation.engine import Choice
 from lcrbench.bench.evaluation.inference import logits
 from lcrbench.bench.evaluation.known import Known
 from lcrbench.bench.evaluation.networks import restored
-from lcrbench.bench.evaluation.run import Looked, answers, evaluate, protocol_of
+from lcrbench.bench.evaluation.run import Looked, evaluate, protocol_of
+from lcrbench.bench.evaluation.shown import answers
 from lcrbench.bench.evaluation.takeover import own_data, present
 from lcrbench.bench.records import env
 from lcrbench.bench.records.grid import Evaluation as Shown

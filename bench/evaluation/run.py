@@ -6,24 +6,24 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-import numpy as np
 from torch import nn
 
 from lcrbench import registry
 from lcrbench.bench import device as devices
 from lcrbench.bench import metrics as metrics_of
 from lcrbench.bench.clock import Clocks
-from lcrbench.bench.data.arrays import Dataset, Split, Streamed
+from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation.cells import Cells, Shows
 from lcrbench.bench.evaluation.engine import Choice, Inference, Served
 from lcrbench.bench.evaluation.known import Known, empty, measured_of, with_asked, without_stale
-from lcrbench.bench.evaluation.shares import Showing, tell
+from lcrbench.bench.evaluation.shares import Showing
+from lcrbench.bench.evaluation.shown import missing_images, show_images
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import options as search_options
 from lcrbench.bench.metrics import Need
@@ -33,7 +33,7 @@ from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.measurement import Phase
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import Asked, Batch, Measured, Provenance, Source
-from lcrbench.bench.records.spec import CLEAN, Cell, Preprocessing, Protocol, TestSet, TrainSpec
+from lcrbench.bench.records.spec import Cell, Preprocessing, Protocol, TestSet, TrainSpec
 from lcrbench.bench.records.spec import Subject as SubjectId
 from lcrbench.bench.together import ALONE, Group
 from lcrbench.corruptions.registered import Name, is_ours
@@ -43,9 +43,6 @@ ROOTS = ("lcrbench.bench.evaluation.inference", "lcrbench.bench.evaluation.cells
 
 DECODING = ("lcrbench.bench.data.files", "lcrbench.images")
 """What pixels depend on where files are named by their bytes."""
-
-MOST_BYTES = 1 << 28
-"""Of the images that are shown at once: a cell of more is shown in parts."""
 
 
 @dataclass(frozen=True)
@@ -116,51 +113,29 @@ def evaluate(
     gives no numbers, or not all. Without `show` no cell is shown that no metric needs, and the protocol is not noted as one
     that was asked for. `helpers` gives the processes that share the images of all cells (shares.py).
     """
-    cells = cells or Cells()
-    provenance = env.reading(provenance, protocol.test.hash_kind)
-    # A numpy of its own, not a view of the known one: what was known stays as it was.
     known = _of_these_weights(known, looked, protocol)
     if not keep_stale:
         known = without_stale(known, protocol, metrics, keep_cells=not show)
-    evaluation, kept = known.evaluation, known.predictions
-    clocks = Clocks(lambda: devices.wait(device))
+    evaluation = known.evaluation
     test, indices = dataset.test, dataset.test_indices
-    kept = kept.widen(indices, test.labels, protocol.cells)
+    # A numpy of its own, not a view of the known one: what was known stays as it was.
+    kept = known.predictions.widen(indices, test.labels, protocol.cells)
     if protocol.test.chosen is not None:
         kept.subsets[protocol.test.chosen] = indices
     todo = {
         name: options for name, options in metrics.items() if measured_of(evaluation, name, options, protocol) is None
     }
     modules = {name: registry.load("metric", name) for name in todo}
-    needs = frozenset().union(*(module.NEEDS for module in modules.values()))
-    wants_logits, wants_classes = Need.LOGITS in needs, Need.CLASSES in needs
+    needs = frozenset[Need]().union(*(module.NEEDS for module in modules.values()))
     show = show or bool(needs & metrics_of.OF_CELLS)
 
+    clocks = Clocks(lambda: devices.wait(device))
     inference = Inference(looked.network, protocol.block, device, looked.engine)
-    forward: dict[Phase, int] = {}
-    images_of = {
-        cell: kept.missing(cell, indices, exact=wants_classes) if show else indices[:0] for cell in protocol.cells
-    }
-    if wants_logits and protocol.test.clean:
-        images_of[CLEAN] = np.union1d(images_of[CLEAN], _without_logits(kept, indices))
-    shown = [cell for cell in protocol.cells if len(images_of[cell])]
-    parts = [(cell, part) for cell in shown for part in _parts(images_of[cell], test, protocol.block)]
-    if isinstance(test.images, Streamed) and isinstance(cells, Cells):
-        # All cells of some images, then of the next ones: they are decoded once.
-        parts.sort(key=lambda one: int(one[1][0]))
-    showing = Showing(test, indices, protocol.seed, protocol.noise, inference, cells, clocks)
-    with helpers() if parts else nullcontext(ALONE) as group:
-        tell(group, looked.network, parts, {"block": protocol.block, "seed": protocol.seed, "stream": protocol.noise})
-        for k, (cell, lacking) in enumerate(parts):
-            watch("evaluation", k * len(shown) // len(parts), len(shown))
-            found = showing.logits(cell, lacking, group)
-            columns = kept.at(lacking)
-            kept.classes[kept.cells.index(cell), columns] = answers(found, protocol.test.columns)
-            if cell == CLEAN and wants_logits:
-                _keep_logits(kept, columns, found)
-            forward["evaluation"] = forward.get("evaluation", 0) + len(lacking)
-    if shown:
-        watch("evaluation", len(shown), len(shown))
+    showing = Showing(test, indices, protocol.seed, protocol.noise, inference, cells or Cells(), clocks)
+    lacking = missing_images(kept, protocol, indices, needs, show)
+    wants_logits = Need.LOGITS in needs
+    show_images(showing, looked.network, protocol, lacking, kept, wants_logits, watch, helpers)
+    forward: dict[Phase, int] = {"evaluation": sum(map(len, lacking.values()))} if lacking else {}
 
     subject = Served(
         looked.network,
@@ -169,17 +144,10 @@ def evaluate(
         {c: kept.right(c, indices) for c in protocol.cells if not len(kept.missing(c, indices))},
         None if kept.logits is None else kept.logits[kept.at(indices)],
         device,
-        classes={c: kept.given(c, indices) for c in protocol.cells} if wants_classes else {},
+        classes={c: kept.given(c, indices) for c in protocol.cells} if Need.CLASSES in needs else {},
         inference=inference,
     )
-    sources: dict[str, Source] = {}
-
-    def note(roots: Iterable[str]) -> str:
-        scope = source.closure((*ROOTS, *looked.roots, *roots))
-        key = scope.sha256[:16]
-        sources[key] = scope
-        return key
-
+    scopes = _Scopes(looked.roots)
     measured = []
     prepared = False
     for name, options in todo.items():
@@ -190,68 +158,99 @@ def evaluate(
                 prepare(subject)
         watch(name, 0, 1)
         subject.tick = _ticks(name, module.Options(**options) if module.INFO.searched else None, watch)
-        earlier, reason = subject.passes, metrics_of.not_applicable(module.NEEDS, looked.gives, looked.lacks)
-        with clocks.phase(phase := module.INFO.phase):
-            numbers, left_out = ((), reason) if reason else metrics_of.measure(module, name, subject, options)
-        if left_out:
-            left(name, left_out)
-        if passes := subject.passes - earlier:
-            forward[phase] = forward.get(phase, 0) + passes
-        measured.append(
-            Measured(
-                metric=name,
-                options=options,
-                images=len(indices),
-                protocol=protocol.protocol_id if module.NEEDS & metrics_of.OF_CELLS else "",
-                info=module.INFO,
-                measurements=numbers,
-                left_out=left_out,
-                source=note([module.__name__]),
-            )
-        )
-    # A benchmark's files are named by their hash, and no code of ours made them.
-    made = [] if protocol.test.benchmark else _plug_ins(shown)
-    cell_source = note([*made, *(DECODING if protocol.test.hash_kind == "manifest" else ())]) if shown else ""
-    files = dict(known.files)
-    batches = list(evaluation.batches)
-    if shown or measured:
-        name, figures = "", tuple[by_image.ImageFigure, ...]()
-        if subject.by_image:
-            names = (f"by_image-{k}.npz" for k in itertools.count())
-            name = next(free for free in names if free not in files)
-            figures, files[name] = by_image.pack(subject.by_image)
+        one = _measured(module, name, options, subject, looked, protocol, clocks, forward)
+        if one.left_out:
+            left(name, one.left_out)
+        measured.append(one.model_copy(update={"source": scopes.note([module.__name__])}))
+
+    files, batches = dict(known.files), list(evaluation.batches)
+    if lacking or measured:
+        cell_source = scopes.note(_made_by(protocol, lacking)) if lacking else ""
+        name, figures = _keep_figures(subject, files)
         batches.append(
             Batch(
-                cells=tuple(shown),
+                cells=tuple(lacking),
                 cell_source=cell_source,
                 measured=tuple(measured),
                 by_image=name,
                 figures=figures,
                 forward=forward,
                 seconds=clocks.seconds(),
-                provenance=provenance.model_copy(
+                provenance=env.reading(provenance, protocol.test.hash_kind).model_copy(
                     update={
-                        "source": sources[cell_source or measured[0].source].sha256,
+                        "source": scopes.found[cell_source or measured[0].source].sha256,
                         "engine": inference.name,
                     }
                 ),
             )
         )
+    asked = Asked(protocol=protocol, metrics=dict(metrics), created=_now())
     answered = evaluation.model_copy(
         update={
             "cells": tuple(kept.cells),
             "batches": tuple(batches),
-            "sources": _named(evaluation.sources | sources, batches),
-            "asked": with_asked(
-                evaluation,
-                Asked(protocol=protocol, metrics=dict(metrics), created=_now()),
-                changed=bool(shown or measured),
-            )
-            if show
-            else evaluation.asked,
+            "sources": _named(evaluation.sources | scopes.found, batches),
+            "asked": with_asked(evaluation, asked, changed=bool(lacking or measured)) if show else evaluation.asked,
         }
     )
     return Known(answered, kept, {**files, predictions.FILE: kept.pack()})
+
+
+def _measured(
+    module: Any,
+    name: str,
+    options: Options,
+    subject: Served,
+    looked: Looked,
+    protocol: Protocol,
+    clocks: Clocks,
+    forward: dict[Phase, int],
+) -> Measured:
+    """Return what a metric measures of a subject, or why it does not; its passes are added to `forward`."""
+    earlier, reason = subject.passes, metrics_of.not_applicable(module.NEEDS, looked.gives, looked.lacks)
+    with clocks.phase(phase := module.INFO.phase):
+        numbers, left_out = ((), reason) if reason else metrics_of.measure(module, name, subject, options)
+    if passes := subject.passes - earlier:
+        forward[phase] = forward.get(phase, 0) + passes
+    return Measured(
+        metric=name,
+        options=options,
+        images=len(subject.test.labels),
+        protocol=protocol.protocol_id if module.NEEDS & metrics_of.OF_CELLS else "",
+        info=module.INFO,
+        measurements=numbers,
+        left_out=left_out,
+    )
+
+
+class _Scopes:
+    """The code that the numbers of one look depend on, each scope by the beginning of its hash."""
+
+    def __init__(self, roots: Iterable[str]) -> None:
+        self.roots, self.found = (*ROOTS, *roots), dict[str, Source]()
+
+    def note(self, roots: Iterable[str]) -> str:
+        """Note the scope of the network, of what every prediction depends on, and of these modules; return its key."""
+        scope = source.closure((*self.roots, *roots))
+        key = scope.sha256[:16]
+        self.found[key] = scope
+        return key
+
+
+def _made_by(protocol: Protocol, shown: Iterable[Cell]) -> list[str]:
+    """Return the modules besides that images depend on: a benchmark's files are named by their hash, and none made them."""
+    plug_ins = [] if protocol.test.benchmark else _plug_ins(shown)
+    return [*plug_ins, *(DECODING if protocol.test.hash_kind == "manifest" else ())]
+
+
+def _keep_figures(subject: Served, files: dict[str, bytes]) -> tuple[str, tuple[by_image.ImageFigure, ...]]:
+    """Put the figures by image into a file beside those there; return its name and what it holds, if there are any."""
+    if not subject.by_image:
+        return "", ()
+    names = (f"by_image-{k}.npz" for k in itertools.count())
+    name = next(free for free in names if free not in files)
+    figures, files[name] = by_image.pack(subject.by_image)
+    return name, figures
 
 
 def _ticks(name: str, options: object, watch: Callable[[str, int, int], None]) -> Callable[[int], None]:
@@ -272,13 +271,6 @@ def _ticks(name: str, options: object, watch: Callable[[str, int, int], None]) -
     return tick
 
 
-def _parts(lacking: np.ndarray, test: Split, block: int) -> list[np.ndarray]:
-    """Return the images of a cell in parts of whole blocks, each of so many bytes at most, or of one block."""
-    image = math.prod(test.images.shape[1:])
-    size = max(1, MOST_BYTES // (image * block)) * block
-    return [lacking[start : start + size] for start in range(0, len(lacking), size)]
-
-
 def _of_these_weights(known: Known | None, looked: Looked, protocol: Protocol) -> Known:
     """Return what is known of the network that is looked at: of other weights nothing but what was asked for."""
     nothing = empty(looked.subject, looked.training, protocol, looked.weights_sha256)
@@ -288,29 +280,6 @@ def _of_these_weights(known: Known | None, looked: Looked, protocol: Protocol) -
         stays = {"asked": known.evaluation.asked, "replaces": known.evaluation.replaces}
         return Known(nothing.model_copy(update=stays), Predictions.none())
     return known
-
-
-def answers(found: np.ndarray, columns: tuple[int, ...]) -> np.ndarray:
-    """Return the class of the largest logit (N,), among the classes `columns` where there are some."""
-    if not columns:
-        best: np.ndarray = found.argmax(1)
-        return best
-    chosen = np.array(columns)
-    answers: np.ndarray = chosen[found[:, chosen].argmax(1)]
-    return answers
-
-
-def _without_logits(kept: Predictions, indices: np.ndarray) -> np.ndarray:
-    if kept.logits is None:
-        return indices
-    lacking: np.ndarray = indices[np.isnan(kept.logits[kept.at(indices), 0])]
-    return lacking
-
-
-def _keep_logits(kept: Predictions, columns: np.ndarray, found: np.ndarray) -> None:
-    if kept.logits is None:
-        kept.logits = np.full((len(kept.indices), found.shape[1]), np.nan, np.float32)
-    kept.logits[columns] = found
 
 
 def _named(sources: Mapping[str, Source], batches: Iterable[Batch]) -> dict[str, Source]:

@@ -1,6 +1,6 @@
 """Executors: who starts the runs of a grid, one file each; the file's name is the executor's name. Provisional.
 
-An executor's module defines `make(workers, address) -> Executor`: `workers` runs at once where somebody said so, else None,
+An executor's module defines `make(workers, address) -> Executor`: `workers` runs at once if that was asked for, else None,
 and what follows the colon of `--on NAME:ADDRESS`, or "". It raises `UserError` where it cannot be had.
 
 What travels to a process is a `Cell`: the store's folder and the name of a job in it. Whatever process is given one calls
@@ -24,7 +24,7 @@ and saved; the store took no lease or no record; it may not work on it (a `reaso
 
 
 class Resources(NamedTuple):
-    """What a run needs, or a machine has: processor cores, GPUs and bytes of memory (0: nobody says)."""
+    """What a run needs, or a machine has: processor cores, GPUs and bytes of memory (0: not stated)."""
 
     cores: float = 1.0
     gpus: float = 0.0

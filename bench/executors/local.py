@@ -67,14 +67,14 @@ class Local:
             ours, theirs = self._context.Pipe()
             one = _Process(Child(serving.serve, theirs), ours)
             theirs.close()
-            with contextlib.suppress(OSError):  # it has died, which its end tells
+            with contextlib.suppress(OSError):  # it has died: its end is told as an event
                 ours.send(cell)
         self._running[cell] = one
         self._begun.append(cell)
 
     def events(self, timeout: float) -> Iterator[Told]:
         """Yield what the processes tell."""
-        # Whoever calls this has submitted what there was to submit.
+        # The caller has submitted all cells before it listens.
         _end(self._idle)
         while self._begun:
             yield Told(self._begun.pop(0), "started")
@@ -124,7 +124,7 @@ def ending(cell: Cell, code: int) -> Told:
         if code == known:
             return Told(cell, "ended", outcome=outcome)
     if code == LOST:
-        message = "the process ended, and nobody knows how (out of memory?): run again to go on"
+        message = "the process ended without an exit code (out of memory?): run again to go on"
     elif code < 0:
         message = f"the process was killed by {signal.Signals(-code).name} (out of memory?): run again to go on"
     else:

@@ -92,9 +92,9 @@ def task(store: str, job: str, folder: str, expected: tuple[str, str], board: An
             try:
                 stop = ray.get(board.tell.remote(job, events))
             except Exception:
-                stop = True  # whoever asked for the run is gone
+                stop = True  # the command that asked for the run is gone
             if stop and not over.is_set():
-                # Again and again: until the training listens it goes unheard.
+                # Repeated, because a signal before the training handles it has no effect.
                 os.kill(os.getpid(), signal.SIGTERM)
 
     # Ray's own handler would end the worker.

@@ -195,7 +195,7 @@ def decided(
 
 
 def _kept(store: Store, network: Network, look: Callable[[Known | None], Known]) -> Known:
-    """Return what `look` finds of the network of a run, kept in the store; nobody else adds to it meanwhile."""
+    """Return what `look` finds of the network of a run, kept in the store; no other process adds to it meanwhile."""
     name = evaluation_id(network.looked.subject, network.protocol)
     try:
         with store.held(name):

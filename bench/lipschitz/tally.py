@@ -1,6 +1,6 @@
 """What a search has found so far: the best points of each ball, and the nearest flips, over all points that were tried.
 
-Every point that is evaluated counts in every ball that holds it, for both figures, whoever looked for what.
+Every point that is evaluated counts in every ball that holds it, for both figures, whichever search evaluated it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The checks that run by default on a network from outside: does it do here what it does at home?
+"""The checks that run by default on a network from outside: is it prepared and read as it was trained?
 
     mode            evaluation mode;  determinism  two passes agree;  batch  an image's answer is its own
     finite          no output is infinite or no number
@@ -6,7 +6,7 @@
     order           no order of classes that is known gives more right answers, nor does matching find one
     chance          the accuracy is above chance
 
-On at most 512 labelled images. What is found is told, and nothing is changed by itself.
+On at most 512 labelled images. Findings are reported, and nothing is changed.
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ def first_outputs(foreign: Foreign, images: np.ndarray, device: str = "cpu") -> 
 
 
 def _kind_of(foreign: Foreign, out: Tensor) -> Outputs:
-    """Return what the outputs are: as declared, or told by the numbers for a file, whose softmax nobody can leave out."""
+    """Return what the outputs are: as declared, or told by the numbers for a file, whose softmax cannot be left out."""
     numbers = out.float()
     near = bool((numbers >= 0).all() and (numbers.sum(1) - 1).abs().max() <= CERTAIN)
     answers = near and bool((numbers.max(1).values == 1).all())

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
-from lcrbench import registry, untrusted
+from lcrbench import untrusted
 from lcrbench.bench import data
 from lcrbench.bench.data.arrays import Dataset, Split
-from lcrbench.bench.data.loading import find
+from lcrbench.bench.data.loading import find, is_test_set
 from lcrbench.bench.data.members import is_archive, members
 from lcrbench.bench.data.middle import middle
 from lcrbench.bench.records.external import Preprocess
 from lcrbench.errors import UserError
+from lcrbench.images import SUFFIXES, size_of
 
 SIZE = 32
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 LOOKED = 64
 """Members of a folder or archive, one of which is an image that tells the size of all."""
 
@@ -64,8 +62,7 @@ def load_images(
             "configuration says no more; --resize 256 --size 224 reads them as ImageNet's networks usually do"
         )
     entry, _ = find(source)
-    alone = "load_test" in vars(registry.load("source", entry))
-    if alone:
+    if is_test_set(entry):
         found = data.load_test(source, size=read_at)
         split = _centre(found.split, size)
         nothing = Split(split.images[:0], split.labels[:0])
@@ -92,11 +89,8 @@ def shorter_side(source: str) -> int | None:
     for place in (*archives, path):
         for member in islice(members(place), LOOKED):
             if member.read is not None and Path(member.path).suffix.lower() in SUFFIXES:
-                try:
-                    with Image.open(io.BytesIO(member.read())) as image:
-                        return min(image.size)
-                except OSError:
-                    continue
+                with contextlib.suppress(UserError, OSError):
+                    return min(size_of(member.read(), member.path))
     return None
 
 

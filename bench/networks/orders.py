@@ -119,7 +119,7 @@ def right(outputs: NDArray[np.float32], labels: NDArray[np.int64], order: Order)
 def matched(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float | None:
     """Return the accuracy by the best one-to-one assignment of outputs to classes; None with too few images a class.
 
-    It is the most accurate order that these images have, so it is too high for networks that know nothing.
+    It is the most accurate order that these images have, so it is above chance for an untrained network too.
     """
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < A_CLASS:

@@ -26,7 +26,7 @@ def provenance(
 ) -> Provenance:
     """Describe this environment. No host name, user name or absolute path gets in.
 
-    `source` is left to whoever knows which code the numbers depend on.
+    `source` stays empty: the caller fills it in, because it depends on what was computed.
     """
     commit, dirty = _commit()
     return Provenance(

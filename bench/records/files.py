@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
-import secrets
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from lcrbench import untrusted
+from lcrbench import disk, untrusted
 from lcrbench.errors import UserError
 
 
@@ -22,18 +19,10 @@ def replace_file(path: Path, content: bytes, *, flushed: bool = True) -> None:
 
     A draft lies beside it for a moment, as NAME.<token>.new: readers see the old file or the new one.
     """
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        if flushed:
-            flush(draft)
-        draft.replace(path)
-        if flushed:
-            flush(path.parent)
+        with disk.replacing(path, flushed=flushed) as draft:
+            draft.write_bytes(content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
@@ -50,15 +39,6 @@ def sealed_bytes(path: Path) -> bytes | None:
         return None
     size = hashlib.sha256().digest_size
     return content[size:] if hashlib.sha256(content[size:]).digest() == content[:size] else None
-
-
-def flush(path: Path) -> None:
-    """Make the disk hold what was written to a file, or a folder's names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -12,7 +12,7 @@ from lcrbench.bench.records.spec import DataId, MethodId, Protocol, Subject
 
 
 class ForeignSpec(Frozen):
-    """A network from outside under a protocol. It has no budget, no recipe and no seed that anybody here knows."""
+    """A network from outside under a protocol. Its budget, recipe and seed are unknown."""
 
     external: External
     protocol: Protocol

@@ -84,7 +84,7 @@ def _started(pid: int) -> str:
         return "" if Path("/proc/self/stat").exists() else "?"
     except OSError:
         return ""
-    # A process that nobody has waited for yet has ended.
+    # A zombie: the process has ended, and its parent has not waited for it yet.
     return "" if fields[0] in "ZX" else fields[19]
 
 
@@ -110,7 +110,7 @@ State = Literal["free", "held", "dead"]
 class Lease:
     """A lease, not yet taken. `Held` is raised where another process has it, `UserError` where none can be made.
 
-    One that does not `fence` keeps others waiting, and no more: whoever loses it goes on.
+    One that does not `fence` only keeps others waiting: a process that loses it goes on.
     """
 
     def __init__(self, folder: Path, *, fences: bool = True) -> None:
@@ -192,7 +192,7 @@ class Lease:
             return []
 
     def _highest(self) -> int:
-        """Return the number of the holder, or of who held it last; 0 if nobody did."""
+        """Return the number of the holder, or of the last one; 0 if there was none."""
         number = max(self._numbers(), default=0)
         # A network file system may list a folder as it was a while ago.
         while self._path(number + 1).exists():

@@ -15,19 +15,19 @@ from lcrbench.errors import UserError
 SEALED = (".unfinished", ".teachers", ".trials")
 OLD = 3600.0
 VERY_OLD = 60 * 24 * OLD
-"""Seconds after which a draft that no lease guards is nobody's, and a job that may wait for a cluster's nodes."""
+"""Seconds after which a draft that no lease guards is removed, and a job, which may wait for a cluster's nodes."""
 
 
 def sweep(store: Store) -> int:
     """Remove the leftovers whose lease is free; return how many there were. What the disk does not let go stays."""
     removed = 0
     for name, path in _guarded(store.root):
-        # A lease that only seems dead would have to be watched: it may wait until somebody takes it over.
+        # A lease that only seems dead would have to be watched: the next process that takes it over does that.
         if store.lease(name).state() != "free":
             continue
         with contextlib.suppress(Held, OSError, UserError), store.held(name):
             removed += _remove(path)
-    for folder, pattern, old in ((".plans", "*.new", OLD), (".cache", "*.[0-9]*", OLD), (".jobs", "*", VERY_OLD)):
+    for folder, pattern, old in ((".plans", "*.new", OLD), (".cache", "*.new", OLD), (".jobs", "*", VERY_OLD)):
         for path in (store.root / folder).glob(pattern):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > old:

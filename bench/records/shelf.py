@@ -24,8 +24,8 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lcrbench import untrusted
-from lcrbench.bench.records.files import flush
 from lcrbench.bench.records.lease import Superseded
+from lcrbench.disk import flush
 from lcrbench.errors import UserError
 
 RECORD, CHECKSUM = "record.json", "record.sha256"
@@ -76,7 +76,7 @@ class Shelf(Generic[R]):
         return (self.folder(name) / RECORD).is_file()
 
     def restore(self, name: str) -> None:
-        """Move an entry that a killed write left at `.old` back to its place. Whoever calls this holds the entry's lease."""
+        """Move an entry that a killed write left at `.old` back to its place. The caller holds the entry's lease."""
         if self.folder(name) != self.root / name:
             self.folder(name).rename(self.root / name)
 

@@ -6,8 +6,8 @@ running them; entries that are found by name (a method, a metric) are roots them
 
 - Only code counts: comments, docstrings and layout change no hash.
 - Our own modules count, and those of a plug-in: the package that it belongs to, or the modules of its folder if it is a
-  single file that is not installed. So do data files: those in the folder of a plug-in's package, and those beside a module
-  that begin with its name.
+  single file that is not installed. So do data files and compiled code: those in the folder of a plug-in's package, and
+  those beside a module that begin with its name.
 - `OUTSIDE` is left out. Data are named by the hash of the images, so their readers do not count; the corruption engine is
   held to its bits by golden tests, and its version is in the provenance; records and errors compute no number.
 
@@ -38,6 +38,7 @@ OUTSIDE = (
     "lcrbench.bench.records",
     "lcrbench.bench.progress",
     "lcrbench.bench.remaining",
+    "lcrbench.disk",
     "lcrbench.errors",
     "lcrbench.images",
     "lcrbench.registry",
@@ -328,4 +329,4 @@ def _data_files(name: str, path: Path) -> list[Path]:
 
 def _is_data(inside: Path, file: Path) -> bool:
     hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
-    return not hidden and file.suffix not in (".py", ".pyc", ".so", ".pyi") and file.is_file()
+    return not hidden and file.suffix not in (".py", ".pyc", ".pyi") and file.is_file()

@@ -118,7 +118,7 @@ class _Counted:
 def counted(work: Callable[[], Any]) -> int:
     """Return the operations of some work in this thread, two for each multiply-accumulate."""
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
-    # By module it cannot count beside a gradient with respect to the images, and nobody asks for that.
+    # By module it cannot count beside a gradient with respect to the images, and no budget needs that.
     counter.mod_tracker = _Whole()  # type: ignore[assignment]
     with counter:
         work()

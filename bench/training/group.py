@@ -1,13 +1,13 @@
-"""The processes of one training: how they are started, find each other, and speak.
+"""The processes of one training: how they are started, connected, and exchange messages.
 
 The process that works on a run is the first of the group. It starts the others for each training and each evaluation
 (`--procs-per-run`), or calls those that torchrun has started, which serve until the command ends. Only the first one plans,
 reads and writes the store, and reports. Numbers travel by gloo, and gradients on CUDA devices by NCCL.
 
-A process that dies, fails or waits longer than `TIMEOUT` ends the group: every other one finds `Lost` at its next word. The
-first one then records a failed run, which goes on from its save at the next command.
+A process that dies, fails or waits longer than `TIMEOUT` ends the group: every other one finds `Lost` at its next message.
+The first one then records a failed run, which goes on from its save at the next command.
 
-What is sent is JSON and tensors, never pickled, because nobody checks who listens at the port of a group.
+What is sent is JSON and tensors, never pickled, because a group's port does not check who connects.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Processes:
             self.store.set("failed", f"process {self.rank + 1} of {self.world}: {message}")
 
     def close(self) -> None:
-        """End the group for this process; the others find it `Lost` if they still speak."""
+        """End the group for this process; the others find it `Lost` at their next message."""
         with contextlib.suppress(RuntimeError, AssertionError, ValueError):
             dist.destroy_process_group()
 
@@ -218,7 +218,7 @@ def _started(number: int, task: Task, dataset: Dataset | None) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _loopback() -> Iterator[None]:
-    """Let processes that are started meanwhile, and this one, speak within this machine alone."""
+    """Restrict this process, and those that it starts meanwhile, to connections within this machine."""
     before = os.environ.get("GLOO_SOCKET_IFNAME")
     if sys.platform == "linux" and before is None:
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
@@ -275,7 +275,7 @@ def follow(store: Any, rank: int, world: int, local: int, task: Task, dataset: D
 
 
 def _common(*, leads: bool) -> Any:
-    """Return the store of the processes that torchrun has started; the first one `leads`, and hosts it if nobody does."""
+    """Return the store of the processes that torchrun has started; the first one `leads`; torchrun may host it."""
     hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     address, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), int(os.environ.get("MASTER_PORT", "29500"))
     store = c10d.TCPStore(

@@ -1,4 +1,4 @@
-"""What torchrun, or whoever else starts several processes of one command, says in the environment; imports no torch."""
+"""Reads the environment that torchrun, or another launcher of several processes, sets; imports no torch."""
 
 from __future__ import annotations
 

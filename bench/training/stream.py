@@ -110,7 +110,7 @@ def _moved(numbers: np.ndarray, device: str) -> Tensor:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    """Return an array as a tensor that nobody writes to, without a copy: the images may be mapped, and shared."""
+    """Return an array as a tensor that must not be written to, without a copy: the images may be mapped, and shared."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(array)

@@ -144,7 +144,7 @@ def _kept(
     waiting: Callable[[], None],
     group: Group,
 ) -> Saved:
-    """Return what the store keeps of the teacher, after training it if nobody has; tell the other processes of the group."""
+    """Return what the store keeps of the teacher, trained if it is missing; send it to the other processes of the group."""
     path = checkpoint.store.teacher(name)
     while (kept := unseal(path)) is None:
         lease = checkpoint.store.lease(name)

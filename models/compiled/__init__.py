@@ -20,7 +20,7 @@ def serves(*tensors: Tensor) -> bool:
     """Tell whether loops over the memory of these tensors may stand for torch's operations.
 
     So they may where each is a plain tensor of float32 on the processor without gaps, all are laid out alike, no gradient is
-    recorded, nobody counts or traces torch's operations, and torch would itself use one thread.
+    recorded, no tool counts or traces torch's operations, and torch would itself use one thread.
     """
     if not watched_by_nobody() or torch.is_grad_enabled() or torch.get_num_threads() != 1:
         return False
@@ -36,7 +36,7 @@ def serves(*tensors: Tensor) -> bool:
 
 
 def watched_by_nobody() -> bool:
-    """Tell whether nothing counts, traces or compiles torch's operations, which would miss those of a loop."""
+    """Tell whether no tool counts, traces or compiles torch's operations: it would miss those of a loop."""
     # First, because a compiler cannot follow the other question.
     if torch.compiler.is_compiling():
         return False

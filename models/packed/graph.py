@@ -1,7 +1,7 @@
 """A network as a list of steps between maps: what the plan makes tables of, and the plainest form of a known topology.
 
-Only modules of known types are followed. Anything else is refused with the reason, because nobody has checked that the
-kernels compute it.
+Only modules of known types are followed. Anything else is refused with the reason, because no test compares the
+kernels with it.
 """
 
 from __future__ import annotations

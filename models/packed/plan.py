@@ -160,7 +160,7 @@ class _Writer:
         return x is self.graph.end or any(isinstance(s, Real) and s.source is x for s in self.graph.steps)
 
     def _put(self, x: Map, k: int, over: Map | None = None) -> tuple[int, int]:
-        """Return where a map's floats go: over those of a map that nobody reads any more, if there is one."""
+        """Return where a map's floats go: over those of a map that no later operation reads, if there is one."""
         if x in self.places:
             return self.places[x]
         if not self._kept(x, k):

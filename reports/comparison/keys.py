@@ -50,5 +50,5 @@ COMMON_ERROR = Key("corruption_error", corruption="common")
 
 
 def group_of(corruption: str) -> str:
-    """Return the group a corruption belongs to, "other" for one that no paper knows."""
+    """Return the group a corruption belongs to, "other" for one that is in none of the papers' groups."""
     return next((g for g, names in GROUPS.items() if corruption in names), "other")

@@ -69,7 +69,7 @@ class Row:
 
     @property
     def foreign(self) -> bool:
-        """Tell whether the network was trained elsewhere, on a budget that nobody here knows."""
+        """Tell whether the network was trained elsewhere, under an unknown budget."""
         return self.apart is not None and self.apart.foreign
 
     @property

@@ -201,7 +201,7 @@ def best_of(rows: list[Row], key: Key) -> Row | None:
 
 
 def warnings(compared: Comparison) -> list[str]:
-    """Return what a reader must know before any number: what failed, is missing or is not comparable."""
+    """Return the warnings above all numbers: runs that failed, are missing or are not comparable."""
     said = []
     failed = [r for r in compared.runs if r.failure and r.failure.reason != "stopped"]
     if failed:
@@ -220,7 +220,7 @@ def warnings(compared: Comparison) -> list[str]:
 
 
 def remarks(compared: Comparison) -> list[str]:
-    """Return what is as somebody wanted it: runs that were stopped, or were begun and go on when they are asked to."""
+    """Return the remarks that are no warnings: runs that were stopped on request, and unfinished ones."""
     said = []
     stopped = sum(1 for r in compared.runs if r.failure and r.failure.reason == "stopped")
     if stopped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lcrbench import registry
 from lcrbench.bench import data, planning
@@ -24,6 +27,7 @@ from lcrbench.bench.training.stream import batches, held_out, parted
 from lcrbench.bench.training.transforms import none
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
+from lcrbench.models import parse
 
 CHECKS = {
     "optimizer": conformance.check_optimizer,
@@ -73,6 +77,27 @@ def test_texts_that_mean_the_same_are_one_recipe() -> None:
     assert other.optimizer == "sgd:nesterov=false"
     assert parts.settled(other) == other
     assert parts.load(other).optimizer != parts.load(plain).optimizer
+
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+ANY = {bool: st.booleans(), int: st.integers(), float: FINITE, str: st.text()}
+
+
+@pytest.mark.parametrize(("field", "name"), [(FIELD[k], n) for k in FIELD for n in registry.names(k)])
+@settings(max_examples=15, deadline=None)
+@given(drawn=st.data())
+def test_any_options_of_a_part_are_read_as_they_are_written(field: str, name: str, drawn: st.DataObject) -> None:
+    default = parts.load(Recipe(**{field: name}))
+    part = type(getattr(default, field))
+    defaults = {f.name: f.default for f in fields(part)}
+    values = {k: drawn.draw(st.just(v) | ANY.get(type(v), st.nothing()), label=k) for k, v in defaults.items()}
+    try:
+        wanted = part(**values)
+    except ValueError:
+        return  # values that the part itself refuses
+    settled = parts.settled(Recipe(**{field: parse.write([parse.Part(name, values)])}))
+    assert parts.settled(settled) == settled
+    assert getattr(parts.load(settled), field) == wanted
 
 
 @pytest.mark.parametrize(

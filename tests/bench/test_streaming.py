@@ -19,7 +19,7 @@ import torch
 
 from lcrbench.bench import data, estimate, planning, tuning, worker
 from lcrbench.bench.data import files
-from lcrbench.bench.evaluation import run as evaluation
+from lcrbench.bench.evaluation import shown as showing
 from lcrbench.bench.records import env
 from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.grid import make_grid
@@ -269,7 +269,7 @@ def test_cells_are_shown_in_parts_to_the_same_bits(root: Path, tmp_path: Path, m
     )
     found = []
     for most in (1 << 28, 1):
-        monkeypatch.setattr(evaluation, "MOST_BYTES", most)
+        monkeypatch.setattr(showing, "MOST_BYTES", most)
         decoded.clear()
         found.append(bits(tmp_path / str(most), run(root, tmp_path / str(most), **change)))
         # For four cells; some are decoded once more to describe the network.

@@ -144,7 +144,6 @@ def test_stages_are_used_in_order(backbone: str) -> None:
     out = net.eval()(torch.zeros(2, 3, 32, 32, device="meta"))
     assert out.shape == (2, 10)
     assert seen == net.body.stages()
-    assert len(seen) >= 3
 
 
 def test_pad_keeps_what_it_takes() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +186,18 @@ def test_photographs_are_read_as_the_configuration_says(tmp_path: Path) -> None:
             Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8)).save(tmp_path / "photos" / kind / f"{k}.png")
     place = str(tmp_path / "photos")
     assert images.shorter_side(place) == 40
+    # What cannot be decoded tells no size, and is passed over: cut off, or of more pixels than Pillow opens.
+    parts = (b"IHDR" + struct.pack(">IIBBBBB", 1 << 24, 1 << 8, 8, 2, 0, 0, 0), b"IDAT")
+    chunks = (struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts)
+    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(bomb))
+    for k, content in enumerate((b"", b"\x89PNG\r\n", bomb)):
+        (tmp_path / "broken").mkdir(exist_ok=True)
+        (tmp_path / "broken" / f"{k}.png").write_bytes(content)
+    assert images.shorter_side(str(tmp_path / "broken")) is None
+    Image.fromarray(rng.integers(0, 256, (50, 30, 3), np.uint8)).save(tmp_path / "broken" / "9.png")
+    assert images.shorter_side(str(tmp_path / "broken")) == 30
     plain = images.load_images(place, Preprocess())
     assert plain.size == 40
     how = Preprocess(size=24, resize=32, interpolation="bicubic", origin="timm")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from lcrbench.bench.records.leftovers import sweep
+from lcrbench.bench.records.leftovers import OLD, sweep
 from lcrbench.bench.records.store import Store
 
 LEFT = {
@@ -50,3 +52,19 @@ def test_what_a_live_process_writes_stays(tmp_path: Path, name: str) -> None:
     with Store(tmp_path).held(holder):
         sweep(Store(tmp_path))
         assert (tmp_path / name).exists()
+
+
+DRAFTS = (".plans/0123.json.0123abcd.new", ".cache/0123.cell.0123abcd.new")
+"""Written under no lease."""
+
+
+@pytest.mark.parametrize("name", DRAFTS)
+def test_a_draft_that_no_lease_guards_goes_when_it_is_old(tmp_path: Path, name: str) -> None:
+    kept = name.removesuffix(".0123abcd.new")
+    write(tmp_path, {name: "half", kept: "whole"})
+    assert sweep(Store(tmp_path)) == 0
+    before = time.time() - 2 * OLD
+    for each in (name, kept):
+        os.utime(tmp_path / each, (before, before))
+    assert sweep(Store(tmp_path)) == 1
+    assert there(tmp_path, {name: "", kept: ""}) == [kept]

@@ -110,13 +110,13 @@ def test_comments_docstrings_and_layout_change_no_hash(here: Path, text: str) ->
 
 def test_a_plug_ins_data_files_count(here: Path) -> None:
     write(here, {"pkg/__init__.py": "", "pkg/method.py": "", "alone.py": ""})
-    for name in ("pkg/table.json", "alone_table.npz", "unrelated.csv"):
+    for name in ("pkg/table.json", "pkg/kernel.cpython-311.so", "alone_table.npz", "unrelated.csv"):
         (here / name).write_text("1")
     before = source.closure(["pkg.method", "alone"])
     (here / "unrelated.csv").write_text("2")
     fresh()
     assert source.changed(before) == []
-    for name in ("pkg/table.json", "alone_table.npz"):
+    for name in ("pkg/table.json", "pkg/kernel.cpython-311.so", "alone_table.npz"):
         (here / name).write_text("2")
         fresh()
         assert source.changed(before) != [], name
