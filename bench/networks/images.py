@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
-
-from PIL import Image
 
 from lcrbench import registry, untrusted
 from lcrbench.bench import data
@@ -18,6 +15,7 @@ from lcrbench.bench.data.members import is_archive, members
 from lcrbench.bench.data.middle import middle
 from lcrbench.bench.records.external import Preprocess
 from lcrbench.errors import UserError
+from lcrbench.images import side_of
 
 SIZE = 32
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -92,11 +90,8 @@ def shorter_side(source: str) -> int | None:
     for place in (*archives, path):
         for member in islice(members(place), LOOKED):
             if member.read is not None and Path(member.path).suffix.lower() in SUFFIXES:
-                try:
-                    with Image.open(io.BytesIO(member.read())) as image:
-                        return min(image.size)
-                except OSError:
-                    continue
+                if (side := side_of(member.read())) is not None:
+                    return side
     return None
 
 
