@@ -157,6 +157,8 @@ CALLS: dict[str, Callable[[], Any]] = {
     "one mean": lambda: lcrbench.build_model("bnn", mean=(0.5,)),
     "a deviation of 0": lambda: lcrbench.build_model("bnn", std=(0.0, 1.0, 1.0)),
     "deviations in words": lambda: lcrbench.build_model("bnn", std=("1", "1", "1")),  # type: ignore[arg-type]
+    "a seed of thousands of digits": lambda: evaluated(seed=10**5000),
+    "bins without end": lambda: evaluated(metrics={"calibration_error": {"bins": 10**12}}),
     "one severity": lambda: evaluated(severities=5),
     "severities in words": lambda: evaluated(severities="12"),
     "corruptions that are a number": lambda: evaluated(corruptions=5),
@@ -176,6 +178,8 @@ CALLS: dict[str, Callable[[], Any]] = {
     "a margin that is true": lambda: lcrbench.check("x", "y", margin=True),
     "a margin of nothing": lambda: lcrbench.check("x", "y", margin=float("nan")),
     "block of a packed network": lambda: lcrbench.load_packed("x", block=10**12),
+    "data that steer a terminal": lambda: lcrbench.load_data("a\x1b[2J"),
+    "a resize of several": lambda: lcrbench.load_data(resize=np.array([1, 2])),  # type: ignore[arg-type]
     "a side of a sheet": lambda: sheet.read("x.png", -5),
 }
 

@@ -228,12 +228,12 @@ def evaluate(
     chosen(stale, "stale", STALE)
     chosen(engine, "engine", ENGINES)
     chosen(takes, "takes", ("torch", "numpy"))
-    for value, asked_of, known in (
+    for value, asked_of, allowed in (
         (lipschitz, "lipschitz", EFFORTS),
         (outputs, "outputs", ("logits", "probabilities")),
     ):
         if value is not None:
-            chosen(value, asked_of, known)
+            chosen(value, asked_of, allowed)
     device, trust_plugins = devices.choose(name_of(device, "device")), flag(trust_plugins, "trust_plugins")
     name, order = name_of(name, "name"), name_of(order, "order")
     shown = planning.shown_of(words(corruptions, "corruptions"), several(severities, "severities"), seed, block)

@@ -83,7 +83,7 @@ def _parse(file: _Readable, path: Path, most: int) -> tuple[Images, str]:
     expected = math.prod(shape)
     if expected > most:
         raise UserError(
-            f"{path} states a shape of {shape}: more than {most >> 20:,} MiB, out of all proportion to the file: get it again"
+            f"{path} states a shape of {shape}: more than {most >> 20:,} MiB, out of all proportion to it: get it again"
         )
     values = file.read(expected)
     if len(values) < expected:

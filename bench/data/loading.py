@@ -61,8 +61,8 @@ def load(
     test classes differ.
     """
     untrusted.whole(size, "the image size in pixels", 1, 1024)
-    if resize is not None and resize != size:
-        return _resized(source, size, untrusted.whole(resize, "the shorter side in pixels", 1, 1024), stream)
+    if resize is not None and untrusted.whole(resize, "the shorter side in pixels", 1, 1024) != size:
+        return _resized(source, size, resize, stream)
     global _kept
     try:
         entry, place = find(str(source))

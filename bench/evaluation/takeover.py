@@ -117,7 +117,7 @@ def own_data(spec: RunSpec, *, trust_plugins: bool = False) -> Dataset:
     name, kind = spec.data.name, spec.training.data.hash_kind
     if not trust_plugins and needs_trust(name):
         raise UserError(
-            f"the record names the data '{name}', an import path whose code would be run: name them with --data (data=...), or"
+            f"the record names the data '{name}', an import path whose code would run: name them with --data (data=...) or"
             " pass --trust-plugins (in Python trust_plugins=True) if you trust it"
         )
     dataset = data.load(name, size=spec.data.size, resize=spec.resize, stream=as_hashed(name, kind))

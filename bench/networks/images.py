@@ -89,9 +89,10 @@ def shorter_side(source: str) -> int | None:
     archives = [f for f in sorted(path.iterdir()) if f.is_file() and is_archive(f)] if path.is_dir() else []
     for place in (*archives, path):
         for member in islice(members(place), LOOKED):
-            if member.read is not None and Path(member.path).suffix.lower() in SUFFIXES:
-                if (side := side_of(member.read())) is not None:
-                    return side
+            if member.read is None or Path(member.path).suffix.lower() not in SUFFIXES:
+                continue
+            if (side := side_of(member.read())) is not None:
+                return side
     return None
 
 

@@ -1,4 +1,4 @@
-"""A store from elsewhere whose files are not what their names say, under their right hash: damage, and nothing else of it lost."""
+"""A store from elsewhere whose files are not what their names say, under their right hash: damage, and no more is lost."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_no_file_of_a_record_lies_elsewhere(store: Store, shelf: str, name: str)
     code, said, _ = call("store", "merge", "deep/into", "store")
     assert code == 2
     assert "CONFLICT" in said
-    assert not [p for p in Path("deep").rglob("x")]
+    assert not list(Path("deep").rglob("x"))
     assert {p for p in Path().rglob("*") if "deep" not in p.parts and "into" not in p.parts} == before
     assert len(Store("deep/into").ids()) >= 1, "the others are copied"
     code, said, _ = call("list", "run", "--store", "store")
