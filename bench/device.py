@@ -29,7 +29,7 @@ def choose(name: str) -> str:
     kind, _, number = name.partition(":")
     if name == "cpu" or (name == "cuda" and there):
         return name
-    if kind == "cuda" and number.isdecimal() and int(number) < there:
+    if kind == "cuda" and number.isdecimal() and len(number) < 6 and int(number) < there:
         return name
     known = ["auto", "cpu", "cuda", *(f"cuda:{i}" for i in range(there))]
     lacking = "" if there else " (torch finds no CUDA device here)"

@@ -94,7 +94,10 @@ def read_values(texts: Sequence[str]) -> dict[str, tuple[Option, ...]]:
         key, equals, values = text.partition("=")
         if not equals or not key or not values:
             raise UserError(f"--option takes KEY=VALUE,VALUE,..., not '{text}'")
-        (part,) = parse.read(f"x:values=({values},)", f"list of values for {key}", "KEY=VALUE,VALUE,...")
+        what = f"list of values for {key}"
+        part, *rest = parse.read(f"x:values=({values},)", what, "KEY=VALUE,VALUE,...")
+        if rest or len(part.options) != 1:
+            raise UserError(f"'{values}' is no {what}: write KEY=VALUE,VALUE,...")
         if key in found:
             raise UserError(f"--option {key} is given twice: write its values in one")
         if len(set(map(repr, part.options["values"]))) < len(part.options["values"]):

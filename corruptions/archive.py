@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from lcrbench import untrusted
 from lcrbench.corruption_names import SEVERITIES
 from lcrbench.corruptions import digests, places
 from lcrbench.corruptions.members import Member, folder_names, in_tars, map_npy, read_manifest, whole
@@ -46,7 +47,7 @@ def check_download(path: str | Path, progress: Progress | None = None) -> str:
 
     Raises `UserError` if no published archive has this name, or if the hash differs.
     """
-    file = Path(path)
+    file = untrusted.place(path)
     known = {name: (benchmark, md5) for benchmark, entry in published().items() for name, md5 in entry["tars"].items()}
     if not file.is_file():
         raise UserError(f"there is no file '{file}'")
@@ -85,7 +86,7 @@ def open_archive(path: str | Path) -> Archive:
 
     Raises `UserError` if there is nothing to read, or if the labels are not those of five equal severities.
     """
-    root = Path(path)
+    root = untrusted.place(path)
     if not root.exists():
         raise UserError(f"there is no folder or file '{root}'")
     if not (root.is_file() or root.is_dir()):

@@ -22,7 +22,7 @@ from lcrbench.corruption_names import BAR, SEVERITIES
 from lcrbench.corruptions.draws import Draws, derive_key
 from lcrbench.corruptions.registered import find, is_ours, origin
 from lcrbench.errors import UserError, unknown
-from lcrbench.untrusted import whole
+from lcrbench.untrusted import MOST, MOST_THREADS, name_of, told, whole
 from lcrbench.versions import installed
 
 BLOCK_BYTES = 16 << 20
@@ -65,7 +65,7 @@ def parameters(name: str, severity: int, constants: str) -> dict[str, Any]:
     """
     check_severity(severity)
     table = _table()["constants"]
-    if constants not in table:
+    if name_of(constants, "constants") not in table:
         raise unknown("set of constants", constants, table)
     if not is_ours(name):
         return find(name).row(severity)
@@ -91,7 +91,7 @@ def check_severity(severity: int) -> int:
     except TypeError:
         value = 0
     if isinstance(severity, bool) or value not in SEVERITIES:
-        raise UserError(f"severity must be an integer from 1 to 5, not {severity!r}")
+        raise UserError(f"severity must be an integer from 1 to 5, not {told(severity)}")
     return value
 
 
@@ -117,11 +117,14 @@ def _is_one(images: NDArray[np.uint8]) -> bool:
 def _check_indices(indices: ArrayLike | None, count: int) -> NDArray[np.int64]:
     if indices is None:
         return np.arange(count, dtype=np.int64)
-    given = np.asarray(indices)
+    try:
+        given = np.asarray(indices)
+    except ValueError:  # lists of different lengths
+        given = np.empty((), np.int64)
     if (
         given.shape != (count,)
         or not (np.issubdtype(given.dtype, np.integer) or count == 0)
-        or (count and given.min() < 0)
+        or (count and (given.min() < 0 or given.max() > MOST))
     ):
         raise UserError(f"indices must be {count} integers >= 0, one an image: each image's number in its data set")
     return given.astype(np.int64)
@@ -165,7 +168,8 @@ def corrupt(
             contract.
     """
     severity = check_severity(severity)
-    seed, threads = whole(seed, "seed"), whole(threads, "threads", 1)
+    seed, threads = whole(seed, "seed"), whole(threads, "threads", 1, MOST_THREADS)
+    name, stream = name_of(name, "the corruption"), name_of(stream, "stream")
     images = _check_images(images)
     if _is_one(images):
         one = None if indices is None else np.reshape(np.asarray(indices), -1)
@@ -174,7 +178,7 @@ def corrupt(
     count, height, width = images.shape[:3]
     index = _check_indices(indices, count)
     entry = find(name)
-    row = parameters(name, severity, constants or constants_for(height, width, name))
+    row = parameters(name, severity, constants_for(height, width, name) if constants is None else constants)
     for option, value in options.items():
         if option not in OPTIONS.get(name, ()):
             raise unknown(f"option of {name}", option, OPTIONS.get(name, ()))
@@ -217,7 +221,10 @@ def corrupt(
 
 
 def _check_angle(angle: ArrayLike, count: int) -> NDArray[np.float64]:
-    degrees = np.asarray(angle, np.float64)
+    try:
+        degrees = np.asarray(angle, np.float64)
+    except (TypeError, ValueError):
+        degrees = np.full((), np.nan)
     if degrees.shape not in ((), (count,)) or not np.isfinite(degrees).all():
         raise UserError(f"angle must be one finite number of degrees, or one an image ({count})")
     return np.broadcast_to(degrees, (count,)).copy()

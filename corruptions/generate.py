@@ -13,12 +13,12 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench import disk
+from lcrbench import disk, untrusted
 from lcrbench.corruption_names import SEVERITIES
 from lcrbench.corruptions.archive import MANIFEST
 from lcrbench.corruptions.engine import MACHINE_DEPENDENT, corrupt, provenance
@@ -63,8 +63,13 @@ def write(
     Raises:
         UserError: if the folder holds something else, or was begun with other arguments.
     """
-    folder = Path(out)
-    seed, threads = whole(seed, "seed"), whole(threads, "threads", 1)
+    folder, seed, threads = (
+        untrusted.place(out),
+        whole(seed, "seed"),
+        whole(threads, "threads", 1, untrusted.MOST_THREADS),
+    )
+    untrusted.chosen(layout, "layout", get_args(Layout))
+    names, classes = untrusted.words(names, "names"), untrusted.words(list(classes), "classes")
     for name in names:
         find(name)
     if not names:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, BinaryIO, Final, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from lcrbench import untrusted
 from lcrbench.errors import UserError
 from lcrbench.untrusted import json_of
+
+_LARGEST_HEADER: Final = 1 << 20
+"""Bytes of the header of a member in a .tar: a name of a kB takes three blocks of 512."""
 
 
 class Member(NamedTuple):
@@ -26,7 +30,9 @@ class Member(NamedTuple):
     size: int
 
     def read(self) -> bytes:
-        """Return the bytes."""
+        """Return the bytes; raises `UserError` for more than a small file has."""
+        if self.size > untrusted.FILE_BYTES:
+            raise UserError(f"'{self.path}' holds a file of {self.size:,} bytes, more than an image has: get it again")
         with untrusted.opened(self.path) as file:
             file.seek(self.offset)
             return file.read(self.size)
@@ -72,13 +78,23 @@ def in_tars(tars: list[Path], manifest: str) -> dict[str, Member]:
     found: dict[str, Member] = {}
     for tar in tars:
         try:
-            with untrusted.opened(tar) as plain, tarfile.open(fileobj=plain, mode="r:") as opened:
+            with (
+                untrusted.opened(tar) as plain,
+                tarfile.open(fileobj=cast(IO[bytes], _Headers(plain)), mode="r:") as opened,
+            ):
+                end = -1
                 for info in opened:
+                    # A size below 0 would lead back to what was read before, for ever.
+                    if info.size < 0 or info.offset <= end:
+                        raise tarfile.ReadError("a header in it is wrong")
+                    end = info.offset
                     if info.isfile():
                         found[info.name.removeprefix("./")] = Member(tar, info.offset_data, info.size)
-        except OSError as error:
-            raise UserError(f"'{tar}' cannot be read ({error.strerror or error})") from error
-        except (tarfile.TarError, EOFError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # tarfile raises what its parsers raise
+            if isinstance(error, OSError) and error.errno:
+                raise UserError(f"'{tar}' cannot be read ({error.strerror or error})") from error
             if _begins(tar) == b"\x1f\x8b":
                 raise UserError(
                     f"'{tar}' is compressed, and cannot be read in place: unpack it (tar -xzf {tar.name})"
@@ -92,6 +108,18 @@ def in_tars(tars: list[Path], manifest: str) -> dict[str, Member]:
     return flat if any(name.endswith(".npy") for name in flat) else found
 
 
+class _Headers:
+    """An open .tar of which headers alone are read, and none so large that it must be a bomb."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _LARGEST_HEADER:
+            raise tarfile.ReadError(f"a header in it states {size:,} bytes")
+        return self.file.read(size)
+
+
 def _begins(file: Path) -> bytes:
     with untrusted.opened(file) as opened:
         return opened.read(2)
@@ -103,18 +131,24 @@ def map_npy(member: Member, name: str, root: Path) -> NDArray[Any]:
         file.seek(member.offset)
         try:
             version = np.lib.format.read_magic(file)
+            if not 0 < version[0] <= 3:
+                raise ValueError(f"it is of version {version[0]}.{version[1]}")
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = read(file)
-        except ValueError as error:
-            raise UserError(f"'{name}' in '{root}' is not a .npy file: {error}") from error
+        except Exception as error:  # numpy has the header parsed as Python, which fails in any way
+            reason = str(error).partition("\n")[0][:200] or type(error).__name__
+            raise UserError(f"'{name}' in '{root}' is not a .npy file: {reason}") from error
         start = file.tell()
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if dtype.hasobject or fortran:
+    if dtype.kind not in "biuf" or fortran or len(shape) > 8 or any(n < 0 for n in shape):
         raise UserError(f"'{name}' in '{root}' is not a plain array of images")
+    # Not numpy's product, which goes round at 64 bits.
+    size = math.prod(map(int, shape)) * dtype.itemsize
     if start + size > member.offset + member.size:
         raise UserError(
             f"'{name}' in '{root}' is cut off: {member.size} bytes instead of {start - member.offset + size}"
         )
+    if not size:
+        return np.zeros(shape, dtype)
     return np.memmap(member.path, dtype, "r", start, shape)
 
 
@@ -135,7 +169,11 @@ def read_manifest(root: Path, members: dict[str, Member], called: str) -> dict[s
         inside = whole(root / called)
     try:
         loaded: dict[str, Any] = json_of(inside.read(), f"the {called} of '{root}'")
-        loaded["files"].items()
-    except (ValueError, KeyError, AttributeError) as error:
+        files, data = loaded["files"], loaded.get("data", {})
+        if not isinstance(data, dict) or not all(isinstance(entry["sha256"], str) for entry in files.values()):
+            raise ValueError("it is none that lcrbench corrupt wrote")
+        if any(".." in name.split("/") or name.startswith("/") or not name.isprintable() for name in files):
+            raise ValueError("it names files outside of the benchmark")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"the {called} of '{root}' cannot be read: {error}") from error
     return loaded

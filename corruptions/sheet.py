@@ -75,7 +75,7 @@ def draw(
 def save(path: str | Path, sheet: NDArray[np.uint8]) -> None:
     """Write a sheet as PNG. Raises `UserError` if the file cannot be written."""
     try:
-        Image.fromarray(sheet).save(path, "PNG", optimize=True)
+        Image.fromarray(sheet).save(untrusted.place(path), "PNG", optimize=True)
     except OSError as error:
         raise UserError(f"cannot write '{path}': {error.strerror or error}") from error
 
@@ -84,7 +84,7 @@ def read(path: str | Path, side: int | None = None) -> NDArray[np.uint8]:
     """Read an image file as (H, W, 3) uint8; with `side`, its centre square resized to side x side."""
     image = Image.fromarray(decode(untrusted.small_file(untrusted.place(path), "image"), f"'{path}'"))
     if side is not None:
-        edge = min(image.size)
+        side, edge = untrusted.whole(side, "the side in pixels", 1, 1024), min(image.size)
         left, top = (image.width - edge) // 2, (image.height - edge) // 2
         image = image.crop((left, top, left + edge, top + edge)).resize((side, side), Image.Resampling.BOX)
     return np.asarray(image)

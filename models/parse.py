@@ -31,6 +31,8 @@ _KEY = re.compile(r"[A-Za-z_]\w*")
 _NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?=[,+)]|\Z)")
 _WORD = re.compile(r"[^\s,+:=\"()]+")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Tuples within each other: an option needs one.
+_DEEPEST = 16
 # What is written without quotes: words that no shell, and no reader, could take for something else.
 _PLAIN = re.compile(r"[A-Za-z_./~][\w./~-]*", re.ASCII)
 
@@ -180,11 +182,13 @@ class _Reader:
                     break
         return Part(name, options)
 
-    def _value(self) -> Any:
+    def _value(self, depth: int = 0) -> Any:
         if self._take("("):
+            if depth == _DEEPEST:
+                raise self._wrong()
             items = []
             while not self._take(")"):
-                items.append(self._value())
+                items.append(self._value(depth + 1))
                 if not self._take(",") and not self.text.startswith(")", self.at):
                     raise self._wrong()
             return tuple(items)

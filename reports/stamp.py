@@ -21,10 +21,10 @@ from typing import Any
 import lcrbench
 from lcrbench import registry
 from lcrbench.bench.records import source
-from lcrbench.bench.records.shelf import CHECKSUM
+from lcrbench.bench.records.shelf import CHECKSUM, CHECKSUM_BYTES
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
-from lcrbench.untrusted import json_of, small_file
+from lcrbench.untrusted import bytes_of, json_of, small_file
 from lcrbench.versions import installed
 
 PAGE = "index.html"
@@ -112,7 +112,7 @@ def _files_of(folder: Path) -> Iterator[list[Any]]:
     """Yield what identifies each file in a folder without reading it; of the record its checksum too."""
     for file in sorted(folder.iterdir()):
         state = file.stat()
-        checksum = file.read_text(encoding="utf-8", errors="replace") if file.name == CHECKSUM else ""
+        checksum = bytes_of(file, CHECKSUM_BYTES).decode(errors="replace") if file.name == CHECKSUM else ""
         yield [file.name, state.st_size, state.st_mtime_ns, checksum]
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from lcrbench.reports.budget_proof import Proof
 from lcrbench.reports.table import Cell, Column, Table, bounds, counts, number, worded
 from lcrbench.reports.words import CODE
+from lcrbench.untrusted import shown
 
 # What GitHub's Markdown may read as markup inside a line: an underscore within a word, as in names, is none.
 _MARKUP = re.compile(r"[\\`*|~$\[\]]|_(?<![^\W_]_)|_(?![^\W_])")
@@ -54,7 +55,7 @@ def escape_markdown(text: str) -> str:
     >>> escape_markdown("a|b <i>"), escape_markdown("irnet+lcr_fixed")
     ('a\\\\|b &lt;i>', 'irnet+lcr_fixed')
     """
-    return _unopened(_escaped(" ".join(text.split())))
+    return _unopened(_escaped(shown(" ".join(text.split()))))
 
 
 def _escaped(text: str) -> str:

@@ -43,6 +43,8 @@ def state() -> dict[str, Any]:
         "type": torch.get_default_dtype(),
         "grad": torch.is_grad_enabled(),
         "threads": torch.get_num_threads(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "mkldnn": torch.backends.mkldnn.enabled,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "benchmark": torch.backends.cudnn.benchmark,
         "tf32": (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32),
@@ -64,9 +66,12 @@ def odd(monkeypatch: pytest.MonkeyPatch) -> Any:
     torch.set_num_threads(2)
     torch.set_grad_enabled(False)
     np.seterr(all="raise")
-    with warnings.catch_warnings():
+    backends: Any = torch.backends
+    mkldnn, backends.mkldnn.enabled = backends.mkldnn.enabled, False
+    with warnings.catch_warnings(), torch.autocast("cpu", torch.bfloat16):
         warnings.simplefilter("error")
         yield
+    backends.mkldnn.enabled = mkldnn
     torch.set_default_dtype(before[0])
     torch.set_num_threads(before[1])
     torch.set_grad_enabled(before[2])
@@ -92,7 +97,10 @@ def load(tmp_path: Path) -> Any:
 
 
 def build(tmp_path: Path) -> Any:
-    return float(lcrbench.build_model("irnet", seed=3).eval()(torch.zeros(1, 3, 32, 32, dtype=torch.float32)).sum())
+    network = lcrbench.build_model("irnet", seed=3).eval()
+    # What a caller does with it is the caller's: here without the odd autocast.
+    with torch.autocast("cpu", enabled=False):
+        return float(network(torch.zeros(1, 3, 32, 32, dtype=torch.float32)).sum())
 
 
 @pytest.mark.parametrize("call", [evaluate, report, load, build])

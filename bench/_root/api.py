@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lcrbench.errors import UserError
 from lcrbench.result import Result
 from lcrbench.surroundings import from_outside, shielded
-from lcrbench.untrusted import whole
+from lcrbench.untrusted import chosen, flag, name_of, place, real, several, told, whole, words
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lcrbench.reports.gate import Verdict
 
 Names = str | Iterable[str]
+STALE, ENGINES, EFFORTS = ("refuse", "redo", "keep"), ("auto", "packed", "torch"), ("quick", "default", "full")
 
 
 @from_outside
@@ -45,7 +46,8 @@ def load_data(
     """
     from lcrbench.bench import data
 
-    dataset = data.load(source, size=size, resize=resize, stream=stream)
+    streamed = None if stream is None else flag(stream, "stream")
+    dataset = data.load(_source(source), size=size, resize=resize, stream=streamed)
     return data.take(dataset, train, test, seed=0)
 
 
@@ -73,8 +75,15 @@ def build_model(
     def generator(name: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive(seed, "initial weights", name))
 
-    classes, size, seed = whole(classes, "classes", 1), whole(size, "size", 1), whole(seed, "seed", 0)
-    return network.build(network.choose(method), backbone, classes, size, mean, std, generator)
+    from lcrbench.bench.data.spaces import MOST_CLASSES
+
+    classes, size = whole(classes, "classes", 1, MOST_CLASSES), whole(size, "size", 1, 1024)
+    seed, method, backbone = whole(seed, "seed", 0), name_of(method, "method"), name_of(backbone, "backbone")
+    middle = _channels(mean, "mean")
+    spread = _channels(std, "std")
+    if min(spread) <= 0:
+        raise UserError("std takes numbers above 0: images are divided by them")
+    return network.build(network.choose(method), backbone, classes, size, middle, spread, generator)
 
 
 @from_outside
@@ -85,11 +94,12 @@ def load_model(store: str | Path | Store, run: str, *, trust_plugins: bool = Fal
     inside. An import path that only the record names is not imported unless `trust_plugins`, because that runs its code.
     Raises `UserError` if there is no such run or it failed, and `Damaged` if the weights are not what was written.
     """
+    from lcrbench.bench import device as devices
     from lcrbench.bench.evaluation.networks import restored
 
-    opened = _store(store)
+    opened, device = _store(store), devices.choose(name_of(device, "device"))
     training, weights = opened.trained(opened.find(run))
-    return restored(training, weights, trust_plugins=trust_plugins, device=device).network
+    return restored(training, weights, trust_plugins=flag(trust_plugins, "trust_plugins"), device=device).network
 
 
 @from_outside
@@ -101,7 +111,8 @@ def load_packed(path: str | Path, *, block: int = 100, trust_plugins: bool = Fal
     """
     from lcrbench.bench.evaluation import packed_file
 
-    return packed_file.load(Path(path), block=block, trust_plugins=trust_plugins)
+    block = whole(block, "block", 1, 65_536)
+    return packed_file.load(place(path), block=block, trust_plugins=flag(trust_plugins, "trust_plugins"))
 
 
 @from_outside
@@ -130,29 +141,33 @@ def run(
     from lcrbench.bench.records.budget import move_keys, override
     from lcrbench.bench.records.grid import Grid
 
+    chosen(stale, "stale", STALE)
+    chosen(engine, "engine", ENGINES)
+    if workers is not None:
+        workers = whole(workers, "workers", 1)
     if isinstance(grid, Grid):
-        told = grid.model_dump(exclude_defaults=True)
+        given = grid.model_dump(exclude_defaults=True)
     else:
-        told, notes = move_keys(grids.read_grid(str(grid)))
+        given, notes = move_keys(grids.read_grid(_source(grid, "grid")))
         for note in notes:
             warnings.warn(f"{grid}: {note}", stacklevel=3)
     for name, value in tables.items():
-        if name == "budget":
-            told[name] = override(told.get(name, {}), value)
+        before = given.get(name, {})
+        if name == "metrics" or not isinstance(value, Mapping) or not isinstance(before, Mapping):
+            given[name] = value
         else:
-            merged = isinstance(value, Mapping) and name != "metrics"
-            told[name] = {**told.get(name, {}), **value} if merged else value
-    wanted = grids.make_grid(told)
-    chosen = devices.choose(device)
+            given[name] = override(before, value) if name == "budget" else {**before, **value}
+    wanted = grids.make_grid(given)
+    on = devices.choose(name_of(device, "device"))
     return runner.run(
         wanted,
-        Path(store),
-        workers=workers or devices.workers(chosen, wanted.budget.unit),
-        device=chosen,
+        place(store),
+        workers=workers or devices.workers(on, wanted.budget.unit),
+        device=on,
         command="lcrbench.run",
-        fresh=fresh,
+        fresh=flag(fresh, "fresh"),
         stale=stale,
-        quiet=quiet,
+        quiet=flag(quiet, "quiet"),
         engine=engine,
     )
 
@@ -202,6 +217,7 @@ def evaluate(
     depend on the others, nor on the `engine` that computes them. Raises `UserError` for what does not exist or fit, and for
     a model that does not give logits.
     """
+    from lcrbench.bench import device as devices
     from lcrbench.bench import planning
     from lcrbench.bench.evaluation import on_request
     from lcrbench.bench.networks import evaluate as foreign
@@ -209,9 +225,23 @@ def evaluate(
     from lcrbench.bench.networks.name import RUN, is_name
 
     size, resize, test = (None if n is None else whole(n, "size, resize and test", 1) for n in (size, resize, test))
-    shown = planning.shown_of(_words(corruptions), tuple(severities), seed, block)
-    given = metrics if isinstance(metrics, Mapping) else {key: {} for key in _words(metrics)}
-    options = foreign.with_lipschitz(foreign.options_of({m: dict(of) for m, of in given.items()}), lipschitz)
+    chosen(stale, "stale", STALE)
+    chosen(engine, "engine", ENGINES)
+    chosen(takes, "takes", ("torch", "numpy"))
+    for value, asked_of, allowed in (
+        (lipschitz, "lipschitz", EFFORTS),
+        (outputs, "outputs", ("logits", "probabilities")),
+    ):
+        if value is not None:
+            chosen(value, asked_of, allowed)
+    device, trust_plugins = devices.choose(name_of(device, "device")), flag(trust_plugins, "trust_plugins")
+    name, order = name_of(name, "name"), name_of(order, "order")
+    shown = planning.shown_of(words(corruptions, "corruptions"), several(severities, "severities"), seed, block)
+    given = metrics if isinstance(metrics, Mapping) else {key: {} for key in words(metrics, "metrics")}
+    options = foreign.with_lipschitz(
+        foreign.options_of({name_of(m, "metrics"): dict(_table(of, f"metrics.{m}")) for m, of in given.items()}),
+        lipschitz,
+    )
     if isinstance(model, str) and not is_name(model):
         if store is None:
             raise UserError(f"'{model}' is the id of a run: name its store with store=PATH")
@@ -221,7 +251,7 @@ def evaluate(
             model.removeprefix(f"{RUN}:"),
             shown,
             options,
-            data=None if data is None else str(data),
+            data=None if data is None else _source(data),
             test=test,
             device=device,
             stale=stale,
@@ -232,17 +262,18 @@ def evaluate(
     asked = foreign.Asked(
         shown,
         options,
-        str(data or foreign.DATA),
+        foreign.DATA if data is None else _source(data),
         (),
         size,
         resize,
         test,
         device=device,
         stale=stale,
-        checks=checks,
+        checks=flag(checks, "checks"),
         engine=engine,
     )
-    declared = Declared(name, preprocess or {}, order, outputs, takes, links=links or {})
+    prepared, led = _table(preprocess or {}, "preprocess"), _table(links or {}, "links")
+    declared = Declared(name, prepared, order, outputs, takes, links=led)
     kept = None if store is None else _store(store, create=True)
     found = foreign.evaluate(model, declared, asked, kept)
     for finding in found.findings:
@@ -272,14 +303,16 @@ def lipschitz(
     from lcrbench.bench.lipschitz import measure, options
 
     radii = {"l2": l2, "linf": linf}
-    given: dict[str, Any] = {norm: tuple(map(float, r)) for norm, r in radii.items() if r is not None}
+    given: dict[str, Any] = {
+        norm: tuple(real(one, norm) for one in several(r, norm)) for norm, r in radii.items() if r is not None
+    }
     if images is not None:
-        given["images"] = images
-    asked = dataclasses.replace(options.of_effort(effort), **given)
-    chosen = {
+        given["images"] = whole(images, "images", 1)
+    asked = dataclasses.replace(options.of_effort(name_of(effort, "effort")), **given)
+    metrics = {
         name: dataclasses.asdict(measure.options_of(registry.load("metric", name), asked)) for name in measure.metrics()
     }
-    return evaluate(model, corruptions="", metrics=chosen, **how)
+    return evaluate(model, corruptions="", metrics=metrics, **how)
 
 
 @shielded()
@@ -292,7 +325,8 @@ def report(store: str | Path | Store, out: str | Path | None = None, *, compare:
     from lcrbench.reports import report as reports
 
     opened = _store(store)
-    return reports.write(opened, Path(out or opened.root / "reports" / "all"), compare=compare)
+    methods = None if compare is None else words(compare, "compare")
+    return reports.write(opened, opened.root / "reports" / "all" if out is None else out, compare=methods)
 
 
 @shielded()
@@ -313,9 +347,14 @@ def check(
     from lcrbench.bench.records import source
     from lcrbench.reports import gate
 
-    stale = None if any_source else source.stale
-    held = gate.load(Path(against))
-    return gate.check(_store(candidate), held, methods=methods, endpoint=endpoint, margin=margin, stale=stale)
+    stale = None if flag(any_source, "any_source") else source.stale
+    if margin is not None:
+        margin = real(margin, "margin")
+    if endpoint is not None:
+        endpoint = name_of(endpoint, "endpoint")
+    named = None if methods is None else words(methods, "methods")
+    held = gate.load(place(against))
+    return gate.check(_store(candidate), held, methods=named, endpoint=endpoint, margin=margin, stale=stale)
 
 
 def _store(store: str | Path | Store, *, create: bool = False) -> Store:
@@ -324,5 +363,19 @@ def _store(store: str | Path | Store, *, create: bool = False) -> Store:
     return store if isinstance(store, Store) else Store(store, create=create)
 
 
-def _words(names: Names) -> list[str]:
-    return names.replace(",", " ").split() if isinstance(names, str) else list(names)
+def _source(source: str | Path, name: str = "data") -> str:
+    """Return what names data or a preset: a name, or a path, as text."""
+    return str(source) if isinstance(source, Path) else name_of(source, name)
+
+
+def _table(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{name} takes a dict, not {told(value)}")
+    return value
+
+
+def _channels(values: Any, name: str) -> list[float]:
+    found = [real(value, name) for value in several(values, name)]
+    if len(found) != 3:
+        raise UserError(f"{name} takes three numbers, one a channel, not {len(found)}")
+    return found

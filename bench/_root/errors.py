@@ -9,8 +9,12 @@ from collections.abc import Iterable
 class UserError(ValueError):
     """Bad input, told in one line that names the thing and the way out.
 
-    The command line prints the message and exits with code 2; in a program it is an ordinary `ValueError`.
+    The command line prints the message and exits with code 2; in a program it is an ordinary `ValueError`. What in a name
+    would steer a terminal is escaped.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__("".join(c if c.isprintable() or c in "\n\xa0" else ascii(c)[1:-1] for c in message))
 
 
 def unknown(kind: str, name: str, existing: Iterable[str]) -> UserError:

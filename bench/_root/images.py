@@ -34,6 +34,11 @@ _PIXELS_A_BYTE: Final = 256
 # The longest side. Pillow keeps a pointer for each row, so that a column of pixels takes many times the memory of a square.
 _MAX_SIDE: Final = (1 << 16) - 1
 
+# A scan begins so. Encoders make ten; in what else a JPEG holds (a small picture, a profile) the bytes stand by chance.
+_SCAN: Final = b"\xff\xda"
+_MAX_SCANS: Final = 40
+_SCAN_BYTES: Final = 1 << 14
+
 # What a JPEG ends with.
 _END: Final = b"\xff\xd9"
 
@@ -50,6 +55,7 @@ def decode(content: bytes, where: str, size: int | None = None) -> NDArray[np.ui
     from PIL import Image, UnidentifiedImageError
 
     try:
+        _check_scans(content)
         if (plain := _plain_jpeg(content)) is not None:
             _check_whole(content, plain)
             if size is None or plain.shape[:2] == (size, size):
@@ -92,6 +98,12 @@ def _check_pixels(height: int, width: int, size: int) -> None:
         raise UserError(
             f"it is {width} x {height} px, more than {most:,} in all (of {size:,} bytes), or than {_MAX_SIDE:,} on a side"
         )
+
+
+def _check_scans(content: bytes) -> None:
+    """Raise `UserError` for a JPEG of more scans than any encoder makes: a decoder goes through the whole image for each."""
+    if content.startswith(b"\xff\xd8") and content.count(_SCAN) > _MAX_SCANS + len(content) // _SCAN_BYTES:
+        raise UserError(f"it is a JPEG of more than {_MAX_SCANS} scans")
 
 
 def _check_whole(content: bytes, image: NDArray[np.uint8]) -> None:

@@ -4,7 +4,7 @@ environment    MPLBACKEND, which matplotlib refuses to be imported with where th
 warnings       filters that turn each warning of a library into an exception
 numpy          error states;  random  the states of all generators
 PIL            its leave to read truncated images, and its bound of pixels
-torch          default type and device, gradients, threads, deterministic algorithms, precision
+torch          default type and device, gradients, threads, deterministic algorithms, precision, autocast, oneDNN
 """
 
 from __future__ import annotations
@@ -135,6 +135,7 @@ def _torch() -> Iterator[None]:
     flags = [
         (backends.cudnn, "benchmark"),
         (backends.cudnn, "deterministic"),
+        (backends.mkldnn, "enabled"),
         (torch.utils.deterministic, "fill_uninitialized_memory"),
     ]
     kept = [(owner, name, getattr(owner, name)) for owner, name in flags]
@@ -144,8 +145,12 @@ def _torch() -> Iterator[None]:
     state = torch.get_rng_state()
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
+    backends.mkldnn.enabled = True
     try:
         with contextlib.ExitStack() as stack:
+            for kind in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(kind):
+                    stack.enter_context(torch.autocast(kind, enabled=False))
             stack.enter_context(float32.kept())
             float32.exact()
             if torch.get_default_device().type != "cpu":

@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 from lcrbench.corruptions.engine import check_severity, corrupt
 from lcrbench.corruptions.registered import find
 from lcrbench.errors import UserError
-from lcrbench.untrusted import whole
+from lcrbench.untrusted import name_of, whole
 
 __all__ = ["Corrupt", "CorruptedDataset"]
 
@@ -57,7 +57,7 @@ class Corrupt(v2.Transform):  # type: ignore[misc]  # torchvision has no types
         self, name: str, severity: int, seed: int = 0, *, stream: str = "", constants: str | None = None
     ) -> None:
         super().__init__()
-        find(name)
+        find(name_of(name, "the corruption"))
         self.name, self.severity, self.seed = name, check_severity(severity), whole(seed, "seed")
         self.stream, self.constants = stream, constants
 

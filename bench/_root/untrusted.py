@@ -16,6 +16,7 @@ import os
 import re
 import stat
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ from lcrbench.errors import UserError
 
 MOST: Final = 2**63 - 1
 """The largest whole number that is taken anywhere: what 64 bits hold."""
+
+MOST_THREADS: Final = 1024
 
 DEEPEST: Final = 48
 """Tables and lists within each other. Ours need six."""
@@ -39,8 +42,13 @@ much when they are packed, and a file of a few kB that unpacks to a TB is a bomb
 
 
 def place(path: str | os.PathLike[str]) -> Path:
-    """Return a path with a leading ~ or ~user replaced; raises `UserError` for a user who does not exist, and for NUL."""
-    text = os.fspath(path)
+    """Return a path with a leading ~ or ~user replaced.
+
+    Raises `UserError` for a user who does not exist, and for what is no path: another type, no text at all, NUL.
+    """
+    text = path if isinstance(path, str) else os.fspath(path) if isinstance(path, os.PathLike) else None
+    if not isinstance(text, str) or not text:
+        raise UserError(f"a path takes text, not {told(path)}")
     if "\0" in text:
         raise UserError(f"{shown(text)} is no path: it holds a NUL character")
     expanded = os.path.expanduser(text)
@@ -81,8 +89,11 @@ def bytes_of(path: str | os.PathLike[str], largest: int = LARGEST_BYTES) -> byte
         # In one piece, and what a file has grown by in smaller ones: a buffer of `largest` bytes would be made at once.
         size = min(os.fstat(file.fileno()).st_size, largest) + 1
         found = file.read(size)
-        while len(found) <= largest and (more := file.read(1 << 20)):
+        while found and len(found) <= largest and (more := file.read(1 << 20)):
             found += more
+    if found is None:
+        # As some files of /proc do, which wait for a reader's patience.
+        raise OSError(errno.EAGAIN, "it has nothing to read yet", os.fspath(path))
     if len(found) > largest:
         raise OSError(errno.EFBIG, f"it has more than {largest:,} bytes", os.fspath(path))
     return found
@@ -90,13 +101,13 @@ def bytes_of(path: str | os.PathLike[str], largest: int = LARGEST_BYTES) -> byte
 
 def small_file(path: str | os.PathLike[str], what: str = "file", largest: int = FILE_BYTES) -> bytes:
     """Return what `bytes_of` does; raises `UserError` for anything else, in which `what` says what was to be read."""
-    told = f"the {what} {shown(str(path))}"
+    named = f"the {what} {shown(str(path))}"
     try:
         return bytes_of(path, largest)
     except OSError as error:
-        raise UserError(f"cannot read {told} ({error.strerror or error})") from error
+        raise UserError(f"cannot read {named} ({error.strerror or error})") from error
     except ValueError as error:
-        raise UserError(f"cannot read {told}: {error}") from error
+        raise UserError(f"cannot read {named}: {error}") from error
 
 
 def text_of(content: bytes, where: str) -> str:
@@ -182,10 +193,10 @@ def whole(value: Any, name: str, least: int = -MOST, most: int = MOST) -> int:
             raise TypeError
         found = operator.index(value)
     except TypeError:
-        raise UserError(f"{name} takes a whole number, not {_told(value)}") from None
+        raise UserError(f"{name} takes a whole number, not {told(value)}") from None
     if not least <= found <= most:
         bounds = f"at least {least:,}" if most == MOST else f"from {least:,} to {most:,}"
-        raise UserError(f"{name} takes a whole number {bounds}, not {_told(found)}")
+        raise UserError(f"{name} takes a whole number {bounds}, not {told(found)}")
     return found
 
 
@@ -196,17 +207,58 @@ def real(value: Any, name: str, least: float = -math.inf) -> float:
             raise TypeError
         found = float(value)
     except (TypeError, OverflowError):
-        raise UserError(f"{name} takes a number, not {_told(value)}") from None
+        raise UserError(f"{name} takes a number, not {told(value)}") from None
     if not math.isfinite(found) or found < least:
         bound = "" if least == -math.inf else f" of at least {least:g}"
-        raise UserError(f"{name} takes a finite number{bound}, not {_told(value)}")
+        raise UserError(f"{name} takes a finite number{bound}, not {told(value)}")
     return found
 
 
-def _told(value: Any) -> str:
-    if isinstance(value, int) and abs(value) > MOST:
-        return "one beyond 64 bits"
-    return shown(repr(value))[:80]
+def chosen(value: Any, name: str, among: Iterable[str]) -> str:
+    """Return one of a few words; raises `UserError` for anything else."""
+    known = list(among)
+    if not isinstance(value, str) or value not in known:
+        raise UserError(f"{name} is one of {', '.join(known)}, not {told(value)}")
+    return value
+
+
+def flag(value: Any, name: str) -> bool:
+    """Return True or False; raises `UserError` for anything else, 0 and 1 among them."""
+    if not isinstance(value, bool):
+        raise UserError(f"{name} is True or False, not {told(value)}")
+    return value
+
+
+def name_of(value: Any, name: str) -> str:
+    """Return a name; raises `UserError` for what is no text."""
+    if not isinstance(value, str):
+        raise UserError(f"{name} takes a name, not {told(value)}")
+    return value
+
+
+def words(value: Any, name: str) -> list[str]:
+    """Return names, given as texts or as one text with spaces or commas between; raises `UserError` for anything else."""
+    if isinstance(value, str):
+        return value.replace(",", " ").split()
+    found = several(value, name)
+    if wrong := [one for one in found if not isinstance(one, str)]:
+        raise UserError(f"{name} takes names, not {told(wrong[0])}")
+    return found
+
+
+def several(value: Any, name: str) -> list[Any]:
+    """Return the values in a list or the like; raises `UserError` for a single one, a text among them."""
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
+        raise UserError(f"{name} takes several values, as in a list, not {told(value)}")
+    return list(value)
+
+
+def told(value: Any) -> str:
+    """Return a value as an error shows it: short, on one line, whatever it is."""
+    try:
+        return shown(repr(value))[:80]
+    except ValueError:  # more digits than Python writes
+        return "a number of so many digits"
 
 
 def shown(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import platform
@@ -35,26 +36,22 @@ class Place(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return self.kind(untrusted.place(value))
 
 
-class _Finite(click.types.FloatParamType):
-    """A number that is neither NaN nor infinite."""
+def _bounded(kind: Any) -> Any:
+    """Return a type of numbers, in a range or not, that takes neither NaN nor infinity, and whole ones of 64 bits."""
+    bounded, plain = copy.copy(kind), kind.convert
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = super().convert(value, param, ctx)
-        if not math.isfinite(found):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return found
-
-
-class _Whole(click.types.IntParamType):
-    """A whole number of 64 bits."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and len(value) > LONGEST:
-            self.fail("a number of so many digits is out of range.", param, ctx)
-        found = super().convert(value, param, ctx)
-        if abs(found) > untrusted.MOST:
-            self.fail(f"{value} is beyond 64 bits.", param, ctx)
+            bounded.fail("a number of so many digits is out of range.", param, ctx)
+        found = plain(value, param, ctx)
+        if not math.isfinite(found):
+            bounded.fail(f"{value!r} is not a finite number.", param, ctx)
+        if isinstance(found, int) and abs(found) > untrusted.MOST:
+            bounded.fail(f"{value} is beyond 64 bits.", param, ctx)
         return found
+
+    bounded.convert = convert
+    return bounded
 
 
 _GUARDED: weakref.WeakSet[click.Command] = weakref.WeakSet()
@@ -72,10 +69,8 @@ def guarded(command: click.Command) -> click.Command:
         for inner in command.commands.values():
             guarded(inner)
     for param in command.params:
-        if type(param.type) is click.types.FloatParamType:
-            param.type = _Finite()
-        elif type(param.type) is click.types.IntParamType:
-            param.type = _Whole()
+        if isinstance(param.type, (click.types.FloatParamType, click.types.IntParamType)):
+            param.type = _bounded(param.type)
     make = command.make_parser
 
     def make_parser(ctx: click.Context) -> Any:

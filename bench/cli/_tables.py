@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import Any
 
 from lcrbench.errors import UserError
+from lcrbench.untrusted import shown, toml_of
 
 
 def override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
@@ -41,10 +41,9 @@ def override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[s
         field, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"--set takes FIELD=VALUE, not '{text}'")
-        try:
-            values[field.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[field.strip()] = value
+        if len(found := _toml(f"value = {value}")) == 1:
+            value = found["value"]
+        values[field.strip()] = value
     if given.get("epochs") is not None:
         if given.get("images") is not None:
             raise UserError("--epochs and --images are both given: a budget has one amount")
@@ -69,12 +68,19 @@ def override(tables: dict[str, Any], given: dict[str, Any], assignments: tuple[s
 
 def _keys(place: str) -> list[str]:
     """Return the keys that lead to a field, as TOML has them: `metrics."my_pkg.my_metric"` are two."""
-    try:
-        table: Any = tomllib.loads(f"{place} = 0")
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"--set takes FIELD=VALUE, and '{place}' is no field: {error}") from error
+    table: Any = _toml(f"{place} = 0")
     keys = []
-    while isinstance(table, dict):
+    while isinstance(table, dict) and len(table) == 1:
         ((key, table),) = table.items()
         keys.append(key)
+    if table != 0:
+        raise UserError(f"--set takes FIELD=VALUE, and '{shown(place)[:80]}' is no field")
     return keys
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """Return what a line of TOML holds; nothing if it is none."""
+    try:
+        return toml_of(text, "--set")
+    except UserError:
+        return {}

@@ -8,6 +8,7 @@ import click
 
 from lcrbench.bench.cli import FILE, say
 from lcrbench.errors import UserError
+from lcrbench.untrusted import MOST_THREADS
 
 
 @click.command(epilog='Example: lcrbench corrupt --out fashion-c --corruptions "noise fog"')
@@ -24,10 +25,12 @@ from lcrbench.errors import UserError
     show_default=True,
     help="npy: one array a corruption, as CIFAR-10-C; tree: JPEG files in class folders, as ImageNet-C.",
 )
-@click.option("--size", type=int, default=32, show_default=True, help="Side of the images in pixels.")
+@click.option(
+    "--size", type=click.IntRange(8, 1024), default=32, show_default=True, help="Side of the images in pixels."
+)
 @click.option("--constants", help="Severity constants: cifar, tiny or imagenet.  [default: of the nearest size]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random corruptions.")
-@click.option("--threads", type=click.IntRange(1), help="Threads.  [default: all cores]")
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Threads.  [default: all cores]")
 @click.option(
     "--frost-pictures",
     type=FILE,
@@ -109,12 +112,12 @@ def _draw(
 ) -> None:
     from lcrbench.corruptions import sheet
 
-    if image.isdigit():
+    if image.isascii() and image.isdigit():
         from lcrbench.bench import data
 
         images = data.load(source, size=size).test.images
-        if int(image) >= len(images):
-            raise UserError(f"there is no test image {image}: '{source}' has {len(images)}, from 0")
+        if len(image) > len(str(len(images))) or int(image) >= len(images):
+            raise UserError(f"there is no test image {image[:20]}: '{source}' has {len(images)}, from 0")
         picture = images[int(image)]
     else:
         picture = sheet.read(image, size)

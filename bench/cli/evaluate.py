@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from lcrbench.bench.cli import engine_option, say, store_option
+from lcrbench.bench.cli import FOLDER, engine_option, say, store_option
 from lcrbench.bench.cli._foreign import declared_of, network_options
 from lcrbench.errors import UserError
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 @click.option("--block", type=click.IntRange(1), default=100, show_default=True, help="Images a forward pass.")
 @network_options
 @click.option("--no-checks", is_flag=True, help="(network) Leave out the checks for common mistakes.")
-@click.option("--out", help="Also write the report on these networks into this folder.")
+@click.option("--out", type=FOLDER, help="Also write the report on these networks into this folder.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N, or auto.")
 @engine_option
 @click.option(

@@ -9,6 +9,7 @@ import click
 from lcrbench.bench.cli import _kinds as kinds
 from lcrbench.bench.cli import say, store_option
 from lcrbench.errors import UserError, unknown
+from lcrbench.untrusted import SPEC_BYTES, small_file, text_of
 
 
 @click.command(epilog="Example: lcrbench show method irnet")
@@ -65,7 +66,7 @@ def command(
     elif kind == "preset":
         from lcrbench import registry
 
-        say(registry.file(kind, name).read_text(encoding="utf-8").rstrip())
+        say(text_of(small_file(registry.file(kind, name), "spec file", SPEC_BYTES), name).rstrip())
     elif kind == "report":
         _show_report(store, name)
     elif kind == "data":
@@ -103,7 +104,7 @@ def _show_report(store: str, name: str) -> None:
     about, page = every[name]
     say(f"{about.get('title', '')}\n{about.get('summary', '')}\n")
     if (table := page.parent / TERMINAL).is_file():
-        say(table.read_text(encoding="utf-8"))
+        say(text_of(small_file(table, "table"), str(table)))
     say(f"report: {page}")
 
 

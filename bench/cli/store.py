@@ -106,11 +106,12 @@ def export(out: Path, store: str) -> None:
     """Write the tidy table of all finished runs to OUT, a .csv or .parquet file: a row a measurement."""
     from lcrbench.bench.records.files import replace_file
     from lcrbench.bench.records.store import Store
+    from lcrbench.reports import spreadsheet
 
     found: Store = Store(store)
-    table = found.table()
+    table = found.table(unread=lambda error: say(f"lcrbench: left out: {error}", err=True))
     if out.suffix == ".csv":
-        content = table.to_csv(index=False).encode()
+        content = spreadsheet.text(table).encode()
     elif out.suffix == ".parquet":
         try:
             content = table.to_parquet(None, index=False)

@@ -23,6 +23,7 @@ import PIL
 
 from lcrbench import disk
 from lcrbench.bench.data.arrays import Dataset, Images, Split, Streamed, TestImages
+from lcrbench.errors import UserError
 from lcrbench.untrusted import json_of, opened, small_file
 
 # Decoding this many small images takes a few seconds; below it, a cache is not worth its space on the disk.
@@ -163,7 +164,10 @@ def _beneath(roots: Iterable[Path]) -> Iterator[tuple[str, os.stat_result]]:
         path, depth = todo.pop()
         status = os.stat(path)
         yield path, status
-        if stat.S_ISDIR(status.st_mode) and depth <= _MAX_DEPTH:
+        if depth > _MAX_DEPTH:
+            # Two links that lead back would be gone through in 2 to the 32 ways.
+            raise UserError(f"{path} lies too deep: remove the link that leads back to a folder above it")
+        if stat.S_ISDIR(status.st_mode):
             with os.scandir(path) as entries:
                 inner = sorted(entries, key=lambda entry: entry.name, reverse=True)
             todo += [(entry.path, depth + 1) for entry in inner if entry.is_dir()]

@@ -63,12 +63,13 @@ def read_idx(path: Path) -> tuple[Images, str]:
     """
     with damage_told(path), untrusted.opened(path) as plain:
         if path.suffix != ".gz":
-            return _parse(plain, path)
+            return _parse(plain, path, _MAX_IDX_BYTES)
+        most = untrusted.FREE_BYTES + untrusted.MOST_RATIO * path.stat().st_size
         with gzip.open(plain) as file:
-            return _parse(file, path)
+            return _parse(file, path, min(_MAX_IDX_BYTES, most))
 
 
-def _parse(file: _Readable, path: Path) -> tuple[Images, str]:
+def _parse(file: _Readable, path: Path, most: int) -> tuple[Images, str]:
     """Return array and hash of an open idx file: zero, zero, 8 (bytes), number of axes, their lengths, the values."""
     head = file.read(4)
     if not head:
@@ -80,8 +81,10 @@ def _parse(file: _Readable, path: Path) -> tuple[Images, str]:
         raise UserError(f"{path} is truncated within its header: get it again")
     shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
     expected = math.prod(shape)
-    if expected > _MAX_IDX_BYTES:
-        raise UserError(f"{path} states a shape of {shape}: more than {_MAX_IDX_BYTES >> 30} GiB, so it is damaged")
+    if expected > most:
+        raise UserError(
+            f"{path} states a shape of {shape}: more than {most >> 20:,} MiB, out of all proportion to it: get it again"
+        )
     values = file.read(expected)
     if len(values) < expected:
         raise UserError(f"{path} is truncated: {len(values)} of {expected} values are there; get it again")

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import csv
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,7 +59,7 @@ def _devkit(place: Path) -> list[str]:
     ids = _synsets(found["meta.mat"], f"{place}: meta.mat")
     truth = []
     for number, line in enumerate(found[_TRUTH].decode("ascii", errors="replace").split(), 1):
-        if not line.isdigit() or int(line) not in ids:
+        if not (line.isdecimal() and len(line) < 9) or int(line) not in ids:
             raise UserError(
                 f"{place}: line {number} of {_TRUTH} is {line[:20]!a}, and meta.mat has no such ILSVRC2012_ID"
             )
@@ -70,6 +72,8 @@ def _synsets(content: bytes, where: str) -> dict[int, str]:
     from scipy.io import loadmat
 
     try:
+        if _unpacked(content) > _LARGEST:
+            raise ValueError(f"it unpacks to more than {_LARGEST >> 20} MiB")
         file: Any = io.BytesIO(content)
         table = loadmat(file, squeeze_me=True, variable_names=["synsets"])["synsets"].reshape(-1)
         found = {int(row["ILSVRC2012_ID"]): str(row["WNID"]).strip() for row in table if int(row["num_children"]) == 0}
@@ -79,6 +83,17 @@ def _synsets(content: bytes, where: str) -> dict[int, str]:
     if not found or not all(is_wnid(wnid) for wnid in found.values()):
         raise UserError(f"{where} names no WordNet ids: get it again")
     return found
+
+
+def _unpacked(content: bytes) -> int:
+    """Return how many bytes the compressed variables of a .mat file of version 5 unpack to, counted up to `_LARGEST`."""
+    total, place = 0, 128
+    while place + 8 <= len(content) and total <= _LARGEST:
+        kind, size = struct.unpack("<II", content[place : place + 8])
+        if kind == 15:
+            total += len(zlib.decompressobj().decompress(content[place + 8 : place + 8 + size], _LARGEST + 1))
+        place += 8 + size
+    return total
 
 
 def _solution(path: Path) -> dict[str, str]:

@@ -243,6 +243,8 @@ class _Stream:
 
     def read(self, size: int) -> bytes:
         # tarfile reads the headers of long names at once, as large as they say that they are.
+        if size < 0:
+            raise EOFError("a header in it is wrong")
         _check_size(f"{self.path}: a member or its header", size - tarfile.BLOCKSIZE, self.largest)
         data = self.file.read(size)
         self.position += len(data)
@@ -291,6 +293,8 @@ def _tar_members(path: Path, stream: _Stream, begin: int | None) -> Iterator[Mem
             # tarfile keeps all that it has read: a kB for each of a million members.
             vars(tar)["members"].clear()
             where = _inside(path, member.name)
+            if member.size < 0:
+                raise EOFError("a header in it is wrong")
             if member.isdir():
                 yield Member(member.name, where, None)
             elif member.islnk() or member.issym() or member.issparse():

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from lcrbench.bench.data.members import damage_told
+from lcrbench.bench.data.members import MAX_FILE_BYTES, damage_told
+from lcrbench.bench.data.spaces import MOST_CLASSES
 from lcrbench.errors import UserError
+from lcrbench.images import natural
 
 IMAGE: Final = ("image", "img")
 LABEL: Final = ("label", "fine_label")
@@ -17,6 +19,9 @@ LABEL: Final = ("label", "fine_label")
 # As of archives: encoded images do not shrink when they are packed.
 _FREE_BYTES: Final = 1 << 30
 _MAX_RATIO: Final = 100
+
+# Rows: one image that stands in all of them is kept once in the file, and once for each in memory.
+_AT_ONCE: Final = 16
 
 
 class Row(NamedTuple):
@@ -65,7 +70,7 @@ def columns(file: Path) -> Columns:
     with contextlib.suppress(KeyError, ValueError, TypeError, RecursionError):
         told = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
     if isinstance(told, dict):  # an older form: {"0": "airplane", ...}
-        told = [told[key] for key in sorted(told, key=lambda key: int(key) if str(key).isdigit() else 0)]
+        told = [told[key] for key in sorted(told, key=lambda key: natural((key,)))]
     return Columns(image, label, tuple(str(name) for name in told) if isinstance(told, list) else ())
 
 
@@ -85,7 +90,7 @@ def rows(file: Path, found: Columns) -> Iterator[Row]:
         if size > _FREE_BYTES + _MAX_RATIO * file.stat().st_size:
             raise UserError(f"{file} unpacks to {size >> 20:,} MiB, over {_MAX_RATIO} times its size: get it again")
         number = 0
-        for batch in opened.iter_batches(batch_size=512, columns=[found.image, found.label]):
+        for batch in opened.iter_batches(batch_size=_AT_ONCE, columns=[found.image, found.label]):
             for image, label in zip(
                 batch.column(0 if batch.schema.names[0] == found.image else 1).to_pylist(),
                 batch.column(1 if batch.schema.names[0] == found.image else 0).to_pylist(),
@@ -95,6 +100,12 @@ def rows(file: Path, found: Columns) -> Iterator[Row]:
                 content = image.get("bytes") if isinstance(image, dict) else None
                 if not isinstance(content, bytes) or type(label) is not int:
                     raise UserError(f"{where} holds no image file's bytes and whole number: it is in another format")
+                if len(content) > MAX_FILE_BYTES:
+                    raise UserError(
+                        f"{where} has an image of {len(content):,} bytes, more than {MAX_FILE_BYTES >> 20} MiB"
+                    )
+                if label >= MOST_CLASSES:
+                    raise UserError(f"{where} has the label {label:,}: a data set has at most {MOST_CLASSES:,} classes")
                 path = image.get("path")
                 yield Row(where, content, path if isinstance(path, str) else "", label)
                 number += 1

@@ -106,7 +106,12 @@ def _images(root: Path, compressed: Callable[[Path], int]) -> Iterator[int]:
                     yield 1
                 elif entry.name.endswith((*ARCHIVE_SUFFIXES, ".parquet")) and entry.is_file():
                     yield from _in_file(Path(entry.path), compressed)
-                elif depth < MAX_DEPTH and entry.is_dir():
+                elif entry.is_dir():
+                    if depth == MAX_DEPTH:
+                        # Two links that lead back would be gone through in 2 to the 32 ways.
+                        raise UserError(
+                            f"{entry.path} lies too deep: remove the link that leads back to a folder above it"
+                        )
                     todo.append((entry.path, depth + 1))
 
 

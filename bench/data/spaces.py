@@ -16,6 +16,9 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+MOST_CLASSES = 100_000
+"""Classes that a data set may have: a network has an output for each, and ImageNet-21k has 21,841."""
+
 OWN = "own"
 TINY = "tiny-imagenet-200"
 IMAGENET = "imagenet1k"

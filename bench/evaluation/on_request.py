@@ -56,11 +56,11 @@ def of_run(
     `Held` if another process evaluates it.
     """
     look_again()
-    spec = present(store, store.find(run))
+    spec = present(store, store.find(run), trust_plugins=trust_plugins)
     training, weights = store.trained(spec.run_id)
     looked = replace(restored(training, weights, trust_plugins=trust_plugins, device=device), engine=engine)
     if data is None:
-        dataset = own_data(spec)
+        dataset = own_data(spec, trust_plugins=trust_plugins)
     else:
         stream = as_hashed(data, spec.training.data.hash_kind)
         dataset = sources.load(data, size=spec.data.size, resize=spec.resize, stream=stream)

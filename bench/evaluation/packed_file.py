@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 import lcrbench
 from lcrbench import untrusted
+from lcrbench.bench.data.spaces import MOST_CLASSES
 from lcrbench.bench.evaluation.engine import Choice, Inference
 from lcrbench.bench.evaluation.networks import check_trust, restored
 from lcrbench.bench.records import files
@@ -84,6 +85,8 @@ def load(path: Path, *, block: int = 100, engine: Choice = "auto", trust_plugins
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         method, backbone, size = about["method"], about["backbone"], int(about["size"])
         classes = tuple(str(name) for name in untrusted.json_of(about["classes"].encode(), f"the classes in {path}"))
+        untrusted.whole(size, f"the size in {path}", 1, 1024)
+        untrusted.whole(len(classes), f"the number of classes in {path}", 1, MOST_CLASSES)
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot read {path}: {error}".partition("\n")[0]) from error
     except UserError:

@@ -10,12 +10,13 @@ import numpy as np
 from lcrbench import registry
 from lcrbench.bench import data
 from lcrbench.bench.data.arrays import Dataset
-from lcrbench.bench.data.loading import as_hashed
+from lcrbench.bench.data.loading import as_hashed, needs_trust
 from lcrbench.bench.evaluation.networks import modules_of
 from lcrbench.bench.evaluation.run import ROOTS
 from lcrbench.bench.records import source, upgrade
 from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.record import Source
+from lcrbench.bench.records.shelf import Damaged
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training.run import scope as scope_of
@@ -32,7 +33,12 @@ def find(store: Store, spec: RunSpec, dataset: Dataset) -> tuple[upgrade.Split, 
     data = spec.training.data.model_copy(update={"sha256": "", "both_sha256": dataset.sha256})
     wanted = spec.training.model_copy(update={"data": data}).train_id
     for name in store.old.shelf.ids():
-        old = store.old.record(name)
+        try:
+            old = store.old.record(name)
+        except Damaged:
+            raise
+        except UserError:  # a newer version wrote it: it is no run of an older schema
+            continue
         if old.status != "finished" or old.trained.training.train_id != wanted:
             continue
         files = {f: store.old.file(name, f) for f in (upgrade.LOG, upgrade.WEIGHTS, upgrade.PACKED)}
@@ -102,12 +108,18 @@ def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
         store.trainings.write(made.training.train_id, made.training, made.training_files)
 
 
-def own_data(spec: RunSpec) -> Dataset:
+def own_data(spec: RunSpec, *, trust_plugins: bool = False) -> Dataset:
     """Return the data set of a run: the one of that name, cut down to as many images as the run has.
 
-    Raises `UserError` if the images of that name are not those of the run.
+    Raises `UserError` if the images of that name are not those of the run, and for an import path that only the record
+    names, unless `trust_plugins`, because to load from there would run its code.
     """
     name, kind = spec.data.name, spec.training.data.hash_kind
+    if not trust_plugins and needs_trust(name):
+        raise UserError(
+            f"the record names the data '{name}', an import path whose code would run: name them with --data (data=...) or"
+            " pass --trust-plugins (in Python trust_plugins=True) if you trust it"
+        )
     dataset = data.load(name, size=spec.data.size, resize=spec.resize, stream=as_hashed(name, kind))
     train, test = spec.data.train, spec.data.test
     if train <= len(dataset.train) and test <= len(dataset.test):
@@ -126,13 +138,13 @@ def own_data(spec: RunSpec) -> Dataset:
     return dataset
 
 
-def present(store: Store, run_id: str) -> RunSpec:
+def present(store: Store, run_id: str, *, trust_plugins: bool = False) -> RunSpec:
     """Return the spec of a run; one of an older schema is taken over first. Raises `UserError` as `own_data` does."""
     spec = store.record(run_id).trained
     wanted = spec.training.data
     if wanted.sha256:
         return spec
-    dataset = own_data(spec)
+    dataset = own_data(spec, trust_plugins=trust_plugins)
     named = wanted.model_copy(update={"sha256": dataset.train_sha256, "both_sha256": ""})
     training = spec.training.model_copy(update={"data": named})
     new = RunSpec(training=training, protocol=spec.protocol, metrics=spec.metrics)

@@ -50,7 +50,7 @@ def of_run(
     """
     run_id = store.find(prefix)
     store.trained(run_id)  # refuses a failed run before its data are looked for
-    spec = present(store, run_id) if source is None else store.record(run_id).trained
+    spec = present(store, run_id, trust_plugins=trust_plugins) if source is None else store.record(run_id).trained
     record = store.record(spec.run_id if spec.run_id in store.ids() else run_id)
     training, weights = store.trained(record.run_id)
     looked = restored(training, weights, trust_plugins=trust_plugins, device=device)
@@ -61,7 +61,8 @@ def of_run(
         return Network(name, record, looked, dataset, _clean(dataset, spec.data.size, spec.protocol.block))
     found = store.known(record.trained.evaluation_id)
     known = Known(*found) if found else None
-    return Network(name, record, looked, own_data(spec), spec.protocol, known, record.run_id)
+    own = own_data(spec, trust_plugins=trust_plugins)
+    return Network(name, record, looked, own, spec.protocol, known, record.run_id)
 
 
 def _clean(dataset: Dataset, size: int, block: int = 100) -> Protocol:

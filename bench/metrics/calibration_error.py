@@ -70,8 +70,8 @@ class Options:
     bins: int = 15
 
     def __post_init__(self) -> None:
-        if self.bins < 1:
-            raise UserError(f"calibration_error needs bins >= 1 (got {self.bins})")
+        if not 1 <= self.bins <= 100_000:
+            raise UserError(f"calibration_error needs bins >= 1, and at most 100,000 (got {self.bins})")
 
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:

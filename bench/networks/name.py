@@ -16,6 +16,8 @@ from lcrbench.errors import UserError
 
 FACTORY = "factory"
 RUN = "run"
+LONGEST = 100
+"""Characters of an argument's value that may be a number; a longer one is text."""
 
 Value = bool | int | float | str
 
@@ -81,8 +83,10 @@ def _dotted(head: str) -> bool:
 
 
 def _value(text: str) -> Value:
+    if len(text) > LONGEST:
+        return text
     try:
         found = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
     return found if isinstance(found, (bool, int, float, str)) else text

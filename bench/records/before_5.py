@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcrbench.bench.records.by_image import ByImage, Effort, ImageKey, Images, Kept
+from lcrbench.bench.records.by_image import ByImage, Effort, ImageKey, Images, kept
 from lcrbench.bench.records.measurement import Probe, Scale
 from lcrbench.bench.records.statistics import Statistic
 
@@ -182,5 +182,5 @@ def figures(arrays: Mapping[str, NDArray[Any]]) -> ByImage:
             norm=parts[3],
             radius_255=float(parts[4]),
         )
-        found[key] = Kept(values, images)
+        found[key] = kept(values, images)
     return found

@@ -100,9 +100,20 @@ def pack(figures: Mapping[ImageKey, Kept]) -> tuple[tuple[ImageFigure, ...], byt
 
 
 def unpack(entries: Sequence[ImageFigure], arrays: Mapping[str, NDArray[np.generic]]) -> ByImage:
-    """Return the figures that a record lists from the arrays of its file; raises `KeyError` where one is missing."""
+    """Return the figures that a record lists from the arrays of its file.
+
+    Raises `KeyError` where one is missing, and `ValueError` where one is not of its images.
+    """
     found: ByImage = {}
     for k, entry in enumerate(entries):
         images = Images(arrays[f"images {entry.images}"], arrays[f"pixels {entry.images}"].tobytes())  # type: ignore[arg-type]
-        found[entry.key] = Kept(np.asarray(arrays[f"figure {k}"], np.float32), images)
+        found[entry.key] = kept(arrays[f"figure {k}"], images)
     return found
+
+
+def kept(values: NDArray[np.generic], images: Images) -> Kept:
+    """Return a figure of images, as a file has them; raises `ValueError` where the one is not of the others."""
+    numbers = np.asarray(values, np.float32)
+    if images.indices.dtype.kind not in "iu" or images.indices.ndim != 1 or numbers.shape != images.indices.shape:
+        raise ValueError("the figures are not those of the images")
+    return Kept(numbers, images)

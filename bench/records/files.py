@@ -49,14 +49,19 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def unpack(content: bytes) -> dict[str, np.ndarray]:
-    """Return the arrays in the bytes of an .npz; raises `ValueError` for one that unpacks out of all proportion."""
+    """Return the arrays in the bytes of an .npz.
+
+    Raises `ValueError` for what is none, and for one that unpacks out of all proportion.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             size = sum(info.file_size for info in archive.infolist())
         if size > untrusted.FREE_BYTES + untrusted.MOST_RATIO * len(content):
             raise ValueError(f"it unpacks to {size:,} bytes")
         with np.load(io.BytesIO(content), allow_pickle=False) as packed:
-            return {name: packed[name] for name in packed.files}
-    except (zipfile.BadZipFile, MemoryError) as error:
-        # Memory: an array may state any shape.
+            found = {name: packed[name] for name in packed.files}
+    except Exception as error:  # zipfile, zlib and numpy have dozens between them, and an array may state any shape
         raise ValueError(f"it is no archive of arrays ({type(error).__name__})") from error
+    if strange := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
+        raise ValueError(f"it holds {strange[0]!a}, which is no array")
+    return found

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from lcrbench import registry
 from lcrbench.bench.records.budget import Budget, Frozen, Real, Recipe, Whole
 from lcrbench.errors import UserError, unknown
-from lcrbench.untrusted import SPEC_BYTES, shown, small_file, toml_of
+from lcrbench.untrusted import SPEC_BYTES, shown, small_file, told, toml_of
 
 # One tuple type for both kinds of number: with two, 8.0 in a tuple would come back from JSON as 8, and the spec with another
 # hash.
@@ -157,7 +157,7 @@ def checked(kind: type[M], tables: Mapping[str, Any]) -> M:
             raise unknown("field", field, [".".join([*map(str, first["loc"][:-1]), f]) for f in model]) from error
         message = first["msg"].removeprefix("Value error, ")
         # What is wrong with the whole is told without it.
-        got = f" (got {first['input']!r})" if first["loc"] else ""
+        got = f" (got {told(first['input'])})" if first["loc"] else ""
         raise UserError(f"{field}: {message}{got}") from error
 
 

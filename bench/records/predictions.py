@@ -100,14 +100,34 @@ class Predictions:
     def unpack(cls, content: bytes, cells: Sequence[Cell]) -> Predictions:
         """Return predictions from what `pack` wrote and the names of their cells."""
         a = unpack(content)
-        if a["classes"].shape != (len(cells), len(a["indices"])):
-            raise ValueError("the predictions are not of the record's cells")
         if "chosen" not in a:
             a |= before_5.subsets(a)
+        _check(a, len(cells))
         parts = np.split(a["positions"], np.cumsum(a["chosen"])[:-1])
         subsets = dict(zip(map(int, a["chosen"]), parts, strict=False))
         return cls(a["indices"], a["labels"], list(cells), a["classes"], a.get("logits"), subsets)
 
     def chosen(self, test: TestSet) -> NDArray[np.int64]:
-        """Return the positions of a protocol's test images; raises `KeyError` for a subset that is not known."""
-        return np.arange(test.images) if test.chosen is None else self.subsets[test.chosen]
+        """Return the positions of a protocol's test images; raises `KeyError` for those that nothing is known of."""
+        if test.chosen is not None:
+            return self.subsets[test.chosen]
+        if not 0 <= test.images <= len(self.indices):
+            # A record may state any number.
+            raise KeyError("an image has no predictions")
+        return np.arange(test.images)
+
+
+def _check(a: dict[str, NDArray[Any]], cells: int) -> None:
+    """Raise `ValueError` for arrays that are not those of predictions, whatever their file holds."""
+    axes = {"indices": 1, "labels": 1, "classes": 2, "chosen": 1, "positions": 1}
+    if wrong := [k for k, n in axes.items() if a[k].ndim != n or (a[k].size and a[k].dtype.kind not in "iu")]:
+        raise ValueError(f"{wrong[0]} are no whole numbers")
+    n, logits = len(a["indices"]), a.get("logits")
+    if a["classes"].shape != (cells, n) or len(a["labels"]) != n:
+        raise ValueError("the predictions are not of the record's cells")
+    if n and (a["indices"][0] < 0 or (np.diff(a["indices"]) <= 0).any()):
+        raise ValueError("the images do not ascend")
+    if (a["chosen"] < 0).any() or int(a["chosen"].sum()) != len(a["positions"]):
+        raise ValueError("the chosen images are not those that are listed")
+    if logits is not None and (logits.ndim != 2 or len(logits) != n or logits.dtype.kind != "f"):
+        raise ValueError("the logits are not those of the images")

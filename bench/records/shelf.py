@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from lcrbench import untrusted
 from lcrbench.bench.records.lease import Superseded
@@ -29,6 +29,7 @@ from lcrbench.disk import flush
 from lcrbench.errors import UserError
 
 RECORD, CHECKSUM = "record.json", "record.sha256"
+CHECKSUM_BYTES = 1000
 REDO = "`lcrbench run` with --redo sets it aside and makes it again"
 
 R = TypeVar("R", bound=BaseModel)
@@ -36,6 +37,11 @@ R = TypeVar("R", bound=BaseModel)
 
 class Damaged(UserError):
     """A file of the store is not what was written."""
+
+
+def is_plain(file: str) -> bool:
+    """Tell whether a name is that of a file beside a record: no path that leads elsewhere, and not the record itself."""
+    return file.isprintable() and file == Path(file).name and file not in ("", "..", RECORD, CHECKSUM)
 
 
 class Shelf(Generic[R]):
@@ -96,7 +102,7 @@ class Shelf(Generic[R]):
             if name in self._known and self._known[name][0] == state:
                 return self._known[name][1]
             content = untrusted.bytes_of(path, untrusted.FILE_BYTES)
-            checksum = untrusted.bytes_of(folder / CHECKSUM, 1000).decode().strip()
+            checksum = untrusted.bytes_of(folder / CHECKSUM, CHECKSUM_BYTES).decode().strip()
         except OSError as error:
             raise Damaged(f"{error.filename} is damaged or missing ({error.strerror}): {REDO}") from error
         except UnicodeDecodeError as error:
@@ -105,12 +111,16 @@ class Shelf(Generic[R]):
             raise Damaged(f"{path} is damaged: {REDO}")
         try:
             record = self._parse(content, str(path))
-        except (ValidationError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, UserError):
-                raise
+        except UserError:
+            raise
+        except (
+            Exception
+        ) as error:  # it may hold anything, also where a step from an older schema looks for something else
             raise Damaged(f"{path} is no record ({type(error).__name__}): {REDO}") from error
         if self._own_id(record) != name:
             raise Damaged(f"{path} is the record of another entry: {REDO}")
+        if strange := [file for file in getattr(record, "files", ()) if not is_plain(file)]:
+            raise Damaged(f"{path} names the file {strange[0]!a}, which cannot lie beside it: {REDO}")
         self._known[name] = state, record
         return record
 

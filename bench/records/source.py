@@ -21,6 +21,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import sys
 import sysconfig
@@ -51,6 +52,10 @@ COUNTED = ("lcrbench.bench.records.budget", "lcrbench.bench.records.predictions"
 """Exceptions to `OUTSIDE`: how many steps a budget pays for, how predictions are read, how images reach the loop."""
 
 
+MARGIN = 100
+"""Modules that may be new in a closure before it is no longer followed."""
+
+
 def is_ours(module: str) -> bool:
     """Tell whether a module is one of lcrbench."""
     return module.startswith("lcrbench.")
@@ -68,11 +73,11 @@ Module = tuple[dict[str, str], tuple[str, ...]]
 """What a module adds to a closure: hashes by name, its own and its data files'; and the modules that it imports."""
 
 
-def _closed(roots: tuple[str, ...], read: Callable[[str, str], Module | None]) -> Source:
-    """Return a closure; `read` is `_module`, or remembers what that has read."""
+def _closed(roots: tuple[str, ...], read: Callable[[str, str], Module | None], most: float = math.inf) -> Source:
+    """Return a closure of `most` modules, or little more; `read` is `_module`, or remembers what that has read."""
     found: dict[str, str] = {}
     waiting = [(name, root) for root in roots for name in _with_parents(root)]
-    while waiting:
+    while waiting and len(found) <= most:
         name, root = waiting.pop()
         if name in found or (name not in roots and not _counts(name, root)):
             continue
@@ -96,8 +101,12 @@ def _module(name: str, top: str) -> Module | None:
 
 
 def changed(recorded: Source) -> list[str]:
-    """Return the names of the modules that differ from what a record has of them, are gone, or are new; empty if none do."""
-    present = _closure(recorded.roots).modules
+    """Return the names of the modules that differ from what a record has of them, are gone, or are new; empty if none do.
+
+    Roots are what a record states: one that names code which nobody would count (a library of thousands of modules) is
+    gone through no further than the record has modules.
+    """
+    present = _closure(recorded.roots, len(recorded.modules) + MARGIN).modules
     names = sorted({*present, *recorded.modules})
     return [name for name in names if present.get(name) != recorded.modules.get(name)]
 
@@ -175,9 +184,9 @@ def is_installed(module: str) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _closure(roots: tuple[str, ...]) -> Source:
+def _closure(roots: tuple[str, ...], most: int) -> Source:
     """Cached for the life of a process: one that reports or plans asks for the same roots run after run."""
-    return _closed(roots, _known)
+    return _closed(roots, _known, most)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -230,7 +239,7 @@ def _file(name: str) -> Path | None:
     for folder in spec.submodule_search_locations or ():
         place = Path(folder, *parts[known:])
         for path in (place.with_name(place.name + ".py"), place / "__init__.py"):
-            if path.is_file():
+            if os.path.isfile(path):
                 return path
     return None
 

@@ -55,10 +55,16 @@ class Searched(NamedTuple):
 
 
 def figures_of(batch: Batch, content: bytes) -> ByImage:
-    """Return the figures by image of a batch from the bytes of its file, which may be from before schema 5."""
+    """Return the figures by image of a batch from the bytes of its file, which may be from before schema 5.
+
+    Raises `Damaged` for bytes that are no such file, whatever hash the record has of them.
+    """
     if not content:
         return {}
-    return by_image.unpack(batch.figures, unpack(content)) if batch.figures else before_5.figures(unpack(content))
+    try:
+        return by_image.unpack(batch.figures, unpack(content)) if batch.figures else before_5.figures(unpack(content))
+    except (ValueError, KeyError) as error:
+        raise Damaged(f"the figures by image in {batch.by_image} are damaged: {REDO}") from error
 
 
 class Store:
@@ -107,7 +113,7 @@ class Store:
 
         Raises `UserError` if there is none, or more than one.
         """
-        ids = self.ids()
+        prefix, ids = untrusted.name_of(prefix, "a run"), self.ids()
         matches = [i for i in ids if i.startswith(prefix)] or [i for i in self._place if i.startswith(prefix)]
         if not matches and prefix:
             matches = [i for i in ids if self._training_of(i).startswith(prefix)]
@@ -212,8 +218,11 @@ class Store:
             return self.old.outcomes(run_id)
         protocol = view.asked(evaluation, run_id).protocol
         found = self.predictions(evaluation)
-        indices = found.chosen(protocol.test)
-        return {cell: found.right(cell, indices) for cell in protocol.cells if cell in found.cells}
+        try:
+            indices = found.chosen(protocol.test)
+            return {cell: found.right(cell, indices) for cell in protocol.cells if cell in found.cells}
+        except KeyError as error:
+            raise Damaged(f"the predictions of {run_id} are not of all its images: {REDO}") from error
 
     def searches(self, run_id: str) -> list[Searched]:
         """Return what each batch of a run's evaluation measured, with its figures by image, the latest last."""
@@ -229,11 +238,7 @@ class Store:
 
     def by_image(self, evaluation: Evaluation, batch: Batch) -> ByImage:
         """Return the figures by image of a batch; raises `Damaged` if they are not what was written."""
-        content = self.evaluation_file(evaluation, batch.by_image) if batch.by_image else b""
-        try:
-            return figures_of(batch, content)
-        except (ValueError, KeyError) as error:
-            raise Damaged(f"the figures by image of {evaluation.evaluation_id} are damaged: {REDO}") from error
+        return figures_of(batch, self.evaluation_file(evaluation, batch.by_image) if batch.by_image else b"")
 
     def verify(self, run_id: str) -> None:
         """Read a run whole; raises `Damaged` that names the first file that is not what was written."""
@@ -247,12 +252,22 @@ class Store:
             for file in training.files:
                 self.training_file(training.train_id, file)
 
-    def table(self) -> pd.DataFrame:
-        """Return the tidy table of all finished runs: one row a measurement, with the axes of its run."""
+    def table(self, *, unread: Callable[[UserError], None] | None = None) -> pd.DataFrame:
+        """Return the tidy table of all finished runs: one row a measurement, with the axes of its run.
+
+        What `record` raises of a run is given to `unread`, and the others are read; without that it is raised.
+        """
         import pandas as pd
 
         rows: list[dict[str, Any]] = []
-        for record in self.records():
+        for run_id in self.ids():
+            try:
+                record = self.record(run_id)
+            except UserError as error:
+                if unread is None:
+                    raise
+                unread(error)
+                continue
             spec = record.spec
             axes = {
                 "run_id": record.run_id,

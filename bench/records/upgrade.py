@@ -10,6 +10,7 @@ and one hash of the whole source said what had made it ("from before scopes"). `
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from lcrbench.bench.records.shelf import REDO, Damaged, Shelf
 from lcrbench.bench.records.spec import CLEAN, Cell, DataId, MethodId, Protocol, RunSpec, Subject, evaluation_id
 from lcrbench.errors import UserError
 from lcrbench.models import parse
+from lcrbench.untrusted import bounded
 
 P = TypeVar("P", Training, Evaluation)
 
@@ -61,14 +63,27 @@ def training(content: bytes, where: str) -> Training:
 
 def evaluation(content: bytes, where: str) -> Evaluation:
     """Return the evaluation in JSON; raises `UserError` if a newer version wrote it."""
-    return _present(Evaluation, content, where, (before_5.evaluation, before_6.evaluation))
+    found = _present(Evaluation, content, where, (before_5.evaluation, before_6.evaluation))
+    if any(batch.by_image not in ("", *found.files) for batch in found.batches):
+        raise ValueError("it names a file that does not lie beside it")
+    return found
 
 
 Step = Callable[[dict[str, Any]], None]
 
+_LONG = re.compile(rb"[0-9]{19}")
+
+
+def _check_numbers(content: bytes, where: str) -> None:
+    """Raise `UserError` for whole numbers beyond 64 bits, with which no number can be worked out."""
+    # Few records hold so many digits in a row, and those that do hold them in a hash.
+    if _LONG.search(content):
+        bounded(from_json(content), where)
+
 
 def _present(kind: type[P], content: bytes, where: str, steps: tuple[Step, Step]) -> P:
     """Return a record of the present schema; `steps` bring one of schema 4, and of schema 5, to the next."""
+    _check_numbers(content, where)
     # Read at once: decoded first, and then made a record of, it would take half as long again.
     try:
         record = kind.model_validate_json(content)
@@ -93,6 +108,7 @@ class OldRun(Frozen):
 
 def old_run(content: bytes, where: str) -> OldRun:
     """Return a run of schema 1 to 3 in the present form; raises `UserError` if a newer version wrote it."""
+    _check_numbers(content, where)
     data = from_json(content)
     version = _checked(data, where)
     if version == 1:
@@ -167,9 +183,14 @@ class OldRuns:
         content = self.file(run_id, OUTCOMES)
         if not content:
             raise Damaged(f"{self.shelf.folder(run_id) / OUTCOMES} is missing: {REDO}")
-        arrays = unpack(content)
-        n = int(arrays.pop("n"))
-        return {_cell(k): np.unpackbits(a, count=n).view(bool) for k, a in arrays.items()}
+        try:
+            arrays = unpack(content)
+            n = int(arrays.pop("n"))
+            if any(a.ndim != 1 or not 0 <= n <= 8 * len(a) for a in arrays.values()):
+                raise ValueError("it is not of so many images")
+            return {_cell(k): np.unpackbits(a, count=n).view(bool) for k, a in arrays.items()}
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damaged(f"{self.shelf.folder(run_id) / OUTCOMES} is damaged: {REDO}") from error
 
     def searches(self, run_id: str) -> list[tuple[Record, Callable[[], ByImage]]]:
         """Return the run's own record and those that `lcrbench lipschitz` made of it, the latest last.
@@ -191,7 +212,14 @@ class OldRuns:
 
     def _by_image(self, shelf: Shelf[OldRun], name: str) -> ByImage:
         files = shelf.record(name).files
-        return before_5.figures(unpack(shelf.read(name, BY_IMAGE, files[BY_IMAGE]))) if BY_IMAGE in files else {}
+        if BY_IMAGE not in files:
+            return {}
+        try:
+            return before_5.figures(unpack(shelf.read(name, BY_IMAGE, files[BY_IMAGE])))
+        except (ValueError, KeyError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise Damaged(f"{shelf.folder(name) / BY_IMAGE} is damaged: {REDO}") from error
 
     def verify(self, run_id: str) -> None:
         """Read a run whole, with what was measured of it; raises `Damaged` that names the first file that is not whole."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lcrbench import untrusted
 from lcrbench.corruptions.draws import Draws
 from lcrbench.corruptions.engine import frost_sha256
 from lcrbench.corruptions.kernel import kernel
@@ -36,11 +37,12 @@ def frost_folder(pictures: str | os.PathLike[str] | None = None) -> Path:
             )
         folder = places[0] / "frost"
     else:
-        folder = Path(pictures)
+        folder = untrusted.place(pictures)
     for name, digest in frost_sha256().items():
         if not (folder / name).is_file():
             raise UserError(f"frost picture '{folder / name}' is missing: the folder must hold {', '.join(FILES)}")
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+        content = untrusted.small_file(folder / name, "frost picture")
+        if hashlib.sha256(content).hexdigest() != digest:
             raise UserError(f"frost picture '{folder / name}' is not the official one: its sha256 is not {digest}")
     return folder
 
@@ -100,6 +102,6 @@ def into(
 
     The second and the third picture have the same pixels, so that one of four comes twice as often.
     """
-    folder = _checked_folder(None if pictures is None else Path(pictures))
+    folder = _checked_folder(None if pictures is None else untrusted.place(pictures))
     flat, places = _pictures(folder, frost_scale, *x.shape[1:])
     _mix(x, out, first_words(draws.key, 0, draws.indices), flat, places, image_weight, frost_weight)

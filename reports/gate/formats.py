@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 from lcrbench.reports.gate import margins
 from lcrbench.reports.gate.decision import GOOD_REFERENCE, Verdict, exit_code, seeds_text
 from lcrbench.reports.gate.reference import MethodReference
+from lcrbench.untrusted import shown
 
 
 def text(verdicts: Sequence[Verdict]) -> str:
@@ -64,15 +65,15 @@ def as_junit(verdicts: Sequence[Verdict]) -> str:
         skipped=str(counts["skipped"]),
     )
     for v in verdicts:
-        case = ElementTree.SubElement(suite, "testcase", classname=f"lcrbench.{v.endpoint}", name=_xml(v.method))
+        case = ElementTree.SubElement(suite, "testcase", classname=_xml(f"lcrbench.{v.endpoint}"), name=_xml(v.method))
         if v.outcome in tags:
             ElementTree.SubElement(case, tags[v.outcome], message=_xml(v.reason)).text = _xml(text([v]))
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
 
 
 def _xml(value: str) -> str:
-    """Return text without the control characters that XML cannot hold."""
-    return "".join(c for c in value if c in "\n\t" or ord(c) >= 32)
+    """Return text in which what XML cannot hold, or what steers a terminal, is escaped."""
+    return "".join(c if c in "\n\t" else shown(c) for c in value)
 
 
 def described(held: MethodReference) -> str:

@@ -151,6 +151,15 @@ def test_outputs_parse(tmp_path: Path, reference: Path) -> None:
     assert gate.text(verdicts).startswith("REGRESSION")
 
 
+def test_outputs_hold_what_a_name_may_not() -> None:
+    """Names come from stores and references: an XML file that no program reads is no verdict."""
+    name = "a\x1b[2J\nb\x00\ud800\uffff|<b>"
+    verdicts = [gate.Verdict(name, name, "regression", name, 1.0, notes=(name,))]
+    ElementTree.fromstring(gate.as_junit(verdicts).encode())
+    assert len(gate.as_markdown(verdicts).encode().splitlines()) == 3
+    json.loads(gate.as_json(verdicts).encode())
+
+
 def test_only_update_writes_and_wants_a_reason(tmp_path: Path, reference: Path) -> None:
     store = candidate(tmp_path / "store")
     path = tmp_path / "reference.json"

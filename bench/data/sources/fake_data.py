@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from lcrbench.bench.data.arrays import Dataset, Split
+from lcrbench.bench.data.spaces import MOST_CLASSES
 from lcrbench.errors import UserError, unknown
 
 NAMES = ("fake-data",)
@@ -40,8 +41,8 @@ def load(place: str, size: int) -> Dataset:
     if (options["train"] + options["test"]) * size * size * 3 > _MOST_BYTES:
         raise UserError(f"fake-data of so many images takes more than {_MOST_BYTES >> 30} GiB: give smaller numbers")
     classes = options["classes"]
-    if not 2 <= classes <= 100_000:
-        raise UserError(f"fake-data: classes is a whole number from 2 to 100,000, not {classes}")
+    if not 2 <= classes <= MOST_CLASSES:
+        raise UserError(f"fake-data: classes is a whole number from 2 to {MOST_CLASSES:,}, not {classes}")
     splits = [_drawn(k, options[which], classes, size) for k, which in enumerate(("train", "test"))]
     told = ",".join(f"{name}={n}" for name, n in options.items() if n != _DEFAULTS[name])
     name = f"{NAMES[0]}:{told}" if told else NAMES[0]
