@@ -62,7 +62,7 @@ def test_idx_of_nonsense(tmp_path: Path) -> None:
     fails(folder, labels.name, "no image of class 10")
     labels.write_bytes(whole)
     images.write_bytes(b"\0\0\x08\x03" + b"\xff" * 12)
-    fails(folder, images.name, "GiB")
+    fails(folder, images.name, "more than 2,048 MiB")
     images.write_bytes(b"\0\0\x0d\x03" + b"\0" * 12)
     fails(folder, images.name, "not an idx file")
 
