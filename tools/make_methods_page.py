@@ -28,6 +28,23 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 SHADES = {0.0: ("#9ecae1", 3.5), 0.5: ("#4292c6", 2.0), 1.0: ("#084594", 1.0)}
 HIGHEST = 5.0
 KINDS = (("method", "Methods"), ("regularizer", "Regularizers"), ("backbone", "Backbones"))
+FIRST_VERSION = """The full-precision step itself takes as long as that of the first version (commit 67442af): 1.005, 0.953 and 0.959
+times its CPU time in three trainings of 312 steps by each version, side by side on two idle cores (143.0 / 142.3, 145.0 / 151.2 and
+139.5 / 146.4 s, which are 447 to 465 ms a step with reading and augmenting; 2026-11-27). The command, in a checkout of each version:
+`lcrbench run quick --methods full_precision --backbone resnet20 --batch 128 --images 40000 --train 4000 --test 100`."""
+LEFT_OUT = """An entry follows the released code, or the text of its paper. These were looked at and not built:
+
+- **An L1,inf-norm bound on binary weights and scales** (Zheng, Chen, Guo, Wang 2025, "Can DBNNs Robust to Environmental Noise for
+  Resource-constrained Scenarios?", ICML 2025, [OpenReview UKX0k1cWfL](https://openreview.net/forum?id=UKX0k1cWfL)), a competitor of
+  LCR. Read were the abstract, the beginning of its reviews, and the README of the authors' code ([gitee.com/wdz2020/robust-dbnn](
+  https://gitee.com/wdz2020/robust-dbnn)). They say that L1,inf norms of the binary weights and of the scaling factors are
+  constrained, for a tighter upper bound of the effect of noise. They do not say over which axes the norms are taken, what
+  bounds them, whether by a penalty, a projection or a normalization, or with which weight. Neither the paper nor the code was
+  to be had.
+- **FDA-BNN's noise adaptation module**, and the authors' training: [`fda`](#fda) says why.
+- **DSQ** (Gong et al. 2019, arXiv 1908.05033): there is no code of the authors for one bit.
+- **A&B BNN** (CVPR 2024): its network has no batch norm, and its training has two steps. Its numbers stand below, beside no run.
+- **LCR on CIFAR-10**: the repository never had its code. [`lcr`](#lcr) names what is our reading."""
 TOPOLOGIES = (
     ("resnet18:shortcut=real", 224, 1000),
     ("resnet18:shortcut=binary", 224, 1000),
@@ -197,6 +214,7 @@ def prices() -> str:
             "released code does.",
             f"{command}.",
             table(heads, rows),
+            FIRST_VERSION,
             "The step of `irnet` and of what builds on it is this cheap up to t = 0.2, the first 57 % of a training; "
             "above that it takes a hyperbolic tangent of each activation, which makes the step about a tenth longer.",
             "LCR adds some 105 ms to a step: matrices, power iterations and projections 55, gradients by activation 20, "
@@ -215,8 +233,8 @@ def page() -> str:
         "regularizer is a term of the loss that any method can have. A backbone is the topology that both are put into. "
         "`irnet+lcr` on `resnet20` is one of each: `lcrbench run quick --methods irnet+lcr --backbone resnet20`.",
         "Begin with the tables below: each name leads to its formula, its gradient, where it deviates from its paper, and "
-        "its options. What a training step costs, what a network costs, and what the authors published stand "
-        "[at the end](#costs).",
+        "its options. What a network and a training step cost, what was [left out](#left-out) and why, and what the authors "
+        "published stand [at the end](#costs).",
         "`lcrbench show method NAME` shows an entry on a terminal. This page is written by `python "
         "tools/make_methods_page.py` from the docstrings and the code: change those.",
         *(f"**{title}**\n\n{overview(kind)}" for kind, title in KINDS),
@@ -232,6 +250,8 @@ def page() -> str:
     parts += ["## Costs", costs(), "## What a training step costs", prices()]
     secondary = sum(p.certainty != "readme" for p in published.numbers())
     parts += [
+        "## Left out",
+        LEFT_OUT,
         "## Published numbers",
         "What the methods' authors report in their own repositories. Budgets (400 to 2000 epochs) and topologies differ, so "
         "these are no baselines for a run of this suite. A report prints one beside ours only where the method's form, the "
