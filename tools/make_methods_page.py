@@ -28,23 +28,39 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 SHADES = {0.0: ("#9ecae1", 3.5), 0.5: ("#4292c6", 2.0), 1.0: ("#084594", 1.0)}
 HIGHEST = 5.0
 KINDS = (("method", "Methods"), ("regularizer", "Regularizers"), ("backbone", "Backbones"))
-FIRST_VERSION = """The full-precision step itself takes as long as that of the first version (commit 67442af): 1.005, 0.953 and 0.959
-times its CPU time in three trainings of 312 steps by each version, side by side on two idle cores (143.0 / 142.3, 145.0 / 151.2 and
-139.5 / 146.4 s, which are 447 to 465 ms a step with reading and augmenting; 2026-11-27). The command, in a checkout of each version:
-`lcrbench run quick --methods full_precision --backbone resnet20 --batch 128 --images 40000 --train 4000 --test 100`."""
-LEFT_OUT = """An entry follows the released code, or the text of its paper. These were looked at and not built:
-
-- **An L1,inf-norm bound on binary weights and scales** (Zheng, Chen, Guo, Wang 2025, "Can DBNNs Robust to Environmental Noise for
-  Resource-constrained Scenarios?", ICML 2025, [OpenReview UKX0k1cWfL](https://openreview.net/forum?id=UKX0k1cWfL)), a competitor of
-  LCR. Read were the abstract, the beginning of its reviews, and the README of the authors' code ([gitee.com/wdz2020/robust-dbnn](
-  https://gitee.com/wdz2020/robust-dbnn)). They say that L1,inf norms of the binary weights and of the scaling factors are
-  constrained, for a tighter upper bound of the effect of noise. They do not say over which axes the norms are taken, what
-  bounds them, whether by a penalty, a projection or a normalization, or with which weight. Neither the paper nor the code was
-  to be had.
-- **FDA-BNN's noise adaptation module**, and the authors' training: [`fda`](#fda) says why.
-- **DSQ** (Gong et al. 2019, arXiv 1908.05033): there is no code of the authors for one bit.
-- **A&B BNN** (CVPR 2024): its network has no batch norm, and its training has two steps. Its numbers stand below, beside no run.
-- **LCR on CIFAR-10**: the repository never had its code. [`lcr`](#lcr) names what is our reading."""
+FIRST_VERSION = (
+    "The full-precision step itself takes no longer than that of the first version (commit 67442af): 1.005, 0.959 "
+    "and 0.953 times its CPU time in three pairs of trainings of 312 steps, run side by side on two idle cores "
+    "(143.0 and 142.3, 145.0 and 151.2, 139.5 and 146.4 s: 447 to 465 ms a step of the present version, reading "
+    "and augmenting included; 2026-11-27). The command, in a checkout of each version: `lcrbench run quick "
+    "--methods full_precision --backbone resnet20 --batch 128 --images 40000 --train 4000 --test 100`."
+)
+LEFT_OUT = (
+    "An entry follows the released code, or the text of its paper. These were looked at, and are not built:",
+    (
+        '- **An L1,inf-norm bound on binary weights and scales** (Zheng, Chen, Guo, Wang, "Can DBNNs Robust to '
+        'Environmental Noise for Resource-constrained Scenarios?", ICML 2025, [OpenReview '
+        "UKX0k1cWfL](https://openreview.net/forum?id=UKX0k1cWfL)), a competitor of LCR. Read were the abstract, "
+        "the beginning of the reviews, and the README of the authors' code "
+        "([wdz2020/robust-dbnn](https://gitee.com/wdz2020/robust-dbnn)). They say that L1,inf norms of the binary "
+        "weights and of the scaling factors are constrained, and that this gives a tighter upper bound. They do "
+        "not say over which axes the norms are taken, whether a penalty, a projection or a normalization "
+        "constrains them, or how strongly. Neither the paper's text nor its code could be read."
+    ),
+    ("- **FDA-BNN's noise adaptation module**, and the authors' own training: [`fda`](#fda) gives the reasons."),
+    (
+        "- **DSQ** (Gong et al., ICCV 2019, [arXiv 1908.05033](https://arxiv.org/abs/1908.05033)): no code of the "
+        "authors was found."
+    ),
+    (
+        "- **A&B BNN** (CVPR 2024): its network has no batch norm, and is trained in two steps. Its numbers stand "
+        "below, and beside no run."
+    ),
+    (
+        "- **LCR's training on CIFAR-10**: its repository never held that code. [`lcr`](#lcr) names what is this "
+        "project's reading."
+    ),
+)
 TOPOLOGIES = (
     ("resnet18:shortcut=real", 224, 1000),
     ("resnet18:shortcut=binary", 224, 1000),
@@ -251,7 +267,7 @@ def page() -> str:
     secondary = sum(p.certainty != "readme" for p in published.numbers())
     parts += [
         "## Left out",
-        LEFT_OUT,
+        "\n".join([LEFT_OUT[0], "", *LEFT_OUT[1:]]),
         "## Published numbers",
         "What the methods' authors report in their own repositories. Budgets (400 to 2000 epochs) and topologies differ, so "
         "these are no baselines for a run of this suite. A report prints one beside ours only where the method's form, the "

@@ -16,7 +16,6 @@ from lcrbench.bench import cli
 from lcrbench.bench.evaluation import inference
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
-from lcrbench.models import packed
 from lcrbench.models.binary import binary_layers
 from lcrbench.models.packed import deployment
 from tests.packed.nets import METHODS, by_torch, images, make
