@@ -28,6 +28,39 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 SHADES = {0.0: ("#9ecae1", 3.5), 0.5: ("#4292c6", 2.0), 1.0: ("#084594", 1.0)}
 HIGHEST = 5.0
 KINDS = (("method", "Methods"), ("regularizer", "Regularizers"), ("backbone", "Backbones"))
+FIRST_VERSION = (
+    "The full-precision step itself takes no longer than that of the first version (commit 67442af): 1.005, 0.959 "
+    "and 0.953 times its CPU time in three pairs of trainings of 312 steps, run side by side on two idle cores "
+    "(143.0 and 142.3, 145.0 and 151.2, 139.5 and 146.4 s: 447 to 465 ms a step of the present version, reading "
+    "and augmenting included; 2026-11-27). The command, in a checkout of each version: `lcrbench run quick "
+    "--methods full_precision --backbone resnet20 --batch 128 --images 40000 --train 4000 --test 100`."
+)
+LEFT_OUT = (
+    "An entry follows the released code, or the text of its paper. These were looked at, and are not built:",
+    (
+        '- **An L1,inf-norm bound on binary weights and scales** (Zheng, Chen, Guo, Wang, "Can DBNNs Robust to '
+        'Environmental Noise for Resource-constrained Scenarios?", ICML 2025, [OpenReview '
+        "UKX0k1cWfL](https://openreview.net/forum?id=UKX0k1cWfL)), a competitor of LCR. Read were the abstract, "
+        "the beginning of the reviews, and the README of the authors' code "
+        "([wdz2020/robust-dbnn](https://gitee.com/wdz2020/robust-dbnn)). They say that L1,inf norms of the binary "
+        "weights and of the scaling factors are constrained, and that this gives a tighter upper bound. They do "
+        "not say over which axes the norms are taken, whether a penalty, a projection or a normalization "
+        "constrains them, or how strongly. Neither the paper's text nor its code could be read."
+    ),
+    ("- **FDA-BNN's noise adaptation module**, and the authors' own training: [`fda`](#fda) gives the reasons."),
+    (
+        "- **DSQ** (Gong et al., ICCV 2019, [arXiv 1908.05033](https://arxiv.org/abs/1908.05033)): no code of the "
+        "authors was found."
+    ),
+    (
+        "- **A&B BNN** (CVPR 2024): its network has no batch norm, and is trained in two steps. Its numbers stand "
+        "below, and beside no run."
+    ),
+    (
+        "- **LCR's training on CIFAR-10**: its repository never held that code. [`lcr`](#lcr) names what is this "
+        "project's reading."
+    ),
+)
 TOPOLOGIES = (
     ("resnet18:shortcut=real", 224, 1000),
     ("resnet18:shortcut=binary", 224, 1000),
@@ -197,6 +230,10 @@ def prices() -> str:
             "released code does.",
             f"{command}.",
             table(heads, rows),
+            "The latest rows were measured beside other work, which kept both cores busy. Rows of 07:31 with `irnet` are "
+            "older than its present step, which takes 1.2 times the full-precision step and took 1.35 then: their ratio "
+            "over full precision is about a tenth too large, that over `irnet` holds.",
+            FIRST_VERSION,
             "The step of `irnet` and of what builds on it is this cheap up to t = 0.2, the first 57 % of a training; "
             "above that it takes a hyperbolic tangent of each activation, which makes the step about a tenth longer.",
             "LCR adds some 105 ms to a step: matrices, power iterations and projections 55, gradients by activation 20, "
@@ -215,8 +252,8 @@ def page() -> str:
         "regularizer is a term of the loss that any method can have. A backbone is the topology that both are put into. "
         "`irnet+lcr` on `resnet20` is one of each: `lcrbench run quick --methods irnet+lcr --backbone resnet20`.",
         "Begin with the tables below: each name leads to its formula, its gradient, where it deviates from its paper, and "
-        "its options. What a training step costs, what a network costs, and what the authors published stand "
-        "[at the end](#costs).",
+        "its options. What a network and a training step cost, what was [left out](#left-out) and why, and what the authors "
+        "published stand [at the end](#costs).",
         "`lcrbench show method NAME` shows an entry on a terminal. This page is written by `python "
         "tools/make_methods_page.py` from the docstrings and the code: change those.",
         *(f"**{title}**\n\n{overview(kind)}" for kind, title in KINDS),
@@ -232,6 +269,8 @@ def page() -> str:
     parts += ["## Costs", costs(), "## What a training step costs", prices()]
     secondary = sum(p.certainty != "readme" for p in published.numbers())
     parts += [
+        "## Left out",
+        "\n".join([LEFT_OUT[0], "", *LEFT_OUT[1:]]),
         "## Published numbers",
         "What the methods' authors report in their own repositories. Budgets (400 to 2000 epochs) and topologies differ, so "
         "these are no baselines for a run of this suite. A report prints one beside ours only where the method's form, the "

@@ -19,7 +19,7 @@ from lcrbench.bench.records.spec import MethodId
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
-from lcrbench.models import packed, parse
+from lcrbench.models import parse
 from lcrbench.models.packed import deployment
 
 
@@ -70,7 +70,7 @@ def write(store: Store, run: str, out: Path, *, trust_plugins: bool = False) -> 
         "training": training.train_id,
     }
     try:
-        files.replace_file(out, safetensors.torch.save(packed.export(network), about))
+        files.replace_file(out, safetensors.torch.save(deployment.tensors(network), about))
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
     return networks.memory_bits(network)

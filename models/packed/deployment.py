@@ -9,17 +9,28 @@ from torch import Tensor, nn
 from lcrbench.models import network as networks
 from lcrbench.models.audit import Frozen
 from lcrbench.models.binary import BinaryConv2d, binary_layers
-from lcrbench.models.packed import TrainingOnly
+from lcrbench.models.packed import TrainingOnly, export
+
+COUNTER = ".num_batches_tracked"
+"""How the names of batch norms' counters of steps end, which inference does not read."""
 
 
-def rebuild(choice: networks.Choice, backbone: str, classes: int, size: int, tensors: dict[str, Tensor]) -> nn.Module:
-    """Return the network of a method and a backbone, in evaluation mode, from what `packed.export` wrote of it.
+def tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return what `packed.export` does without batch norms' counters: the numbers that `memory_bits` counts, and no other.
+
+    Besides them there are the mean and the deviation of the normalization, six numbers.
+    """
+    return {name: tensor for name, tensor in export(network).items() if not name.endswith(COUNTER)}
+
+
+def rebuild(choice: networks.Choice, backbone: str, classes: int, size: int, given: dict[str, Tensor]) -> nn.Module:
+    """Return the network of a method and a backbone, in evaluation mode, from what `tensors` or `packed.export` gives of it.
 
     Its binary layers have the signs, scales and offsets of the tensors, and no weights. Raises `ValueError` for tensors of
     another network, and `UserError` for a method or backbone that does not exist.
     """
     network = networks.Network(networks.body(choice, backbone, classes, size), [0.0] * 3, [1.0] * 3)
-    rest = dict(tensors)
+    rest = dict(given)
     for name, layer in binary_layers(network).items():
         parts = {part: rest.pop(f"{name}.{part}", None) for part in ("bits", "scale", "offset")}
         layer.binarizer = Frozen(_signs(name, layer, parts["bits"]), parts["scale"], parts["offset"])
@@ -31,7 +42,7 @@ def rebuild(choice: networks.Choice, backbone: str, classes: int, size: int, ten
         missing, unexpected = network.load_state_dict(rest, strict=False)
     except RuntimeError as error:
         raise ValueError(f"the packed tensors are of another network: {error}".partition("\n")[0]) from error
-    missing = [name for name in missing if not name.startswith(tuple(hidden))]
+    missing = [name for name in missing if not name.startswith(tuple(hidden)) and not name.endswith(COUNTER)]
     if missing or unexpected:
         raise ValueError(f"the packed tensors are of another network: {', '.join([*missing, *unexpected])}")
     return network.to(memory_format=torch.channels_last).eval()

@@ -274,6 +274,7 @@ def quick(text: str, backbone: str) -> bool:
         pytest.param(m, b, marks=() if quick(m, b) else pytest.mark.slow)
         for b in registry.files("backbone")
         for m in (*NEW, *MENDED)
+        if (m, b) != ("reste", "reactnet_a")  # whose blocks have another order: refused, as docs/packed.md lists
     ],
 )
 def test_a_tiny_training_ends_in_a_binary_network(text: str, backbone: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +13,13 @@ from torch import nn
 from lcrbench import registry
 from lcrbench.bench.data.arrays import Split
 from lcrbench.bench.evaluation import inference
+from lcrbench.bench.evaluation import subject as subjects
 from lcrbench.bench.evaluation.engine import Inference, served
 from lcrbench.bench.evaluation.run import ROOTS
 from lcrbench.bench.records import source
 from lcrbench.errors import UserError
 from lcrbench.models.packed import engine, filters, finishes
+from tests.lipschitz.nets import built
 from tests.packed.nets import by_torch, images, make
 
 FAULTS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
@@ -100,6 +103,38 @@ def test_a_metric_gets_the_same_and_its_passes_are_counted() -> None:
     subject = served(net, Split(shown, np.arange(8)), 4)
     np.testing.assert_array_equal(subject.logits(shown)[:4], by_torch(net, shown[:4]))
     assert subject.passes == 8
+
+
+# The search and all that shares it, shells, and smoothing: whatever needs logits alone.
+LIPSCHITZ = ("modulus", "kappa", "relative_gain", "flip_radius", "shell", "smoothing")
+FEW = {"images": 2, "l2": (128.0,), "effort": "trial", "first": 10, "draws": 40}
+
+
+def test_no_lipschitz_figure_changes_and_torch_computes_gradients_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = built("irnet", "vgg_tiny", 8)
+    shown = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
+    asked = Counter[str]()
+    plain = inference.logits
+
+    def measured(choice: Any) -> Any:
+        def counted(network: nn.Module, given: np.ndarray, *rest: Any) -> np.ndarray:
+            asked[choice] += len(given)
+            return plain(network, given, *rest)
+
+        monkeypatch.setattr(inference, "logits", counted)
+        monkeypatch.setattr(subjects, "logits", counted)
+        subject = served(net, Split(shown, np.arange(8)), 8, choice=choice)
+        found = []
+        for name in LIPSCHITZ:
+            metric = registry.load("metric", f"lipschitz_{name}")
+            given = {k: v for k, v in FEW.items() if k in metric.Options.__dataclass_fields__}
+            found += list(metric.measure(subject, metric.Options(**given)))
+        return found, subject.passes, {key: kept.values.tolist() for key, kept in subject.by_image.items()}
+
+    by_torch, packed = measured("torch"), measured("packed")
+    assert {m.metric for m in by_torch[0]} == {f"lipschitz_{name}" for name in LIPSCHITZ}
+    assert packed == by_torch
+    assert asked["packed"] < asked["torch"] / 4, "until a block of each type was compared, and no more"
 
 
 def test_no_number_depends_on_the_engine_by_its_code() -> None:

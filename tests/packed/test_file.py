@@ -16,7 +16,6 @@ from lcrbench.bench import cli
 from lcrbench.bench.evaluation import inference
 from lcrbench.errors import UserError
 from lcrbench.models import network as networks
-from lcrbench.models import packed
 from lcrbench.models.binary import binary_layers
 from lcrbench.models.packed import deployment
 from tests.packed.nets import METHODS, by_torch, images, make
@@ -39,6 +38,8 @@ def test_a_run_is_exported_and_comes_back(run: str, store: Path, tmp_path: Path)
     done = CliRunner().invoke(cli.app, ["export", run[:6], "--out", str(out), "--store", str(store)])
     assert done.exit_code == 0, done.output
     network = lcrbench.load_model(store, run)
+    with safetensors.safe_open(out, "pt") as opened:
+        assert {*opened.keys()} == {*deployment.tensors(network)}
     record = lcrbench.Store(store).record(run)
     assert f"{record.model.memory_bits:,} bits" in done.output
     loaded = lcrbench.load_packed(out, block=10)
@@ -53,10 +54,21 @@ def test_a_run_is_exported_and_comes_back(run: str, store: Path, tmp_path: Path)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_network_from_its_bits_alone(method: str) -> None:
     net, shown = make(method, "resnet20:shortcut=binary", 8), images(5, 8)
-    tensors = packed.export(net)
+    tensors = deployment.tensors(net)
     again = deployment.rebuild(networks.choose(method), "resnet20:shortcut=binary", 10, 8, tensors)
     assert not any(float(layer.weight.abs().max()) for layer in binary_layers(again).values())
     np.testing.assert_array_equal(by_torch(again, shown), by_torch(net, shown))
+
+
+@pytest.mark.parametrize("method", [*METHODS, "full_precision"])
+def test_the_size_that_tables_show_is_that_of_the_file(method: str) -> None:
+    """What the file has besides: whole bytes for each filter's bits, the normalization, and names and shapes."""
+    net = make(method, "resnet20:shortcut=binary", 8)
+    content = safetensors.torch.save(deployment.tensors(net))
+    header = 8 + int.from_bytes(content[:8], "little")
+    layers = binary_layers(net).values()
+    filled = sum(len(layer.weight) * (-layer.weight[0].numel() % 8) for layer in layers)
+    assert 8 * (len(content) - header) == networks.memory_bits(net) + filled + 32 * 6
 
 
 def test_other_files_are_refused(store: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.together import ALONE
@@ -98,3 +99,37 @@ def test_bfloat16_is_faster(benchmark, method: str, backbone: str, batch: int, l
     benchmark.extra_info["throughput"] = middle
     benchmark.pedantic(lambda: None, rounds=1)
     assert middle >= least
+
+
+@pytest.mark.parametrize(("channels", "size"), [(16, 32), (32, 16), (64, 8)])
+def test_a_convolution_of_signs_in_bfloat16(benchmark, channels: int, size: int) -> None:
+    """What a training step's forward convolutions could gain: signs in, float32 out, with both conversions.
+
+    bfloat16 has eight bits, so whole numbers are exact up to 256, and even ones up to 512: the sums of 32 channels are, and
+    those of 64 are not where they exceed 512.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    shapes = (128, channels, size, size), (channels, channels, 3, 3)
+    x, w = (torch.randn(shape, generator=generator).sign() for shape in shapes)
+    x, w = (t.contiguous(memory_format=torch.channels_last) for t in (x, w))
+    x[0], w[0] = 1, 1
+    w[0, 0, 1, 1] = -1  # nearly the largest sum: 142, 286 and 574
+    found, exact = [], True
+    try:
+        for _ in range(ROUNDS):
+            began = time.process_time()
+            wide = F.conv2d(x, w, None, 1, 1)
+            middle = time.process_time()
+            narrow = F.conv2d(x.bfloat16(), w.bfloat16(), None, 1, 1).float()
+            found.append((time.process_time() - middle) / (middle - began))
+            exact &= torch.equal(wide, narrow)
+    finally:
+        torch.set_num_threads(threads)
+    low, share, high = statistics.quantiles(found, n=4)
+    told = f"{share:.2f} of float32's time (quartiles {low:.2f} to {high:.2f}, {ROUNDS} rounds)"
+    print(f"\n{channels} channels: {told}, exact: {exact}", end="")
+    benchmark.extra_info["share"] = share
+    benchmark.pedantic(lambda: None, rounds=1)
+    assert exact == (channels * 9 <= 512)
