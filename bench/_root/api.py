@@ -162,8 +162,9 @@ def evaluate(
     model: nn.Module | Callable[[Any], Any] | str,
     *,
     data: str | Path | None = None,
-    corruptions: Names = "common",
+    corruptions: Names | None = None,
     severities: Sequence[int] = (1, 2, 3, 4, 5),
+    test_set: str | None = None,
     metrics: Mapping[str, Mapping[str, Any]] | Names = ("accuracy", "corruption_error", "calibration_error"),
     lipschitz: Literal["quick", "default", "full"] | None = None,
     store: str | Path | Store | None = None,
@@ -192,8 +193,9 @@ def evaluate(
 
     `data` is the embedded set by default, for a run its own. `size` is that of the images shown, their own by default;
     `resize` the shorter side of photographs before their centre is cropped; `test` cuts the test images down. `corruptions`
-    are names and groups, "" for none; `metrics` names, or names with options; `lipschitz` adds the Lipschitz metrics at an
-    effort.
+    are names and groups, "common" by default, "" for none. `test_set` shows another test set or a corruption benchmark in
+    their place, to a network from outside: "cifar10-c=CIFAR-10-C.tar", "v2=256/224:PATH". `metrics` are names, or names with
+    options; `lipschitz` adds the Lipschitz metrics at an effort.
 
     What a network from outside takes and gives is declared where its configuration does not say it: `preprocess` (size,
     mean, std, range, channels, layout, interpolation), the `order` of its classes, `outputs`, and whether a function `takes`
@@ -209,12 +211,16 @@ def evaluate(
     from lcrbench.bench.networks.name import RUN, is_name
 
     size, resize, test = (None if n is None else whole(n, "size, resize and test", 1) for n in (size, resize, test))
-    shown = planning.shown_of(_words(corruptions), tuple(severities), seed, block)
+    if test_set is not None and corruptions is not None:
+        raise UserError("test_set and corruptions are two evaluations: call evaluate twice, with the same store")
+    shown = planning.shown_of(_words("common" if corruptions is None else corruptions), tuple(severities), seed, block)
     given = metrics if isinstance(metrics, Mapping) else {key: {} for key in _words(metrics)}
     options = foreign.with_lipschitz(foreign.options_of({m: dict(of) for m, of in given.items()}), lipschitz)
     if isinstance(model, str) and not is_name(model):
         if store is None:
             raise UserError(f"'{model}' is the id of a run: name its store with store=PATH")
+        if test_set is not None:
+            raise UserError(f"'{model}' is a run: `lcrbench run --test-set` shows test sets to the networks of a grid")
         opened = _store(store)
         known, protocol = on_request.of_run(
             opened,
@@ -230,10 +236,10 @@ def evaluate(
         )
         return Result(known, protocol, options, store=opened)
     asked = foreign.Asked(
-        shown,
+        shown if test_set is None else None,
         options,
         str(data or foreign.DATA),
-        (),
+        () if test_set is None else (test_set,),
         size,
         resize,
         test,
