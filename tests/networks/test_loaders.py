@@ -130,6 +130,24 @@ def test_onnx_gives_outputs_alone(tmp_path: Path) -> None:
     assert "an ONNX file gives outputs alone" in found.looked.lacks
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_torch_network_that_was_exported_to_onnx_answers_as_before(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra lcrbench[onnx] is not installed")
+    pytest.importorskip("onnx", reason="onnx, by which torch exports, is not installed")
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).eval()
+    names: dict[str, Any] = {
+        "input_names": ["x"],
+        "output_names": ["z"],
+        "dynamic_axes": {"x": {0: "n"}, "z": {0: "n"}},
+    }
+    file = tmp_path / "net.onnx"
+    # Of torch's two exporters this one needs no package more.
+    torch.onnx.export(network, (torch.rand(2, 3, 8, 8),), str(file), dynamo=False, **names)
+    found, plain = made(f"onnx:{file}", Declared(preprocess=IMAGENET)), made(network, Declared(preprocess=IMAGENET))
+    assert np.allclose(outputs(found), outputs(plain), atol=1e-5)
+
+
 class Sign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
