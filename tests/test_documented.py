@@ -32,7 +32,7 @@ from tests.test_tutorials import WITH_PYTHON
 
 NOT_HERE = ("cuda", "ray:")
 """A word that holds one of these asks for a device or a cluster."""
-NOT_YET = {"data.md", "commands.md", "recipes.md", "measured.md", "reproduce-lcr-bnn.md"}
+NOT_YET = {"commands.md", "measured.md", "reproduce-lcr-bnn.md"}
 """Pages whose commands are parsed by test_docs.py, and run by no test yet."""
 TUTORIALS = {p.name for p in (ROOT / "docs" / "tutorials").glob("*.md")}
 SHOWN = ["--test", "20", "--severities", "1"]
@@ -112,7 +112,8 @@ def cut(words: list[str]) -> list[str]:
 def meant(words: list[str], here: Path) -> list[str]:
     """Put what lies in the folder in the place of what a page leaves to its reader: ids, specs, the home."""
     root = here / "lcrbench-runs"
-    ids = {r.spec.label: r.run_id for r in Store(root).records()} if root.is_dir() else {}
+    runs = [r for r in Store(root).records() if r.spec.data.name == "fashion-mnist-10k"] if root.is_dir() else []
+    ids = {r.spec.label: r.run_id for r in runs}
     stands = {"RUN": ids.get("irnet"), "3f2a": ids.get("irnet"), "9c01": ids.get("bnn"), "SPEC": "my_grid.toml"}
     stands["PATH"] = "DATA"
     return [(stands.get(w) or w).replace("~", str(here / "home")) for w in words]
@@ -150,7 +151,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photographs(here / "home" / "my-photographs")
     photographs(here / "home" / "imagenet", ("n01440764", "n01443537"), side=230, each=130)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)).save(here / "cat.png")
-    packed(Cifar(10, batch=30).python(here / "cifar"), here / "cifar-10-python.tar.gz")
+    packed(Cifar(10, batch=50).python(here / "cifar"), here / "cifar-10-python.tar.gz")
     times = [
         {"name": name, "fullname": f"t.py::{name}", "stats": {"min": 1.0, "mean": 1.0}, "extra_info": {}}
         for name in ("test_baseline", "test_step")
