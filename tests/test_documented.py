@@ -32,7 +32,7 @@ from tests.test_tutorials import WITH_PYTHON
 
 NOT_HERE = ("cuda", "ray:")
 """A word that holds one of these asks for a device or a cluster."""
-NOT_YET = {"commands.md", "reproduce-lcr-bnn.md"}
+NOT_YET = {"commands.md"}
 """Pages whose commands are parsed by test_docs.py, and run by no test yet."""
 TUTORIALS = {p.name for p in (ROOT / "docs" / "tutorials").glob("*.md")}
 SHOWN = ["--test", "20", "--severities", "1"]
