@@ -18,9 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from pydantic import BaseModel
 
 from lcrbench import corruptions, registry
+from lcrbench.bench import data
 from lcrbench.bench.records.budget import Budget, Recipe
 from lcrbench.bench.records.grid import Data, Evaluation, Grid
 from lcrbench.bench.records.measurement import Measurement, MetricInfo
@@ -48,6 +51,10 @@ TITLES = {
     "backbone": "Backbones",
 }
 SPECS = (Grid, Data, Budget, Recipe, Evaluation, RunSpec, TrainSpec, Subject, Protocol)
+DRAWN = {*names("all"), *names("bar")}
+"""Corruptions with a picture of their own; `imagecorruptions` stands for nineteen."""
+SHOWN = 1
+"""The embedded test image that shows what a corruption does."""
 RECORDS = (Training, EvaluationRecord, Record, Ledger, ModelInfo, Provenance, Measurement, MetricInfo)
 
 
@@ -60,6 +67,8 @@ def write(folder: Path) -> None:
         entries = list(registry.files(kind))
         for name in entries:
             (place / f"{name}.md").write_text("\n".join(entry(kind, name)) + "\n", encoding="utf-8")
+            if kind == "corruption" and name in DRAWN:
+                strip(name, place / f"{name}.png")
         rows = [f"| [`{name}`]({name}.md) | {first(kind, name)} |" for name in entries]
         toc = ["```{toctree}", ":hidden:", "", *entries, "```"]
         new = f"One of your own: `lcrbench new {kind} NAME` writes a template with its test."
@@ -84,7 +93,7 @@ def entry(kind: str, name: str) -> Iterator[str]:
     yield ""
     yield from prose(registry.docstring(kind, name) or "")
     if kind in ("method", "regularizer"):
-        yield from verbatim(portrait.options(kind, name))
+        yield from prose(portrait.options(kind, name))
         picture = Path(__file__).resolve().parents[1] / "docs" / "img" / f"method_{name}.svg"
         if kind == "method" and picture.exists():
             yield from (f"![{name}: values and pseudo-gradients](/img/{picture.name})", "")
@@ -92,8 +101,10 @@ def entry(kind: str, name: str) -> Iterator[str]:
             yield from verbatim(recipe)
     elif kind == "metric":
         yield from about_metric(registry.load(kind, name))
-    elif kind == "corruption" and name in names("all"):
-        yield from constants(name)
+    elif kind == "corruption" and name in DRAWN:
+        yield from (f"![{name}: the clean image and severities 1 to 5]({name}.png)", "")
+        if name in names("all"):
+            yield from constants(name)
     elif kind == "preset":
         yield from verbatim(path.read_text(encoding="utf-8"), "toml")
 
@@ -146,26 +157,44 @@ def about_metric(module: Any) -> Iterator[str]:
 
 
 def constants(name: str) -> Iterator[str]:
-    """Yield a corruption's constants by severity and set."""
-    yield from ("| constants | 1 | 2 | 3 | 4 | 5 |", "|:--|:--|:--|:--|:--|:--|")
+    """Yield a corruption's constants by severity and set, one row each."""
+    yield from ("| images | constant | 1 | 2 | 3 | 4 | 5 |", "|:--|:--|--:|--:|--:|--:|--:|")
     for which in ("cifar", "tiny", "imagenet"):
-        rows = [corruptions.parameters(name, severity, which) for severity in range(1, 6)]
-        yield f"| `{which}` | " + " | ".join(", ".join(f"{k}={v}" for k, v in row.items()) for row in rows) + " |"
+        by_severity = [corruptions.parameters(name, severity, which) for severity in range(1, 6)]
+        for key in by_severity[0]:
+            yield f"| `{which}` | {key} | " + " | ".join(str(of[key]) for of in by_severity) + " |"
     yield ""
+
+
+def strip(name: str, out: Path) -> None:
+    """Draw one of the embedded photographs, clean and at severities 1 to 5, side by side."""
+    image = data.load().test.images[SHOWN]
+    images = [image, *(corruptions.corrupt(image, name, severity, seed=0) for severity in range(1, 6))]
+    # Pixels four times as large, and a white line between the images.
+    large = [np.pad(i.repeat(4, 0).repeat(4, 1), ((0, 0), (0, 4), (0, 0)), constant_values=255) for i in images]
+    wide = np.concatenate(large, 1)
+    Image.fromarray(wide).save(out)
 
 
 def schema(title: str, models: tuple[type[BaseModel], ...]) -> Iterator[str]:
     """Yield the fields of models as tables."""
     yield f"# {title}"
     yield ""
-    yield "`lcrbench show schema record` (or training, evaluation) prints the JSON schema. Text in a spec file is TOML."
+    yield "`lcrbench show schema record` (or training, evaluation) prints the JSON schema. A spec file is TOML."
     for model in models:
         yield from ("", f"## {model.__name__}", "")
         yield from prose(inspect.getdoc(model) or "")
         yield from ("| field | type | default | meaning |", "|:--|:--|:--|:--|")
         for name, about in model.model_fields.items():
-            row = [f"`{name}`", f"`{type_text(about.annotation)}`", default(about), about.description or ""]
+            said = about.description or seen(about.annotation, models)
+            row = [f"`{name}`", f"`{type_text(about.annotation)}`", default(about), said]
             yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+
+
+def seen(kind: Any, models: tuple[type[BaseModel], ...]) -> str:
+    """Return where on the page the fields of a field's own type stand; nothing where they do not."""
+    inner = [kind, *typing.get_args(kind)]
+    return ", ".join(f"see [{m.__name__}](#{m.__name__.lower()})" for m in models if m in inner)
 
 
 def type_text(kind: Any) -> str:

@@ -177,8 +177,9 @@ def evaluate(
     model: nn.Module | Callable[[Any], Any] | str,
     *,
     data: str | Path | None = None,
-    corruptions: Names = "common",
+    corruptions: Names | None = None,
     severities: Sequence[int] = (1, 2, 3, 4, 5),
+    test_set: str | None = None,
     metrics: Mapping[str, Mapping[str, Any]] | Names = ("accuracy", "corruption_error", "calibration_error"),
     lipschitz: Literal["quick", "default", "full"] | None = None,
     store: str | Path | Store | None = None,
@@ -207,8 +208,9 @@ def evaluate(
 
     `data` is the embedded set by default, for a run its own. `size` is that of the images shown, their own by default;
     `resize` the shorter side of photographs before their centre is cropped; `test` cuts the test images down. `corruptions`
-    are names and groups, "" for none; `metrics` names, or names with options; `lipschitz` adds the Lipschitz metrics at an
-    effort.
+    are names and groups, "common" by default, "" for none. `test_set` shows another test set or a corruption benchmark in
+    their place, to a network from outside: "cifar10-c=CIFAR-10-C.tar", "v2=256/224:PATH". `metrics` are names, or names with
+    options; `lipschitz` adds the Lipschitz metrics at an effort.
 
     What a network from outside takes and gives is declared where its configuration does not say it: `preprocess` (size,
     mean, std, range, channels, layout, interpolation), the `order` of its classes, `outputs`, and whether a function `takes`
@@ -236,7 +238,10 @@ def evaluate(
             chosen(value, asked_of, allowed)
     device, trust_plugins = devices.choose(name_of(device, "device")), flag(trust_plugins, "trust_plugins")
     name, order = name_of(name, "name"), name_of(order, "order")
-    shown = planning.shown_of(words(corruptions, "corruptions"), several(severities, "severities"), seed, block)
+    if test_set is not None and corruptions is not None:
+        raise UserError("test_set and corruptions are two evaluations: call evaluate twice, with the same store")
+    some = words("common" if corruptions is None else corruptions, "corruptions")
+    shown = planning.shown_of(some, several(severities, "severities"), seed, block)
     given = metrics if isinstance(metrics, Mapping) else {key: {} for key in words(metrics, "metrics")}
     options = foreign.with_lipschitz(
         foreign.options_of({name_of(m, "metrics"): dict(_table(of, f"metrics.{m}")) for m, of in given.items()}),
@@ -245,6 +250,8 @@ def evaluate(
     if isinstance(model, str) and not is_name(model):
         if store is None:
             raise UserError(f"'{model}' is the id of a run: name its store with store=PATH")
+        if test_set is not None:
+            raise UserError(f"'{model}' is a run: `lcrbench run --test-set` shows test sets to the networks of a grid")
         opened = _store(store)
         known, protocol = on_request.of_run(
             opened,
@@ -260,10 +267,10 @@ def evaluate(
         )
         return Result(known, protocol, options, store=opened)
     asked = foreign.Asked(
-        shown,
+        shown if test_set is None else None,
         options,
         foreign.DATA if data is None else _source(data),
-        (),
+        () if test_set is None else (name_of(test_set, "test_set"),),
         size,
         resize,
         test,

@@ -152,6 +152,10 @@ def _show_run(store: str, prefix: str, *, ledger: bool, as_json: bool) -> None:
     rows |= {f"budget {k}": v for k, v in record.trained.budget.model_dump(exclude_none=True).items()}
     rows |= {f"recipe {k}": v for k, v in record.trained.recipe.model_dump().items()}
     for key, value in rows.items():
+        if value is None or value == "":
+            continue
         if isinstance(value, dict):
             value = ", ".join(f"{v:.1f} s {k}" for k, v in value.items())
+        elif isinstance(value, float):
+            value = f"{value:.6g}" if abs(value) < 1e5 else f"{value:.0f}"
         say(f"  {key:28}  {value}")

@@ -26,7 +26,7 @@ def merge(into: str, sources: tuple[str, ...]) -> None:
     """Copy into the store INTO what the stores FROM hold and it lacks: trainings, predictions, measurements.
 
     Every entry is checked by hash, and nothing that INTO holds is replaced. Where the two differ (weights or answers of
-    another machine) those of INTO stay, each such entry is told, and the exit code is 1.
+    another machine) those of INTO stay, each such entry is told, and the exit code is 2.
     """
     from lcrbench.bench.records.merging import merge as merged
     from lcrbench.bench.records.store import Store

@@ -24,6 +24,7 @@ from lcrbench.bench.networks.weights import load_into
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 from tests.bench.helpers import SMALL, Here, jobs
+from tests.bench.test_test_sets import cifar_c as write_cifar_c
 
 MAKE = """
 import torch
@@ -83,6 +84,41 @@ def test_python_and_shell_find_the_same(file: str, trained: nn.Module, tmp_path:
     assert record.external.model == "net.py:make?classes=10@w.safetensors"
     assert str(tmp_path) not in record.model_dump_json()
     assert kept.outcomes(run)[next(iter(kept.outcomes(run)))].shape == (200,)
+
+
+def test_several_networks_and_a_benchmarks_own_files(file: str, trained: nn.Module, tmp_path: Path) -> None:
+    """One command: two networks, the files of a benchmark, and a report on both. Python finds the same."""
+    clean = data.load(size=16)
+    write_cifar_c(tmp_path / "mine", clean)
+    torch.save(trained.state_dict(), "other.pt")
+    other = "net.py:make?size=16@other.pt"
+    words = [
+        "--size",
+        "16",
+        "--test-set",
+        "mine-c=mine",
+        "--metrics",
+        METRICS,
+        "--store",
+        "s",
+        "--out",
+        "out",
+        "--quiet",
+    ]
+    said = call(evaluate, file, other, *words)
+    kept = Store("s")
+    assert len(kept.ids()) == 2
+    assert all(run in said.output for run in kept.ids())
+    assert Path("out/index.html").read_text(encoding="utf-8").count("foreign:make") >= 2
+    found = lcrbench.evaluate(trained, size=16, test_set="mine-c=mine", metrics=METRICS, checks=False)
+    (run, _) = kept.ids()
+    one = kept.table()
+    assert list(found.table().value) == list(one[one.run_id == run].value)
+    assert set(found.table().corruption) >= {"fog", "frost"}
+    with pytest.raises(UserError, match="two evaluations"):
+        lcrbench.evaluate(trained, size=16, test_set="mine-c=mine", corruptions="fog")
+    with pytest.raises(UserError, match="is a run"):
+        lcrbench.evaluate(f"run:{run}", store="s", test_set="mine-c=mine")
 
 
 def test_nothing_is_shown_again_and_other_answers_are_told(file: str, monkeypatch: pytest.MonkeyPatch) -> None:

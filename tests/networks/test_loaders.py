@@ -133,6 +133,24 @@ def test_onnx_gives_outputs_alone(tmp_path: Path) -> None:
     assert "an ONNX file gives outputs alone" in found.looked.lacks
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_torch_network_that_was_exported_to_onnx_answers_as_before(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra lcrbench[onnx] is not installed")
+    pytest.importorskip("onnx", reason="onnx, by which torch exports, is not installed")
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).eval()
+    names: dict[str, Any] = {
+        "input_names": ["x"],
+        "output_names": ["z"],
+        "dynamic_axes": {"x": {0: "n"}, "z": {0: "n"}},
+    }
+    file = tmp_path / "net.onnx"
+    # Of torch's two exporters this one needs no package more.
+    torch.onnx.export(network, (torch.rand(2, 3, 8, 8),), str(file), dynamo=False, **names)
+    found, plain = made(f"onnx:{file}", Declared(preprocess=IMAGENET)), made(network, Declared(preprocess=IMAGENET))
+    assert np.allclose(outputs(found), outputs(plain), atol=1e-5)
+
+
 class Sign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -251,9 +269,11 @@ def test_a_published_checkpoint_of_cifar10() -> None:
     ("file", "share"), [("mobilenet_v1_0.25_128_quant", 0.437), ("mobilenet_v2_1.0_224_quant", 0.871)]
 )
 def test_networks_of_others_by_tflite(file: str, share: float) -> None:
-    """43.4 % and 87.2 % here. 97 of the 1,000 photographs are smaller than 256 px, 66 of them smaller than the crop.
+    """The shares are those of the networks' README, which does not say how photographs smaller than the crop were read.
 
-    Other filters that enlarge those, other rounding, or enlarging the 66 alone give 43.0 to 43.8 % and 86.9 to 87.2 %.
+    Of 1,000 photographs 97 are smaller than 256 px, and 66 smaller than the crop. Here they are enlarged, and 43.4 % and
+    87.2 % are right: 3 photographs and 1 from the README. Sixteen other ways (filters, rounding, padding, the 66 alone
+    enlarged) give 41.6 to 43.8 % and 84.6 to 87.2 %, and none of them both numbers.
     """
     pytest.importorskip("ai_edge_litert", reason="the extra lcrbench[tflite] is not installed")
     if not (MODELS / f"{file}.tflite").is_file():
@@ -263,6 +283,6 @@ def test_networks_of_others_by_tflite(file: str, share: float) -> None:
     with pytest.raises(UserError, match="the order that fits is 'background-first'"):
         lcrbench.evaluate(f"tflite:{MODELS / file}.tflite", **asked)
     found = lcrbench.evaluate(f"tflite:{MODELS / file}.tflite", order="background-first", **asked)
-    assert abs(found.table().value[0] - share) < 0.01
+    assert abs(found.table().value[0] - share) < 0.005
     assert found.evaluation.subject.external is not None
     assert found.evaluation.subject.external.outputs == "probabilities"
