@@ -169,8 +169,9 @@ class Store:
         such run. A run of an older schema is upgraded in memory.
         """
         evaluation = self.evaluation_of(run_id)
-        if evaluation is None:
-            return self.old.record(run_id)
+        return self.old.record(run_id) if evaluation is None else self._record(evaluation, run_id)
+
+    def _record(self, evaluation: Evaluation, run_id: str) -> Record:
         training = self.training_of(evaluation)
         known = self._joined.get(run_id)
         if known is None or known[0] is not evaluation or known[1] is not training:
@@ -220,7 +221,7 @@ class Store:
         evaluation = self.evaluation_of(run_id)
         if evaluation is None:
             return [Searched(*found) for found in self.old.searches(run_id)]
-        base = self.record(run_id)
+        base = self._record(evaluation, run_id)
         return [
             Searched(view.of_batch(base, evaluation, batch), partial(self.by_image, evaluation, batch))
             for batch in evaluation.batches

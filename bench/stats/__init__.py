@@ -16,6 +16,7 @@ from lcrbench.bench.stats.intervals import (
     proportion,
     quantile,
     share,
+    shared,
 )
 from lcrbench.bench.stats.resampling import (
     LEAST,
@@ -49,4 +50,5 @@ __all__ = [
     "quantile",
     "resampled_medians",
     "share",
+    "shared",
 ]

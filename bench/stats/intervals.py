@@ -44,6 +44,11 @@ def share(value: float) -> Fraction:
     return Fraction(*_counts(value))
 
 
+def shared(values: Sequence[float]) -> tuple[float, ...]:
+    """Return the floats of these numbers' shares: equal ones where the counts are equal."""
+    return tuple(p / q for p, q in map(_counts, values))
+
+
 def mean_share(values: Sequence[float]) -> float:
     """Return the mean of shares, one a network: equal floats where the counts are equal."""
     top, bottom = 0, 1

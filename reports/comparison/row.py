@@ -139,7 +139,7 @@ class Row:
         if key not in self._per_seed:  # a dozen tables and figures ask for the same cells, and a share takes long
             values = [m.value for m in self.values.get(key, ())]
             shares = self.scale(key) is Scale.SHARE
-            self._per_seed[key] = tuple(float(stats.share(v)) for v in values) if shares else tuple(values)
+            self._per_seed[key] = stats.shared(values) if shares else tuple(values)
         return list(self._per_seed[key])
 
     def measured(self, key: Key) -> int:
