@@ -214,7 +214,8 @@ class Store:
         protocol = view.asked(evaluation, run_id).protocol
         found = self.predictions(evaluation)
         indices = found.chosen(protocol.test)
-        return {cell: found.right(cell, indices) for cell in protocol.cells if cell in found.cells}
+        known = set(found.cells)
+        return found.rights([cell for cell in protocol.cells if cell in known], indices)
 
     def searches(self, run_id: str) -> list[Searched]:
         """Return what each batch of a run's evaluation measured, with its figures by image, the latest last."""

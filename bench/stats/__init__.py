@@ -10,13 +10,13 @@ from __future__ import annotations
 from lcrbench.bench.stats.intervals import (
     LEVEL,
     Interval,
+    counted,
     mean,
     mean_share,
     open_quantile,
     proportion,
     quantile,
     share,
-    shared,
 )
 from lcrbench.bench.stats.resampling import (
     LEAST,
@@ -42,6 +42,7 @@ __all__ = [
     "Resampled",
     "bootstrap",
     "correlation",
+    "counted",
     "gap",
     "mean",
     "mean_share",
@@ -50,5 +51,4 @@ __all__ = [
     "quantile",
     "resampled_medians",
     "share",
-    "shared",
 ]
