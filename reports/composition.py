@@ -142,7 +142,7 @@ def _left_out(context: Context, under: str) -> list[str]:
         data = "measurements.csv" if len(compared.runs) > MANY_RUNS else f"the folder {under}"
         said.append(
             "The figures of this setting are not drawn, nor is the retention proxy judged, because the store has "
-            f"{plural(len(compared.settings), 'setting')} and {runs}: their data are in {data}. Name a few methods to compare "
-            "to have fewer."
+            f"{plural(len(compared.settings), 'setting')} and {runs}: their data are in {data}. Name a few "
+            "methods to compare to have fewer."
         )
     return said

@@ -85,7 +85,7 @@ def unpack(content: bytes) -> dict[str, np.ndarray]:
 
 
 _PLAIN = b"\x93NUMPY\x01\x00"
-"""How a file of the first version of numpy's format begins; the others are for headers of over 64 kB, and Unicode in them."""
+"""How a file of the first version of numpy's format begins. The others are for long headers, and Unicode in them."""
 
 
 def _array(content: bytes) -> np.ndarray:
