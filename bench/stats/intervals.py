@@ -75,7 +75,8 @@ def counted(values: Sequence[float]) -> list[tuple[int, int]]:
             found[k] = p, q
         rest = n - a * d
         on = ~done & (q1 <= MOST_OUTCOMES) & (rest > 0)
-        left, x, n, d, p0, q0, p1, q1 = (each[on] for each in (left, x, d, rest, p0, q0, p1, q1))
+        left, x, n, d = left[on], x[on], d[on], rest[on]
+        p0, q0, p1, q1 = p0[on], q0[on], p1[on], q1[on]
     return [each or _counts(value) for each, value in zip(found, values, strict=True)]
 
 
