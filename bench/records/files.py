@@ -106,4 +106,4 @@ def _array(content: bytes) -> np.ndarray:
 @lru_cache(maxsize=1024)
 def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Return the shape, whether columns come first, and the type in a header, its length included."""
-    return np.lib.format.read_array_header_1_0(io.BytesIO(content))  # type: ignore[no-untyped-call]
+    return np.lib.format.read_array_header_1_0(io.BytesIO(content))
