@@ -19,7 +19,7 @@ from lcrbench.reports.stamp import MANIFEST, PAGE
 from lcrbench.reports.words import claim, findings, notes, plural
 
 # Beyond this many settings the page holds their tables, and of their figures there are only the data beside it. Drawing a
-# setting takes several seconds, so of a very large store one is drawn.
+# setting takes several seconds, so of a very large store one is drawn, and the others have no data of figures either.
 DRAWN, MANY_RUNS = 3, 500
 
 
@@ -103,6 +103,8 @@ def _draw(e: entries.Entry, context: Context, section: Section, out: Path, under
     """Write a figure of a setting, if it has one, and place it on the page where it is drawn; returns the files' names."""
     from lcrbench.reports import composed, rendering
 
+    if not context.options.drawn and len(context.comparison.runs) > MANY_RUNS:
+        return []
     picture = entries.picture_of(e, context)
     if picture is None:
         return []
@@ -137,9 +139,10 @@ def _left_out(context: Context, under: str) -> list[str]:
             f"The figures are written as SVG, not as PNG and PDF, and have no choice of axis, because the store has {runs}."
         )
     if not context.options.drawn:
+        data = "measurements.csv" if len(compared.runs) > MANY_RUNS else f"the folder {under}"
         said.append(
             "The figures of this setting are not drawn, nor is the retention proxy judged, because the store has "
-            f"{plural(len(compared.settings), 'setting')} and {runs}: their data are in the folder {under}. Name a few "
+            f"{plural(len(compared.settings), 'setting')} and {runs}: their data are in {data}. Name a few "
             "methods to compare to have fewer."
         )
     return said

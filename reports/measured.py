@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
+from operator import attrgetter
 from pathlib import Path
 
 from lcrbench.bench.records.measurement import NO_DETAIL, Detail, MetricInfo
@@ -20,6 +21,9 @@ CELL = ("metric", "statistic", "corruption", "severity", "layer", "norm", "radiu
 NUMBER = ("value", "low", "high", "n", "interval")
 KIND = ("unit", "bound")
 NAME = "measurements"
+
+_cell = attrgetter("metric", "statistic", "corruption", "severity", "layer", "norm", "radius", "detail")
+_number = attrgetter(*NUMBER)
 
 
 def write(compared: Comparison, folder: Path) -> list[str]:
@@ -41,14 +45,15 @@ def write(compared: Comparison, folder: Path) -> list[str]:
                             kinds[name] = info, {s: _kind(info, s) for s in ("", *info.other)}
                     lines = []
                     for m in run.measurements:
-                        what = (m.metric, m.statistic, m.corruption, m.severity, m.layer, m.norm, m.radius, m.detail)
+                        what = _cell(m)
                         cell = cells.get(what) or cells.setdefault(what, _line((*what[:-1], *_detail(m.detail))))
-                        how = words.get(m.interval) or words.setdefault(m.interval, _line((m.interval, "")))
-                        low = "" if m.low is None else repr(m.low)
-                        high = "" if m.high is None else repr(m.high)
-                        ends = kinds[m.metric][1] if m.metric in run.metrics else {"": ","}
-                        end = ends.get(m.statistic) or ends[""]
-                        lines.append(f"{start},{cell},{m.value!r},{low},{high},{m.n},{how}{end}\n")
+                        value, low, high, n, interval = _number(m)
+                        how = words.get(interval) or words.setdefault(interval, _line((interval, "")))
+                        low = "" if low is None else repr(low)
+                        high = "" if high is None else repr(high)
+                        ends = kinds[what[0]][1] if what[0] in run.metrics else {"": ","}
+                        end = ends.get(what[1]) or ends[""]
+                        lines.append(f"{start},{cell},{value!r},{low},{high},{n},{how}{end}\n")
                     file.writelines(lines)
     if not importlib.util.find_spec("pyarrow"):
         return [path.name]

@@ -21,7 +21,6 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
@@ -271,6 +270,8 @@ def _write(figure: Figure, kind: str, target: Path | io.BytesIO | io.StringIO) -
         # Creator, format and type stay out of the page's panels with the whole metadata element.
         FigureCanvasSVG(figure).print_svg(target, metadata={"Date": None})  # type: ignore[no-untyped-call]
     else:
+        from matplotlib.backends.backend_pdf import FigureCanvasPdf  # reads fonts as it is imported; a page needs none
+
         FigureCanvasPdf(figure).print_pdf(target, metadata={"CreationDate": None})  # type: ignore[no-untyped-call]
 
 

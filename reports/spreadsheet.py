@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,8 +32,11 @@ def cell(value: V) -> V | str:
     >>> cell("=1+1"), cell("-0.5"), cell(-0.5), cell("irnet+lcr")
     ("'=1+1", '-0.5', -0.5, 'irnet+lcr')
     """
-    if not isinstance(value, str):
-        return value
+    return _text_cell(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=2**12)  # names of methods and corruptions, each in hundreds of cells
+def _text_cell(value: str) -> str:
     text = f"'{value}" if _bare(value).startswith(FORMULA) and not _NUMBER.fullmatch(value) else value
     return shown(text) if _CONTROL.search(text) else text
 

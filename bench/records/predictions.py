@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,14 +73,20 @@ class Predictions:
 
     def right(self, cell: Cell, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which images were classified right in a cell, (n,); raises `KeyError` where one was not evaluated."""
-        if cell not in self.cells:
-            raise KeyError(f"{cell} was not evaluated")
-        columns = self.at(indices)
-        row = self.classes[self.cells.index(cell)][columns]
-        if (row == MISSING).any():
-            raise KeyError(f"{cell} was not evaluated on every image")
-        correct: NDArray[np.bool_] = (row == RIGHT) | ((row >= 0) & (row == self.labels[columns]))
-        return correct
+        return self.rights([cell], indices)[cell]
+
+    def rights(self, cells: Iterable[Cell], indices: NDArray[np.int64]) -> dict[Cell, NDArray[np.bool_]]:
+        """Return the same of several cells."""
+        places, columns = {cell: k for k, cell in enumerate(self.cells)}, self.at(indices)
+        labels, found = self.labels[columns], {}
+        for cell in cells:
+            if cell not in places:
+                raise KeyError(f"{cell} was not evaluated")
+            row = self.classes[places[cell]][columns]
+            if (row == MISSING).any():
+                raise KeyError(f"{cell} was not evaluated on every image")
+            found[cell] = (row == RIGHT) | ((row >= 0) & (row == labels))
+        return found
 
     def given(self, cell: Cell, indices: NDArray[np.int64]) -> NDArray[np.int16]:
         """Return the predicted classes of images in a cell, (n,); raises `KeyError` where one is not known."""

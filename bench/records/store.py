@@ -175,8 +175,9 @@ class Store:
         such run. A run of an older schema is upgraded in memory.
         """
         evaluation = self.evaluation_of(run_id)
-        if evaluation is None:
-            return self.old.record(run_id)
+        return self.old.record(run_id) if evaluation is None else self._record(evaluation, run_id)
+
+    def _record(self, evaluation: Evaluation, run_id: str) -> Record:
         training = self.training_of(evaluation)
         known = self._joined.get(run_id)
         if known is None or known[0] is not evaluation or known[1] is not training:
@@ -218,9 +219,9 @@ class Store:
             return self.old.outcomes(run_id)
         protocol = view.asked(evaluation, run_id).protocol
         found = self.predictions(evaluation)
+        known = set(found.cells)
         try:
-            indices = found.chosen(protocol.test)
-            return {cell: found.right(cell, indices) for cell in protocol.cells if cell in found.cells}
+            return found.rights([cell for cell in protocol.cells if cell in known], found.chosen(protocol.test))
         except KeyError as error:
             raise Damaged(f"the predictions of {run_id} are not of all its images: {REDO}") from error
 
@@ -229,7 +230,7 @@ class Store:
         evaluation = self.evaluation_of(run_id)
         if evaluation is None:
             return [Searched(*found) for found in self.old.searches(run_id)]
-        base = self.record(run_id)
+        base = self._record(evaluation, run_id)
         return [
             Searched(view.of_batch(base, evaluation, batch), partial(self.by_image, evaluation, batch))
             for batch in evaluation.batches

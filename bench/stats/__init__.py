@@ -10,6 +10,7 @@ from __future__ import annotations
 from lcrbench.bench.stats.intervals import (
     LEVEL,
     Interval,
+    counted,
     mean,
     mean_share,
     open_quantile,
@@ -41,6 +42,7 @@ __all__ = [
     "Resampled",
     "bootstrap",
     "correlation",
+    "counted",
     "gap",
     "mean",
     "mean_share",

@@ -44,12 +44,40 @@ def share(value: float) -> Fraction:
     return Fraction(*_counts(value))
 
 
-def mean_share(values: Sequence[float]) -> float:
-    """Return the mean of shares, one a network: equal floats where the counts are equal."""
+def mean_share(counts: Sequence[tuple[int, int]]) -> float:
+    """Return the mean of shares as `counted` has them, one a network: equal floats where the counts are equal."""
     top, bottom = 0, 1
-    for p, q in map(_counts, values):
+    for p, q in counts:
         top, bottom = top * q + p * bottom, bottom * q
-    return top / (bottom * len(values))  # of whole numbers: rounded once
+    return top / (bottom * len(counts))  # of whole numbers: rounded once
+
+
+def counted(values: Sequence[float]) -> list[tuple[int, int]]:
+    """Return the numerator and denominator of `share` of each number: of thousands at once, as a large report needs.
+
+    >>> counted([0.1 + 0.2, 0.25])
+    [(3, 10), (1, 4)]
+    """
+    x = np.asarray(values, np.float64)
+    found: list[tuple[int, int] | None] = [None] * x.size
+    # The steps of `_counts` in whole numbers of 64 bits, which hold the fractions of numbers of this size. No step
+    # overflows: one of more than 1e15 / q^2 would follow only on a convergent that was close enough.
+    left = np.flatnonzero((x > 2.0**-9) & (x <= 1))
+    x = x[left]
+    size, exponent = np.frexp(x)
+    n, d = np.ldexp(size, 53).astype(np.int64), np.left_shift(np.int64(1), 53 - exponent.astype(np.int64))
+    p0, q0, p1, q1 = (np.full(x.size, k, np.int64) for k in (0, 1, 1, 0))
+    while left.size:
+        a = n // d
+        p0, q0, p1, q1 = p1, q1, p0 + a * p1, q0 + a * q1
+        done = (np.abs(p1 / q1 - x) <= 1e-15) & (q1 <= MOST_OUTCOMES)
+        for k, p, q in zip(left[done].tolist(), p1[done].tolist(), q1[done].tolist(), strict=True):
+            found[k] = p, q
+        rest = n - a * d
+        on = ~done & (q1 <= MOST_OUTCOMES) & (rest > 0)
+        left, x, n, d = left[on], x[on], d[on], rest[on]
+        p0, q0, p1, q1 = p0[on], q0[on], p1[on], q1[on]
+    return [each or _counts(value) for each, value in zip(found, values, strict=True)]
 
 
 @lru_cache(maxsize=2**14)

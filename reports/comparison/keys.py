@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import NamedTuple
 
 from lcrbench.bench.records.measurement import NO_DETAIL, Detail, Measurement
@@ -24,7 +25,7 @@ class Key(NamedTuple):
     @classmethod
     def of(cls, m: Measurement) -> Key:
         """Return what a measurement is of."""
-        return cls(m.metric, m.statistic, m.corruption, m.severity, m.norm, m.radius, m.layer, m.detail)
+        return cls._make(_fields(m))
 
     @property
     def about(self) -> Detail:
@@ -44,6 +45,8 @@ class Key(NamedTuple):
         where = (self.corruption, self.severity, self.norm, self.radius or 0.0, self.layer, *self.about.order)
         return (*where, self.statistic, self.about.form)
 
+
+_fields = attrgetter(*Key._fields)  # all at once: a large store has half a million measurements
 
 CLEAN = Key("accuracy")
 COMMON_ERROR = Key("corruption_error", corruption="common")

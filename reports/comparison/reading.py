@@ -141,11 +141,12 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
         first = REFERENCE if REFERENCE in labels else ""
     trained = [r for r in records if r.external is None]
     standard, kind = _standard(trained, first) if trained else (None, PLAIN)
-    names = _names(records)
+    rows_of = [identity.row(r) for r in records]
+    names = _names(records, rows_of)
 
     grouped: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for r in records:
-        grouped[names[identity.row(r), r.spec.label], identity.row(r)].append(r)
+    for r, which in zip(records, rows_of, strict=True):
+        grouped[names[which, r.spec.label], which].append(r)
 
     def apart(group: list[Record]) -> Apart | None:
         return FOREIGN if standard is None or group[0].external is not None else _difference(standard, kind, group)
@@ -167,9 +168,9 @@ def _setting(index: int, records: list[Record], compare: Sequence[str] | None) -
     return Setting(index, tuple(rows), reference, _between(replaced, [run for r in ranked for run in r.runs]))
 
 
-def _names(records: Sequence[Record]) -> dict[tuple[str, str], str]:
+def _names(records: Sequence[Record], rows_of: Sequence[str]) -> dict[tuple[str, str], str]:
     """Return the label of each row by its identity: networks from outside of one name are told apart by theirs."""
-    rows = {(identity.row(r), r.spec.label): r for r in records}
+    rows = {(which, r.spec.label): r for r, which in zip(records, rows_of, strict=True)}
     times = Counter(label for (_, label), r in rows.items() if r.external is not None)
     return {
         key: f"{key[1]}@{content_id('network', r.external.facts)[:8]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -93,12 +94,12 @@ class Setting:
         """Return the severities that were run."""
         return self.any.spec.evaluation.severities
 
-    @property
+    @cached_property  # of hundreds of rows each asks whether it is among these
     def ranked(self) -> list[Row]:
         """Return the rows that may be compared: finished, and under the reference's budget."""
         return [r for r in self.rows if r.runs and not r.aside]
 
-    @property
+    @cached_property
     def pool(self) -> list[Row]:
         """Return the rows that marks rank: the binary networks where there are at least two, else all."""
         binary = [r for r in self.ranked if r.binary]

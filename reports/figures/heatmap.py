@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_hex
 
@@ -61,6 +60,8 @@ def figure(context: Context) -> Picture | None:
             return f"{row.name}, {corruption_name(names[i])} {severities[j]}: {what}"
 
         def draw(ax: Axes, hits: Hits) -> None:
+            import seaborn as sns  # for files: the page's map is `svg`
+
             # Numbers are printed by `hits`, and ticks set below: seaborn would draw the figure to see whether they fit.
             sns.heatmap(
                 values, vmin=bounds[0], vmax=bounds[1], cmap=cmap, cbar=False, linewidths=0.4, linecolor=RULE,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 
 from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, Key, Row, chosen
@@ -56,11 +55,7 @@ def _panel(title: str, rows: list[Row], values: dict[int, list[float]], height: 
             y = [place] * len(x)
             before = set(ax.get_children())
             if x:
-                # Seaborn draws jitter from numpy's global generator, and a report is the same each time it is written.
-                sns.stripplot(
-                    x=x, y=y, orient="h", native_scale=True, jitter=False, color=s.colour, marker=s.marker, size=4,
-                    alpha=0.75, ax=ax,
-                )  # fmt: skip
+                ax.plot(x, y, s.marker, color=s.colour, markersize=4, markeredgewidth=0, alpha=0.75)
                 ax.plot([float(np.median(x))] * 2, [place - 0.3, place + 0.3], color=s.colour, linewidth=1.2)
             for artist in set(ax.get_children()) - before:
                 artist.set_gid(gid(row))

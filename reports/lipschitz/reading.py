@@ -100,7 +100,9 @@ def read(setting: Setting, store: Store) -> Lipschitz | None:
             for m in run.measurements:
                 if m.metric in ours:
                     values.setdefault(Key.of(m), []).append(m)
-        every.append(replace(row, runs=tuple(used), values=values, infos=infos, _estimates={}, _per_seed={}))
+        every.append(
+            replace(row, runs=tuple(used), values=values, infos=infos, _estimates={}, _per_seed={}, _counts={})
+        )
         searches[row.index] = []
         if row.index not in compared:
             continue

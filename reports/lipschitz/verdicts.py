@@ -123,7 +123,7 @@ def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
             continue
         gaps = [stats.gap(medians(a, e), medians(b, e)) for e in efforts]
         better = a if gaps[-1].interval.value * figure.sign < 0 else b
-        ends = [float(np.mean(medians(better, e).medians)) for e in efforts[-2:]]
+        ends = [medians(better, e).value for e in efforts[-2:]]
         moved = abs(ends[-1] - ends[0]) / max(abs(ends[0]), 1e-12)
         unchecked = len(efforts) == 1
         many = medians(a, efforts[0]).images

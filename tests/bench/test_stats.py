@@ -131,3 +131,16 @@ def test_open_quantiles_are_left_out_among_the_infinite() -> None:
     assert i.high is not None
     assert stats.open_quantile(x, 0.68).high is None
     assert stats.open_quantile(x, 0.8) is None
+
+
+def test_many_shares_at_once_are_those_of_one_at_a_time() -> None:
+    """Counts, means of counts, numbers that are no share, and those outside the range that 64 bits hold."""
+    draw = np.random.default_rng(0)
+    values = [0.0, 1.0, 2.0**-9, 1e-12, 1.5, -0.25, 1 / 3, 1 - 1e-16, *draw.random(300)]
+    for n in (1, 7, 100, 2000, 10_000_000):
+        values += [k / n for k in draw.integers(0, n + 1, 60)]
+        values += [float(np.mean(draw.integers(0, n + 1, 15) / n)) for _ in range(60)]
+    expected = [(share.numerator, share.denominator) for share in map(stats.share, values)]
+    assert stats.counted(values) == expected
+    assert stats.counted([]) == []
+    assert stats.mean_share(stats.counted([0.1 + 0.2, 0.3])) == 0.3

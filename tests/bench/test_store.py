@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from lcrbench.bench.records import predictions
 from lcrbench.bench.records import store as stores
-from lcrbench.bench.records.files import pack
+from lcrbench.bench.records.files import pack, unpack
 from lcrbench.bench.records.predictions import Predictions
 from lcrbench.bench.records.record import SCHEMA_VERSION, BudgetClass, Training
 from lcrbench.bench.records.shelf import CHECKSUM, RECORD, Shelf
@@ -360,3 +362,37 @@ def test_no_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot make"):
         Store(tmp_path / "file", create=True)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((0, 3)),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array("x"),
+        np.arange(5, dtype=">i2"),
+        np.float32(3),
+    ],
+    ids=["empty", "columns first", "text", "big endian", "single"],
+)
+def test_an_array_comes_back_as_it_was(array: np.ndarray) -> None:
+    found = unpack(pack({"array": array}))["array"]
+    assert (found.dtype, found.shape) == (np.asarray(array).dtype, np.asarray(array).shape)
+    assert np.array_equal(found, array)
+    assert found.flags.writeable
+
+
+def test_arrays_that_are_none_are_refused() -> None:
+    """One of Python's objects, which would run code, one that states more numbers than it holds, and text."""
+    objects, short = io.BytesIO(), io.BytesIO()
+    np.savez(objects, array=np.array([{}], dtype=object))
+    with zipfile.ZipFile(short, "w") as archive:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (9, 9)})
+        archive.writestr("array.npy", header.getvalue() + bytes(8))
+    text = io.BytesIO()
+    with zipfile.ZipFile(text, "w") as archive:
+        archive.writestr("array.npy", b"plain text")
+    for content in (objects, short, text):
+        with pytest.raises(ValueError):
+            unpack(content.getvalue())

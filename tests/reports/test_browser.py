@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +255,13 @@ def test_paper_holds_all_that_is_folded_up(folder: Path, tmp_path: Path) -> None
     answered(arguments, 90)
     pages = len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
     assert 8 < pages < 40, f"{pages} pages: nothing unfolded, or everything apart"
+    words = shutil.which("pdftotext")
+    if words is None:
+        pytest.skip("the sizes of letters are measured with pdftotext (poppler-utils), which is not here")
+    boxes = subprocess.run([words, "-bbox", str(pdf), "-"], capture_output=True, text=True, check=True).stdout
+    heights = {
+        float(bottom) - float(top)
+        for top, bottom in re.findall(r'yMin="([\d.]+)" xMax="[\d.]+" yMax="([\d.]+)">\d{2,}<', boxes)
+    }
+    # The box of a letter is 1.17 of its size high.
+    assert min(heights) / 1.17 > 4.7, "the numbers of an axis are too small to read on paper"
