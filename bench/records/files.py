@@ -61,7 +61,7 @@ def unpack(content: bytes) -> dict[str, np.ndarray]:
             size = sum(info.file_size for info in archive.infolist())
             if size > untrusted.FREE_BYTES + untrusted.MOST_RATIO * len(content):
                 raise ValueError(f"it unpacks to {size:,} bytes")
-            return {name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()}
+            return {name[: -len(".npy")]: _array(archive.read(name)) for name in archive.namelist()}
     except Exception as error:  # zipfile, zlib and numpy have dozens between them, and an array may state any shape
         raise ValueError(f"it is no archive of arrays ({type(error).__name__})") from error
 

@@ -100,7 +100,7 @@ def run(
         for a, (i, j), out in zip(activations, ends, maps, strict=True)
     ]
     size = max((x.shape[2] * y.shape[2] for x, y in pairs), default=1)
-    scratch = torch.empty(2, size, dtype=torch.float32, device="cpu")
+    scratch = flat[0].new_empty(2, size, dtype=torch.float32)
     rows, columns = (np.array(t, dtype=np.int64).reshape(-1, k) for t, k in ((products, 8), (projections, 6)))
     _images(rows, columns, scratch.data_ptr(), scratch.data_ptr() + 4 * size, len(flat[0]), iterations)
     return maps
@@ -156,8 +156,8 @@ def projects(by: ByTorch, channels: int, positions: int) -> int:
 
 def _numbers(*shape: int, seed: int) -> Tensor:
     # Whatever type and device a caller has made the default.
-    generator = torch.Generator("cpu").manual_seed(seed)
-    found = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.randn(shape, generator=generator, dtype=torch.float32, device=generator.device)
     found[0].mul_(found[0] > 0)  # zeros, of both signs
     return found
 

@@ -207,7 +207,9 @@ def test_runs_are_listed_and_shown(capsys, monkeypatch, tmp_path: Path) -> None:
     for prefix in (good[:6], record().spec.training.train_id[:6]):
         shown = call(capsys, monkeypatch, "show", "run", prefix, "--json", "--store", "s")[1]
         assert Record.model_validate_json(shown) == record()
-    assert "initial_weights_sha256" in call(capsys, monkeypatch, "show", "run", good, "--ledger", "--store", "s")[1]
+    ledger = call(capsys, monkeypatch, "show", "run", good, "--ledger", "--store", "s")[1]
+    assert "recipe shards" in ledger
+    assert "initial_weights_sha256" not in ledger, "the ledger has no value of it"
     code, _, err = call(capsys, monkeypatch, "show", "run", bad, "--ledger", "--store", "s")
     assert code == 2
     assert "no ledger" in err
