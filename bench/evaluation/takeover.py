@@ -111,7 +111,7 @@ def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
 def own_data(spec: RunSpec, *, trust_plugins: bool = False) -> Dataset:
     """Return the data set of a run: the one of that name, cut down to as many images as the run has.
 
-    Raises `UserError` if the images of that name are not those of the run, and for an import path that only the record
+    Raises `UserError` if there are no images of that name or not those of the run, and for an import path that only the record
     names, unless `trust_plugins`, because to load from there would run its code.
     """
     name, kind = spec.data.name, spec.training.data.hash_kind
@@ -120,7 +120,13 @@ def own_data(spec: RunSpec, *, trust_plugins: bool = False) -> Dataset:
             f"the record names the data '{name}', an import path whose code would run: name them with --data (data=...) or"
             " pass --trust-plugins (in Python trust_plugins=True) if you trust it"
         )
-    dataset = data.load(name, size=spec.data.size, resize=spec.resize, stream=as_hashed(name, kind))
+    try:
+        dataset = data.load(name, size=spec.data.size, resize=spec.resize, stream=as_hashed(name, kind))
+    except UserError as error:
+        # A folder is recorded by its last name, since its path is no fact of the run.
+        raise UserError(
+            f"the images of the run, '{name}', are not at hand ({error}): name them with --data (data=...)"
+        ) from error
     train, test = spec.data.train, spec.data.test
     if train <= len(dataset.train) and test <= len(dataset.test):
         dataset = data.take(

@@ -23,6 +23,7 @@ from lcrbench.bench.records import files, source
 from lcrbench.bench.records.predictions import FILE, Predictions
 from lcrbench.bench.records.record import Source
 from lcrbench.bench.records.shelf import CHECKSUM, RECORD, Damaged
+from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import LOG, Store
 from tests.bench import helpers
 from tests.bench.test_foreign_store import call
@@ -245,6 +246,26 @@ def test_a_scope_is_followed_no_further_than_the_record_has_modules() -> None:
         source.changed(Source(roots=(strange,), modules={strange: "x"}))
 
 
+def with_data(name: str) -> RunSpec:
+    """Return a run's spec whose images have a name."""
+    one = helpers.spec()
+    data = one.training.data.model_copy(update={"name": name})
+    test = one.protocol.test.model_copy(update={"name": name})
+    return one.model_copy(
+        update={
+            "training": one.training.model_copy(update={"data": data}),
+            "protocol": one.protocol.model_copy(update={"test": test}),
+        }
+    )
+
+
+def test_data_that_lay_in_a_folder_are_asked_for() -> None:
+    from lcrbench.bench.evaluation.takeover import own_data
+
+    with pytest.raises(untrusted.UserError, match=r"'my-photographs', are not at hand .* --data"):
+        own_data(with_data("my-photographs"))
+
+
 def test_data_that_a_record_names_by_an_import_path_are_not_imported(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,15 +278,8 @@ def test_data_that_a_record_names_by_an_import_path_are_not_imported(
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("evil.source", "evil.source:x"):
         assert needs_trust(name)
-        one = helpers.spec()
-        data = one.training.data.model_copy(update={"name": name})
-        test = one.protocol.test.model_copy(update={"name": name})
-        update = {
-            "training": one.training.model_copy(update={"data": data}),
-            "protocol": one.protocol.model_copy(update={"test": test}),
-        }
         with pytest.raises(untrusted.UserError, match="trust-plugins"):
-            own_data(one.model_copy(update=update))
+            own_data(with_data(name))
     assert not Path("ran").exists()
     assert "evil" not in sys.modules
     assert not needs_trust("fashion-mnist-10k")
