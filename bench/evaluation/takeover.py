@@ -111,8 +111,8 @@ def take_over(store: Store, spec: RunSpec, dataset: Dataset) -> None:
 def own_data(spec: RunSpec, *, trust_plugins: bool = False) -> Dataset:
     """Return the data set of a run: the one of that name, cut down to as many images as the run has.
 
-    Raises `UserError` if there are no images of that name or not those of the run, and for an import path that only the record
-    names, unless `trust_plugins`, because to load from there would run its code.
+    Raises `UserError` if there are no images of that name or not those of the run, and for an import path that only the
+    record names, unless `trust_plugins`, because to load from there would run its code.
     """
     name, kind = spec.data.name, spec.training.data.hash_kind
     if not trust_plugins and needs_trust(name):

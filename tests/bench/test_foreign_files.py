@@ -25,6 +25,7 @@ from lcrbench.bench.records.record import Source
 from lcrbench.bench.records.shelf import CHECKSUM, RECORD, Damaged
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import LOG, Store
+from lcrbench.errors import UserError
 from tests.bench import helpers
 from tests.bench.test_foreign_store import call
 from tests.faults.test_fuzz import replaced
@@ -262,7 +263,7 @@ def with_data(name: str) -> RunSpec:
 def test_data_that_lay_in_a_folder_are_asked_for() -> None:
     from lcrbench.bench.evaluation.takeover import own_data
 
-    with pytest.raises(untrusted.UserError, match=r"'my-photographs', are not at hand .* --data"):
+    with pytest.raises(UserError, match=r"'my-photographs', are not at hand .* --data"):
         own_data(with_data("my-photographs"))
 
 
@@ -278,7 +279,7 @@ def test_data_that_a_record_names_by_an_import_path_are_not_imported(
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("evil.source", "evil.source:x"):
         assert needs_trust(name)
-        with pytest.raises(untrusted.UserError, match="trust-plugins"):
+        with pytest.raises(UserError, match="trust-plugins"):
             own_data(with_data(name))
     assert not Path("ran").exists()
     assert "evil" not in sys.modules
