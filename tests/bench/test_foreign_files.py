@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lcrbench import untrusted
 from lcrbench.bench.records import files, source
 from lcrbench.bench.records.predictions import FILE, Predictions
 from lcrbench.bench.records.record import Source
