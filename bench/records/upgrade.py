@@ -71,12 +71,12 @@ def evaluation(content: bytes, where: str) -> Evaluation:
 
 Step = Callable[[dict[str, Any]], None]
 
-_LONG = re.compile(rb"[0-9]{19}")
+_LONG = re.compile(rb"[\s\[:,-][0-9]{19}")
 
 
 def _check_numbers(content: bytes, where: str) -> None:
     """Raise `UserError` for whole numbers beyond 64 bits, with which no number can be worked out."""
-    # Few records hold so many digits in a row, and those that do hold them in a hash.
+    # Few records hold so many digits in a row where a number may begin; hashes do, within quotes.
     if _LONG.search(content):
         bounded(from_json(content), where)
 
