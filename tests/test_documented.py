@@ -32,8 +32,6 @@ from tests.test_tutorials import WITH_PYTHON
 
 NOT_HERE = ("cuda", "ray:")
 """A word that holds one of these asks for a device or a cluster."""
-NOT_YET = {"commands.md"}
-"""Pages whose commands are parsed by test_docs.py, and run by no test yet."""
 TUTORIALS = {p.name for p in (ROOT / "docs" / "tutorials").glob("*.md")}
 SHOWN = ["--test", "20", "--severities", "1"]
 MEASURED = "metrics={accuracy={}, corruption_error={}}"
@@ -68,7 +66,7 @@ def by_page() -> dict[str, list[str]]:
     """Return the commands that stand whole in a code block, by page, without those of the tutorials."""
     found: dict[str, list[str]] = {}
     for page, line, whole in commands():
-        if whole and page not in TUTORIALS | NOT_YET:
+        if whole and page not in TUTORIALS:
             found.setdefault(page, []).append(line)
     return found
 
