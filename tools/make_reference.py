@@ -14,7 +14,8 @@ import shutil
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,11 @@ from pydantic import BaseModel
 
 from lcrbench import corruptions, registry
 from lcrbench.bench import data
-from lcrbench.bench.records.budget import Budget, Recipe
+from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.records.grid import Data, Evaluation, Grid
-from lcrbench.bench.records.measurement import Measurement, MetricInfo
 from lcrbench.bench.records.record import Evaluation as EvaluationRecord
-from lcrbench.bench.records.record import Ledger, ModelInfo, Provenance, Record, Training
-from lcrbench.bench.records.spec import Protocol, RunSpec, Subject, TrainSpec
+from lcrbench.bench.records.record import Record, Training
+from lcrbench.bench.records.spec import RunSpec, Subject
 from lcrbench.corruption_names import names
 from lcrbench.models import portrait
 
@@ -50,12 +50,30 @@ TITLES = {
     "regularizer": "Regularizers",
     "backbone": "Backbones",
 }
-SPECS = (Grid, Data, Budget, Recipe, Evaluation, RunSpec, TrainSpec, Subject, Protocol)
+SPECS = (Grid, RunSpec, Subject)
+"""What a spec file holds, and what runs are asked for by; the models within them follow."""
 DRAWN = {*names("all"), *names("bar")}
 """Corruptions with a picture of their own; `imagecorruptions` stands for nineteen."""
 SHOWN = 1
 """The embedded test image that shows what a corruption does."""
-RECORDS = (Training, EvaluationRecord, Record, Ledger, ModelInfo, Provenance, Measurement, MetricInfo)
+RECORDS = (Training, EvaluationRecord, Record)
+VALUES = (Grid, Data, Recipe, Evaluation)
+NAMES = {
+    "backbone": "backbone",
+    "methods": "method",
+    "metrics": "metric",
+    "source": "source",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "augmentation": "transform",
+    "corruptions": "corruption",
+}
+"""The kind of entry that a field of these models names."""
+PAGES: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
+    "spec": ("Fields of a spec", SPECS),
+    "records": ("Records", RECORDS),
+}
+"""Generated pages of fields, by file: the title, and the models that the page begins with."""
 
 
 def write(folder: Path) -> None:
@@ -74,8 +92,11 @@ def write(folder: Path) -> None:
         new = f"One of your own: `lcrbench new {kind} NAME` writes a template with its test."
         head = [f"# {TITLES.get(kind, kind)}", "", new, "", "| name | what it is |", "|:--|:--|"]
         (place / "index.md").write_text("\n".join([*head, *rows, "", *toc]) + "\n", encoding="utf-8")
-    for name, title, models in (("spec", "Fields of a spec", SPECS), ("records", "Records", RECORDS)):
-        (folder / f"{name}.md").write_text("\n".join(schema(title, models)) + "\n", encoding="utf-8")
+    told: dict[type[BaseModel], str] = {}
+    for name, (title, models) in PAGES.items():
+        new = [model for model in reachable(models) if model not in told]
+        told |= dict.fromkeys(new, f"{name}.md")
+        (folder / f"{name}.md").write_text("\n".join(schema(title, new, told)) + "\n", encoding="utf-8")
 
 
 def first(kind: str, name: str) -> str:
@@ -176,8 +197,32 @@ def strip(name: str, out: Path) -> None:
     Image.fromarray(wide).save(out)
 
 
-def schema(title: str, models: tuple[type[BaseModel], ...]) -> Iterator[str]:
-    """Yield the fields of models as tables."""
+def reachable(models: Iterable[type[BaseModel]]) -> list[type[BaseModel]]:
+    """Return models and those of their fields, each once, the fields' models behind the one that has them."""
+    found: dict[type[BaseModel], None] = {}
+
+    def visit(model: type[BaseModel]) -> None:
+        if model not in found:
+            found[model] = None
+            for about in model.model_fields.values():
+                for one in parts(about.annotation):
+                    if isinstance(one, type) and issubclass(one, BaseModel):
+                        visit(one)
+
+    for model in models:
+        visit(model)
+    return list(found)
+
+
+def parts(kind: Any) -> Iterator[Any]:
+    """Yield a type and the types within it."""
+    yield kind
+    for one in typing.get_args(kind):
+        yield from parts(one)
+
+
+def schema(title: str, models: Iterable[type[BaseModel]], told: Mapping[type[BaseModel], str]) -> Iterator[str]:
+    """Yield the fields of models as tables; `told` is the page of each model."""
     yield f"# {title}"
     yield ""
     yield "`lcrbench show schema record` (or training, evaluation) prints the JSON schema. A spec file is TOML."
@@ -186,15 +231,46 @@ def schema(title: str, models: tuple[type[BaseModel], ...]) -> Iterator[str]:
         yield from prose(inspect.getdoc(model) or "")
         yield from ("| field | type | default | meaning |", "|:--|:--|:--|:--|")
         for name, about in model.model_fields.items():
-            said = about.description or seen(about.annotation, models)
-            row = [f"`{name}`", f"`{type_text(about.annotation)}`", default(about), said]
+            row = [f"`{name}`", typed(about), default(about), meaning(model, name, told)]
             yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
 
 
-def seen(kind: Any, models: tuple[type[BaseModel], ...]) -> str:
-    """Return where on the page the fields of a field's own type stand; nothing where they do not."""
-    inner = [kind, *typing.get_args(kind)]
-    return ", ".join(f"see [{m.__name__}](#{m.__name__.lower()})" for m in models if m in inner)
+def meaning(model: type[BaseModel], name: str, told: Mapping[type[BaseModel], str]) -> str:
+    """Return what a field means: its description, or else where it is told, and where its own type's fields stand."""
+    about = model.model_fields[name]
+    said = [about.description] if about.description else []
+    if not said and f"`{name}`" in (inspect.getdoc(model) or ""):
+        said = ["see above"]
+    inner = [one for one in dict.fromkeys(parts(about.annotation)) if one in told]
+    if kind := NAMES.get(name) if model in VALUES else None:
+        said.append(f"there are [{TITLES[kind].lower()}]({kind}/index.md)")
+    said += [f"see [{one.__name__}]({told[one]}#{one.__name__.lower()})" for one in inner]
+    return "; ".join(said)
+
+
+def typed(about: Any) -> str:
+    """Return a field's type with the bounds on its values: `int`, 8 to 512."""
+    text = f"`{type_text(about.annotation)}`"
+    of_each = [bounds(getattr(one, "__metadata__", ())) for one in parts(about.annotation)]
+    said = [bounds(about.metadata), *(f"each {each}" for each in of_each if each)]
+    return ", ".join([text, *filter(None, said)])
+
+
+def bounds(metadata: Iterable[Any]) -> str:
+    """Return the bounds on a value in words; nothing where it has none."""
+    limits: dict[str, Any] = {}
+    for one in metadata:
+        inner = getattr(one, "metadata", [one])  # a Field within a tuple's type
+        for limit in inner:
+            limits |= {
+                key: getattr(limit, key) for key in ("gt", "ge", "lt", "le", "min_length") if hasattr(limit, key)
+            }
+    if {"ge", "le"} <= set(limits):
+        return f"{limits['ge']} to {limits['le']}"
+    if "min_length" in limits:
+        return "not empty"
+    words = {"gt": "above {}", "ge": "{} or more", "lt": "below {}", "le": "up to {}"}
+    return ", ".join(words[key].format(f"{limits[key]:g}") for key in words if key in limits)
 
 
 def type_text(kind: Any) -> str:
@@ -208,6 +284,8 @@ def type_text(kind: Any) -> str:
         return " | ".join(json.dumps(one) for one in arguments)
     if kind in (None, type(None), ...):
         return "..." if kind is ... else "null"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return " | ".join(json.dumps(one.value) for one in kind)
     name = getattr(origin or kind, "__name__", str(kind))
     return f"{name}[{', '.join(type_text(one) for one in arguments)}]" if arguments else name
 

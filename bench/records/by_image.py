@@ -32,9 +32,9 @@ class Effort(Frozen):
 class ImageKey(Frozen):
     """What a figure of each image is: of which metric, by which effort of a search, and in which ball."""
 
-    metric: str
-    effort: Effort | None = None
-    norm: str = ""
+    metric: str = Field(description="name of the metric")
+    effort: Effort | None = Field(None, description="of the search; null: it searches nothing")
+    norm: str = Field("", description="of the ball; empty: none")
     radius_255: float | None = Field(None, description="in 1/255 pixel units, to nine digits")
 
     @classmethod
@@ -50,8 +50,8 @@ class ImageKey(Frozen):
 class ImageFigure(Frozen):
     """One array of a file of figures: what it is, and which of the file's sets of images it is of."""
 
-    key: ImageKey
-    images: int = Field(ge=0)
+    key: ImageKey = Field(description="what the figures are of")
+    images: int = Field(ge=0, description="number of the file's set of images that they are of")
 
 
 class Images(NamedTuple):

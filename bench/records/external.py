@@ -30,13 +30,17 @@ class Preprocess(Frozen):
 
     size: int | None = Field(None, description="px square that the network takes; null: any, so nothing is resized")
     resize: int | None = Field(None, description="px of the shorter side of photographs before the crop; null: no crop")
-    interpolation: Interpolation = "bilinear"
-    antialias: bool = True
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    channels: Literal["RGB", "BGR"] = "RGB"
-    range: tuple[float, float] = (0.0, 1.0)
-    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    interpolation: Interpolation = Field("bilinear", description="of the resizing")
+    antialias: bool = Field(True, description="whether the resizing smooths where it shrinks")
+    mean: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="subtracted from each channel")
+    std: tuple[float, float, float] = Field(
+        (1.0, 1.0, 1.0), description="each channel is divided by it, after the mean is subtracted"
+    )
+    channels: Literal["RGB", "BGR"] = Field("RGB", description="order of the channels")
+    range: tuple[float, float] = Field(
+        (0.0, 1.0), description="values that pixels of 0 and 1 become before mean and std"
+    )
+    layout: Literal["NCHW", "NHWC"] = Field("NCHW", description="order of the axes")
     origin: str = Field("", description="who says so: declared, timm, torchvision, ...; no part of the identity")
 
     @model_validator(mode="after")
@@ -79,18 +83,18 @@ class External(Frozen):
     reaches. What it gives (`gradient`, `layers`) and its links are told, and identify nothing.
     """
 
-    name: str
-    weights_sha256: str
+    name: str = Field(description="what reports call it")
+    weights_sha256: str = Field(description="hash of its weights")
     model: str = Field("", description="as it was named, without folders: torchvision:resnet18")
     arguments: dict[str, bool | int | float | str] = Field({}, description="of the function that makes it")
-    code_sha256: str = ""
+    code_sha256: str = Field("", description="of the file of code that makes it, where no import path reaches it")
     preprocess: Preprocess | None = Field(None, description="null: pixels in [0, 1], NCHW, are taken as they are")
-    outputs: Outputs = "logits"
+    outputs: Outputs = Field("logits", description="what the network gives")
     order: str = Field("", description="name of the order of its classes; empty: that of the data")
     order_sha256: str = Field("", description="of the ids in a file that gives the order")
     gradient: Gradient | None = Field(None, description="with respect to the image; null: not known")
     layers: bool | None = Field(None, description="whether layers are torch modules with names")
-    parameters: int | None = None
+    parameters: int | None = Field(None, description="number of parameters; null: not known")
     training_data: str = Field("", description="what it was trained on, as the model says")
     links: dict[str, str] = Field({}, description="paper, code, weights, ...: address by what it leads to")
 

@@ -16,7 +16,7 @@ class ForeignSpec(Frozen):
 
     external: External
     protocol: Protocol
-    metrics: dict[str, Options] = Field({})
+    metrics: dict[str, Options] = Field({}, description="options of each metric that was asked for, by name")
 
     @property
     def run_id(self) -> str:

@@ -21,8 +21,10 @@ Options = dict[str, Option]
 class Data(Frozen):
     """Which images: a built-in name or a path, how large, and how many of them."""
 
-    source: str = "fashion-mnist-10k"
-    size: Whole = Field(32, ge=8, le=512)
+    source: str = Field(
+        "fashion-mnist-10k", description="name of embedded or fabricated data, or a path to images on the disk"
+    )
+    size: Whole = Field(32, ge=8, le=512, description="side of the square images in pixels, as networks take them")
     resize: Whole | None = Field(
         None,
         ge=8,
@@ -39,8 +41,10 @@ class Data(Frozen):
 class Evaluation(Frozen):
     """What a network is shown: which corruptions of the test images, at which severities."""
 
-    corruptions: tuple[str, ...] = ("gaussian_noise",)
-    severities: tuple[Whole, ...] = (1, 2, 3, 4, 5)
+    corruptions: tuple[str, ...] = Field(
+        ("gaussian_noise",), description="names of corruptions or of groups of them: `noise`, `common`, `all`"
+    )
+    severities: tuple[Whole, ...] = Field((1, 2, 3, 4, 5), description="from 1, the weakest, to 5")
     seed: Whole = Field(0, ge=0, description="seed of the corruptions' randomness, shared by all networks")
     block: Whole = Field(
         100, gt=0, le=65_536, description="images a forward pass: the network always runs on padded blocks of this size"
@@ -80,8 +84,8 @@ class Tuning(Frozen):
 class Tuned(Frozen):
     """A method's entry in [tuned]: how it was tuned, and the fields of the recipe that were chosen for it alone."""
 
-    tuning: Tuning
-    recipe: dict[str, Option] = Field({})
+    tuning: Tuning = Field(description="how it was chosen")
+    recipe: dict[str, Option] = Field({}, description="the fields of the recipe that were chosen, by name")
 
 
 class Grid(Frozen):
@@ -92,15 +96,23 @@ class Grid(Frozen):
     """
 
     data: Data = Data()
-    backbone: str = "vgg_tiny"
-    methods: tuple[str, ...] = Field(("full_precision", "bnn", "irnet", "irnet+lcr"), min_length=1)
-    seeds: tuple[Annotated[Whole, Field(ge=0)], ...] = Field((0,), min_length=1)
+    backbone: str = Field("vgg_tiny", description="topology of all networks, with options: `resnet18:stem=cifar`")
+    methods: tuple[str, ...] = Field(
+        ("full_precision", "bnn", "irnet", "irnet+lcr"),
+        min_length=1,
+        description="each with its options and regularizers: `irnet+lcr:weight=0.5`",
+    )
+    seeds: tuple[Annotated[Whole, Field(ge=0)], ...] = Field(
+        (0,), min_length=1, description="each method is trained once with each"
+    )
     budget: Budget = Budget()
     recipe: Recipe = Recipe()
     recipe_of: Literal["comparison", "paper"] = Field(
         "comparison", description="whose recipe: one of the comparison for all methods, or of each method's paper"
     )
-    tuned: dict[str, Tuned] = Field({})
+    tuned: dict[str, Tuned] = Field(
+        {}, description="what a search chose for a method, by the method as it is typed in `methods`"
+    )
     evaluation: Evaluation = Evaluation()
     metrics: dict[str, Options] | None = Field(
         None, description="by name, with options; null: those of ours that are measured by default"

@@ -34,10 +34,10 @@ class Scale(StrEnum):
 class Kind(Frozen):
     """What a number is: its unit, what kind of bound, its direction (None: neither), its scale, and what it is called."""
 
-    unit: str
-    bound: Bound
-    higher_is_better: bool | None = None
-    scale: Scale = Scale.REAL
+    unit: str = Field(description="of the number")
+    bound: Bound = Field(description="exact, a bound, or an estimate")
+    higher_is_better: bool | None = Field(None, description="null: neither")
+    scale: Scale = Field(Scale.REAL, description="where it can lie")
     title: str = Field("", description="what reports call it; empty where the statistic's name says it")
 
 
@@ -45,7 +45,7 @@ class Ranking(Frozen):
     """Networks are ranked by the median of a metric's figures of single images, which the search keeps (`search.keep`)."""
 
     order: int = Field(description="place among the ranked metrics in reports; that of order 0 is the primary one")
-    higher_is_better: bool = False
+    higher_is_better: bool = Field(False, description="whether the largest figure comes first")
     distance: bool = Field(
         False,
         description="one figure a norm, a distance searched up to the largest radius; larger ones are cut off there",
@@ -56,16 +56,16 @@ class Ranking(Frozen):
 class MetricInfo(Frozen):
     """What a metric's numbers mean: unit, direction (None: neither), what kind of bound they are, and where they belong."""
 
-    unit: str
-    higher_is_better: bool | None
+    unit: str = Field(description="of the numbers")
+    higher_is_better: bool | None = Field(description="null: neither")
     bound: Bound = Field(
         description="exact on the images named, or a lower or upper bound or an estimate of the quantity"
     )
-    summary: str
+    summary: str = Field(description="what it measures, in one line")
     phase: Phase = Field(
         "evaluation", description="what its time is charged to, and which part of a report it stands in"
     )
-    scale: Scale = Scale.REAL
+    scale: Scale = Field(Scale.REAL, description="where its numbers can lie")
     title: str = Field("", description="what reports call it; empty: its name")
     note: str = Field("", description="what reports say of its bound, where the kind of bound alone does not tell it")
     other: dict[str, Kind] = Field({}, description="the statistics of another kind than the metric's, by name")
@@ -142,7 +142,7 @@ class Detail(Frozen):
     passes: int = Field(
         0, ge=0, description="passes an image that a search had spent, where it is not its whole budget"
     )
-    probe: Probe | None = None
+    probe: Probe | None = Field(None, description="the change of the network that a proxy was asked about; null: none")
 
     # Reports find numbers by their details half a million times, and pydantic's own two methods take several times as long.
     def __hash__(self) -> int:
@@ -167,19 +167,19 @@ class Measurement(Frozen):
     ("common", "extra", "noise", ...). `severity` 0 stands for all severities that were run.
     """
 
-    metric: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int
-    interval: str = ""
-    statistic: str = "mean"
+    metric: str = Field(description="name of the metric")
+    value: float = Field(description="the number")
+    low: float | None = Field(None, description="lower end of the interval; null: none")
+    high: float | None = Field(None, description="upper end of the interval; null: none")
+    n: int = Field(description="units that it rests on, most often images")
+    interval: str = Field("", description="how the interval was found; empty without one")
+    statistic: str = Field("mean", description="which number of the metric")
     corruption: str = ""
     severity: int = 0
     layer: str = Field("", description="name of the layer that the number is about; empty: the whole network")
-    norm: str = ""
+    norm: str = Field("", description="of the ball that it is about: l2, linf, ...; empty: none")
     radius: float | None = Field(None, description="in pixel units, images in [0, 1]")
-    detail: Detail | None = None
+    detail: Detail | None = Field(None, description="what else tells it from others; null: nothing")
 
     def flat(self) -> dict[str, Any]:
         """Return the fields as columns of one table, those of the detail among them.

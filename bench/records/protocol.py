@@ -35,12 +35,12 @@ class TestSet(Frozen):
 
     __test__ = False  # not a test class
 
-    name: str
+    name: str = Field(description="what people call it; identifies nothing")
     sha256: str = Field(description="of training and test images together: the stream of the corruptions' randomness")
-    size: int
-    classes: tuple[str, ...]
+    size: int = Field(description="side of the square images in pixels")
+    classes: tuple[str, ...] = Field(description="names of the classes, in the order of the labels")
     images: int = Field(description="in the whole test split")
-    chosen: int | None = None
+    chosen: int | None = Field(None, description="size of the class-balanced subset that is shown; null: all images")
     benchmark: str = Field("", description="whose files were shown in the cells, such as ImageNet-C; empty: made here")
     benchmark_sha256: str = Field("", description="of these files; empty: the cells were made here")
     published: bool | None = Field(
@@ -74,11 +74,11 @@ class Preprocessing(Frozen):
 class Protocol(Frozen):
     """What a subject is shown: test images, clean and in each cell of corruptions x severities; the block and the seed."""
 
-    test: TestSet
-    corruptions: tuple[str, ...]
-    severities: tuple[int, ...]
-    seed: int = 0
-    block: int = 100
+    test: TestSet = Field(description="the test images")
+    corruptions: tuple[str, ...] = Field(description="names of the corruptions that are shown")
+    severities: tuple[int, ...] = Field(description="of each corruption, from 1 to 5")
+    seed: int = Field(0, description="of the corruptions' randomness")
+    block: int = Field(100, description="images a forward pass, padded to this number")
     stream: str = Field(
         "", description="name of the corruptions' randomness; empty: the first 16 digits of the test set's sha256"
     )

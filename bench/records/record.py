@@ -27,16 +27,16 @@ SCHEMA_VERSION = 6
 class Seconds(Frozen):
     """What a phase took, by the clock of the process (CPU, all its threads) and by the wall."""
 
-    cpu: float
-    wall: float
+    cpu: float = Field(description="seconds of the processor, of all threads")
+    wall: float = Field(description="seconds that passed")
 
 
 class Stage(Frozen):
     """One of several stages of a training, each with a schedule of its own: its name, and what it was given."""
 
-    name: str
-    images: int
-    steps: int
+    name: str = Field(description="what the method calls it")
+    images: int = Field(description="images seen in it")
+    steps: int = Field(description="optimizer steps in it")
 
 
 class Taught(Frozen):
@@ -46,11 +46,11 @@ class Taught(Frozen):
     done, as if it had trained the teacher itself.
     """
 
-    method: str
-    id: str
-    images: int
-    steps: int
-    weights_sha256: str
+    method: str = Field(description="the teacher's method as it is typed")
+    id: str = Field(description="where the store keeps it")
+    images: int = Field(description="images that its training saw")
+    steps: int = Field(description="optimizer steps of its training")
+    weights_sha256: str = Field(description="of the file of its weights")
     validation: int = Field(0, description="validation images through it, for selection = 'best'")
     teaches: bool = Field(True, description="whether the run learned from it in its steps")
     starts: bool = Field(False, description="whether the run began with its weights")
@@ -81,11 +81,11 @@ class Ledger(Frozen):
     layers before the first step.
     """
 
-    images: int
-    steps: int
-    unit: Unit
+    images: int = Field(description="images that the network saw in its training, with repetition")
+    steps: int = Field(description="optimizer steps")
+    unit: Unit = Field(description="unit of the budget")
     stages: tuple[Stage, ...] = Field((), description="empty for a training in one stage")
-    teachers: tuple[Taught, ...] = ()
+    teachers: tuple[Taught, ...] = Field((), description="teachers that were trained for the run")
     tuning: Tuning | None = Field(
         None,
         description="trainings before this one, by which options and recipe were chosen; in none of the other counts",
@@ -98,13 +98,13 @@ class Ledger(Frozen):
         description="in training steps of the plain network (the backbone in full precision) for one image",
     )
     evaluation_forward: dict[Phase, int] = Field({}, description="images through the deployed network, by phase")
-    data_order_sha256: str
-    augmentation_sha256: str
-    initial_weights_sha256: str
-    selection: str
+    data_order_sha256: str = Field(description="of the indices of every batch")
+    augmentation_sha256: str = Field(description="of the augmentation drawn for every image")
+    initial_weights_sha256: str = Field(description="of the latent weights before the first step")
+    selection: str = Field(description="which weights are reported, as the recipe has it")
     selected: int | None = Field(None, description="steps after which the reported weights were taken; None: the last")
     progress: float | None = Field(None, description="how far the last of these steps was in its stage, in [0, 1)")
-    seconds: dict[Phase, Seconds]
+    seconds: dict[Phase, Seconds] = Field(description="what was spent, by phase")
     data_wait: float | None = Field(
         None, description="share of the training's wall seconds in which a step waited for its images"
     )
@@ -135,10 +135,10 @@ class Ledger(Frozen):
 class LayerAudit(Frozen):
     """A layer called binary: what the signs of its input stand for (scale s + offset), and whether zeros pad its input."""
 
-    name: str
-    input_scale: float
-    input_offset: float
-    padded: bool
+    name: str = Field(description="of the layer")
+    input_scale: float = Field(description="what the signs of its input are multiplied by")
+    input_offset: float = Field(description="what is added to them then")
+    padded: bool = Field(description="whether zeros pad its input")
     padded_taps: float | None = Field(
         None,
         description="share of the taps that fall on zeros of the padding; null in records from before it was counted",
@@ -148,30 +148,30 @@ class LayerAudit(Frozen):
 class Audit(Frozen):
     """What the audit of the trained network found: a network with `faults` is not 1/1 bit, whatever its method says."""
 
-    passed: bool
-    faults: tuple[str, ...]
-    images: int
+    passed: bool = Field(description="whether no fault was found")
+    faults: tuple[str, ...] = Field(description="what was found, one line each")
+    images: int = Field(description="images that it was run on")
     logit_difference: float | None = Field(
         description="largest difference of the logits of the packed network, computed by exclusive or and population "
         "count, in float64; null if it is no number"
     )
-    layers: tuple[LayerAudit, ...]
+    layers: tuple[LayerAudit, ...] = Field(description="the binary layers")
 
 
 class ModelInfo(Frozen):
     """The trained network in figures; `binary_weights` are latent weights deployed as one bit."""
 
-    parameters: int
+    parameters: int = Field(description="trainable numbers, latent weights of binary layers included")
     binary_weights: int
-    binary_layers: tuple[str, ...]
+    binary_layers: tuple[str, ...] = Field(description="names of the binary layers")
     macs: int = Field(description="multiply-accumulates of convolutions and linear layers for one image")
-    binary_macs: int
+    binary_macs: int = Field(description="those of them in binary layers")
     ops: float | None = Field(None, description="real multiply-accumulates plus 1/64 of the binary ones, for one image")
     memory_bits: int | None = Field(
         None, description="one bit a binary weight, 32 any other number that inference needs"
     )
     weight_bits: int | None = Field(None, description="of the method's layers, as audited: 1 only if the audit passed")
-    activation_bits: int | None = None
+    activation_bits: int | None = Field(None, description="of the inputs of these layers, as audited")
     topology: dict[str, JsonValue] = Field({}, description="the backbone's options, every one")
     options: dict[str, Options] = Field({}, description="every option of the method and of each regularizer, by name")
     audit: Audit | None = Field(None, description="of the trained network; null for a method without binary layers")
@@ -180,8 +180,8 @@ class ModelInfo(Frozen):
 class Source(Frozen):
     """The code that a number depends on: its roots, and the hash of each module in their import closure (source.py)."""
 
-    roots: tuple[str, ...]
-    modules: dict[str, str]
+    roots: tuple[str, ...] = Field(description="modules that the code was followed from")
+    modules: dict[str, str] = Field(description="hash of each module's code, by its name")
 
     @property
     def sha256(self) -> str:
@@ -192,16 +192,16 @@ class Source(Frozen):
 class Provenance(Frozen):
     """Where numbers come from. No host name, user name or absolute path."""
 
-    lcrbench: str
+    lcrbench: str = Field(description="version of lcrbench")
     source: str = Field(description="hash over the code that the numbers depend on (`Source.sha256`)")
-    commit: str | None
-    dirty: bool | None
-    command: str
-    versions: dict[str, str]
-    device: str
+    commit: str | None = Field(description="of the checkout; null without one")
+    dirty: bool | None = Field(description="whether the checkout differed from the commit; null without one")
+    command: str = Field(description="as it was typed, each absolute path cut to its last part")
+    versions: dict[str, str] = Field(description="of Python and the packages, by name")
+    device: str = Field(description="cpu, cuda, ...")
     device_name: str = Field("", description="model of the accelerator, or else of the processor")
-    threads: int
-    deterministic: bool
+    threads: int = Field(description="threads of a process")
+    deterministic: bool = Field(description="whether torch was restricted to deterministic operations")
     determinism: dict[str, JsonValue] = Field(
         {}, description="the settings that decide whether a run repeats to the bit"
     )
@@ -209,31 +209,31 @@ class Provenance(Frozen):
     engine: str = Field(
         "", description='what computed the logits, which changes none: "packed" and its version, or "torch: " and why'
     )
-    created: str
+    created: str = Field(description="time in UTC")
 
 
 class Failure(Frozen):
     """Why a run did not finish: the kind of failure, where it stood, and one line about it."""
 
-    reason: Literal["diverged", "error", "killed", "stopped"]
-    step: int
-    message: str
+    reason: Literal["diverged", "error", "killed", "stopped"] = Field(description="kind of failure")
+    step: int = Field(description="optimizer steps that were done")
+    message: str = Field(description="one line about it")
 
 
 class Normalization(Frozen):
     """Mean and standard deviation of each channel, in [0, 1], by which the network normalizes, and what they are of."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    of: str
+    mean: tuple[float, ...] = Field(description="of each channel")
+    std: tuple[float, ...] = Field(description="of each channel")
+    of: str = Field(description="what they are of: a label space, or training images")
 
 
 class Training(Frozen):
     """A finished training: what was trained, what it cost, and where it comes from. Its folder holds log and weights."""
 
-    schema_version: int = SCHEMA_VERSION
-    train_id: str
-    spec: TrainSpec
+    schema_version: int = Field(SCHEMA_VERSION, description="version of the form of records")
+    train_id: str = Field(description="the training's address, a hash of its spec")
+    spec: TrainSpec = Field(description="what was trained")
     model: ModelInfo
     ledger: Ledger
     normalization: Normalization | None = Field(None, description="null in records from before it was written down")
@@ -248,38 +248,38 @@ class Training(Frozen):
 class Measured(Frozen):
     """What one metric found of a network: its numbers, or why it has none, or not all."""
 
-    metric: str
-    options: Options
+    metric: str = Field(description="name of the metric")
+    options: Options = Field(description="all options that it had")
     images: int = Field(description="test images that it was given")
     protocol: str = Field("", description="id of the protocol, for a metric that depends on which cells were shown")
-    info: MetricInfo | None
-    measurements: tuple[Measurement, ...] = ()
-    left_out: str = ""
+    info: MetricInfo | None = Field(description="what the numbers mean; null: the metric has none here")
+    measurements: tuple[Measurement, ...] = Field((), description="its numbers")
+    left_out: str = Field("", description="why it has no number, or not all; empty: it has all")
     source: str = Field("", description="key of the evaluation's `sources`")
 
 
 class Batch(Frozen):
     """What one process evaluated and measured: cells, numbers, and the file of its figures by image."""
 
-    cells: tuple[Cell, ...] = ()
+    cells: tuple[Cell, ...] = Field((), description="what the network was shown")
     cell_source: str = Field("", description="key of the evaluation's `sources`")
-    measured: tuple[Measured, ...] = ()
+    measured: tuple[Measured, ...] = Field((), description="what each metric found")
     by_image: str = Field("", description="name of the file of figures for single images; empty without any")
     figures: tuple[ImageFigure, ...] = Field(
         (), description="the figures in that file; empty in one of before schema 5"
     )
     forward: dict[Phase, int] = Field({}, description="images through the network, by phase")
-    seconds: dict[Phase, Seconds] = Field({})
+    seconds: dict[Phase, Seconds] = Field({}, description="what was spent, by phase")
     provenance: Provenance
 
 
 class Asked(Frozen):
     """A protocol that was asked for, with its metrics: one run. `failure` says why it has not been answered whole."""
 
-    protocol: Protocol
-    metrics: dict[str, Options]
-    created: str
-    failure: Failure | None = None
+    protocol: Protocol = Field(description="what was asked to be shown")
+    metrics: dict[str, Options] = Field(description="options of each metric that was asked for, by name")
+    created: str = Field(description="time in UTC")
+    failure: Failure | None = Field(None, description="why it was not answered whole; null: it was")
     provenance: Provenance | None = Field(None, description="of a failed attempt")
 
 
@@ -289,15 +289,15 @@ class Evaluation(Frozen):
     `training` repeats the spec of a trained subject, so that a run whose training failed has a name.
     """
 
-    schema_version: int = SCHEMA_VERSION
-    evaluation_id: str
-    subject: Subject
+    schema_version: int = Field(SCHEMA_VERSION, description="version of the form of records")
+    evaluation_id: str = Field(description="the evaluation's address, a hash of subject and look")
+    subject: Subject = Field(description="what was evaluated")
     training: TrainSpec | None
     weights_sha256: str = Field("", description="of the weights that were evaluated; empty while there are none")
     cells: tuple[Cell, ...] = Field((), description="of the rows of the predictions")
-    asked: tuple[Asked, ...]
-    batches: tuple[Batch, ...] = ()
-    sources: dict[str, Source] = Field({})
+    asked: tuple[Asked, ...] = Field(description="the protocols that it was asked to answer: its runs")
+    batches: tuple[Batch, ...] = Field((), description="what each process evaluated and measured")
+    sources: dict[str, Source] = Field({}, description="the code that numbers depend on, by a key")
     replaces: dict[str, str] = Field({}, description="runs of an older schema that were taken over, and their new ids")
     files: dict[str, str] = Field({}, description="sha256 of each file beside the record")
 
@@ -308,11 +308,11 @@ class Record(Frozen):
     The spec of a network from outside is a `ForeignSpec`: it has no training, no ledger and no figures of a method.
     """
 
-    schema_version: int = SCHEMA_VERSION
-    run_id: str
-    status: Literal["finished", "failed"]
-    spec: RunSpec | ForeignSpec
-    failure: Failure | None = None
+    schema_version: int = Field(SCHEMA_VERSION, description="version of the form of records")
+    run_id: str = Field(description="the run's address")
+    status: Literal["finished", "failed"] = Field(description="whether all that was asked for was found")
+    spec: RunSpec | ForeignSpec = Field(description="what was asked for")
+    failure: Failure | None = Field(None, description="why it failed; null: it finished")
     model: ModelInfo | None = None
     ledger: Ledger | None = None
     metrics: dict[str, MetricInfo] = Field({})

@@ -37,12 +37,12 @@ RecipeOf = Literal["comparison", "paper", "tuning"]
 class TrainData(Frozen):
     """The training images: a name for people, and the hash of the decoded images and labels, or of their files."""
 
-    name: str
+    name: str = Field(description="what people call it; identifies nothing")
     sha256: str = Field("", description="of the training split; empty in records of schema 3")
     both_sha256: str = Field("", description="of training and test images together, where `sha256` is not known")
-    size: int
-    classes: tuple[str, ...]
-    images: int
+    size: int = Field(description="side of the square images in pixels")
+    classes: tuple[str, ...] = Field(description="names of the classes, in the order of the labels")
+    images: int = Field(description="number of training images")
     space: str = Field("own", description="label space that the classes are ids of; own: they mean nothing elsewhere")
     layout: str = Field("", description="name of the source that read the files")
     passed_over: dict[str, int] = Field({}, description="files that are no images of the set, by the reason")
@@ -57,9 +57,11 @@ class TrainData(Frozen):
 class MethodId(Frozen):
     """A method and its regularizers in the order they were named, each with the options that differ from their default."""
 
-    name: str
-    options: Options = Field({})
-    regularizers: dict[str, Options] = Field({})
+    name: str = Field(description="as registered, or an import path")
+    options: Options = Field({}, description="of the method, where they differ from their default")
+    regularizers: dict[str, Options] = Field(
+        {}, description="options of each regularizer, by its name, where they differ from their default"
+    )
 
     @property
     def text(self) -> str:
@@ -71,14 +73,14 @@ class MethodId(Frozen):
 class TrainSpec(Frozen):
     """One training: everything its weights depend on."""
 
-    data: TrainData
+    data: TrainData = Field(description="the training images")
     backbone: str = Field(description="with the options that differ from their default: `resnet18:convs=2`")
-    method: MethodId
+    method: MethodId = Field(description="the method with its regularizers")
     recipe: Recipe = Recipe()
     recipe_of: RecipeOf = Field("comparison", description="whose recipe it is: of all methods, or of this one alone")
     budget: Budget = Budget()
     tuning: Tuning | None = Field(None, description="how options and recipe were chosen; None: they were given")
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, description="of initial weights, order of the images and augmentation")
 
     @property
     def train_id(self) -> str:
@@ -117,8 +119,8 @@ class TrainSpec(Frozen):
 class Subject(Frozen):
     """What is evaluated: a training of a store by its id, or a network from outside. Exactly one is given."""
 
-    training: str = ""
-    external: External | None = None
+    training: str = Field("", description="id of a training of the store; empty: the network is from outside")
+    external: External | None = Field(None, description="the network from outside; null: it was trained here")
 
     @model_validator(mode="after")
     def _one(self) -> Subject:
@@ -158,7 +160,7 @@ class RunSpec(Frozen):
 
     training: TrainSpec
     protocol: Protocol
-    metrics: dict[str, Options] = Field({})
+    metrics: dict[str, Options] = Field({}, description="options of each metric that was asked for, by name")
 
     @classmethod
     def flat(
