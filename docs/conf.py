@@ -51,8 +51,6 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_default_options = {"members": True}
-nitpick_ignore_regex = [("py:.*", r".*")]
-"""Types of other packages have no page here, and offline no inventory."""
 
 
 def setup(app: object) -> None:
