@@ -45,12 +45,15 @@ def commands() -> list[tuple[str, str, bool]]:
         lines = [(line.strip(), True) for block in blocks for line in block.splitlines()]
         lines += [(line.strip(), True) for line in re.findall(r"^ {4}(.+)$", text, re.M)]
         lines += [(line, False) for line in re.findall(r"`(lcrbench [a-z][^`\n]*)`", text)]
-        for line, whole in lines:
-            line = re.sub(r"^(- )?(run: )?(\$ )?(python3? -m )?", "", line)
-            line = re.split(r"\s#|\s{2,}(?=[a-zA-Z])", line)[0].strip()
-            if line.startswith("lcrbench ") and "..." not in line:
-                found.append((page.name, line, whole))
+        found += [(page.name, command(line), whole) for line, whole in lines if command(line)]
     return list(dict.fromkeys(found))
+
+
+def command(line: str) -> str:
+    """Return the command of lcrbench that a line gives, without what starts it and what is said of it; or ""."""
+    line = re.sub(r"^(- )?(run: )?(\$ )?(exec )?([.\w/-]*/)?((python3?|torchrun [^#]*?) -m )?", "", line)
+    line = re.split(r"\s#|\s{2,}(?=[a-zA-Z])", line)[0].strip()
+    return line if line.startswith("lcrbench ") and "..." not in line else ""
 
 
 @pytest.mark.parametrize(("page", "line", "whole"), commands())

@@ -1,12 +1,15 @@
 """Every command and every snippet of the documentation, worked through: page by page, in its order, on a cut budget.
 
-Each command is given as it stands, with options behind it that make the training and what it is shown small. Those of the
-tutorials are given by test_tutorials.py. What asks for a CUDA device or a cluster is tested in bench/test_cuda.py and
-bench/test_ray.py.
+Each command is given as it stands, with options behind it that make the training and what it is shown small; so is each
+example that the `--help` of a command has. Those of the tutorials are given by test_tutorials.py. What asks for a CUDA
+device or a cluster is tested in bench/test_cuda.py and bench/test_ray.py. Commands within a sentence are parsed by
+test_docs.py alone.
 """
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import re
 import shlex
@@ -17,21 +20,34 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.models import resnet18
 
 from lcrbench.bench import cli, data
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.records.store import Store
 from tests.data.layouts import Cifar, packed
-from tests.test_docs import PAGES, ROOT, commands
+from tests.test_docs import PAGES, ROOT, command, commands
 from tests.test_tutorials import WITH_PYTHON
 
 NOT_HERE = ("cuda", "ray:")
 """A word that holds one of these asks for a device or a cluster."""
+ELSEWHERE = {
+    "python3 -m venv ": "an environment of its own: test_distributions.py makes one and installs into it",
+    ".venv/bin/tox run -e tests": "is how the tests are run",
+    "source ": "changes the shell alone",
+    "pip install 'lcrbench[ray]'": "test_distributions.py installs a wheel; the extra's packages come from a registry",
+    "ray start ": "bench/test_ray.py starts a cluster by ray's own function for that",
+    "rm -f speed.json": "removes one file",
+    "pytest tests/speed --benchmark-only --benchmark-json=speed.json": "is `tox run -e speed`",
+    "python tools/make_pictures.py lcrbench-runs": "reports/test_pictures.py calls it",
+}
+"""Lines of shell blocks that give no command of lcrbench, by how they begin: who works through them, or why nobody does."""
 TUTORIALS = {p.name for p in (ROOT / "docs" / "tutorials").glob("*.md")}
 SHOWN = ["--test", "20", "--severities", "1"]
 MEASURED = "metrics={accuracy={}, corruption_error={}}"
@@ -71,6 +87,27 @@ def by_page() -> dict[str, list[str]]:
     return found
 
 
+def examples() -> list[str]:
+    """Return the examples of `--help`, of every command, those first that make what others take."""
+    found: list[tuple[int, str]] = []
+
+    def visit(one: click.Command) -> None:
+        text = (one.epilog or "").removeprefix("Example: ")
+        for line in text.split("; "):
+            first = [
+                k for k, words in enumerate(("run", "new", "reference", "store rm")) if f"lcrbench {words}" in line
+            ]
+            # What removes comes last.
+            found.append(({0: 0, 1: 0, 2: 0, 3: 2}[first[0]] if first else 1, line))
+        for inner in one.list_commands(click.Context(one)) if isinstance(one, click.Group) else ():
+            deeper = one.get_command(click.Context(one), inner)
+            assert deeper
+            visit(deeper)
+
+    visit(cli.app)
+    return [line for _, line in sorted(dict.fromkeys(found), key=lambda one: one[0])]
+
+
 def photographs(root: Path, classes: tuple[str, ...] = tuple("abcdefghij"), side: int = 32, each: int = 30) -> Path:
     """Write class folders of PNG files, whose colours go with the class."""
     rng = np.random.default_rng(0)
@@ -104,6 +141,9 @@ def cut(words: list[str]) -> list[str]:
         seeds = [] if of == "gate" else ["--seeds", "0 1"]
         shown = [] if "--corruptions" in words else ["--corruptions", "fog snow"]
         return ["--train", "200", *SHOWN, "--set", MEASURED, *length, *seeds, *shown]
+    if name == "evaluate" and of.startswith("torchvision:"):
+        # The archive here has two classes of ImageNet's thousand.
+        return [*SHOWN, "--corruptions", "fog", "--label-order", "imagenet1k"]
     return CUT.get(name, [])
 
 
@@ -114,7 +154,8 @@ def meant(words: list[str], here: Path) -> list[str]:
     ids = {r.spec.label: r.run_id for r in runs}
     stands = {"RUN": ids.get("irnet"), "3f2a": ids.get("irnet"), "9c01": ids.get("bnn"), "SPEC": "my_grid.toml"}
     stands["PATH"] = "DATA"
-    return [(stands.get(w) or w).replace("~", str(here / "home")) for w in words]
+    places = {"~": str(here / "home"), "/shared": str(here / "shared")}
+    return [functools.reduce(lambda w, p: w.replace(*p), places.items(), stands.get(w) or w) for w in words]
 
 
 def given(line: str, here: Path) -> None:
@@ -128,7 +169,9 @@ def given(line: str, here: Path) -> None:
 
 
 def called(words: list[str]) -> None:
+    """Give a command, and say yes where it asks."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.StringIO("y\n"))
         patch.setattr("sys.argv", ["lcrbench", *words])
         with pytest.raises(SystemExit) as stop:
             cli.main()
@@ -181,6 +224,44 @@ def test_the_commands_of_a_page_run(page: str, here: Path) -> None:
         if not any(part in word for word in shlex.split(line) for part in NOT_HERE):
             shutil.rmtree("DATA-C", ignore_errors=True)
             given(line, here)
+
+
+@pytest.mark.slow
+def test_the_examples_of_help_run(here: Path) -> None:
+    assert len(examples()) > 25
+    photographs(here / "val", ("n01440764", "n01443537"), side=230, each=1)
+    with tarfile.open("val.tar", "w") as tar:
+        for folder in (here / "val" / "test").iterdir():
+            tar.add(folder, folder.name)
+    torch.save(resnet18().state_dict(), "resnet18.pth")
+    (here / "speed.json").rename("benchmarks.json")
+    times = json.loads((here / "benchmarks.json").read_text())
+    for one in times["benchmarks"]:
+        one["extra_info"] = {"ratio": 1.0}
+    (here / "benchmarks.json").write_text(json.dumps(times))
+    given("lcrbench run gate --store runs", here)
+    given("lcrbench new method my_method", here)
+    shutil.copytree("my_plugins", "my_pkg")
+    shutil.rmtree("my_plugins")
+    for line in examples():
+        if line.startswith("lcrbench check "):
+            # Runs of a change are others than those of its reference.
+            shutil.rmtree("runs")
+            given("lcrbench run gate --store runs", here)
+        given(line, here)
+
+
+def test_every_line_of_a_shell_block_is_given_or_accounted_for() -> None:
+    used, left = set(), []
+    for page in PAGES:
+        for block in snippets(str(page.relative_to(ROOT)), "(?:sh|bash)"):
+            for line in filter(None, map(str.strip, block.replace("\\\n", " ").splitlines())):
+                reasons = [begin for begin in ELSEWHERE if line.startswith(begin)]
+                used |= set(reasons)
+                if not (line.startswith("#") or command(line) or reasons):
+                    left.append((page.name, line))
+    assert left == []
+    assert used == set(ELSEWHERE)
 
 
 def snippets(page: str, language: str = "python") -> list[str]:

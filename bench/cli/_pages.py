@@ -6,12 +6,16 @@ from collections.abc import Iterator
 
 PAGES = {
     "lcrbench.bench.data": "data.md",
+    "lcrbench.bench.device": "devices.md",
     "lcrbench.bench.evaluation.benchmarks": "corruptions.md",
     "lcrbench.bench.evaluation.packed_file": "packed.md",
     "lcrbench.bench.evaluation.test_sets": "data.md",
+    "lcrbench.bench.executors": "howto/cluster.md",
     "lcrbench.bench.lipschitz": "lipschitz.md",
     "lcrbench.bench.networks": "models.md",
     "lcrbench.bench.training": "recipes.md",
+    "lcrbench.bench.training.group": "howto/several_devices.md",
+    "lcrbench.bench.training.launched": "howto/several_devices.md",
     "lcrbench.bench.tuning": "recipes.md",
     "lcrbench.corruptions": "corruptions.md",
     "lcrbench.models.packed": "packed.md",

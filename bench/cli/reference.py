@@ -17,7 +17,7 @@ def command() -> None:
 
 @command.command(
     short_help="Write a reference from a store's runs, with a reason.",
-    epilog='Example: lcrbench reference update lcrbench-runs --out robustness.json --reason "release 1"',
+    epilog='Example: lcrbench reference update runs --out robustness.json --reason "release 1"',
 )
 @click.argument("store", type=FILE)
 @click.option("--out", required=True, type=FILE, help="The reference file; methods it has and STORE has not are kept.")

@@ -137,6 +137,8 @@ def commands(command: click.Command, words: list[str]) -> Iterator[tuple[list[st
         ("run --data ./nowhere", "docs/data.md"),
         ("evaluate nowhere.py:make", "docs/models.md"),
         ("check nowhere --against reference.json", "docs/ci.md"),
+        ("run quick --need cores=x", "docs/howto/cluster.md"),
+        ("run quick --device cudda", "docs/devices.md"),
         ("table nowhere", ""),
     ],
 )
