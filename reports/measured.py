@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
 
 from lcrbench.bench.records.measurement import NO_DETAIL, Detail, MetricInfo
@@ -22,8 +22,9 @@ NUMBER = ("value", "low", "high", "n", "interval")
 KIND = ("unit", "bound")
 NAME = "measurements"
 
-_cell = attrgetter("metric", "statistic", "corruption", "severity", "layer", "norm", "radius", "detail")
-_number = attrgetter(*NUMBER)
+# As pydantic keeps the fields: to ask for each takes two and a half times as long.
+_cell = itemgetter("metric", "statistic", "corruption", "severity", "layer", "norm", "radius", "detail")
+_number = itemgetter(*NUMBER)
 
 
 def write(compared: Comparison, folder: Path) -> list[str]:
@@ -45,9 +46,10 @@ def write(compared: Comparison, folder: Path) -> list[str]:
                             kinds[name] = info, {s: _kind(info, s) for s in ("", *info.other)}
                     lines = []
                     for m in run.measurements:
-                        what = _cell(m)
+                        fields = m.__dict__
+                        what = _cell(fields)
                         cell = cells.get(what) or cells.setdefault(what, _line((*what[:-1], *_detail(m.detail))))
-                        value, low, high, n, interval = _number(m)
+                        value, low, high, n, interval = _number(fields)
                         how = words.get(interval) or words.setdefault(interval, _line((interval, "")))
                         low = "" if low is None else repr(low)
                         high = "" if high is None else repr(high)

@@ -89,7 +89,8 @@ def bytes_of(path: str | os.PathLike[str], largest: int = LARGEST_BYTES) -> byte
         # In one piece, and what a file has grown by in smaller ones: a buffer of `largest` bytes would be made at once.
         size = min(os.fstat(file.fileno()).st_size, largest) + 1
         found = file.read(size)
-        while found and len(found) <= largest and (more := file.read(1 << 20)):
+        # Fewer bytes than were asked for are all that there are.
+        while found and size <= len(found) <= largest and (more := file.read(1 << 20)):
             found += more
     if found is None:
         # As some files of /proc do, which wait for a reader's patience.

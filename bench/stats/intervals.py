@@ -59,10 +59,12 @@ def counted(values: Sequence[float]) -> list[tuple[int, int]]:
     [(3, 10), (1, 4)]
     """
     x = np.asarray(values, np.float64)
-    found: list[tuple[int, int] | None] = [None] * x.size
+    # What stands for no share stays the float's own fraction, as most numbers of a search do.
+    found = [value.as_integer_ratio() for value in x.tolist()]
+    inside = (x > 2.0**-9) & (x <= 1)
     # The steps of `_counts` in whole numbers of 64 bits, which hold the fractions of numbers of this size. No step
     # overflows: one of more than 1e15 / q^2 would follow only on a convergent that was close enough.
-    left = np.flatnonzero((x > 2.0**-9) & (x <= 1))
+    left = np.flatnonzero(inside)
     x = x[left]
     size, exponent = np.frexp(x)
     n, d = np.ldexp(size, 53).astype(np.int64), np.left_shift(np.int64(1), 53 - exponent.astype(np.int64))
@@ -77,7 +79,9 @@ def counted(values: Sequence[float]) -> list[tuple[int, int]]:
         on = ~done & (q1 <= MOST_OUTCOMES) & (rest > 0)
         left, x, n, d = left[on], x[on], d[on], rest[on]
         p0, q0, p1, q1 = p0[on], q0[on], p1[on], q1[on]
-    return [each or _counts(value) for each, value in zip(found, values, strict=True)]
+    for k in np.flatnonzero(~inside).tolist():
+        found[k] = _counts(values[k])
+    return found
 
 
 @lru_cache(maxsize=2**14)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
+from operator import itemgetter
 from typing import NamedTuple
 
 from lcrbench.bench.records.measurement import NO_DETAIL, Detail, Measurement
@@ -25,7 +25,7 @@ class Key(NamedTuple):
     @classmethod
     def of(cls, m: Measurement) -> Key:
         """Return what a measurement is of."""
-        return cls._make(_fields(m))
+        return cls._make(_fields(m.__dict__))
 
     @property
     def about(self) -> Detail:
@@ -46,7 +46,8 @@ class Key(NamedTuple):
         return (*where, self.statistic, self.about.form)
 
 
-_fields = attrgetter(*Key._fields)  # all at once: a large store has half a million measurements
+# All at once, and as pydantic keeps them: a large store has half a million measurements.
+_fields = itemgetter(*Key._fields)
 
 CLEAN = Key("accuracy")
 COMMON_ERROR = Key("corruption_error", corruption="common")

@@ -140,14 +140,14 @@ class Row:
         """
         if key not in self._per_seed:  # a dozen tables and figures ask for the same cells, and a share takes long
             if self.scale(key) is Scale.SHARE and key in self.values:
-                self._count(key.metric)
+                self._count()
             else:
                 self._per_seed[key] = tuple(m.value for m in self.values.get(key, ()))
         return list(self._per_seed[key])
 
-    def _count(self, metric: str) -> None:
-        """Work out the shares of a metric in all cells at once, which takes a fraction of the time."""
-        keys = [k for k in self.values if k.metric == metric and self.scale(k) is Scale.SHARE]
+    def _count(self) -> None:
+        """Work out the shares in all cells at once, which takes a fraction of the time."""
+        keys = [k for k in self.values if self.scale(k) is Scale.SHARE]
         counts = iter(stats.counted([m.value for k in keys for m in self.values[k]]))
         for k in keys:
             self._counts[k] = list(itertools.islice(counts, len(self.values[k])))

@@ -129,9 +129,9 @@ def _left_out(found: Lipschitz) -> list[str]:
 ELSEWHERE = (
     *("lipschitz_slope", "lipschitz_modulus", "lipschitz_product", "lipschitz_range", "lipschitz_agreement"),
     *LAYERED,
-    "lipschitz_probes",
+    *("lipschitz_probes", "lipschitz_convergence"),
 )
-"""Metrics that have lines or tables of their own; every other one that ranks nothing has a line a cell."""
+"""Metrics that have lines, tables or figures of their own; every other one that ranks nothing has a line a cell."""
 
 PRINTED = {Scale.REAL: 1.0, Scale.POSITIVE: 1.0, Scale.SHARE: 100.0, Scale.DISTANCE: 255.0}
 """What a number is multiplied by to be printed."""

@@ -9,6 +9,7 @@ import pytest
 import scipy
 
 from lcrbench.bench import stats
+from lcrbench.bench.stats import intervals
 from lcrbench.errors import UserError
 
 
@@ -144,3 +145,14 @@ def test_many_shares_at_once_are_those_of_one_at_a_time() -> None:
     assert stats.counted(values) == expected
     assert stats.counted([]) == []
     assert stats.mean_share(stats.counted([0.1 + 0.2, 0.3])) == 0.3
+
+
+def test_numbers_that_are_no_share_are_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most numbers of a search are none, and a large report has hundreds of thousands."""
+    values = [*np.random.default_rng(0).uniform(0.01, 1, 1000).tolist(), 1e-12, 1.5]
+    expected = [(share.numerator, share.denominator) for share in map(stats.share, values)]
+    alone: list[float] = []
+    one = intervals._counts
+    monkeypatch.setattr(intervals, "_counts", lambda value: alone.append(value) or one(value))
+    assert stats.counted(values) == expected
+    assert alone == [1e-12, 1.5]

@@ -49,6 +49,8 @@ GEOMETRY = """
   out.questions = $$("section[data-setting] details.question h3").map(e => e.textContent);
   out.heads = $$("#s0-first-table thead tr:last-child th").map(e => e.querySelector("button").textContent);
   const style = win.getComputedStyle($(".claim"));
+  $(".controls").open = true;
+  out.filters = [box($(".filters")).left, box($(".filters")).right].map(Math.round);
   out.colours = [style.color, win.getComputedStyle(doc.body).backgroundColor];
 """
 
@@ -100,7 +102,7 @@ def test_the_first_screen_holds_claim_curves_and_table(folder: Path, tmp_path: P
     seen = framed(folder, tmp_path, GEOMETRY, width=width, height=height, dark=dark)
     assert seen["overflow"] == seen["table"] == 0
     assert apart(seen["boxes"]), seen["boxes"]
-    for left, _, right, _ in seen["boxes"].values():
+    for left, right in [*[(b[0], b[2]) for b in seen["boxes"].values()], seen["filters"]]:
         assert left >= 0
         assert right <= width
     assert seen["open"] == 0, "all else is folded"

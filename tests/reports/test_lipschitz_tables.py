@@ -245,3 +245,17 @@ def test_a_metric_from_outside_ranks_networks_if_it_says_so(tmp_path: Path) -> N
     ranked = lipschitz_picture.figure(lipschitz_folder.alone(found))
     assert ranked is not None
     assert "median wobble, wobbles" in set(ranked.data["figure"])
+
+
+def test_the_course_of_a_search_is_drawn_and_not_listed() -> None:
+    """A network has a dozen marks a ball and statistic, which were most of the table's lines."""
+    info = MetricInfo.about(
+        "What was found so far.", "margins", bound="lower", phase="lipschitz", title="search so far"
+    )
+    clean = Measurement(metric="accuracy", value=0.9, n=100)
+    course = [
+        Measurement(metric="lipschitz_convergence", statistic="q50", value=0.1, n=9, detail=Detail(passes=51 * k))
+        for k in (1, 2, 3)
+    ]
+    found = lipschitz.of_networks([lipschitz.Alone("net", [clean, *course], {}, {"lipschitz_convergence": info})])
+    assert [row.label for row in figure_table(found).rows] == ["clean accuracy, %"]
