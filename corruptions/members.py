@@ -117,7 +117,9 @@ class _Headers:
     def read(self, size: int) -> bytes:
         if not 0 <= size <= _LARGEST_HEADER:
             raise tarfile.ReadError(f"a header in it states {size:,} bytes")
-        return self.file.read(size)
+        content = self.file.read(size)
+        untrusted.check_header(content if size > tarfile.BLOCKSIZE else b"")
+        return content
 
 
 def _begins(file: Path) -> bytes:

@@ -77,6 +77,20 @@ def test_a_header_of_gigabytes_in_a_tar(tmp_path: Path, kind: bytes) -> None:
         open_archive(tmp_path / "x.tar")
 
 
+@pytest.mark.parametrize(
+    "content", [b"9" * 100_000, b"30 comment=" + b"1" * 99_000 + b"\n"], ids=["digits", "a comment"]
+)
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_digits_without_end_in_a_header_of_a_tar(tmp_path: Path, content: bytes, ending: str) -> None:
+    """tarfile looks for a number and a word in it, and goes through the digits again from each of them."""
+    packed = header(tarfile.XHDTYPE, len(content)) + content + bytes(-len(content) % 512) + tar_bytes(a_tree())
+    path = tmp_path / f"x.{ending}"
+    path.write_bytes(gzip.compress(packed) if ending == "tar.gz" else packed)
+    fails(path, path.name, "number without end")
+    with pytest.raises(UserError, match=r"x\.tar"):
+        open_archive(path)
+
+
 @pytest.mark.parametrize("size", [b"\xff" * 12, b"\xff" * 10 + b"\xfe\x00"], ids=["-1", "-512"])
 def test_a_size_below_0_in_a_tar(tmp_path: Path, size: bytes) -> None:
     """It would lead back to its own header, for ever."""
