@@ -115,6 +115,7 @@ HEADERS = {
     "a table": "{'descr':[('a','|u1')],'fortran_order':False,'shape':(10,)}",
     "of nothing": "{'descr':'|S0','fortran_order':False,'shape':(10,)}",
     "digits": "{'descr':'|u1','fortran_order':False,'shape':(" + "9" * 4500 + ",)}",
+    "a length of True": "{'descr':'|u1','fortran_order':False,'shape':(True,8,8,3)}",
     "axes": "{'descr':'|u1','fortran_order':False,'shape':(" + "1," * 100 + ")}",
 }
 
