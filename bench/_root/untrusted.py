@@ -94,7 +94,7 @@ class _Ready(io.FileIO):
         self._path = os.fspath(path)
 
     def readinto(self, buffer: Any, /) -> int:
-        return self._there(super().readinto(buffer))
+        return int(self._there(super().readinto(buffer)))
 
     def readall(self) -> bytes:
         return self._there(super().readall())
