@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lcrbench import disk
+from lcrbench import disk, untrusted
 from lcrbench.corruptions.members import Member, tree_digest
 
 WORTH = 1 << 20  # bytes: less is read again
@@ -78,7 +78,7 @@ def _read(key: str | None) -> str | None:
     if key is None or _off:
         return None
     try:
-        kept = (_folder() / key).read_text(encoding="ascii")
+        kept = untrusted.bytes_of(_folder() / key, 64).decode("ascii")
     except (OSError, ValueError):
         return None
     return kept if len(kept) in (32, 64) and set(kept) <= set("0123456789abcdef") else None

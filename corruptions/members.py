@@ -117,7 +117,9 @@ class _Headers:
     def read(self, size: int) -> bytes:
         if not 0 <= size <= _LARGEST_HEADER:
             raise tarfile.ReadError(f"a header in it states {size:,} bytes")
-        return self.file.read(size)
+        content = self.file.read(size)
+        untrusted.check_header(content if size > tarfile.BLOCKSIZE else b"")
+        return content
 
 
 def _begins(file: Path) -> bytes:
@@ -134,7 +136,8 @@ def map_npy(member: Member, name: str, root: Path) -> NDArray[Any]:
             if not 0 < version[0] <= 3:
                 raise ValueError(f"it is of version {version[0]}.{version[1]}")
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(file)
+            stated, fortran, dtype = read(file)
+            shape = tuple(map(int, stated))  # numpy takes True for a length
         except Exception as error:  # numpy has the header parsed as Python, which fails in any way
             reason = str(error).partition("\n")[0][:200] or type(error).__name__
             raise UserError(f"'{name}' in '{root}' is not a .npy file: {reason}") from error
@@ -142,7 +145,7 @@ def map_npy(member: Member, name: str, root: Path) -> NDArray[Any]:
     if dtype.kind not in "biuf" or fortran or len(shape) > 8 or any(n < 0 for n in shape):
         raise UserError(f"'{name}' in '{root}' is not a plain array of images")
     # Not numpy's product, which goes round at 64 bits.
-    size = math.prod(map(int, shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     if start + size > member.offset + member.size:
         raise UserError(
             f"'{name}' in '{root}' is cut off: {member.size} bytes instead of {start - member.offset + size}"

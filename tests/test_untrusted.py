@@ -404,8 +404,11 @@ def test_kernels_are_kept_where_only_this_user_writes(tmp_path: Path, monkeypatc
         (lambda x, y: (np.full_like(x, 7), y), "have one value in all channels"),
         (lambda x, y: (x * np.array([1, 0, 1], np.uint8), y), "have one value in channel 1"),
         (lambda x, y: (x, np.zeros_like(y)), "all training images are of one class, 'a'"),
+        (lambda x, y: (x, np.ones_like(y)), "all training images are of one class, 'b'"),
+        (lambda x, y: (x[:1], y[:1]), "all training images are of one class, 'a'"),
+        (lambda x, y: (x[:0], y[:0]), "all training images are of one class|no training images"),
     ],
-    ids=["constant", "a channel", "one-sided"],
+    ids=["constant", "a channel", "one-sided", "the other side", "one image", "none"],
 )
 def test_degenerate_data_fail_with_their_own_cause(change: Any, said: str) -> None:
     from lcrbench.bench.planning import check_data

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import io
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -39,6 +42,12 @@ _SCAN: Final = b"\xff\xda"
 _MAX_SCANS: Final = 40
 _SCAN_BYTES: Final = 1 << 14
 
+# Pillow reads headers piece by piece, in Python. An encoder's pieces are far larger than 256 bytes, but for some thousand.
+_FREE_READS: Final = 10_000
+_BYTES_A_READ: Final = 256
+_READS_OF_RUNS: Final = 1 << 22  # the runs of a packed BMP are read byte by byte
+_MAX_SEGMENTS: Final = 10_000
+
 # What a JPEG ends with.
 _END: Final = b"\xff\xd9"
 
@@ -61,8 +70,11 @@ def decode(content: bytes, where: str, size: int | None = None) -> NDArray[np.ui
             if size is None or plain.shape[:2] == (size, size):
                 return plain
             return np.asarray(fit(Image.fromarray(plain), size))
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        file = _Bounded(content)
+        with _unwarned(), Image.open(file, formats=FORMATS) as image:
             _check_pixels(image.height, image.width, len(content))
+            if image.format == "BMP":
+                file.left = _READS_OF_RUNS
             if image.mode.startswith(("I", "F")):
                 raise UserError("it has more than 8 bits a channel: convert it")
             rgb = image.convert("RGB")
@@ -85,10 +97,32 @@ def size_of(content: bytes, where: str) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with _unwarned(), Image.open(_Bounded(content), formats=FORMATS) as image:
             return image.height, image.width
     except Exception as error:  # each of Pillow's decoders fails in its own way
         raise UserError(f"{where} is damaged ({error}): get it again") from error
+
+
+class _Bounded(io.BytesIO):
+    """A file's bytes, which are read in as many pieces as are `left`: only headers without end have more."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.left = _FREE_READS + len(content) // _BYTES_A_READ
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise UserError("it is read in too many small pieces: save it as PNG")
+        return super().read(size)
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Leave out what Pillow warns of: thousands of lines for the tags of one file, which is read or refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _check_pixels(height: int, width: int, size: int) -> None:
@@ -192,7 +226,9 @@ def _jpeg_shape(content: bytes) -> tuple[int, int] | None:
     if not content.startswith(b"\xff\xd8\xff") or not content.endswith(_END):
         return None
     place, jfif = 2, False
-    while place + 9 < len(content) and content[place] == 0xFF:
+    for _ in range(_MAX_SEGMENTS):
+        if place + 9 >= len(content) or content[place] != 0xFF:
+            return None
         marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
         if marker in (0xC0, 0xC1, 0xC2):
             bits, components = content[place + 4], content[place + 9]

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from lcrbench.errors import UserError, unknown
+from lcrbench.untrusted import FILE_BYTES, SPEC_BYTES, bytes_of, check_regular, shown, small_file, text_of
 
 PACKAGES = {
     "method": "lcrbench.models.methods",
@@ -92,7 +93,7 @@ def docstring(kind: str, name: str) -> str:
     if path.suffix == ".py":
         return docstring_in(path)
     if path.suffix in SUFFIX.values():
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = text_of(small_file(path, "spec file", SPEC_BYTES), shown(name)).splitlines()
         first = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
         return "\n".join(line.lstrip("# ") for line in lines[:first])
     return load(kind, name).__doc__ or ""
@@ -101,7 +102,7 @@ def docstring(kind: str, name: str) -> str:
 def docstring_in(path: str | Path) -> str:
     """Return the docstring of a module's file; empty if it has none, or there is no such file of Python code."""
     try:
-        return ast.get_docstring(ast.parse(Path(path).read_text(encoding="utf-8"))) or ""
+        return ast.get_docstring(ast.parse(bytes_of(path, FILE_BYTES))) or ""
     except (OSError, SyntaxError, ValueError):
         return ""
 
@@ -131,6 +132,7 @@ def file(kind: str, name: str) -> Path:
         return own[name]
     target = _target(kind, name)
     try:
+        _look(target.rpartition(".")[0] if kind in SUFFIX else target)
         if kind in SUFFIX:
             package = importlib.util.find_spec(target.rpartition(".")[0])
             folders = (package.submodule_search_locations if package else None) or ()
@@ -165,7 +167,7 @@ def load(kind: str, name: str) -> ModuleType:
         return importlib.import_module(f"{PACKAGES[kind]}.{name}")
     target = _target(kind, name)
     try:
-        module = importlib.import_module(target)
+        module = imported(target)
     except (Exception, SystemExit) as error:  # code of somebody else may raise anything
         raise _broken(kind, name, target, error) from error
     for needed in NEEDS.get(kind, ()):
@@ -173,6 +175,28 @@ def load(kind: str, name: str) -> ModuleType:
             what = "class" if needed.istitle() else "constant" if needed.isupper() else "function"
             raise UserError(f"the {kind} '{name}' defines no {what} '{needed}'")
     return module
+
+
+def imported(target: str) -> ModuleType:
+    """Import a module from outside, by an import path. Raises `OSError` as `_look` does, and whatever its code raises."""
+    _look(target)
+    return importlib.import_module(target)
+
+
+def _look(target: str) -> None:
+    """Raise `OSError` where the file of a module, or of a package above it, is none that can be read to its end.
+
+    The packages above are imported, as `find_spec` does.
+    """
+    parts = target.split(".")
+    for name in (".".join(parts[:k]) for k in range(1, len(parts) + 1)):
+        if name in sys.modules:
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            return
+        if spec.has_location and spec.origin:
+            check_regular(spec.origin)
 
 
 def _inside(kind: str, name: str) -> str:

@@ -18,9 +18,11 @@ import stat
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from lcrbench.errors import UserError
+
+T = TypeVar("T")
 
 MOST: Final = 2**63 - 1
 """The largest whole number that is taken anywhere: what 64 bits hold."""
@@ -34,6 +36,8 @@ SPEC_BYTES: Final = 1 << 20
 FILE_BYTES: Final = 1 << 27
 LARGEST_BYTES: Final = 1 << 33
 """What a file of weights may have that is read whole: 2,000 million parameters."""
+
+_DIGITS: Final = re.compile(rb"[0-9]{65}")
 
 FREE_BYTES: Final = 1 << 28
 MOST_RATIO: Final = 100
@@ -59,6 +63,12 @@ def place(path: str | os.PathLike[str]) -> Path:
     return Path(expanded)
 
 
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Raise `OSError` for what `opened` does not open, before a library opens a file by its name."""
+    with opened(path) as file:
+        file.read(1)
+
+
 def opened(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Open a regular file for reading its bytes; raises `OSError` for anything else.
 
@@ -70,10 +80,30 @@ def opened(path: str | os.PathLike[str]) -> io.BufferedReader:
     descriptor = os.open(path, flags)
     try:
         _regular(os.fstat(descriptor), path)
-        return os.fdopen(descriptor, "rb")
+        return io.BufferedReader(_Ready(descriptor, path))
     except OSError:
         os.close(descriptor)
         raise
+
+
+class _Ready(io.FileIO):
+    """A file that is not waited for: reading one that has nothing yet, as some of /proc, fails and does not give None."""
+
+    def __init__(self, descriptor: int, path: str | os.PathLike[str]) -> None:
+        super().__init__(descriptor)
+        self._path = os.fspath(path)
+
+    def readinto(self, buffer: Any, /) -> int:
+        return int(self._there(super().readinto(buffer)))
+
+    def readall(self) -> bytes:
+        return self._there(super().readall())
+
+    def _there(self, found: T | None) -> T:
+        if found is None:
+            # Not EAGAIN, after which numpy tries again for ever.
+            raise OSError(errno.EINVAL, "it is no regular file: reading it would wait", self._path)
+        return found
 
 
 def _regular(status: os.stat_result, path: str | os.PathLike[str]) -> None:
@@ -92,12 +122,18 @@ def bytes_of(path: str | os.PathLike[str], largest: int = LARGEST_BYTES) -> byte
         # Fewer bytes than were asked for are all that there are.
         while found and size <= len(found) <= largest and (more := file.read(1 << 20)):
             found += more
-    if found is None:
-        # As some files of /proc do, which wait for a reader's patience.
-        raise OSError(errno.EAGAIN, "it has nothing to read yet", os.fspath(path))
     if len(found) > largest:
         raise OSError(errno.EFBIG, f"it has more than {largest:,} bytes", os.fspath(path))
     return found
+
+
+def check_header(content: bytes) -> None:
+    """Raise `ValueError` for digits without end in a header of a tar.
+
+    Some versions of Python look in it for a number and a word by a search that goes through such digits again from each one.
+    """
+    if _DIGITS.search(content):
+        raise ValueError("a header in it holds a number without end")
 
 
 def small_file(path: str | os.PathLike[str], what: str = "file", largest: int = FILE_BYTES) -> bytes:

@@ -78,6 +78,6 @@ def _module(path: str) -> ModuleType:
         sys.path.insert(0, here)
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(path)
+        return registry.imported(path)
     except (Exception, SystemExit) as error:  # their code may raise anything
         raise UserError(f"'{path}' cannot be imported: {raised(error)}") from error

@@ -15,6 +15,7 @@ import click
 from lcrbench.bench.cli import FOLDER, Failed, Interrupted, engine_option, say, store_option
 from lcrbench.bench.cli._tables import override
 from lcrbench.errors import UserError
+from lcrbench.untrusted import small_file, text_of
 
 if TYPE_CHECKING:
     from lcrbench.bench.records.store import Store
@@ -285,7 +286,8 @@ def _report(store: Store, out: str, ids: list[str], quiet: bool, told: bool = Fa
     from lcrbench.reports.stamp import TERMINAL
 
     if (table := page.with_name(TERMINAL)).is_file():
-        say("\n" + fitted(table.read_text(encoding="utf-8"), shutil.get_terminal_size((100, 24)).columns) + "\n")
+        text = text_of(small_file(table, "table"), str(table))
+        say("\n" + fitted(text, shutil.get_terminal_size((100, 24)).columns) + "\n")
     say(f"report: {page}")
 
 

@@ -18,6 +18,7 @@ from multiprocessing import util
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from lcrbench import untrusted
 from lcrbench.bench.data import disk_cache
 from lcrbench.errors import UserError
 
@@ -50,7 +51,7 @@ class Copies:
         self._equal = True
         if self._lasts and self.path.is_file():
             try:
-                self._there = open(self.path, "rb")  # noqa: SIM115
+                self._there = untrusted.opened(self.path)
             except OSError as error:
                 raise self._unable(error.strerror or str(error)) from error
             return

@@ -24,7 +24,7 @@ import PIL
 from lcrbench import disk
 from lcrbench.bench.data.arrays import Dataset, Images, Split, Streamed, TestImages
 from lcrbench.errors import UserError
-from lcrbench.untrusted import json_of, opened, small_file
+from lcrbench.untrusted import check_regular, json_of, opened, small_file
 
 # Decoding this many small images takes a few seconds; below it, a cache is not worth its space on the disk.
 WORTH: Final = 10_000
@@ -189,6 +189,13 @@ def keep_facts(place: Path, facts: Mapping[str, Any]) -> None:
         draft.write_text(json.dumps(facts), encoding="utf-8")
 
 
+def kept_array(path: Path) -> np.ndarray:
+    """Return the array in a file of the cache, mapped. Raises `OSError` or `ValueError` for what is none."""
+    check_regular(path)
+    found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return found
+
+
 def read(place: Path, name: str) -> Dataset | None:
     """Return the data set kept in the cache, or None if there is none or it is not what was written.
 
@@ -196,7 +203,7 @@ def read(place: Path, name: str) -> Dataset | None:
     """
     try:
         facts = told(place) or {}
-        arrays = [np.load(place / f"{part}.npy", mmap_mode="r", allow_pickle=False) for part in _ARRAYS]
+        arrays = [kept_array(place / f"{part}.npy") for part in _ARRAYS]
         train, test = Split(arrays[0], arrays[1]), Split(arrays[2], arrays[3])
         dataset = Dataset(
             name,

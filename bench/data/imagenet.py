@@ -121,7 +121,8 @@ def _meta(path: Path) -> list[str]:
     if path.stat().st_size > _LARGEST:
         raise UserError(f"{path} is too large to be torchvision's: get it again")
     try:
-        loaded: Any = torch.load(path, weights_only=True)
+        with untrusted.opened(path) as plain:
+            loaded: Any = torch.load(plain, weights_only=True)
     except Exception as error:  # torch fails in any way, and refuses what is no plain value
         reason = str(error).partition("\n")[0][:100]
         raise UserError(f"{path} is not torchvision's meta.bin, or damaged ({reason}): get it again") from error

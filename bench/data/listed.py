@@ -98,7 +98,7 @@ def _read(place: Path, name: str, sources: tuple[Path, ...], size: int, layout: 
             sources = (*sources, copied)
         splits = []
         for half in _HALVES:
-            arrays = [np.load(place / f"{half}-{part}.npy", mmap_mode="r", allow_pickle=False) for part in _PARTS]
+            arrays = [disk_cache.kept_array(place / f"{half}-{part}.npy") for part in _PARTS]
             for part, array in zip(_PARTS, arrays, strict=True):
                 if _hash(array) != facts["hashes"][f"{half}-{part}"]:
                     return None

@@ -15,7 +15,7 @@ import tarfile
 import unicodedata
 import zipfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, Final, NamedTuple, NoReturn, Protocol, cast
@@ -36,7 +36,7 @@ _MAX_PADDING: Final = 1 << 22
 # The deepest folder that is entered. Deeper ones come from links that lead back.
 MAX_DEPTH: Final = 32
 
-_OPENERS: Final[dict[bytes, Callable[[Path], Any]]] = {
+_OPENERS: Final[dict[bytes, Callable[[BinaryIO], Any]]] = {
     b"\xfd7zXZ\0": lzma.open,
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -186,8 +186,7 @@ def _read_file(path: str | Path, largest: int) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path} is no regular file: remove it")
     _check_size(str(path), status.st_size, largest)
-    with open(path, "rb") as file:
-        return file.read()
+    return untrusted.bytes_of(path)
 
 
 def _inside(archive: Path, name: str) -> str:
@@ -227,7 +226,7 @@ def _archive_members(path: Path, largest: int) -> Iterator[Member]:
         if unpack is None and head[257:262] != b"ustar":
             raise not_an_archive(path)
         most = untrusted.FREE_BYTES + untrusted.MOST_RATIO * path.stat().st_size if unpack else None
-        with unpack(path) if unpack else untrusted.opened(path) as file:
+        with untrusted.opened(path) as plain, unpack(plain) if unpack else nullcontext(plain) as file:
             yield from _tar_members(path, _Stream(file, path, largest, most), None if unpack else 0)
 
 
@@ -246,6 +245,13 @@ class _Stream:
         if size < 0:
             raise EOFError("a header in it is wrong")
         _check_size(f"{self.path}: a member or its header", size - tarfile.BLOCKSIZE, self.largest)
+        data = self.next(size)
+        if size > tarfile.BLOCKSIZE:
+            untrusted.check_header(data)
+        return data
+
+    def next(self, size: int) -> bytes:
+        """Return the next bytes, at most so many, without a look at what they are."""
         data = self.file.read(size)
         self.position += len(data)
         if self.most is not None and self.position > self.most:
@@ -259,12 +265,12 @@ class _Stream:
         return self.position
 
     def seek(self, position: int) -> None:
-        while self.position < position and self.read(min(position - self.position, 1 << 20)):
+        while self.position < position and self.next(min(position - self.position, 1 << 20)):
             pass
 
     def read_exactly(self, where: str, size: int) -> bytes:
         _check_size(where, size, self.largest)
-        data = self.read(size)
+        data = self.next(size)
         if len(data) < size:
             raise EOFError("it ends within a file")
         return data
@@ -281,7 +287,7 @@ class _Window:
         self.left = size
 
     def read(self, size: int) -> bytes:
-        data = self.stream.read(min(size, self.left))
+        data = self.stream.next(min(size, self.left))
         self.left -= len(data)
         return data
 
@@ -308,7 +314,7 @@ def _tar_members(path: Path, stream: _Stream, begin: int | None) -> Iterator[Mem
         if stream.tell() < tar.offset + tarfile.BLOCKSIZE:
             raise EOFError("its end is missing")
     padded = stream.tell()
-    while rest := stream.read(1 << 20):
+    while rest := stream.next(1 << 20):
         if stream.tell() - padded > _MAX_PADDING:
             raise UserError(f"{path} goes on with more than {_MAX_PADDING >> 20} MiB of zeros after its last file")
         if rest.strip(b"\0"):
@@ -323,7 +329,7 @@ def _zip_members(path: Path, largest: int) -> Iterator[Member]:
         with archive.open(info) as file:
             return file.read(info.file_size + 1)  # with a bound, since the stated size may be a lie
 
-    with zipfile.ZipFile(path) as archive:
+    with untrusted.opened(path) as plain, zipfile.ZipFile(plain) as archive:
         most = untrusted.FREE_BYTES + untrusted.MOST_RATIO * path.stat().st_size
         if sum(info.file_size for info in archive.infolist()) > most:
             raise UserError(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from lcrbench import untrusted
 from lcrbench.bench.data.members import MAX_FILE_BYTES, damage_told
 from lcrbench.bench.data.spaces import MOST_CLASSES
 from lcrbench.errors import UserError
@@ -50,14 +51,20 @@ def pyarrow() -> Any:
     return found
 
 
+def _file(file: Path) -> Any:
+    """Return an open table. Raises `UserError` if pyarrow is missing, and whatever pyarrow raises of a damaged file."""
+    found = pyarrow()
+    untrusted.check_regular(file)
+    return found.ParquetFile(file)
+
+
 def columns(file: Path) -> Columns:
     """Return which columns of a file are the image and the label, and the names of the classes.
 
     Raises `UserError` if the file is damaged, or has no such columns.
     """
-    parquet = pyarrow()
     with damage_told(file):
-        schema = parquet.ParquetFile(file).schema_arrow
+        schema = _file(file).schema_arrow
         names, metadata = list(schema.names), dict(schema.metadata or {})
     image = next((name for name in IMAGE if name in names), None)
     label = next((name for name in LABEL if name in names), None)
@@ -76,16 +83,14 @@ def columns(file: Path) -> Columns:
 
 def number(file: Path) -> int:
     """Return how many rows a file has, by its end alone. Raises `UserError` if it is damaged, or pyarrow is missing."""
-    parquet = pyarrow()
     with damage_told(file):
-        return int(parquet.ParquetFile(file).metadata.num_rows)
+        return int(_file(file).metadata.num_rows)
 
 
 def rows(file: Path, found: Columns) -> Iterator[Row]:
     """Yield the rows of a file in their order. Raises `UserError` for a damaged file, and for a row without an image."""
-    parquet = pyarrow()
     with damage_told(file):
-        opened = parquet.ParquetFile(file)
+        opened = _file(file)
         size = sum(opened.metadata.row_group(k).total_byte_size for k in range(opened.metadata.num_row_groups))
         if size > _FREE_BYTES + _MAX_RATIO * file.stat().st_size:
             raise UserError(f"{file} unpacks to {size >> 20:,} MiB, over {_MAX_RATIO} times its size: get it again")

@@ -79,7 +79,7 @@ def write(store: Store, run: str, out: Path, *, trust_plugins: bool = False) -> 
 def load(path: Path, *, block: int = 100, engine: Choice = "auto", trust_plugins: bool = False) -> PackedNetwork:
     """Return the network of a file that `write` wrote; raises `UserError` for one that is no such file."""
     try:
-        untrusted.opened(path).close()
+        untrusted.check_regular(path)
         with safe_open(path, "pt") as opened:
             about = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

@@ -32,6 +32,7 @@ from typing import Any
 
 from lcrbench.bench.records.record import Record, Source, Training
 from lcrbench.bench.records.spec import MethodId
+from lcrbench.untrusted import FILE_BYTES, bytes_of
 
 OUTSIDE = (
     "lcrbench.corruptions",
@@ -285,7 +286,7 @@ def _with_parents(name: str) -> Iterator[str]:
 @functools.lru_cache(maxsize=1024)
 def _tree(path: Path, _stamp: int) -> ast.Module:
     try:
-        return ast.parse(path.read_text(encoding="utf-8"))
+        return ast.parse(bytes_of(path, FILE_BYTES).decode("utf-8"))
     except (OSError, SyntaxError, UnicodeDecodeError):
         return ast.Module(body=[], type_ignores=[])
 
@@ -316,7 +317,7 @@ def _plain(node: Any) -> Any:
 
 def _bytes_hash(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(bytes_of(path)).hexdigest()[:16]
     except OSError:
         return ""
 

@@ -197,7 +197,9 @@ def _of_methods(a: Resampled, b: Resampled) -> Gap:
 
     reach = half(1 - LEVEL)
     p = LEAST_P
-    if half(LEAST_P) > abs(value):
+    if half(1.0) >= abs(value):  # of no gap: scipy before 1.16 has no exact 0 in the middle of t
+        p = 1.0
+    elif half(LEAST_P) > abs(value):
         p = float(optimize.brentq(lambda tail: half(tail) - abs(value), LEAST_P, 1, xtol=1e-12))
     return Gap(Interval(value, value - reach, value + reach, n, "over seeds and images 95 %, t of each added"), p)
 

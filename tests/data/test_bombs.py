@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import struct
 import tarfile
 import time
+import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from lcrbench.bench.data import imagenet, spaces
 from lcrbench.bench.networks.images import shorter_side
 from lcrbench.corruptions.archive import open_archive
 from lcrbench.errors import UserError
-from lcrbench.images import decode
+from lcrbench.images import decode, size_of
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +77,20 @@ def test_a_header_of_gigabytes_in_a_tar(tmp_path: Path, kind: bytes) -> None:
         open_archive(tmp_path / "x.tar")
 
 
+@pytest.mark.parametrize(
+    "content", [b"9" * 100_000, b"30 comment=" + b"1" * 99_000 + b"\n"], ids=["digits", "a comment"]
+)
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_digits_without_end_in_a_header_of_a_tar(tmp_path: Path, content: bytes, ending: str) -> None:
+    """tarfile looks for a number and a word in it, and goes through the digits again from each of them."""
+    packed = header(tarfile.XHDTYPE, len(content)) + content + bytes(-len(content) % 512) + tar_bytes(a_tree())
+    path = tmp_path / f"x.{ending}"
+    path.write_bytes(gzip.compress(packed) if ending == "tar.gz" else packed)
+    fails(path, path.name, "number without end")
+    with pytest.raises(UserError, match=r"x\.tar"):
+        open_archive(path)
+
+
 @pytest.mark.parametrize("size", [b"\xff" * 12, b"\xff" * 10 + b"\xfe\x00"], ids=["-1", "-512"])
 def test_a_size_below_0_in_a_tar(tmp_path: Path, size: bytes) -> None:
     """It would lead back to its own header, for ever."""
@@ -99,6 +115,7 @@ HEADERS = {
     "a table": "{'descr':[('a','|u1')],'fortran_order':False,'shape':(10,)}",
     "of nothing": "{'descr':'|S0','fortran_order':False,'shape':(10,)}",
     "digits": "{'descr':'|u1','fortran_order':False,'shape':(" + "9" * 4500 + ",)}",
+    "a length of True": "{'descr':'|u1','fortran_order':False,'shape':(True,8,8,3)}",
     "axes": "{'descr':'|u1','fortran_order':False,'shape':(" + "1," * 100 + ")}",
 }
 
@@ -158,6 +175,75 @@ def test_a_jpeg_of_scans_without_end() -> None:
     assert decode(content, "it").shape == (4000, 4000, 3)
     with pytest.raises(UserError, match="scans"):
         decode(content[:-2] + last * 3000 + b"\xff\xd9", "it")
+
+
+def chunk(kind: bytes, content: bytes = b"") -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def tags(number: int, length: int = 1) -> bytes:
+    """A TIFF of tags; those that are longer than 4 bytes lie outside of it."""
+    entries = b"".join(struct.pack("<HHII", 300 + k, 1, length, 1 << 31) for k in range(number))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", number) + entries + bytes(4)
+
+
+PIECES = 12_000_000
+PADDED: dict[str, Callable[[], bytes]] = {
+    "spaces": lambda: b"P6" + b" " * PIECES + b"8 8 255\n" + bytes(192),
+    "comments": lambda: b"P6\n" + b"#\n" * (PIECES // 2) + b"8 8 255\n" + bytes(192),
+    "fill bytes": lambda: _within(picture(1, form="JPEG"), 2, b"\xff" * PIECES),
+    "markers": lambda: _within(picture(1, form="JPEG"), 2, b"\xff\xd0" * (PIECES // 2)),
+    "segments": lambda: _within(picture(1, form="JPEG"), 20, b"\xff\xe0\0\2" * (PIECES // 4)),
+    "chunks": lambda: _within(picture(1), 33, chunk(b"prVt") * (PIECES // 12)),
+    "empty chunks of pixels": lambda: _within(picture(1), 33, chunk(b"IDAT") * (PIECES // 12)),
+    "chunks at the end": lambda: _within(picture(1), -12, chunk(b"prVt") * (PIECES // 12)),
+    "tags": lambda: tags(65_000),
+}
+
+
+def _within(content: bytes, at: int, more: bytes) -> bytes:
+    return content[:at] + more + content[at:]
+
+
+@pytest.mark.parametrize("which", PADDED)
+def test_a_header_in_pieces_without_end(which: str) -> None:
+    """Pillow reads each by a few lines of Python, which for the largest file that is read take a minute."""
+    content = PADDED[which]()
+    began = time.process_time()
+    with pytest.raises(UserError, match="small pieces"):
+        decode(content, "it")
+    with contextlib.suppress(UserError):
+        size_of(content, "it")
+    assert time.process_time() - began < 0.7
+
+
+def test_what_an_encoder_writes_in_pieces_is_read() -> None:
+    """The packed rows of a BMP are read byte by byte, and the pixels of a PNG may lie in chunks of a kB."""
+    row = b"".join(bytes([1, k % 256]) for k in range(400)) + b"\0\0"
+    body = row * 300 + b"\0\1"
+    palette = b"".join(bytes([k, k, k, 0]) for k in range(256))
+    head = struct.pack("<IiiHHIIiiII", 40, 400, 300, 1, 8, 1, len(body), 0, 0, 256, 256)
+    runs = b"BM" + struct.pack("<IHHI", 54 + 1024 + len(body), 0, 0, 54 + 1024) + head + palette + body
+    assert decode(runs, "it").shape == (300, 400, 3)
+    whole = picture(1, 2000, 1000)
+    at, size = whole.index(b"IDAT") - 4, 0
+    pixels = b""
+    while whole[at + 4 : at + 8] == b"IDAT":
+        size = int.from_bytes(whole[at : at + 4], "big")
+        pixels += whole[at + 8 : at + 8 + size]
+        at += 12 + size
+    parts = b"".join(chunk(b"IDAT", pixels[k : k + 1024]) for k in range(0, len(pixels), 1024))
+    assert np.array_equal(decode(whole[:33] + parts + chunk(b"IEND"), "it"), decode(whole, "it"))
+
+
+def test_no_image_warns() -> None:
+    """One line for each tag that lies outside of its file would hide the one that counts."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for read in (decode, size_of):
+            with pytest.raises(UserError):
+                read(tags(500, 1000), "it")
+    assert not told
 
 
 def test_the_side_of_a_photograph_that_lies(tmp_path: Path) -> None:

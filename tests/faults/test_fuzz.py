@@ -116,19 +116,19 @@ class Cost:
         return "cost"
 
 
-def call(kind: str, *words: str) -> int:
+def call(kind: str, *words: str, seconds: float = SECONDS) -> int:
     """Run the command line, and check how it ends."""
     out, err = io.StringIO(), io.StringIO()
     code: Any = None
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", ["lcrbench", *words])
         try:
-            with within(SECONDS):
+            with within(seconds):
                 cli.main()
         except SystemExit as stop:
             code = stop.code or 0
         except Hung:
-            raise AssertionError(f"longer than {SECONDS:g} s: {words}") from None
+            raise AssertionError(f"longer than {seconds:g} s: {words}") from None
     said = err.getvalue()
     where = f"{words}: {code} {said}"
     if code == cli.OUR_OWN:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import lcrbench
 from lcrbench import registry
@@ -54,7 +55,21 @@ def folder(path: Path) -> None:
     path.mkdir()
 
 
-STRANGE: list[Callable[[Path], None]] = [pipe, device, endless, folder]
+def waits(path: Path) -> None:
+    """A regular file by its mode, which has nothing to read until something happens, and is then read on."""
+    path.symlink_to("/proc/kmsg")
+
+
+def _readable() -> bool:
+    try:
+        os.close(os.open("/proc/kmsg", os.O_RDONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+ENDLESS: list[Callable[[Path], None]] = [pipe, device, *([waits] if _readable() else [])]
+STRANGE: list[Callable[[Path], None]] = [*ENDLESS, endless, folder]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +82,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
         patch.chdir(place)
-        call("records", "report", "store", "--out", "page")  # imports what draws
+        # Not within an input's 5 seconds: what the first drawing, training and search import.
+        call("records", "report", "store", "--out", "page", seconds=60)
+        call("records", "lipschitz", "nothing", "--store", "store", seconds=60)
+        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(False)
         yield place / "store"
 
 
@@ -86,13 +105,13 @@ def test_in_a_store(store: Path, strange: Callable[[Path], None]) -> None:
         lines = [("list", "run", "--store", "hostile"), ("show", "run", first, "--store", "hostile")]
         if name == "record.json":
             lines += [("check", "hostile", "--against", "reference.json", "--any-source"), ("store", "ls", "hostile")]
-        if strange in (pipe, device):
+        if strange in ENDLESS:
             lines += [("lipschitz", run, "--store", "hostile") for run in (first, second)]
         for line in lines:
             assert call("records", *line) in (0, 2, 3)
 
 
-@pytest.mark.parametrize("strange", [pipe, device], ids=lambda s: s.__name__)
+@pytest.mark.parametrize("strange", ENDLESS, ids=lambda s: s.__name__)
 def test_beside_the_runs_of_a_store(store: Path, strange: Callable[[Path], None]) -> None:
     """Saves, leases, kept cells, and what a report says of itself."""
     hostile = Path("hostile")
@@ -120,7 +139,7 @@ NAMES = """train.tar test.tgz train.zip x.tar train-000.tar train-00000-of-00001
 
 
 @pytest.mark.usefixtures("store")
-@pytest.mark.parametrize("strange", [pipe, device], ids=lambda s: s.__name__)
+@pytest.mark.parametrize("strange", ENDLESS, ids=lambda s: s.__name__)
 def test_in_data(strange: Callable[[Path], None]) -> None:
     """Alone in a folder, under every name by which a layout is known; and among the files of a data set."""
     for name in NAMES.split():
@@ -145,7 +164,7 @@ def test_in_data(strange: Callable[[Path], None]) -> None:
 
 
 @pytest.mark.usefixtures("store")
-@pytest.mark.parametrize("strange", [pipe, device], ids=lambda s: s.__name__)
+@pytest.mark.parametrize("strange", ENDLESS, ids=lambda s: s.__name__)
 def test_in_the_place_of_a_network(strange: Callable[[Path], None]) -> None:
     shutil.rmtree("net", ignore_errors=True)
     Path("net").mkdir()
@@ -162,6 +181,32 @@ def test_in_the_place_of_a_network(strange: Callable[[Path], None]) -> None:
         for scheme in ("onnx", "tflite", "pt2"):
             with contextlib.suppress(ImportError), pytest.raises(UserError):
                 registry.load("loader", scheme).load_network(name_of(f"{scheme}:net/x.{scheme}"))
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("strange", ENDLESS, ids=lambda s: s.__name__)
+def test_in_the_place_of_code(strange: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presets, plug-ins and functions that make networks, by their file and by their import path; and a package of them."""
+    monkeypatch.syspath_prepend(".")
+    for name in ("preset.toml", "plug/entry.py", "plugs/__init__.py"):
+        for folder in ("plug", "plugs"):
+            shutil.rmtree(folder, ignore_errors=True)
+        Path("preset.toml").unlink(missing_ok=True)
+        Path(name).parent.mkdir(exist_ok=True)
+        strange(Path(name))
+        module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        lines: list[tuple[str, ...]] = [
+            ("conform", name), ("show", "preset", name), ("run", name, "--plan"), ("tune", name, "--method", "bnn")
+        ]  # fmt: skip
+        if name != "preset.toml":
+            entry = module if "." in module else f"{module}.entry"
+            lines = [
+                ("conform", name), ("conform", entry), ("conform", "method", entry), ("show", "method", entry),
+                ("evaluate", f"{name}:make"), ("evaluate", f"{module}:make"), ("lipschitz", "--model", f"{module}:make"),
+                ("run", "quick", "--plan", "--device", "cpu", "--methods", entry),
+            ]  # fmt: skip
+        for line in lines:
+            assert call("command lines", *line) == 2, line
 
 
 def test_a_streamed_file_that_became_a_pipe(tmp_path: Path) -> None:

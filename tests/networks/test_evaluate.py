@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,13 @@ from lcrbench.bench.cli import doctor, evaluate
 from lcrbench.bench.evaluation import inference
 from lcrbench.bench.networks import name
 from lcrbench.bench.networks.foreign import Declared, opened, ready
-from lcrbench.bench.networks.weights import load_into
+from lcrbench.bench.networks.loaders import pt2
+from lcrbench.bench.networks.weights import load_into, read
 from lcrbench.bench.records.store import Store
 from lcrbench.errors import UserError
 from tests.bench.helpers import SMALL, Here, jobs
 from tests.bench.test_test_sets import cifar_c as write_cifar_c
+from tests.faults.test_fuzz import within
 
 MAKE = """
 import torch
@@ -297,6 +301,59 @@ def test_weights_come_out_of_their_wrappers(trained: nn.Module, tmp_path: Path) 
         network = nn.Sequential(nn.Flatten(), nn.Linear(768, 10))
         load_into(network, str(tmp_path / "w.pt"))
         assert torch.equal(network[1].weight, trained[1].weight)
+
+
+def odd(kind: str) -> object:
+    """What torch saves and loads under the names of weights, and no network can take."""
+    weight: Any = {
+        "sparse": lambda: torch.zeros(10, 768).to_sparse(),
+        "meta": lambda: torch.zeros(10, 768, device="meta"),
+        "quantized": lambda: torch.quantize_per_tensor(torch.zeros(10, 768), 1.0, 0, torch.qint8),
+        "nested": lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),
+        "complex": lambda: torch.zeros(10, 768, dtype=torch.complex64),
+    }[kind]()
+    return {"1.weight": weight, "1.bias": torch.zeros(10)}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["sparse", "meta", "quantized", "nested", "complex"])
+def test_weights_that_no_network_takes(tmp_path: Path, kind: str) -> None:
+    torch.save(odd(kind), tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"w\.pt.*(dense tensor|of complex)") as error:
+        load_into(nn.Sequential(nn.Flatten(), nn.Linear(768, 10)), str(tmp_path / "w.pt"))
+    assert "\n" not in str(error.value)
+
+
+def packed_again(content: bytes, pickle: bytes) -> bytes:
+    """A file of torch with more behind its description of the tensors, and compressed, as torch never writes it."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for info in old.infolist():
+            new.writestr(info.filename, old.read(info) + (pickle if info.filename.endswith("data.pkl") else b""))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("which", ["a wrapper of itself", "zeros", "a long description"])
+def test_weights_without_end(tmp_path: Path, which: str) -> None:
+    """Reading them takes neither for ever, nor memory or seconds out of proportion to the file."""
+    looped: dict[str, object] = {}
+    looped["state_dict"] = looped
+    out = io.BytesIO()
+    torch.save(looped if which == "a wrapper of itself" else nn.Linear(2, 2).state_dict(), out)
+    content = out.getvalue()
+    if which != "a wrapper of itself":
+        content = packed_again(content, bytes(400 << 20 if which == "zeros" else 5 << 20))
+    (tmp_path / "w.pt").write_bytes(content)
+    with within(5.0), pytest.raises(UserError, match=r"w\.pt (holds|unpacks)"):
+        read(str(tmp_path / "w.pt"))
+
+
+def test_what_torch_logs_of_a_file_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its tracebacks would stand above the one line that says what is wrong."""
+    torch.save({}, tmp_path / "w.pt2")
+    with pytest.raises(UserError, match=r"no file of torch\.export"):
+        pt2.load_network(name.read(f"pt2:{tmp_path}/w.pt2"))
+    assert not caplog.records
 
 
 def test_names_are_read_as_they_are_typed() -> None:

@@ -21,12 +21,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from lcrbench import registry
 from lcrbench.bench.networks.loaded import Loaded
 from lcrbench.bench.networks.name import Name
 from lcrbench.bench.networks.weights import load_into
 from lcrbench.bench.records import source
 from lcrbench.errors import UserError
-from lcrbench.untrusted import bytes_of
+from lcrbench.untrusted import bytes_of, check_regular
 
 FORM = "MODULE:FUNCTION or path/net.py:FUNCTION names a function that returns a torch module"
 
@@ -39,7 +40,7 @@ def load_network(name: Name) -> Loaded:
     where = f"{Path(module).name if module.endswith('.py') else module}:{function}"
     with _found_here(Path(module) if module.endswith(".py") else None):
         try:
-            found = _file(Path(module)) if module.endswith(".py") else importlib.import_module(module)
+            found = _file(Path(module)) if module.endswith(".py") else registry.imported(module)
             made = called(getattr(found, function), name, where)
         except UserError:
             raise
@@ -91,6 +92,7 @@ def _file(path: Path) -> ModuleType:
     """Import a file by a name of its own, which no other module has."""
     if not path.is_file():
         raise UserError(f"there is no file '{path}'")
+    check_regular(path)
     known = f"_lcrbench_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(known, path)
     assert spec is not None

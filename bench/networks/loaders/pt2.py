@@ -7,6 +7,9 @@ gradient comes back from a binary network, or a wrong one; that of a network wit
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -22,12 +25,24 @@ LACKS = "torch.export keeps no layers by name"
 NO_GRADIENT = "torch.export keeps no pseudo-gradient, and its operations jump; " + LACKS
 
 
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Leave out what torch logs of a file that it cannot read, tracebacks among it: the error that it raises says it."""
+    logger = logging.getLogger("torch.export")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def load_network(name: Name) -> Loaded:
     """Return the network in a file of torch.export; raises `UserError` where it cannot be read."""
     path = place(name.what)
     try:
         content = bytes_of(path)
-        program = torch.export.load(path)
+        with _unlogged():
+            program = torch.export.load(path)
     except OSError as error:
         raise UserError(f"cannot read {name.what} ({error.strerror or error}): check the path") from error
     except Exception as error:  # what is no such file may raise anything
