@@ -11,12 +11,13 @@ kappa has none: it stays as it is under f -> a f + b 1, and kappa >= 1 exactly w
 another class draws level. Both are maxima, and what a search finds is a *lower bound* of them: a found kappa below 1
 proves nothing.
 
-A search spends a budget of passes an image, forward and backward counted, in equal shares for the norms. It goes
+A search spends a budget of passes an image, forward and backward counted, in equal shares for the radii. It goes
 in rounds, which end at fixed sums of passes (150, 600, 2,400, 9,600), so that a larger effort begins as a smaller one,
 and each round's end can be compared with the next. A round parts its passes between
 
     descent    to the nearest flip, along gradients through windows around the signs (`surrogates`), from several radii
     walk       along the boundary, from what descents found and from images of other classes; sees flips alone
+    sets       in l2, to near flips among sets of first signs, where what these see is known in closed form (`sets`)
     climb      in each ball, for omega and kappa, along gradients, then at random
 
 Every point counts in every ball that holds it. At last the best points are checked to lie where they may, and evaluated
@@ -43,6 +44,7 @@ from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle, checked, chosen
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import Found, Look, Mark, Modulus, Start, kappas_of, omega_of
+from lcrbench.bench.lipschitz.sets import Units, search_sets, units_of
 from lcrbench.bench.lipschitz.surrogates import Surrogate, Window
 from lcrbench.bench.lipschitz.tally import Figure, Tally
 from lcrbench.bench.lipschitz.turns import Turns, turn
@@ -55,6 +57,8 @@ CLIMBED: tuple[Surrogate, ...] = (Window(4.0), None)
 SHARES = {"descent": 0.35, "walk": 0.35, "climb": 0.3}
 BLIND_SHARES = {"descent": 0.0, "walk": 0.5, "climb": 0.5}
 """Shares of a round's passes, with gradients and without."""
+SETS = 0.5
+"""Share of an l2 round's passes that goes to sets of first signs where these are known; the others share what is left."""
 FIGURES: tuple[Figure, ...] = ("omega", "kappa")
 OTHERS = 32
 """Images of the data set that may serve as ends of walks."""
@@ -117,7 +121,7 @@ def rounds(
     norms = options.norms()
     given = options.gradients and (bool(saved[0]["gradients"]) if saved else not blind(oracle, start))
     probes = {n: Probe(oracle, Tally(start, [b for b in options.balls() if b.norm == n]), options.seed) for n in norms}
-    turns = None
+    turns, units = None, None
     pools: dict[str, list[Chain]] = {n: [] for n in norms}
     curves: dict[str, list[Mark]] = {n: [] for n in norms}
     ends = _ends(oracle, start, options.seed)
@@ -125,14 +129,18 @@ def rounds(
         assert effort.passes is not None
         if number == 1 and given and oracle.windows:  # the first round has no passes to spare
             turns = Turns(next(iter(probes.values())))
+        if number == 1 and given and "l2" in probes:
+            units = units_of(probes["l2"])
         for norm, probe in probes.items():
             if number < len(saved):
                 pools[norm], curves[norm] = _restore(probe, saved[number])
                 continue
             if norm == "linf" and "l2" in probes:
                 _inherit(probe, probes["l2"].tally)
-            passes = effort.passes // len(norms) - int(probe.passes.max())
-            pools[norm] = _round(probe, pools[norm], ends, number, passes, given, turns, curves[norm])
+            passes = effort.passes * len(probe.tally.balls) // len(options.balls()) - int(probe.passes.max())
+            pools[norm] = _round(
+                probe, pools[norm], ends, number, passes, given, turns, units if norm == "l2" else None, curves[norm]
+            )
         yield Round(
             Look(
                 effort.model_copy(update={"gradients": given}),
@@ -162,11 +170,14 @@ def _round(
     passes: int,
     gradients: bool,
     turns: Turns | None,
+    units: Units | None,
     curve: list[Mark],
 ) -> list[Chain]:
     """Spend a round's passes; return the chains to go on from."""
     tally = probe.tally
     share = SHARES if gradients else BLIND_SHARES
+    of_sets = int(SETS * passes) if units is not None else 0
+    passes -= of_sets
     chains = list(pool)
     if number:
         chains.append(Chain(tally.flips.clone(), tally.radius.copy()))
@@ -183,6 +194,9 @@ def _round(
     chains = walk(probe, chains, left - HALVINGS - 1, f"round {number}")
     bisected(probe, tally.flips)
     mark()
+    if units is not None:
+        search_sets(probe, units, of_sets, f"round {number} sets")
+        mark()
     budget = int(passes * share["climb"]) // (2 * len(tally.balls)) - (len(tally.balls) - 1)
     for k in range(len(tally.balls)):
         for figure in FIGURES:
