@@ -144,9 +144,14 @@ def nearest(
                 side = -1.0 if on[unit] else 1.0
                 _push(w, place[unit, 0], tops[n], lefts[n], y, d, x, side * lam[k, v])
             n += 1
+    # What no step has touched since it was looked at is as it was.
+    touched = np.ones(n, np.bool_)
     for _ in range(CYCLES):
         worst = 0.0
         for q in range(n):
+            if not touched[q]:
+                continue
+            touched[q] = False
             k, v, top, left = which[q], window[q], tops[q], lefts[q]
             unit = ids[k]
             c = place[unit, 0]
@@ -166,6 +171,9 @@ def nearest(
             if new != lam[k, v]:
                 _push(w, c, top, left, y, d, x, side * (new - lam[k, v]))
                 lam[k, v] = new
+                for p in range(n):
+                    if abs(tops[p] - top) < w.shape[2] and abs(lefts[p] - left) < w.shape[3]:
+                        touched[p] = True
         if worst < TOLERANCE * radius:
             break
     total = 0.0
