@@ -99,7 +99,7 @@ def read(network: nn.Module, x: Tensor) -> Stem:
     behind = [m for m in parts[1:] if m not in pools]
     one_norm = [type(m) for m in behind].count(nn.BatchNorm2d) == 1 and len(behind) <= 2 and len(pools) <= 1
     averaged = any(isinstance(m, nn.AvgPool2d) for m in behind)
-    if not isinstance(stem, nn.Sequential) or type(parts[0]) is not nn.Conv2d or not one_norm or averaged:
+    if not isinstance(stem, nn.Sequential) or not one_norm or averaged or type(parts[0]) is not nn.Conv2d:
         raise UserError(
             "first-layer distances need a stem of convolution, batch norm and activation before the first signs"
         )
@@ -122,12 +122,20 @@ def read(network: nn.Module, x: Tensor) -> Stem:
     if norm is not None and norm.bias is not None:
         bias = bias + norm.bias
     before = parts[2 if norm is not None else 1 : parts.index(pools[0])] if pools else []
-    pool, rising = _pool(pools[0], before, conv.out_channels, scale) if pools else ((1, 1, 0), torch.ones_like(scale))
-    found = Stem(name, weight, bias, mean.to(scale), conv.stride, conv.padding, pool, torch.zeros(1))
-    z = found.windows(x)
-    _check_path(network, norm or conv, stem, first, x.to(scale), z)
-    like = F.max_pool2d(z, *pool) if pools else z
-    tau = _thresholds(rest[0] if len(rest) == 1 else nn.Sequential(*rest), first.sign, like)[0]
+    try:
+        pool, rising = (
+            _pool(pools[0], before, conv.out_channels, scale) if pools else ((1, 1, 0), torch.ones_like(scale))
+        )
+        found = Stem(name, weight, bias, mean.to(scale), conv.stride, conv.padding, pool, torch.zeros(1))
+        z = found.windows(x)
+        _check_path(network, norm or conv, stem, first, x.to(scale), z)
+        like = F.max_pool2d(z, *pool) if pools else z
+        tau = _thresholds(rest[0] if len(rest) == 1 else nn.Sequential(*rest), first.sign, like)[0]
+    except UserError:
+        raise
+    except Exception as error:  # an activation's and a sign's own code
+        told = str(error).partition("\n")[0]
+        raise UserError(f"first-layer distances need a stem that runs alone, in float64: {told}") from error
     turned = rising.view(-1, 1, 1)
     return Stem(
         name, weight * turned[..., None], bias * rising, found.mean, conv.stride, conv.padding, pool, tau * turned
@@ -172,7 +180,7 @@ def _check_path(
         raise UserError(f"first-layer distances need a network that runs in float64: {first_line}") from error
     if seen.keys() != {affine, stem, first} or not torch.equal(seen[stem], seen[first]):
         raise UserError("first-layer distances need a stem that feeds the first binary layer, and nothing else")
-    if not torch.allclose(seen[affine], z):
+    if seen[affine].shape != z.shape or not torch.allclose(seen[affine], z):
         raise UserError(
             "first-layer distances need a stem that takes the image itself, normalized as lcrbench's networks are, or not "
             "at all"

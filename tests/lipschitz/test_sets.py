@@ -17,6 +17,7 @@ from lcrbench.bench.lipschitz.tally import Tally
 from lcrbench.errors import UserError
 from lcrbench.models.binary import binary_layers
 
+from . import enumerable
 from .nets import Function, built, grey, subject
 from .truth import nearest
 
@@ -177,5 +178,13 @@ def test_networks_without_such_a_stem_are_searched_without_sets() -> None:
         s = subject(net, images)
         oracle, start = search.begin(s, Options(l2=(8,), images=4))
         assert sets.units_of(Probe(oracle, Tally(start, [Ball("l2", 8 / 255)]), 0)) is None
+    with pytest.raises(UserError, match="need a stem of convolution"):
+        stem.read(enumerable.binary_conv(), points(1, 2))
+    with pytest.raises(UserError, match="takes the image itself"):
+        stem.read(nn.Sequential(nn.Upsample(scale_factor=2), built()), points(1, 8))
+    own = built()
+    own.body.stem[-1] = Function(lambda x: x.reshape(3, -1))
+    with pytest.raises(UserError, match=r"runs in float64|runs alone"):
+        stem.read(own, points(1))
     with pytest.raises(UserError, match="depends on others"):
         stem.read(built("rbnn", "resnet20"), points(1))
