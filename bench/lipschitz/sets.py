@@ -17,7 +17,6 @@ has turned. Where too many steps bring nothing better, it begins anew at none, f
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +70,11 @@ class Units:
         base = of_units.reshape(n, c * area, m).gather(1, order[..., None].expand(-1, -1, m))
         on = base.amax(2) >= tau
         return tuple(t.numpy() for t in (order, place, base, tau, on, away.gather(1, order)))
+
+    def image(self, x: np.ndarray, row: int) -> compiled.Image:
+        """Return image x (3, H, W) float64, which has number `row`, as the compiled loops take it."""
+        units = (self.place[row], self.base[row], self.tau[row], self.on[row])
+        return compiled.Image(x, self.weight, self.length, self.geometry, *units)
 
     def turned(self, points: Tensor) -> np.ndarray:
         """Return which units points have turned (N, M); one point an image."""
@@ -141,18 +145,19 @@ class _Walks:
         u, target = self.units, self.target
         d, y = np.zeros_like(self.x), np.zeros_like(self.x[0])
         for k, row in enumerate(self.rows):
-            image = (self.x[k], u.weight, u.length, u.geometry, u.place[row], u.base[row], u.tau[row], u.on[row])
+            image = u.image(self.x[k], row)
             if self.fresh[k]:
                 self.new_ids[k], self.new_lam[k], self.new_count[k] = self.ids[k], 0, self.count[k]
-                compiled.nearest(*image, self.new_ids[k], self.new_count[k], self.new_lam[k], target[k], y, d[k])
+                compiled.nearest(image, self.new_ids[k], self.new_count[k], self.new_lam[k], target[k], y, d[k])
                 continue
             self.among[k] = min(max(4, int(np.searchsorted(u.away[row], target[k]))), u.able[row])
             # At random: taken in turns, a unit of an even number would meet one of the two kinds alone.
             kind, seed = int(self.draws[k].integers(2)), int(self.draws[k].integers(2**62))
             turn = (kind, seed, int(self.following[k]), int(self.among[k]))
             old = (self.ids[k], self.count[k], self.lam[k], target[k])
-            change: Any = (*turn, *image, *old, self.new_ids[k], self.new_lam[k], y, d[k])
-            self.new_count[k], self.following[k] = compiled.changed(*change)
+            self.new_count[k], self.following[k] = compiled.changed(
+                *turn, image, *old, self.new_ids[k], self.new_lam[k], y, d[k]
+            )
         return d
 
     def judge(self, kappa: np.ndarray, distance: np.ndarray) -> None:

@@ -112,9 +112,14 @@ def test_the_nearest_point_of_a_set_is_that_of_a_quadratic_program(backbone: str
             found = np.inf
             for _ in range(40):  # from its own lambdas on, as the search goes on from those of a set like it
                 found = compiled.nearest(
-                    x[k].double().numpy(), units.weight, units.length, units.geometry, units.place[k], units.base[k],
-                    units.tau[k], units.on[k], ids, size, lam, 1e-4, y, d,
-                )  # fmt: skip
+                    units.image(x[k].double().numpy(), k),
+                    ids,
+                    size,
+                    lam,
+                    1e-4,
+                    y,
+                    d,
+                )
             assert found == pytest.approx(np.linalg.norm(d))
             at = flat + d.ravel()
             assert at.min() >= -1e-12
@@ -158,9 +163,14 @@ def test_a_flip_that_needs_a_set_of_signs_is_found_near_its_nearest_point() -> N
         lam, y, d = np.zeros((3, 4)), np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
         for _ in range(10):
             least = compiled.nearest(
-                x[k].double().numpy(), units.weight, units.length, units.geometry, units.place[k], units.base[k],
-                units.tau[k], units.on[k], np.array(ranks), 3, lam, 1e-4, y, d,
-            )  # fmt: skip
+                units.image(x[k].double().numpy(), k),
+                np.array(ranks),
+                3,
+                lam,
+                1e-4,
+                y,
+                d,
+            )
         assert least * 0.98 <= probe.tally.radius[k] <= 1.5 * least, k
 
 

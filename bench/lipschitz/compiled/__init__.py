@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,21 @@ BEYOND = 1e-5
 TOGGLE, SWAP = 0, 1
 ATTEMPTS = 8
 """Changes of a set that are tried until one is near enough; none of them costs a pass."""
+
+
+class Image(NamedTuple):
+    """An image, the windows of its network, and its nearest units, as above."""
+
+    x: np.ndarray
+    w: np.ndarray
+    length: np.ndarray
+    """||W_c||_2 (C)"""
+    geometry: tuple[int, int, int, int, int]
+    """the windows' stride and padding, and the pool's kernel, stride and padding"""
+    place: np.ndarray
+    base: np.ndarray
+    tau: np.ndarray
+    on: np.ndarray
 
 
 @inline
@@ -102,14 +118,7 @@ def _push(
 
 @kernel
 def nearest(
-    x: np.ndarray,
-    w: np.ndarray,
-    length: np.ndarray,
-    geometry: tuple[int, int, int, int, int],
-    place: np.ndarray,
-    base: np.ndarray,
-    tau: np.ndarray,
-    on: np.ndarray,
+    image: Image,
     ids: np.ndarray,
     count: int,
     lam: np.ndarray,
@@ -117,10 +126,8 @@ def nearest(
     y: np.ndarray,
     d: np.ndarray,
 ) -> float:
-    """Set d to the least displacement that turns a set of units, from the lambdas of a set like it; return ||d||_2.
-
-    `geometry` is the windows' stride and padding, and the pool's kernel, stride and padding; `length` (C) is ||W_c||_2.
-    """
+    """Set d to the least displacement that turns a set of units, from the lambdas of a set like it; return ||d||_2."""
+    x, w, length, geometry, place, base, tau, on = image
     stride, padding, kernel_size, pool_stride, pool_padding = geometry
     m = kernel_size * kernel_size
     y[:] = 0
@@ -190,14 +197,7 @@ def changed(
     seed: int,
     following: int,
     among: int,
-    x: np.ndarray,
-    w: np.ndarray,
-    length: np.ndarray,
-    geometry: tuple[int, int, int, int, int],
-    place: np.ndarray,
-    base: np.ndarray,
-    tau: np.ndarray,
-    on: np.ndarray,
+    image: Image,
     ids: np.ndarray,
     count: int,
     lam: np.ndarray,
@@ -242,6 +242,6 @@ def changed(
             k = int(share * n)
             new_ids[k] = unit
             new_lam[k] = 0
-        if nearest(x, w, length, geometry, place, base, tau, on, new_ids, n, new_lam, radius, y, d) <= radius * 1.02:
+        if nearest(image, new_ids, n, new_lam, radius, y, d) <= radius * 1.02:
             break
     return n, following % among
