@@ -60,7 +60,7 @@ def _facts(record: Record, row: Row) -> Iterator[tuple[str, str]]:
     made = record.provenance
     commit = (made.commit or "no commit")[:10] + (" with changes" if made.dirty else "")
     versions = [f"torch {made.versions['torch']}"] if "torch" in made.versions else []
-    yield "made", ", ".join([f"lcrbench {made.lcrbench} ({commit})", made.device, *versions, made.created])
+    yield "made", ", ".join([f"lcrbench {made.lcrbench} ({commit})", made.device, *versions, made.created[:19]])
 
 
 def _percent(row: Row, key: Key) -> str:

@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from torch import nn
@@ -184,7 +183,7 @@ def evaluate(
                 ),
             )
         )
-    asked = Asked(protocol=protocol, metrics=dict(metrics), created=_now())
+    asked = Asked(protocol=protocol, metrics=dict(metrics), created=env.now())
     answered = evaluation.model_copy(
         update={
             "cells": tuple(kept.cells),
@@ -292,7 +291,3 @@ def _plug_ins(shown: Iterable[Cell]) -> list[str]:
     """Return the modules of the corruptions among these cells that come from outside."""
     names = {cell.corruption for cell in shown if cell.corruption and not is_ours(cell.corruption)}
     return [registry.module_name("corruption", head) for head in sorted({Name.read(name).module for name in names})]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

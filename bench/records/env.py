@@ -40,8 +40,17 @@ def provenance(
         threads=threads,
         deterministic=deterministic,
         corruptions=corruptions,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=now(),
     )
+
+
+def now() -> str:
+    """Return the time in UTC, to the microsecond: texts of two times sort as the times do.
+
+    Seconds do not suffice, because `fresh` tells by the time what was made before it, and a small run takes less than one.
+    A text of whole seconds, which older records hold, sorts before every one of the same second.
+    """
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def versions() -> dict[str, str]:

@@ -115,7 +115,7 @@ def render(comparison: Comparison, sections: Sequence[Section], words: Words) ->
                 "seed": r.spec.seed,
                 "state": "" if not r.failure else "stopped" if r.failure.reason == "stopped" else "failed",
                 "status": f"{r.failure.reason}: {r.failure.message}" if r.failure else r.status,
-                "created": r.provenance.created,
+                "created": r.provenance.created[:19],
             }
             for r in shown
         ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from lcrbench.bench import runner, serving, worker
 from lcrbench.bench.metrics import calibration_error
+from lcrbench.bench.records import env
 from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.training.loop import Diverged
@@ -48,6 +50,19 @@ def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, held: in
 
 
 # ---------------------------------------------------------------------------------------------------------------- failures
+
+
+def test_a_run_of_the_same_second_is_from_before(tmp_path: Path) -> None:
+    """`fresh` tells by the time what was made before it, and a small run takes less than a second."""
+    one = job(tmp_path, SMALL)
+    planned = datetime.now(UTC).isoformat(timespec="seconds")
+    one = dataclasses.replace(one, provenance=one.provenance.model_copy(update={"created": planned}))
+    assert worker.run_one(one).status == "finished"
+    made = env.provenance("cpu", 1, "", {}, deterministic=True)
+    again = dataclasses.replace(one, provenance=made, fresh=True)
+    # A record of a version that told whole seconds sorts before everything of its second; two of this version, in order.
+    assert planned < made.created < env.provenance("cpu", 1, "", {}, deterministic=True).created
+    assert came_to(Store(tmp_path), again, -9).status == "failed"
 
 
 def asking_more(one: worker.Job) -> worker.Job:
