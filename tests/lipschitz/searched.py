@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn
 
+from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
 
@@ -27,16 +28,20 @@ def searched(
     network: nn.Module, images: np.ndarray, labels: np.ndarray | None, norm: str, radii: Sequence[float]
 ) -> Searched:
     """Search at the default effort: images (n, H, W, 3) in [0, 1], ascending radii in pixel units."""
-    s = subject(network, images, labels, block=min(100, len(images)))
-    options = Options(
-        **{"l2": (), "linf": (), norm: tuple(255 * r for r in radii)}, images=len(images), effort="default"
+    return searched_on(subject(network, images, labels, block=min(100, len(images))), norm, radii)
+
+
+def searched_on(s: Subject, norm: str, radii: Sequence[float]) -> Searched:
+    """Search around all images of a subject at the default effort; ascending radii in pixel units."""
+    n, before = len(s.test.images), s.passes
+    result = search.modulus(
+        s, Options(**{"l2": (), "linf": (), norm: tuple(255 * r for r in radii)}, images=n, effort="default")
     )
-    result = search.modulus(s, options)
     back = np.argsort(result.start.indices)
     found = result.of(norm)
     return Searched(
         result.looks[-1].radius[norm][back],
         np.stack([f.omega[back] for f in found]),
         np.stack([f.kappa[back] for f in found]),
-        s.passes / len(images),
+        (s.passes - before) / n,
     )

@@ -30,10 +30,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lcrbench.bench.evaluation.engine import Served
+
 STORE = Path(__file__).parents[2] / "fixtures" / "store-schema-3"
 RADII = {"l2": (8 / 255, 128 / 255), "linf": (8 / 255,)}
 HAIR = 1e-5
 """How much further than a radius, relatively, a peer's point may lie: peers project in float32."""
+
+
+class Logits(nn.Module):
+    """What an engine computes, which is what the network computes, as a module that takes no gradient."""
+
+    def __init__(self, subject: Served) -> None:
+        super().__init__()
+        self.subject = subject
+
+    def forward(self, points: Tensor) -> Tensor:
+        return torch.from_numpy(self.subject.logits(np.ascontiguousarray(points.permute(0, 2, 3, 1).numpy())))
 
 
 class SpentError(Exception):

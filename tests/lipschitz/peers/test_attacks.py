@@ -15,15 +15,15 @@ import torch
 from torch import nn
 
 from lcrbench.bench.data.arrays import Split
-from lcrbench.bench.evaluation.engine import served
+from lcrbench.bench.evaluation.engine import Served, served
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
 
 from .. import enumerable
 from ..nets import Linear, grey
-from ..searched import Searched, searched
+from ..searched import searched_on
 from ..truth import Cells
-from .attacks import HAIR, PEERS, RADII, Seen, SpentError, attack, attacks, first_images, fixture
+from .attacks import HAIR, PEERS, RADII, Logits, Seen, SpentError, attack, attacks, first_images, fixture
 
 FLIPS = {"irnet": 78, "irnet+lcr": 61, "bnn": 91, "full_precision": 37}
 """How many of the first 100 test images have to flip within l2 128/255."""
@@ -109,21 +109,20 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def searches(networks: dict[str, Any]) -> dict[tuple[str, str], Searched]:
+def subjects(networks: dict[str, Any]) -> dict[str, Served]:
+    """Return the networks on the first 100 test images, on packed bits where they can be."""
     found = {}
     for label, network in networks.items():
-        images = np.ascontiguousarray(first_images(network, 100).permute(0, 2, 3, 1).numpy())
-        for norm, radii in RADII.items():
-            found[label, norm] = searched(network.looked.network, images, None, norm, radii)
+        few = Split(network.dataset.test.images[:100], network.dataset.test.labels[:100])
+        found[label] = served(network.looked.network.eval(), few, 100)
     return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("label", FLIPS)
-def test_flips_of_the_fixture_are_found(label: str, networks: dict[str, Any]) -> None:
-    """One search for all three radii, on packed bits where it can."""
-    few = Split(networks[label].dataset.test.images[:100], networks[label].dataset.test.labels[:100])
-    subject = served(networks[label].looked.network.eval(), few, 100)
+def test_flips_of_the_fixture_are_found(label: str, subjects: dict[str, Served]) -> None:
+    """One search for all three radii."""
+    subject = subjects[label]
     asked = {norm: tuple(255 * r for r in radii) for norm, radii in RADII.items()}
     began = time.process_time()
     for look in search.modulus(subject, Options(**asked, images=100, effort="default")).looks:
@@ -138,9 +137,7 @@ def test_flips_of_the_fixture_are_found(label: str, networks: dict[str, Any]) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("label", FLIPS)
-def test_no_peer_beats_the_search(
-    label: str, networks: dict[str, Any], searches: dict[tuple[str, str], Searched]
-) -> None:
+def test_no_peer_beats_the_search(label: str, networks: dict[str, Any], subjects: dict[str, Served]) -> None:
     """At as many passes an image as the search takes for all radii of a norm; peers start over for each of their runs."""
     for needed in ("foolbox", "art"):
         pytest.importorskip(needed)
@@ -148,8 +145,8 @@ def test_no_peer_beats_the_search(
     images = first_images(network, 100)
     together = {norm: np.full(len(images), np.inf) for norm in RADII}
     for norm in RADII:
-        ours = searches[label, norm]
-        for result in attacks(network.looked.network, images, round(ours.passes), norm):
+        ours = searched_on(subjects[label], norm, RADII[norm])
+        for result in attacks(Logits(subjects[label]), images, round(ours.passes), norm):
             print(f"{label} {result}")
             together[norm] = np.minimum(together[norm], result.radii)
             for radius, flips in result.flips().items():
