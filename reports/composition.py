@@ -17,6 +17,7 @@ from lcrbench.reports.paper import paper_tables
 from lcrbench.reports.significance import MAX_OUTCOME_RUNS, Outcomes
 from lcrbench.reports.stamp import MANIFEST, PAGE
 from lcrbench.reports.words import claim, findings, notes, plural
+from lcrbench.reports.words.lipschitz import moved
 
 # Beyond this many settings the page holds their tables, and of their figures there are only the data beside it. Drawing a
 # setting takes several seconds, so of a very large store one is drawn, and the others have no data of figures either.
@@ -49,6 +50,7 @@ def write(
             findings.setting_summary(context.setting),
             budget_proof(context.setting),
             claim.claim(context),
+            moved(context.lipschitz),
             problems=_left_out(context, under.rstrip("/")),
             judged=claims.judge(context.setting),
         )

@@ -52,6 +52,7 @@ class Section:
     summary: str
     proof: Proof
     claim: str = ""
+    moved: str = ""
     tables: list[Placed] = field(default_factory=list)
     drawings: list[Drawn] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -149,7 +150,7 @@ def _section(section: Section, index: dict[str, int], settings: int) -> dict[str
     setting = section.setting
     proof, prefix = section.proof, f"s{setting.index}"
     tables, pictures = _by_section(section, prefix, index, max(LEAST_ROWS, MOST_ROWS // settings))
-    answers = {"budget": proof.sentence, "corruptions": hardest(setting)}
+    answers = {"budget": proof.sentence, "corruptions": hardest(setting), "lipschitz": section.moved}
     questions = []
     for name, (question, of) in QUESTIONS.items():
         made = [

@@ -139,6 +139,30 @@ def others(found: Lipschitz) -> str:
     )
 
 
+def moved(found: Lipschitz | None) -> str:
+    """Say within which distance half of the images change class, in the networks that move most and least.
+
+    By the first norm that has flip radii; "" where fewer than two networks have a median, or one beyond what was searched.
+    """
+    if found is None or not found.efforts:
+        return ""
+    metric, q50 = "lipschitz_flip_radius", Statistic.Q50
+    norms = {k.norm for k in found.keys(metric) if k.statistic == q50}
+    for norm in [n for n in ("l2", "linf") if n in norms]:
+        key = Key(metric, q50, norm=norm)
+        near = sorted((i.value * 255, r.name) for r in found.rows if (i := r.estimate(key)))
+        beyond = [r.name for r in found.rows if not r.estimate(key) and r.measured(key)]
+        if not near or len(near) + len(beyond) < 2:
+            continue
+        (least, first), (most, last) = near[0], near[-1]
+        far = f"more than was searched ({beyond[0]})" if beyond else f"{most:.3g}/255 ({last})"
+        return (
+            f"Half of the images change class within {norm_text(norm)} {least:.3g}/255 ({first}) to {far}: upper bounds by "
+            f"{effort_text(found.efforts[-1])}."
+        )
+    return ""
+
+
 SUMMED = 6
 """Methods that the one-sentence reading names."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from pydantic import JsonValue
+
 from lcrbench.bench.records.statistics import Statistic
 from lcrbench.reports.comparison import Key, Row, Setting
 from lcrbench.reports.words import plain, plural
@@ -43,8 +45,20 @@ def topology_note(setting: Setting) -> str:
     found = [r.model.topology for row in setting.rows for r in row.runs if r.model]
     if any(topology != found[0] for topology in found):
         return "The topology is not the same in all networks: see the warning above."
-    options = ", ".join(f"{k} {plain(v)}" for k, v in sorted(found[0].items() if found else ()))
+    options = ", ".join(_option(k, v) for k, v in sorted(found[0].items() if found else ()))
     return f"One topology for all: {setting.any.spec.backbone}" + (f" ({options})." if options else ".")
+
+
+def _option(name: str, value: JsonValue) -> str:
+    """Return an option of a backbone in words.
+
+    >>> _option("head_norm", True), _option("stem_activation", False), _option("shortcut", "pad")
+    ('head norm', 'no stem activation', 'shortcut pad')
+    """
+    words = name.replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"no {words}"
+    return f"{words} {plain(value)}"
 
 
 def foreign_notes(setting: Setting) -> list[str]:

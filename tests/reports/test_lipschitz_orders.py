@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from lcrbench.bench import stats
-from lcrbench.bench.records.by_image import ImageKey, Images, Kept
+from lcrbench.bench.records.by_image import Effort, ImageKey, Images, Kept
+from lcrbench.bench.records.measurement import Measurement
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import comparison, lipschitz
 from lcrbench.reports.comparison import Key
 from lcrbench.reports.lipschitz import Figure
 from lcrbench.reports.significance import holm
 from lcrbench.reports.tables import lipschitz_separation
-from lcrbench.reports.words.lipschitz import effort_note, summary, why_text
+from lcrbench.reports.words.lipschitz import effort_note, moved, summary, why_text
 
 from . import make_store
-from .lipschitz_runs import METHODS, QUARTER, agreed, figure_table, found_in, verdicts
+from .lipschitz_runs import FLIP, METHODS, QUARTER, SEARCHED, agreed, figure_table, found_in, verdicts
 
 
 def test_one_effort_tells_no_order(tmp_path: Path) -> None:
@@ -157,6 +158,30 @@ def test_one_sentence_tells_the_order(tmp_path: Path) -> None:
     said = ", ".join(f"{row.name} {v} (rank {r})" for row, v, r in zip(found.rows, values, ranks, strict=True))
     assert f"within ℓ2 16/255, over the margin (kappa, median; 1 is a flip, less is better): {said}." in caption
     assert summary(found_in(tmp_path / "one", methods=METHODS[:1])) == ""
+
+
+def test_the_answer_names_the_nearest_and_the_farthest_flips() -> None:
+    kept = {
+        ImageKey.at("lipschitz_kappa", Effort(passes=600), "l2", 0.5): Kept(np.ones(3, "f4"), Images(np.arange(3), b""))
+    }
+
+    def alone(name: str, median: float | None) -> lipschitz.Alone:
+        values = {SEARCHED: 0.4} | ({} if median is None else {FLIP: median / 255})
+        measured = [Measurement(value=v, n=64, **k._asdict()) for k, v in values.items()]
+        return lipschitz.Alone(name, measured, kept, make_store.INFOS)
+
+    near, middle, far, beyond = alone("a", 2.91), alone("b", 7.5), alone("c", 38.4), alone("d", None)
+    said = "Half of the images change class within ℓ2 2.91/255 (a) to {}: upper bounds by 600 passes an image."
+    for networks, end in (
+        ((middle, far, near), "38.4/255 (c)"),
+        ((near, middle), "7.5/255 (b)"),
+        ((beyond, far, near), "more than was searched (d)"),
+        ((near, beyond), "more than was searched (d)"),
+    ):
+        assert moved(lipschitz.of_networks(networks)) == said.format(end)
+    for networks in ((near,), (beyond,), (beyond, alone("e", None)), ()):
+        assert moved(lipschitz.of_networks(networks)) == ""
+    assert moved(None) == ""
 
 
 def test_one_figure_is_primary(tmp_path: Path) -> None:
