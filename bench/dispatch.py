@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from lcrbench import registry
 from lcrbench.bench import worker
-from lcrbench.bench.executors import Cell, Executor, Resources, Told
+from lcrbench.bench.executors import Cell, Executor, Resources, Told, parted
 from lcrbench.bench.job import Job
 from lcrbench.bench.progress import Progress
 from lcrbench.bench.records.lease import Held
@@ -47,7 +47,7 @@ def work_on(
     """
     if not jobs:
         return []
-    name, _, address = on.partition(":")
+    name, address = parted(on)
     executor = registry.load("executor", name).make(workers, address)
     room = check(need, executor, name)
     return dispatch(jobs, executor, target, progress, at_once=workers or room, need=need, wait=wait)

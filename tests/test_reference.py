@@ -52,7 +52,11 @@ def test_every_field_of_specs_and_records_has_a_meaning(tool: ModuleType) -> Non
 
 def test_a_field_without_words_would_be_seen(tool: ModuleType) -> None:
     class Told(BaseModel):
-        """What `above` is stands here."""
+        """Words.
+
+        `above` names the
+        height: of a thing. What `bare` is, is not told.
+        """
 
         bare: int = 0
         above: int = 0
@@ -62,7 +66,7 @@ def test_a_field_without_words_would_be_seen(tool: ModuleType) -> None:
 
     cells = {row[0].strip("`"): row for _, row in rows(list(tool.schema("A page", [Told], {})))}
     assert cells["bare"] == ["`bare`", "`int`", "`0`", ""]
-    assert cells["above"][3] == "see above"
+    assert cells["above"][3] == "names the height"
     assert cells["words"] == ["`words`", "`int`, 1 to 9", "`3`", "how many"]
     assert cells["rates"][1] == "`tuple[float, ...]`, not empty"
     assert cells["below"][1] == "`float`, 0 or more, below 1"

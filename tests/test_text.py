@@ -26,7 +26,7 @@ ALLOWED = {
     "what people type": (
         *("bench/device.py", "bench/tuning.py", "bench/records/store.py", "bench/records/removal.py"),
         *("bench/evaluation/test_sets.py", "reports/gate/endpoints.py"),
-        *("bench/lipschitz/measure.py", "bench/dispatch.py", "bench/executors/__init__.py"),
+        *("bench/lipschitz/measure.py", "bench/executors/__init__.py"),
     ),
     "a benchmark's name, which pytest writes": ("reports/gate/speed.py",),
     "names of modules and of their files": (

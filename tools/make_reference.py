@@ -236,11 +236,13 @@ def schema(title: str, models: Iterable[type[BaseModel]], told: Mapping[type[Bas
 
 
 def meaning(model: type[BaseModel], name: str, told: Mapping[type[BaseModel], str]) -> str:
-    """Return what a field means: its description, or else where it is told, and where its own type's fields stand."""
+    """Return what a field means: its description, or else the docstring's sentence, and where its own type's fields stand.
+
+    A module that is counted for numbers has its words in the docstring, because a description would change its hash.
+    """
     about = model.model_fields[name]
-    said = [about.description] if about.description else []
-    if not said and f"`{name}`" in (inspect.getdoc(model) or ""):
-        said = ["see above"]
+    sentence = re.search(rf"(?:^|\. |\n\n)`{name}` ([^.:]+)[.:]", inspect.getdoc(model) or "")
+    said = [about.description] if about.description else [" ".join(sentence[1].split())] if sentence else []
     inner = [one for one in dict.fromkeys(parts(about.annotation)) if one in told]
     if kind := NAMES.get(name) if model in VALUES else None:
         said.append(f"there are [{TITLES[kind].lower()}]({kind}/index.md)")

@@ -145,10 +145,9 @@ def command(
     # Not before: they import torch.
     from lcrbench.bench import device as devices
     from lcrbench.bench import planning, runner
-    from lcrbench.bench.executors import Resources
+    from lcrbench.bench.executors import Resources, parted
 
-    name = executor.partition(":")[0]
-    registry.load("executor", name)
+    name, _ = parted(executor)
     need = Resources.read(needed or "")
     # What other machines have is not asked here: on them a run computes on a GPU where it asks for one.
     chosen = devices.choose(device) if name == "local" else device.replace("auto", "cuda" if need.gpus else "cpu")

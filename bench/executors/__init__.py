@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from lcrbench import registry
 from lcrbench.bench.progress import Event
 from lcrbench.errors import UserError
 
@@ -77,6 +78,15 @@ class Told(NamedTuple):
     event: Event | None = None
     outcome: Outcome = "done"
     reason: str = ""
+
+
+def parted(on: str) -> tuple[str, str]:
+    """Return the name and the address in `NAME:ADDRESS`; raises `UserError` for a name or an address that is none."""
+    name, colon, address = on.partition(":")
+    registry.load("executor", name)
+    if name == "local" and colon:
+        raise UserError(f"--on {on}: local is this machine and takes no address; write --on local")
+    return name, address
 
 
 class Executor(Protocol):

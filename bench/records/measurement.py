@@ -161,11 +161,7 @@ NO_DETAIL = Detail()
 
 
 class Measurement(Frozen):
-    """One number, its interval and the number of units it rests on.
-
-    `corruption` is empty for clean images and for what is not about corruptions; it names a corruption, or a set of them
-    ("common", "extra", "noise", ...). `severity` 0 stands for all severities that were run.
-    """
+    """One number, its interval and the number of units it rests on."""
 
     metric: str = Field(description="name of the metric")
     value: float = Field(description="the number")
@@ -174,8 +170,11 @@ class Measurement(Frozen):
     n: int = Field(description="units that it rests on, most often images")
     interval: str = Field("", description="how the interval was found; empty without one")
     statistic: str = Field("mean", description="which number of the metric")
-    corruption: str = ""
-    severity: int = 0
+    corruption: str = Field(
+        "",
+        description="a corruption, or a set of them (common, extra, noise, ...); empty: the clean images, or no corruption",
+    )
+    severity: int = Field(0, description="1 to 5; 0: all severities that were run")
     layer: str = Field("", description="name of the layer that the number is about; empty: the whole network")
     norm: str = Field("", description="of the ball that it is about: l2, linf, ...; empty: none")
     radius: float | None = Field(None, description="in pixel units, images in [0, 1]")

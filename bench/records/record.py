@@ -91,8 +91,8 @@ class Ledger(Frozen):
         description="trainings before this one, by which options and recipe were chosen; in none of the other counts",
     )
     by_paper: bool = Field(False, description="whether the recipe is that of the method's paper")
-    forward: dict[str, float]
-    backward: dict[str, float]
+    forward: dict[str, float] = Field(description="images through forward passes, by network")
+    backward: dict[str, float] = Field(description="images through backward passes, by network")
     compute: float | None = Field(
         None,
         description="in training steps of the plain network (the backbone in full precision) for one image",
@@ -159,10 +159,10 @@ class Audit(Frozen):
 
 
 class ModelInfo(Frozen):
-    """The trained network in figures; `binary_weights` are latent weights deployed as one bit."""
+    """The trained network in figures."""
 
     parameters: int = Field(description="trainable numbers, latent weights of binary layers included")
-    binary_weights: int
+    binary_weights: int = Field(description="latent weights that are deployed as one bit")
     binary_layers: tuple[str, ...] = Field(description="names of the binary layers")
     macs: int = Field(description="multiply-accumulates of convolutions and linear layers for one image")
     binary_macs: int = Field(description="those of them in binary layers")
@@ -284,15 +284,14 @@ class Asked(Frozen):
 
 
 class Evaluation(Frozen):
-    """What one network was shown under protocols of one look. Its folder holds the predictions.
-
-    `training` repeats the spec of a trained subject, so that a run whose training failed has a name.
-    """
+    """What one network was shown under protocols of one look. Its folder holds the predictions."""
 
     schema_version: int = Field(SCHEMA_VERSION, description="version of the form of records")
     evaluation_id: str = Field(description="the evaluation's address, a hash of subject and look")
     subject: Subject = Field(description="what was evaluated")
-    training: TrainSpec | None
+    training: TrainSpec | None = Field(
+        description="the spec of a trained subject, so that a run whose training failed has a name"
+    )
     weights_sha256: str = Field("", description="of the weights that were evaluated; empty while there are none")
     cells: tuple[Cell, ...] = Field((), description="of the rows of the predictions")
     asked: tuple[Asked, ...] = Field(description="the protocols that it was asked to answer: its runs")

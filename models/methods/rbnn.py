@@ -148,7 +148,7 @@ def _of_centred_sign(grad: Tensor, x: Tensor, *, numbers: tuple[api.Number, ...]
 class Method(api.Method):
     """Options: `t_min` and `t_max` of the surrogate, the number of `rotations` over the training, and the `gradient`.
 
-    `gradient` of the latent weights is "released", as in the code, or "straight", all of it (see above).
+    `gradient` of the latent weights is "released", as in the code, or "straight", all of it.
     """
 
     t_min: float = 1e-2

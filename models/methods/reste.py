@@ -46,7 +46,7 @@ class Binarizer(api.Binarizer):
 class Method(api.Method):
     """Options: `o_end` >= 1, the power's root at the end of training (1 is the straight-through estimator); `block`.
 
-    `block` is "released", as in the code, or "shared", that of most other methods (see above).
+    `block` is "released", as in the code, or "shared", that of most other methods.
     """
 
     o_end: float = 3.0

@@ -41,7 +41,10 @@ from lcrbench.models.retention import retained
 
 @dataclass(frozen=True)
 class Regularizer(api.Regularizer):
-    """Options: `weight`, `beta` (over 1: later layers weigh more), `iterations`, `gradient` and `normalize` (see above)."""
+    """Options: `weight`, `beta` (over 1: later layers weigh more), `iterations`, `gradient` and `normalize`.
+
+    `gradient` is "both", through both sigmas, or "sign", with sigma_F held fixed; `normalize` is "none" or "rms".
+    """
 
     weight: float = 0.03
     beta: float = 2.0
