@@ -131,12 +131,14 @@ class Binarizer(nn.Module):
     """Maps a latent weight (C_out, C_in, k, k) to signs of the same shape and a scale (C_out), (1), or None for 1.
 
     Its part `estimator` is what the weight is trained through; `decays` is as in `Sign`. `power_of_two` says that each scale
-    is one.
+    is one. `of_weight_alone` says that signs and scale depend on the weight alone, and that the forward pass changes nothing
+    and draws no random number: slices of a batch then share what it makes.
     """
 
     estimator: Estimator
     decays: tuple[str, ...] = ()
     power_of_two: ClassVar[bool] = False
+    of_weight_alone: ClassVar[bool] = False
 
     @property
     def binary(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,6 +12,9 @@ from torch.nn import functional as F
 from lcrbench import float32
 from lcrbench.models.api import Binarizer, Estimator, Sign
 from lcrbench.models.fused import Fused, by_channel
+
+Shared = dict["BinaryConv2d", tuple[Tensor, Tensor | None]]
+"""Signs and scales of layers, with their graph."""
 
 
 class BinaryConv2d(nn.Conv2d):
@@ -54,20 +60,35 @@ class BinaryConv2d(nn.Conv2d):
         self.sign = sign
         self.binarizer = binarizer
         self.real_weights = False
+        self._shared: Shared | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C_out, H', W')."""
-        bits, scale = (self.weight, None) if self.real_weights else self.binarize()
+        bits, scale = (self.weight, None) if self.real_weights else self._factors()
         offset = None if self.real_weights else weight_offset(self)
-        if self.training and self.binarizer.power_of_two and scale is not None:
-            # The same numbers to the bit, with less to do: such a factor is exact in every sum and gradient.
-            bits, scale = bits * scale.view(-1, 1, 1, 1), None
         signs = self.sign(x)
         a, c = input_levels(self) or (None, None)
         learnt = scale is not None and scale.requires_grad and not torch.is_autocast_enabled(x.device.type)
         if learnt and not isinstance(a, float) and not isinstance(c, float):
             return Fused(self._affine, self._affine, self._of_affine)(signs, bits, scale, offset, a, c)
         return self._affine(signs, bits, scale, offset, a, c)
+
+    def _factors(self) -> tuple[Tensor, Tensor | None]:
+        """Return signs and scale for a forward pass, from an earlier one inside `sharing` if there are some."""
+        shared, made = None, None
+        if self._shared is not None and torch.is_grad_enabled() and self.binarizer.of_weight_alone:
+            # Once a pass: a second use has a graph of its own, or its gradients would be added up in another order.
+            shared, self._shared = self._shared, None
+            made = shared.get(self)
+        if made is None:
+            bits, scale = self.binarize()
+            if self.training and self.binarizer.power_of_two and scale is not None:
+                # The same numbers to the bit, with less to do: such a factor is exact in every sum and gradient.
+                bits, scale = bits * scale.view(-1, 1, 1, 1), None
+            made = bits, scale
+        if shared is not None:
+            shared[self] = made
+        return made
 
     def _affine(
         self,
@@ -141,6 +162,22 @@ class BinaryConv2d(nn.Conv2d):
         (rows, columns), (top, left) = self.kernel_size, self.padding
         padded = F.pad(signs.sum(1, keepdim=True), (left, left, top, top))
         return F.avg_pool2d(padded, (rows, columns), self.stride, divisor_override=1)
+
+
+@contextmanager
+def sharing(network: nn.Module, shared: Shared) -> Iterator[None]:
+    """Let a pass inside the block take from `shared` what layers make of their weights alone, or put it there.
+
+    All passes that share need the same weights, and a backward pass that is not the last one keeps the graph.
+    """
+    layers = [m for m in network.modules() if isinstance(m, BinaryConv2d)]
+    for layer in layers:
+        layer._shared = shared
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._shared = None
 
 
 def _times(y: Tensor, factor: Tensor | float) -> Tensor:

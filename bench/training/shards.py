@@ -19,6 +19,7 @@ What a term keeps from step to step belongs to a slice: there is a term for each
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from lcrbench.bench.seeds import derive
 from lcrbench.bench.together import Group
 from lcrbench.bench.training.precision import cast_of
 from lcrbench.models.api import Term, composed, observe
+from lcrbench.models.binary import Shared, sharing
 
 Passes = Mapping[str, tuple[float, float]]
 """The passes of one term in a step: forward and backward, for each image, by network."""
@@ -45,19 +47,29 @@ def own(shards: int, group: Group) -> range:
 
 
 def backward(
-    network: nn.Module, terms: Iterable[Term], recipe: Recipe, images: Tensor, labels: Tensor, measure: bool
+    network: nn.Module,
+    terms: Iterable[Term],
+    recipe: Recipe,
+    images: Tensor,
+    labels: Tensor,
+    measure: bool,
+    *,
+    last: bool = True,
+    shared: Shared | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Make the forward and backward pass of some images; return the loss, the cross-entropy and how many were right.
 
-    The gradients are added to those that the parameters have.
+    The gradients are added to those that the parameters have. Passes of the same weights share in `shared` what concerns the
+    weights alone (`binary.sharing`), up to the `last` one.
     """
     terms = list(terms)
-    context = observe(network, terms, images, labels, measure, cast_of(recipe.precision))
+    with nullcontext() if shared is None else sharing(network, shared):
+        context = observe(network, terms, images, labels, measure, cast_of(recipe.precision))
     logits = context.logits
     cross_entropy = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     loss, _ = composed(context, terms, cross_entropy)
     del context  # the activations in it
-    loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
+    loss.backward(retain_graph=bool(shared) and not last)  # type: ignore[no-untyped-call,unused-ignore]
     return loss.detach(), cross_entropy.detach(), (logits.detach().argmax(1) == labels).sum()
 
 
@@ -98,6 +110,7 @@ class Shards:
         norms = {i for i, (m, _) in enumerate(self.places) if isinstance(m, _NormBase) and m.training}
         changed = sorted(norms)
         found: list[dict[str, float]] = []
+        shared: Shared = {}
         for k, shard in enumerate(self.own):
             if k:
                 self._put_back(changed, before, kept)
@@ -110,7 +123,16 @@ class Shards:
             for term in terms[k].values():
                 term.reseed(seed)
             part = slice(k * size, (k + 1) * size)
-            told = backward(self.network, terms[k].values(), self.recipe, images[part], labels[part], measure)
+            told = backward(
+                self.network,
+                terms[k].values(),
+                self.recipe,
+                images[part],
+                labels[part],
+                measure,
+                last=k == len(self.own) - 1,
+                shared=shared if len(self.own) > 1 else None,
+            )
             after = self._buffers()
             moved = [i for i, b in enumerate(after) if b is not before[i] or b._version != versions[i]]
             # A pass that changed fewer buffers than another has left the rest as they were.

@@ -35,6 +35,7 @@ class Binarizer(api.Binarizer):
     """w to (sign(w^), 2^s)."""
 
     power_of_two = True
+    of_weight_alone = True
 
     def __init__(self, t_min: float, t_max: float) -> None:
         super().__init__()

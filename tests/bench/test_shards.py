@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.store import Store
 from lcrbench.bench.seeds import derive
 from lcrbench.bench.together import ALONE
-from lcrbench.bench.training import group, reading
+from lcrbench.bench.training import group, reading, shards
 from lcrbench.bench.training.charge import SIZES, _continued, prices
 from lcrbench.bench.training.checkpoint import Checkpoint, Silent
 from lcrbench.bench.training.loop import Stopped
@@ -37,6 +38,7 @@ from lcrbench.bench.training.prices import Price
 from lcrbench.bench.training.shards import Shards, own
 from lcrbench.bench.training.transforms import none
 from lcrbench.models import api
+from lcrbench.models.methods import irnet
 from tests.bench.helpers import TABLES, Here, bits, job
 from tests.bench.photographs import tree
 from tests.bench.together import everywhere, train_once
@@ -181,6 +183,27 @@ def test_a_process_reads_the_images_of_its_slices_alone(tmp_path: Path, monkeypa
     for p in parts:
         assert np.array_equal(p[1], whole[1])
         assert np.array_equal(p[2], whole[2])
+
+
+@pytest.mark.parametrize(
+    "text", ["irnet", "irnet+lcr", "irnet+parseval", "irnet+jacobian_penalty", "irnet+spectral_norm"]
+)
+def test_slices_that_share_binary_weights_change_no_bit(
+    small: Dataset, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    calls, forward = [0], irnet.Binarizer.forward
+
+    def counted(self: irnet.Binarizer, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        calls[0] += 1
+        return forward(self, weight)
+
+    monkeypatch.setattr(irnet.Binarizer, "forward", counted)
+    shared = train_once(text, small, RECIPE, 3)
+    with_sharing, calls[0] = calls[0], 0
+    monkeypatch.setattr(shards, "sharing", lambda network, shared: nullcontext())
+    assert train_once(text, small, RECIPE, 3) == shared
+    if text == "irnet":
+        assert calls[0] == 4 * with_sharing, "once a step, not once a slice"
 
 
 # -------------------------------------------------------------------------------------------------------------- processes
