@@ -37,4 +37,7 @@ def _one_class(classes: tuple[str, ...], split: Split) -> str | None:
 
 def _equal(images: Images | Streamed) -> bool:
     """Tell whether all images are equal; of most data sets this looks at two of them."""
-    return len(images) > 1 and all(np.array_equal(images[i], images[0]) for i in range(1, len(images)))
+    if len(images) < 2:
+        return False
+    first = images[0]
+    return all(np.array_equal(images[i], first) for i in range(1, len(images)))

@@ -136,7 +136,7 @@ def by_class(tree: Tree, where: str) -> Half:
         if len(path) < depth + 2:
             if depth and len(path) > depth and not found:
                 raise UserError(
-                    f"{where}: all {len(tree.images):,} images lie in one class folder, '{'/'.join(path[:-1])}', and two"
+                    f"{where}: all images lie in one class folder, '{'/'.join(path[:-1])}', and two"
                     f" classes at least are needed: {EXPECTED}"
                 )
             raise UserError(f"{where}: {'/'.join(path)} lies in no class folder: {EXPECTED}, at least two classes")
