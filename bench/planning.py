@@ -7,11 +7,10 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from lcrbench import corruptions, registry
-from lcrbench.bench.data import loading
+from lcrbench.bench.data import degenerate, loading
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation import run as evaluation
@@ -94,18 +93,9 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
 
 
 def check_data(dataset: Dataset) -> None:
-    """Raise `UserError` for training images from which nothing can be learned, whatever the recipe."""
-    if dataset.train.images.size and not dataset.std.all():
-        which = "all channels" if not dataset.std.any() else f"channel {int(np.argmin(dataset.std))}"
-        raise UserError(
-            f"{dataset.name}: the pixels of all training images have one value in {which}: nothing can be learned from them"
-        )
-    counts = np.bincount(dataset.train.labels, minlength=len(dataset.classes))
-    if (counts > 0).sum() < 2:
-        raise UserError(
-            f"{dataset.name}: all training images are of one class, '{dataset.classes[int(counts.argmax())]}': there is "
-            "nothing to tell apart"
-        )
+    """Raise `UserError` for images from which nothing can be learned, or with which nothing can be told."""
+    if why := degenerate.training(dataset) or degenerate.shown(dataset.classes, dataset.test):
+        raise UserError(f"{dataset.name}: {why}")
 
 
 def method_id(choice: network.Choice) -> MethodId:

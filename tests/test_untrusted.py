@@ -403,12 +403,13 @@ def test_kernels_are_kept_where_only_this_user_writes(tmp_path: Path, monkeypatc
     [
         (lambda x, y: (np.full_like(x, 7), y), "have one value in all channels"),
         (lambda x, y: (x * np.array([1, 0, 1], np.uint8), y), "have one value in channel 1"),
+        (lambda x, y: (np.repeat(x[:1], len(x), 0), y), "all 6 training images are equal"),
         (lambda x, y: (x, np.zeros_like(y)), "all training images are of one class, 'a'"),
         (lambda x, y: (x, np.ones_like(y)), "all training images are of one class, 'b'"),
         (lambda x, y: (x[:1], y[:1]), "all training images are of one class, 'a'"),
         (lambda x, y: (x[:0], y[:0]), "all training images are of one class|no training images"),
     ],
-    ids=["constant", "a channel", "one-sided", "the other side", "one image", "none"],
+    ids=["constant", "a channel", "equal", "one-sided", "the other side", "one image", "none"],
 )
 def test_degenerate_data_fail_with_their_own_cause(change: Any, said: str) -> None:
     from lcrbench.bench.planning import check_data
@@ -418,3 +419,23 @@ def test_degenerate_data_fail_with_their_own_cause(change: Any, said: str) -> No
     split = data.Split(images, labels)
     with pytest.raises(UserError, match=said):
         check_data(data.Dataset("mine", ("a", "b"), split, split))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x, y: (np.zeros_like(x), y), "all 6 test images are equal"),
+        (lambda x, y: (np.repeat(x[:1], len(x), 0), y), "all 6 test images are equal"),
+        (lambda x, y: (x, np.ones_like(y)), "all test images are of one class, 'b'"),
+        (lambda x, y: (x[:1], y[:1]), "all test images are of one class, 'a'"),
+    ],
+    ids=["constant", "equal", "one-sided", "one image"],
+)
+def test_degenerate_test_images_fail_with_their_own_cause(change: Any, said: str) -> None:
+    from lcrbench.bench.planning import check_data
+
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8), np.array([0, 1, 0, 1, 0, 1])
+    train, test = data.Split(images, labels), data.Split(*change(images, labels))
+    with pytest.raises(UserError, match=said):
+        check_data(data.Dataset("mine", ("a", "b"), train, test))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lcrbench import registry, untrusted
-from lcrbench.bench.data import copies, disk_cache, loading
+from lcrbench.bench.data import copies, degenerate, disk_cache, loading
 from lcrbench.bench.data.arrays import Dataset, Images, Streamed, TestImages
 from lcrbench.errors import UserError
 
@@ -169,6 +169,7 @@ def checks(source: str, size: int) -> Iterator[tuple[bool, str]]:
         yield True, f"published files: {_published(facts['published'])}"
     yield True, passed_over(facts["reasons"]) if facts["reasons"] else "no file passed over"
     halves = {"test": found.split} if isinstance(found, TestImages) else {"training": found.train, "test": found.test}
+    digests = {which: _digests(split.images) for which, split in halves.items()}
     for which, split in halves.items():
         counts = np.bincount(split.labels, minlength=len(found.classes))
         if len(empty := np.flatnonzero(counts == 0)):
@@ -178,15 +179,25 @@ def checks(source: str, size: int) -> Iterator[tuple[bool, str]]:
             )
         flat = sum(1 for image in split.images if image.min() == image.max())
         if flat:
-            yield True, f"{flat:,} {which} images are of one colour"
-        if twice := len(split) - len(_digests(split.images)):
-            yield True, f"{twice:,} {which} images are copies of others"
-    if isinstance(found, Dataset) and (shared := _digests(found.train.images) & _digests(found.test.images)):
-        yield True, f"{len(shared):,} test images are training images too: accuracy on them says nothing"
+            yield True, f"{_images(flat, which)} of one colour"
+        if twice := len(split) - len(set(digests[which])):
+            yield True, f"{_images(twice, which)} {'copies' if twice > 1 else 'a copy'} of others"
+    if isinstance(found, Dataset):
+        trained = set(digests["training"])
+        if shared := sum(digest in trained for digest in digests["test"]):
+            yield True, f"{_images(shared, 'test')} in the training images too: accuracy on them says nothing"
+        if why := degenerate.training(found):
+            yield False, why
+    if why := degenerate.shown(found.classes, halves["test"]):
+        yield False, why
 
 
-def _digests(images: Images | Streamed) -> set[bytes]:
-    return {hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images}
+def _images(number: int, which: str) -> str:
+    return f"{number:,} {which} image{' is' if number == 1 else 's are'}"
+
+
+def _digests(images: Images | Streamed) -> list[bytes]:
+    return [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images]
 
 
 def _benchmark(source: str) -> list[tuple[bool, str]]:

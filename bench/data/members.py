@@ -16,7 +16,7 @@ import unicodedata
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, Final, NamedTuple, NoReturn, Protocol, cast
 
@@ -114,6 +114,16 @@ def files_of(place: Path, wanted: Collection[str], largest: int) -> dict[str, by
 
 def first_names(archive: Path, number: int = 4) -> list[str]:
     """Return the paths of the first members of an archive; fewer, or none, where it is damaged or no archive."""
+    try:
+        status = archive.stat()
+    except OSError:
+        return []
+    return list(_first_names(archive, number, status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(1)
+def _first_names(archive: Path, number: int, *state: int) -> tuple[str, ...]:
+    """Return the same of a file in the state that it has: each source asks, and a zip's whole index is read for it."""
     names: list[str] = []
     try:
         for member in members(archive):
@@ -123,7 +133,7 @@ def first_names(archive: Path, number: int = 4) -> list[str]:
                 break
     except (UserError, OSError):
         pass
-    return names
+    return tuple(names)
 
 
 def is_archive(path: Path) -> bool:

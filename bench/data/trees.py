@@ -134,6 +134,11 @@ def by_class(tree: Tree, where: str) -> Half:
     found: dict[str, list[_Parts]] = {folder[depth]: [] for folder in tree.folders if len(folder) > depth}
     for path in tree.images:
         if len(path) < depth + 2:
+            if depth and len(path) > depth and not found:
+                raise UserError(
+                    f"{where}: all images lie in one class folder, '{'/'.join(path[:-1])}', and two"
+                    f" classes at least are needed: {EXPECTED}"
+                )
             raise UserError(f"{where}: {'/'.join(path)} lies in no class folder: {EXPECTED}, at least two classes")
         found.setdefault(path[depth], []).append(path)
     for label, paths in found.items():

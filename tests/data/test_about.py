@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts import Cifar, ImageNet, jpeg, write
+from layouts import Cifar, ImageNet, jpeg, png, write
 from test_sources import settle
 
-from lcrbench.bench.data import about, disk_cache
+from lcrbench.bench.data import about, disk_cache, loading
+from lcrbench.bench.planning import check_data
 from lcrbench.errors import UserError
 
 WNIDS = ["n01440764", "n01443537", "n02123045"]
@@ -64,7 +65,7 @@ def test_doctor_reads_everything_again(tmp_path: Path, monkeypatch: pytest.Monke
     settle(root)
     told = {what: good for good, what in about.checks(str(root), 8)}
     assert all(told.values())
-    assert any("1 test images are training images too" in what for what in told)
+    assert any("1 test image is in the training images too" in what for what in told)
     # Other bytes with the old size and time: the cache cannot tell, and this does.
     file = root / "train" / WNIDS[0] / f"{WNIDS[0]}_3.JPEG"
     status = file.stat()
@@ -76,6 +77,37 @@ def test_doctor_reads_everything_again(tmp_path: Path, monkeypatch: pytest.Monke
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(UserError, match="damaged"):
         list(about.checks(str(root), 8))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_doctor_and_a_run_refuse_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
+    """What teaches nothing, or tells nothing, by its own cause; each image that lies in both halves is counted."""
+    if stream:
+        monkeypatch.setattr(loading, "too_large", lambda *_: True)
+    rng = np.random.default_rng(0)
+    noise = [png(rng.integers(0, 256, (16, 16, 3), np.uint8)) for _ in range(8)]
+    flat = png(np.full((16, 16, 3), 90, np.uint8))
+    for name, train, test, said in (
+        ("good", noise, noise[::-1], ""),
+        ("flat", [flat] * 8, noise, "one value in all channels"),
+        ("equal", noise[:1] * 8, noise, "all 8 training images are equal"),
+        ("shown", noise, noise[:1] * 8, "all 8 test images are equal"),
+    ):
+        for half, contents in (("train", train), ("test", test)):
+            for k, content in enumerate(contents):
+                write(tmp_path / name / half / "ab"[k % 2] / f"{k}.png", content)
+        found = list(about.checks(str(tmp_path / name), 16))
+        bad = [what for good, what in found if not good]
+        assert len(bad) == bool(said)
+        dataset = loading.load(tmp_path / name, size=16)
+        assert dataset.hash_kind == ("manifest" if stream else "pixels")
+        if not said:
+            check_data(dataset)
+            assert (True, "8 test images are in the training images too: accuracy on them says nothing") in found
+            continue
+        assert said in bad[0]
+        with pytest.raises(UserError, match=said):
+            check_data(dataset)
 
 
 def test_doctor_of_published_files(tmp_path: Path) -> None:

@@ -108,9 +108,14 @@ def test_bad_trees(tmp_path: Path, form: str) -> None:
     refused({"test/b/99.png": big.getvalue()}, "99.png", "9000 x 9000 px")
 
 
-def test_one_class_is_not_enough(tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", ["train", "test", "both"])
+def test_one_class_is_not_enough(tmp_path: Path, half: str) -> None:
     tree = {f"{split}/only/{i}.png": picture(i) for split in ("train", "test") for i in range(2)}
-    fails(as_folder(tree, tmp_path), "0.png", "no class folder", "two classes")
+    if half != "both":
+        other = "test" if half == "train" else "train"
+        tree |= {f"{other}/more/{i}.png": picture(i) for i in range(2)}
+    where = "train" if half == "both" else half
+    fails(as_folder(tree, tmp_path), where, "all images lie in one class folder, 'only'", "two classes")
 
 
 def test_oblong_images_do_not_explode() -> None:
