@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, Literal
 
 from lcrbench import registry
@@ -123,31 +123,28 @@ def dispatch(
                         break
                     time.sleep(LOOK if waiting else 0.0)
                     continue
-                for told in executor.events(LOOK):
-                    if asked:
-                        # Who sent the signal may have sent it to all: those that have stopped did not fail.
-                        raise KeyboardInterrupt
-                    heard = time.monotonic()
-                    if (job := running.get(told.cell)) is None:
-                        continue
-                    if told.cell not in shown and told.outcome != "busy":
-                        shown.add(told.cell)
-                        progress.start(job.spec)
-                    if told.kind == "progress" and told.event:
-                        progress.update(told.event)
-                    if told.kind not in ("ended", "lost"):
-                        continue
-                    del running[told.cell]
-                    shown.discard(told.cell)
-                    Job.forget(told.cell)
-                    if (record := record_of(target, job, told)) is None:
-                        # Come back to it, and find its record or its save.
-                        progress.wait(job.spec)
-                        later[job.spec.run_id] = time.monotonic() + LOOK
-                        waiting.append(job)
-                    else:
-                        ended.append(record)
-                        progress.finish(record)
+                with closing(_told(executor, running)) as events:
+                    for told, job in events:
+                        if asked:
+                            # Who sent the signal may have sent it to all: those that have stopped did not fail.
+                            raise KeyboardInterrupt
+                        heard = time.monotonic()
+                        if told.cell not in shown and told.outcome != "busy":
+                            shown.add(told.cell)
+                            progress.start(job.spec)
+                        if told.kind == "progress" and told.event:
+                            progress.update(told.event)
+                        if told.kind not in ("ended", "lost"):
+                            continue
+                        shown.discard(told.cell)
+                        if (record := record_of(target, job, told)) is None:
+                            # Come back to it, and find its record or its save.
+                            progress.wait(job.spec)
+                            later[job.spec.run_id] = time.monotonic() + LOOK
+                            waiting.append(job)
+                        else:
+                            ended.append(record)
+                            progress.finish(record)
                 if asked:
                     raise KeyboardInterrupt
                 if time.monotonic() - heard > WATCH:
@@ -188,10 +185,32 @@ def _end(executor: Executor, running: dict[Cell, Job], asked: list[int]) -> None
             for cell in running:
                 executor.cancel(cell, now=len(asked) > 1)
             last = time.monotonic()
-        for told in executor.events(LOOK):
-            if told.kind in ("ended", "lost") and told.cell in running:
+        for _ in _told(executor, running):
+            pass
+
+
+def _told(executor: Executor, running: dict[Cell, Job]) -> Generator[tuple[Told, Job]]:
+    """Yield what an executor tells of the cells that run, with their jobs; what has ended runs no longer.
+
+    Each end is told once. So it is noted before the caller acts on it, and all that is told at once is noted, even where the
+    caller leaves the loop before: `_end` would wait for ever for the end of such a cell.
+    """
+    events = iter(executor.events(LOOK))
+
+    def noted() -> Iterator[tuple[Told, Job]]:
+        for told in events:
+            if (job := running.get(told.cell)) is None:
+                continue
+            if told.kind in ("ended", "lost"):
                 del running[told.cell]
                 Job.forget(told.cell)
+            yield told, job
+
+    try:
+        yield from noted()
+    finally:
+        for _ in noted():
+            pass
 
 
 def record_of(target: Store, job: Job, told: Told) -> Record | None:

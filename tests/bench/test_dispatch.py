@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Fake:
         self.cells.append(cell)
         self.submitted.append(cell)
 
-    def events(self, timeout: float) -> Iterator[Told]:
+    def events(self, timeout: float) -> Iterable[Told]:
         while self.cells:
             yield self.does(self.cells.pop(0))
 
@@ -101,24 +101,56 @@ def _done(cell: Cell, outcome: Any) -> Told:
     return Told(cell, "ended", outcome=outcome)
 
 
-def test_an_interrupt_cancels_what_runs_and_records_nothing(tmp_path: Path, jobs: list[worker.Job]) -> None:
-    def interrupted(cell: Cell) -> Told:
-        signal.raise_signal(signal.SIGTERM)
-        return Told(cell, "ended", outcome="stopped")
+class Once(Fake):
+    """An executor that tells each end once, several at once, the first of them just after a signal."""
 
-    executor = Fake(does=interrupted)
-    executor.cells = []
-    # Whatever the first signal cancelled ends when it is asked again.
-    cancel = executor.cancel
+    def __init__(self, outcome: Any, ends: Callable[[], None]) -> None:
+        super().__init__()
+        self.outcome, self.ends = outcome, ends
+        self.asked_for_nothing = 0
 
-    def cancels(cell: Cell, now: bool = False) -> None:
-        cancel(cell, now)
-        executor.does = lambda c: Told(c, "ended", outcome="stopped")
-        executor.cells = list(executor.submitted)
+    def events(self, timeout: float) -> Iterable[Told]:
+        if not self.cells:
+            self.asked_for_nothing += 1
+            assert self.asked_for_nothing < 5, "it waits for an end that was told"
+        self.ends()
+        told = [Told(cell, "ended", outcome=self.outcome, reason="no") for cell in self.cells]
+        self.cells.clear()
+        return told
 
-    executor.cancel = cancels  # type: ignore[method-assign]
+
+def test_an_end_that_is_told_with_an_interrupt_is_not_waited_for(tmp_path: Path, jobs: list[worker.Job]) -> None:
+    executor = Once("stopped", lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path, jobs, executor)
+    assert set(executor.cancelled) == set(executor.submitted)
+    assert len(executor.submitted) == 2, "nothing more is begun"
+    assert Store(tmp_path).ids() == []
+    assert not [*(tmp_path / ".jobs").iterdir()]
+
+
+def test_an_end_that_is_told_with_a_refusal_is_not_waited_for(tmp_path: Path, jobs: list[worker.Job]) -> None:
+    with pytest.raises(UserError, match="no"):
+        go(tmp_path, jobs, Once("refused", lambda: None))
+    assert not [*(tmp_path / ".jobs").iterdir()]
+
+
+def test_an_interrupt_cancels_what_runs_and_waits_for_its_end(tmp_path: Path, jobs: list[worker.Job]) -> None:
+    executor = Fake()
+    calls = 0
+
+    def events(timeout: float) -> Iterator[Told]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            signal.raise_signal(signal.SIGTERM)
+        elif executor.cancelled and executor.cells:
+            yield Told(executor.cells.pop(), "ended", outcome="stopped")
+
+    executor.events = events  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, jobs, executor)
+    assert calls == 3, "each end once"
     assert set(executor.cancelled) == set(executor.submitted)
     assert Store(tmp_path).ids() == []
 
