@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.optimize import linprog, nnls
+from scipy.optimize import linprog, lsq_linear, nnls
 
 from .enumerable import Enumerable, Layer
 
@@ -59,7 +59,12 @@ def _nearest_l2(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> tuple[float, np.
     a, b = np.concatenate([a, eye, -eye]), np.concatenate([b, -x, x - 1])
     target = np.zeros(len(x) + 1)
     target[-1] = 1
-    u, left = nnls(np.concatenate([a.T, b[None]]), target)
+    columns = np.concatenate([a.T, b[None]])
+    u, _ = nnls(columns, target)
+    slope = columns.T @ (columns @ u - target)
+    if slope.min() < -1e-9 or np.abs(u * slope).max() > 1e-12:  # scipy 1.15 stops before the end now and then
+        u = lsq_linear(columns, target, bounds=(0, np.inf), method="bvls", tol=1e-14, max_iter=10_000).x
+    left = float(np.linalg.norm(columns @ u - target))
     # The distance is about 1 / left. Farther than any two images in the box are apart means: no point at all.
     if left < 1 / (10 * len(x)):
         return np.inf, np.zeros_like(x)
