@@ -78,10 +78,8 @@ def proof_text(proof: Proof) -> str:
         rest = f"these fields differ: {', '.join(differing)}" if differing else "no field differs"
         return f"Each by its own recipe ({what}): {rest}."
     if proof.identical:
-        return (
-            f"Identical budgets: {len(proof.fields)} fields of ledger and budget are equal in all {len(proof.labels)} "
-            "methods."
-        )
+        methods = "both methods" if len(proof.labels) == 2 else f"all {len(proof.labels)} methods"
+        return f"Identical budgets: {len(proof.fields)} fields of ledger and budget are equal in {methods}."
     sentence = f"The budgets are not identical; these fields differ: {', '.join(differing)}."
     if proof.unit in ("compute", "seconds"):
         sentence += f" The budget is one of equal {proof.unit}, under which a costlier method sees fewer images."

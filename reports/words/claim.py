@@ -24,9 +24,13 @@ def claim(context: Context) -> str:
         return "No run has finished, so there is nothing to compare yet."
     for family in FAMILIES:
         known = [d for d in context.differences[family, "common"] if d.interval is not None]
-        if chosen := next((d for d in known if d.row is best), None) or (
-            known[0] if family == "base" and known else None
-        ):
+        chosen = next((d for d in known if d.row is best), None)
+        if chosen is None and known:
+            if family == "base":
+                chosen = known[0]
+            elif known[0].reference is best:  # the only one of its kind, beside it the most accurate of the others
+                chosen = max(known, key=lambda d: d.interval.value if d.interval else 0.0)
+        if chosen is not None:
             return _of_pair(chosen)
     column = Column("", digits=setting.digits, scale=100)
     cell = Cell.of(best.estimate(key))

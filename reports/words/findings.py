@@ -98,12 +98,12 @@ def _tested(setting: Setting) -> str:
     common = [c for c in setting.corruptions if c in COMMON]
     extra = len(setting.corruptions) - len(common)
     corruptions = plural(len(common), "common corruption") + (f" and {plural(extra, 'extra one')}" if extra else "")
-    apart = ""
+    apart, levels = "", "severity" if len(setting.severities) == 1 else "severities"
     if not clean and setting.any.external is None:
         trained_on = setting.any.trained.training.data.name
         apart = f" Their clean images are not the test images of {trained_on}, and were not shown."
     return (
-        f"{images}{' and' if clean else ''} under {corruptions} at severities {listed(setting.severities)}.{apart}"
+        f"{images}{' and' if clean else ''} under {corruptions} at {levels} {listed(setting.severities)}.{apart}"
         if setting.corruptions
         else f"{images}."
     )
