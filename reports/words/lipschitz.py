@@ -142,9 +142,10 @@ def others(found: Lipschitz) -> str:
 def moved(found: Lipschitz | None) -> str:
     """Say within which distance half of the images change class, in the networks that move most and least.
 
-    By the first norm that has flip radii; "" where fewer than two networks have a median, or one beyond what was searched.
+    By the first norm that has flip radii; "" where fewer than two networks have a median, or one beyond what was searched,
+    and where they were measured on other images.
     """
-    if found is None or not found.efforts:
+    if found is None or not found.efforts or others(found):
         return ""
     metric, q50 = "lipschitz_flip_radius", Statistic.Q50
     norms = {k.norm for k in found.keys(metric) if k.statistic == q50}

@@ -181,6 +181,8 @@ def test_the_answer_names_the_nearest_and_the_farthest_flips() -> None:
         assert moved(lipschitz.of_networks(networks)) == said.format(end)
     for networks in ((near,), (beyond,), (beyond, alone("e", None)), ()):
         assert moved(lipschitz.of_networks(networks)) == ""
+    elsewhere = {key: Kept(k.values, Images(np.arange(3), b"other")) for key, k in kept.items()}
+    assert moved(lipschitz.of_networks((near, middle._replace(by_image=elsewhere)))) == "", "their radii do not compare"
     assert moved(None) == ""
 
 

@@ -30,7 +30,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lcrbench.bench.evaluation.engine import Served
+from lcrbench.bench.data.arrays import Split
+from lcrbench.bench.evaluation.engine import Served, served
 
 STORE = Path(__file__).parents[2] / "fixtures" / "store-schema-3"
 RADII = {"l2": (8 / 255, 128 / 255), "linf": (8 / 255,)}
@@ -221,6 +222,12 @@ def first_images(network: Any, count: int) -> Tensor:
     """Return the first test images as points (n, 3, H, W) in [0, 1]."""
     images = torch.from_numpy(network.dataset.test.images[:count].astype(np.float32) / np.float32(255))
     return images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+
+def on_bits(network: Any, count: int) -> Served:
+    """Return a network on its first test images, to be searched: on packed bits where it can be."""
+    test = network.dataset.test
+    return served(network.looked.network.eval(), Split(test.images[:count], test.labels[:count]), count)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,8 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from lcrbench.bench.data.arrays import Split
-from lcrbench.bench.evaluation.engine import Served, served
+from lcrbench.bench.evaluation.engine import Served
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
 
@@ -23,7 +22,7 @@ from .. import enumerable
 from ..nets import Linear, grey
 from ..searched import searched_on
 from ..truth import Cells
-from .attacks import HAIR, PEERS, RADII, Logits, Seen, SpentError, attack, attacks, first_images, fixture
+from .attacks import HAIR, PEERS, RADII, Logits, Seen, SpentError, attack, attacks, first_images, fixture, on_bits
 
 FLIPS = {"irnet": 78, "irnet+lcr": 61, "bnn": 91, "full_precision": 37}
 """How many of the first 100 test images have to flip within l2 128/255."""
@@ -111,11 +110,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def subjects(networks: dict[str, Any]) -> dict[str, Served]:
     """Return the networks on the first 100 test images, on packed bits where they can be."""
-    found = {}
-    for label, network in networks.items():
-        few = Split(network.dataset.test.images[:100], network.dataset.test.labels[:100])
-        found[label] = served(network.looked.network.eval(), few, 100)
-    return found
+    return {label: on_bits(network, 100) for label, network in networks.items()}
 
 
 @pytest.mark.slow

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 import lcrbench
-from lcrbench.bench.data.arrays import Split
-from lcrbench.bench.evaluation.engine import Served, served
+from lcrbench.bench.evaluation.engine import Served
 from lcrbench.bench.lipschitz import search, subjects
 from lcrbench.bench.lipschitz.options import EFFORTS, Options
 from lcrbench.bench.records.store import Store
 
-from .attacks import HAIR, RADII, Logits, attacks, first_images
+from .attacks import HAIR, RADII, Logits, attacks, first_images, on_bits
 
 METHODS = ("bnn", "irnet", "adabin")
 SEED = 1
@@ -73,8 +72,7 @@ def test_the_default_search_finds_what_any_attack_finds(label: str, networks: di
         pytest.importorskip(needed)
     network, failed = networks[label], []
     images = first_images(network, IMAGES)
-    few = Split(network.dataset.test.images[:IMAGES], network.dataset.test.labels[:IMAGES])
-    subject = served(network.looked.network.eval(), few, IMAGES)
+    subject = on_bits(network, IMAGES)
     ours, more = radii(subject, "default", 0), radii(subject, "full", 1)
     assert subject.inference is not None
     assert subject.inference.name.startswith("packed")
