@@ -14,6 +14,10 @@ from typing import NamedTuple
 PHASES = ("teacher", "training", "evaluation", "search")
 """The parts of a run, in their order."""
 
+WORKED = ("teacher", "training", "search")
+"""Of these one part foretells another. An evaluation foretells none: the first one of a grid corrupts the images for all
+others, so that an image may take it a hundred times as long as the last one."""
+
 BELIEF = 0.03
 """What is expected of a part counts like a measurement of this share of it."""
 
@@ -70,7 +74,8 @@ class _Run:
 class Remaining:
     """The time that a grid still takes: runs are worked on in their order, as many at once as have been so far.
 
-    A part's seconds are expected from the same part of runs of the same label, else of any label, else from the other parts.
+    A part's seconds are expected from the same part of runs of the same label, else of any label, else from trainings and
+    searches.
     """
 
     def __init__(self, runs: Mapping[str, Amounts], clock: Callable[[], float] = time.monotonic) -> None:
@@ -142,6 +147,9 @@ class Remaining:
             return 0.0
         if not self._paces:
             return None
+        ahead = any(run.left(phase) for run in self._runs.values() for phase in WORKED)
+        if ahead and not any(phase in WORKED for _, phase in self._paces):
+            return None
         now, rest = self._clock(), self._rest()
 
         rates = self._rates()
@@ -162,7 +170,8 @@ class Remaining:
     def _rates(self) -> dict[tuple[str, str], float]:
         """Return by label and phase the average seconds of a unit of work, by what of it has been done."""
         found, labels = {}, {run.label for run in self._runs.values()}
-        of_all = _sum(self._paces.values())
+        worked = _sum(pace for (_, of), pace in self._paces.items() if of in WORKED)
+        of_all = worked if worked.work else _sum(self._paces.values())
         for phase in PHASES:
             of_phase = _sum(pace for (_, of), pace in self._paces.items() if of == phase)
             belief = BELIEF * max((run.amounts[phase] for run in self._runs.values()), default=0.0)

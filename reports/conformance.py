@@ -20,7 +20,7 @@ from lcrbench.reports.paper import latex
 from lcrbench.reports.sample import contexts
 from lcrbench.testing import misspelt, own_names, raised
 
-PUBLIC = {"table": ("SECTION", "ORDER", "FORMATS", "FOLDED"), "figure": ("SECTION", "ORDER")}
+PUBLIC = {"table": ("SECTION", "ORDER", "FORMATS", "FOLDED"), "figure": ("SECTION", "ORDER", "NEEDS")}
 """The constants by which an entry of each kind tells where it stands."""
 
 

@@ -91,7 +91,14 @@ def curves(context: Context, names: Sequence[str]) -> Curves | None:
             data += [{"method": row.label, "corruption": name, "severity": int(x)} | i._asdict() for x, i, _ in points]
     if not data:
         return None
-    values = [v for points in lines.values() for p in points for v in (p[1].value, *p[3])]
+    # Of several seeds the axis shows all, of one its interval over images, which is drawn around it.
+    values = [
+        v
+        for points in lines.values()
+        for _, i, _, seeds in points
+        for v in (i.value, *(seeds if len(seeds) > 1 else (i.low, i.high)))
+        if v is not None
+    ]
     bottom = max(0.0, math.floor((min(values) * 100 - 3) / 10) * 10)
     top = min(100.0, math.ceil((max(values) * 100 + 1) / 10) * 10)
     rows = tuple(row for row in chosen(setting) if any((name, row.index) in lines for name in names))

@@ -62,6 +62,8 @@ class Entry:
     order: int = LAST
     formats: tuple[str, ...] = FORMATS
     folded: bool = False
+    needs: str = ""
+    """What it is not made without, for people."""
 
     @property
     def title(self) -> str:
@@ -116,17 +118,19 @@ def entry(kind: Kind, name: str, module: ModuleType, *, own: bool) -> Entry:
         raise UserError(f"it has no function `{kind}(context)`")
     section = getattr(module, "SECTION", "more")
     order, folded = getattr(module, "ORDER", LAST), getattr(module, "FOLDED", False)
-    formats = getattr(module, "FORMATS", FORMATS)
+    formats, needs = getattr(module, "FORMATS", FORMATS), getattr(module, "NEEDS", "")
     if not NAME.fullmatch(name):
         raise UserError(f"its name '{name}' is not of the letters a-z0-9_-")
     if kind == "table" and section not in SECTIONS:
         raise unknown("SECTION", str(section), SECTIONS)
     if not isinstance(order, int):
         raise UserError(f"ORDER must be a whole number, not {order!r}")
+    if not isinstance(needs, str):
+        raise UserError(f"NEEDS must be a text, not {needs!r}")
     if not set(formats) <= set(FORMATS):
         raise UserError(f"FORMATS must be some of {', '.join(FORMATS)}, not {formats!r}")
     section = section if section in SECTIONS else "more"
-    return Entry(kind, name, make, own, section, order, tuple(formats), bool(folded))
+    return Entry(kind, name, make, own, section, order, tuple(formats), bool(folded), needs)
 
 
 def tables_of(e: Entry, context: Context) -> list[Table]:

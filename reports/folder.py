@@ -14,7 +14,7 @@ from lcrbench.reports import spreadsheet, writers
 from lcrbench.reports.context import Context
 from lcrbench.reports.page import Section
 from lcrbench.reports.paper import latex, paper_table
-from lcrbench.reports.paper.text import terminal
+from lcrbench.reports.paper.text import notes, terminal
 from lcrbench.reports.stamp import MANIFEST, TERMINAL
 from lcrbench.reports.table import Table
 from lcrbench.untrusted import json_of, small_file
@@ -71,10 +71,11 @@ def write_tables(section: Section, folder: Path, paper: Mapping[str, str]) -> li
 
 def write_terminal(context: Context, folder: Path) -> str:
     """Write the main table as `lcrbench run` prints it at its end; returns the file's name, "" where there is no table."""
-    made = paper_table(context, "main")
+    made = paper_table(context, "main", marks=False)
     if made is None:
         return ""
-    (folder / TERMINAL).write_text(f"{made.caption}\n\n{terminal(made, 'pm')}\n", encoding="utf-8")
+    blocks = [made.caption, terminal(made, "pm"), "\n".join(" ".join(note.split()) for note in notes(made))]
+    (folder / TERMINAL).write_text("\n\n".join(filter(None, blocks)) + "\n", encoding="utf-8")
     return TERMINAL
 
 

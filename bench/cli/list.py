@@ -68,17 +68,19 @@ def _run_entries(store: str) -> list[tuple[str, str]]:
     from lcrbench.bench.records import source
     from lcrbench.bench.records.store import Damaged, Store
 
-    found, rows = Store(store), []
+    found = Store(store)
+    rows: list[tuple[tuple[str, str, int, str], tuple[str, str]]] = []
     for run_id in found.ids():
         try:
             record = found.record(run_id)
         except UserError as error:
             # One that is damaged, or that a newer version wrote, hides none of the others.
             what = "damaged" if isinstance(error, Damaged) else "unread"
-            rows.append((run_id, f"{what:8}  {error}"))
+            rows.append((("", "", 0, run_id), (run_id, f"{what:8}  {error}")))
             continue
         why = source.stale(record) if record.status == "finished" else ""
         stale = f"  (stale: {why})" if why else ""
         spec = record.spec
-        rows.append((run_id, f"{record.status:8}  {spec.label} seed {spec.seed} on {spec.data.text}{stale}"))
-    return rows
+        told = f"{record.status:8}  {spec.label} seed {spec.seed} on {spec.data.text}{stale}"
+        rows.append(((spec.data.text, spec.label, spec.seed, run_id), (run_id, told)))
+    return [row for _, row in sorted(rows)]  # as people look for a run, and not by its id

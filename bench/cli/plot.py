@@ -81,7 +81,8 @@ def command(
     )
     picture = entries.picture_of(entry, context)
     if picture is None:
-        raise UserError(f"there is nothing to draw for '{figure}' in {context.setting.title}")
+        why = f": it needs {entry.needs}" if entry.needs else ""
+        raise UserError(f"there is nothing to draw for '{figure}' in {context.setting.title}{why}")
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
         names = save(

@@ -291,8 +291,8 @@ def _report(store: Store, out: str, ids: list[str], quiet: bool, told: bool = Fa
 
 
 def fitted(text: str, width: int) -> str:
-    """Return a caption and a table below it in so many columns: the caption is wrapped, the table's last columns go."""
-    caption, _, table = text.rstrip("\n").partition("\n\n")
+    """Return a caption, a table and notes below it in so many columns: text is wrapped, the table's last columns go."""
+    caption, table, *notes = text.rstrip("\n").split("\n\n", 2)
     lines = table.splitlines()
     longest = max(map(len, lines), default=0)
     if longest > width:
@@ -301,4 +301,5 @@ def fitted(text: str, width: int) -> str:
         apart = [k for k in range(1, width) if all(row[k : k + 2].isspace() or k + 2 > longest for row in rows)]
         end = max((k for k in apart if k < width), default=width)
         lines = [line[:end].rstrip() for line in lines] + ["(more columns: lcrbench table)"]
-    return "\n".join([textwrap.fill(caption, width), "", *lines])
+    told = [textwrap.fill(note, width) for block in notes for note in block.splitlines()]
+    return "\n".join([textwrap.fill(caption, width), "", *lines, *([""] if told else []), *told])

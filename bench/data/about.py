@@ -49,9 +49,9 @@ class About(NamedTuple):
         yield self.name
         yield f"kind: {self.source}, {registry.summary('source', self.source)}"
         if sum(train):
-            yield f"{sum(train)} training and {sum(test)} test images, as {size} x {size} px"
+            yield f"{sum(train):,} training and {sum(test):,} test images, as {size} x {size} px"
         else:
-            yield f"{sum(test)} test images and none to train on (name it by --test-set), as {size} x {size} px"
+            yield f"{sum(test):,} test images and none to train on (name it by --test-set), as {size} x {size} px"
         told = ", ".join(classes) if len(classes) <= 20 else f"{', '.join(classes[:5])} ... {', '.join(classes[-2:])}"
         yield f"classes: {told}"
         yield f"{len(classes)} classes of the label space {facts['space']}; images of a class: {_spread(train, test)}"
@@ -75,7 +75,7 @@ class About(NamedTuple):
 def _spread(train: list[int], test: list[int]) -> str:
     def told(counts: list[int]) -> str:
         low, high = min(counts, default=0), max(counts, default=0)
-        return f"{low}" if low == high else f"{low} to {high}"
+        return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
     return f"{told(train)} to train, {told(test)} to test" if sum(train) else f"{told(test)} to test"
 
@@ -83,7 +83,7 @@ def _spread(train: list[int], test: list[int]) -> str:
 def _published(known: bool | None) -> str:
     if known is None:
         return "no hashes are known of these"
-    return "yes, by their hashes" if known else "no, mine: these are not the published bytes"
+    return "yes, by their hashes" if known else "no: these are other bytes than the published ones"
 
 
 def _bytes(number: int) -> str:

@@ -13,6 +13,7 @@ from lcrbench.reports.cost import operations
 from lcrbench.reports.drawing import MUTED, Hits, Panel, Picture, gid, look, tell
 
 SECTION, ORDER = "cost", 100
+NEEDS = "two methods whose operations were counted"
 
 
 def figure(context: Context) -> Picture | None:

@@ -17,6 +17,7 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.drawing import MUTED, Hits, Panel, Picture, gid, look, plain_label
 
 SECTION, ORDER = "trust", 110
+NEEDS = "three ranked methods, and five of the common corruptions"
 
 
 def figure(context: Context) -> Picture | None:

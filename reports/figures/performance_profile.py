@@ -11,6 +11,7 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.drawing import Hits, Panel, Picture, gid, look
 
 SECTION, ORDER = "trust", 120
+NEEDS = "two ranked methods, and five cells of the common corruptions"
 
 
 def figure(context: Context) -> Picture | None:

@@ -11,6 +11,7 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.drawing import Hits, Panel, Picture, gid, look, plain_label
 
 SECTION, ORDER = "trust", 25
+NEEDS = "a method with three training seeds"
 # From this many seeds of a method there is a distribution to see.
 LEAST = 3
 

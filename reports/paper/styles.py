@@ -157,10 +157,13 @@ STYLES: dict[str, tuple[str, ...]] = {
 NEEDS_LIPSCHITZ = {"kappa", "flips", "gain", "flip_radius"}
 
 
-def paper_table(context: Context, style: str, columns: Sequence[str] = (), intervals: Intervals = "pm") -> Table | None:
+def paper_table(
+    context: Context, style: str, columns: Sequence[str] = (), intervals: Intervals = "pm", *, marks: bool = True
+) -> Table | None:
     """Return a style's table of a setting, or one of these columns; None where nothing of it was measured.
 
-    Columns are named as in `COLUMNS`, a corruption by its name. Raises `UserError` for another name.
+    Columns are named as in `COLUMNS`, a corruption by its name. Raises `UserError` for another name. Without `marks` the
+    caption says nothing of the best values, because plain text has no bold letters.
     """
     if style not in STYLES:
         raise unknown("style", style, STYLES)
@@ -185,7 +188,10 @@ def paper_table(context: Context, style: str, columns: Sequence[str] = (), inter
         )
         for row in shown
     ]
-    caption = _caption(setting, shown, [column for column, _ in made], style, intervals)
+    caption = _caption(setting, shown, style, intervals)
+    if marks and any(column.better is not None for column, _ in made):
+        who = "binary networks" if setting.pool and all(r.binary for r in setting.pool) else "methods"
+        caption += f" Best printed value of the {who} in bold, second underlined."
     return marked(Table(style, caption, tuple(column for column, _ in made), tuple(rows)))
 
 
@@ -197,7 +203,7 @@ WHAT = {
 }
 
 
-def _caption(setting: Setting, rows: Sequence[Row], columns: Sequence[Column], style: str, intervals: Intervals) -> str:
+def _caption(setting: Setting, rows: Sequence[Row], style: str, intervals: Intervals) -> str:
     n = sorted({len(row.runs) for row in rows})
     seeds = f"{n[0]}" if len(n) == 1 else f"{n[0]} to {n[-1]}"
     spread = {
@@ -211,13 +217,11 @@ def _caption(setting: Setting, rows: Sequence[Row], columns: Sequence[Column], s
     said = [f"{WHAT[style]} on {setting.title}: {spread}."]
     if style in ("main", "corruptions"):
         common = [c for c in setting.corruptions if c in COMMON]
-        over = f"the {len(common)} common corruptions" if len(common) < len(COMMON) else "the 15 common corruptions"
+        some = f"{len(common)} of " if len(common) < len(COMMON) else ""
+        over = f"{some}the {len(COMMON)} common corruptions"
         said.append(f"Errors are means over severities {listed(setting.severities)}; the mean error is over {over}.")
     if style == "cost":
         said.append("OPs of one image, a binary one counted as 1/64; CPU seconds of one training.")
-    if any(c.better is not None for c in columns):
-        who = "binary networks" if setting.pool and all(r.binary for r in setting.pool) else "methods"
-        said.append(f"Best printed value of the {who} in bold, second underlined.")
     return " ".join(said)
 
 

@@ -71,6 +71,8 @@ def mixture_text(mixed: Mapping[str, Sequence[str]]) -> str:
 def proof_text(proof: Proof) -> str:
     """Return whether the methods of a setting were given the same budget, and in what they differ."""
     differing = proof.differing
+    if not proof.labels:
+        return "No method has finished a training here: there is no budget to compare."
     if len(proof.labels) < 2:
         return "Only one finished method: there is no budget to compare."
     if proof.own_recipes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, Key, Setting
+from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, Key, Row, Setting
 from lcrbench.reports.context import Context
 from lcrbench.reports.significance import Difference
 from lcrbench.reports.table import Cell, Column, bounds, number
@@ -21,7 +21,7 @@ def claim(context: Context) -> str:
     key = COMMON_ERROR if any(r.estimate(COMMON_ERROR) for r in pool) else CLEAN
     best = best_of(pool, key)
     if best is None:
-        return "No run has finished, so there is nothing to compare yet."
+        return _outside(setting) or "No run has finished, so there is nothing to compare yet."
     for family in FAMILIES:
         known = [d for d in context.differences[family, "common"] if d.interval is not None]
         chosen = next((d for d in known if d.row is best), None)
@@ -32,12 +32,32 @@ def claim(context: Context) -> str:
                 chosen = max(known, key=lambda d: d.interval.value if d.interval else 0.0)
         if chosen is not None:
             return _of_pair(chosen)
+    return f"{_alone(setting, best, key)}; there is no other method to compare it with."
+
+
+def _outside(setting: Setting) -> str:
+    """Say what networks from outside are measured to have, where nothing else has finished; "" without any."""
+    measured = [r for r in setting.rows if r.runs]
+    key = COMMON_ERROR if any(r.estimate(COMMON_ERROR) for r in measured) else CLEAN
+    known = [(i.value, r) for r in measured if (i := r.estimate(key))]
+    if not known or not all(run.external for r in measured for run in r.runs):
+        return ""
+    if len(known) == 1:
+        return f"{_alone(setting, known[0][1], key)}. Nobody here knows its budget, so it is not ranked."
     column = Column("", digits=setting.digits, scale=100)
-    cell = Cell.of(best.estimate(key))
+    low, high = (number(end(value for value, _ in known), column) for end in (min, max))
+    what = "mean corruption errors" if key is COMMON_ERROR else "clean accuracies"
+    span = f"of {low} %" if low == high else f"from {low} to {high} %"
+    return f"{len(known)} networks from outside have {what} {span}. Nobody here knows their budgets, so none is ranked."
+
+
+def _alone(setting: Setting, row: Row, key: Key) -> str:
+    column = Column("", digits=setting.digits, scale=100)
+    cell = Cell.of(row.estimate(key))
     what = "a mean corruption error" if key is COMMON_ERROR else "a clean accuracy"
-    number_ = f"{best.name} has {what} of {number(cell.value, column)} % {bounds(cell, column)}".rstrip()
-    unit = "training seeds" if len(best.runs) > 1 else "test images"
-    return f"{number_} (95 % interval over {cell.n or 0:,} {unit}); there is no other method to compare it with."
+    value = f"{row.name} has {what} of {number(cell.value, column)} % {bounds(cell, column)}".rstrip()
+    unit = "training seeds" if len(row.runs) > 1 else "test images"
+    return f"{value} (95 % interval over {cell.n or 0:,} {unit})"
 
 
 def _of_pair(d: Difference) -> str:

@@ -79,11 +79,26 @@ def test_what_is_trained_and_evaluated_already_is_no_work() -> None:
     assert left.left() is None
     clock.now = 2.0
     left.update(trained.run_id, "evaluation", 1, 3)
-    assert left.left() == pytest.approx((200 + 4100) / 50)
+    assert left.left() is None, "the first evaluation of a grid makes all images, and foretells no training"
     clock.now = 6.0
     left.update(trained.run_id, "evaluation", 3, 3)
     left.finish(trained.run_id)
-    assert left.left() == pytest.approx(4100 / 50)
+    assert left.left() is None
+    left.start(new.run_id)
+    left.update(new.run_id, "training", 0, 10)
+    clock.now = 9.0
+    left.update(new.run_id, "training", 1, 10)
+    # 300 units of training took 3 s, and an evaluation 2 s for each cell of 100; what is expected of one counts a little.
+    assert left.left() == pytest.approx(27 + 11 * 2, rel=0.05)
+
+
+def test_runs_that_are_only_evaluated_foretell_each_other() -> None:
+    clock, (one, other) = Clock(), grid(2)
+    left = begun([Work(one, training=False, cells=3), Work(other, training=False, cells=3)], clock)
+    left.update(one.run_id, "evaluation", 0, 3)
+    clock.now = 2.0
+    left.update(one.run_id, "evaluation", 1, 3)
+    assert left.left() == pytest.approx(4 + 6)
 
 
 def test_the_last_run_of_several_at_once_is_one_process_alone() -> None:

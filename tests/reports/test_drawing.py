@@ -14,11 +14,13 @@ from matplotlib.figure import Figure
 from lcrbench.bench import stats
 from lcrbench.bench.records.spec import MethodId
 from lcrbench.bench.records.store import Store
-from lcrbench.reports import colours, comparison, cost, drawing, entries, rendering
+from lcrbench.reports import colours, comparison, cost, curves, drawing, entries, rendering
 from lcrbench.reports.context import Context
 from lcrbench.reports.figures import accuracy_operations, training
+from lcrbench.reports.significance import Outcomes
 
 from . import make_store
+from .make_foreign import add_foreign
 
 OUTSIDE = "my_pkg.my_loss.term"
 
@@ -112,6 +114,20 @@ def test_a_band_is_what_it_is_called(band: drawing.Band) -> None:
     said = drawing.band_words([3, 1], band)
     assert ("No bands" in said) == (band == "none")
     assert ("test images" in said) == (band != "none")
+
+
+@pytest.mark.parametrize("shift", [-90, -60, -5, 0, 60, 79])
+def test_the_axis_of_curves_holds_the_intervals_that_are_drawn(tmp_path: Path, shift: int) -> None:
+    """One seed has its interval over images around it, and a network at chance a wide one for its accuracy."""
+    store = Store(tmp_path, create=True)
+    add_foreign(store, "Mine", shift)
+    context = Context(comparison.read(store).settings[0], store=store, outcomes=Outcomes(store))
+    found = curves.curves(context, [curves.MEAN])
+    assert found is not None
+    bottom, top = found.ends
+    drawn = [100 * end for points in found.lines.values() for p in points for end in (p[1].low, p[1].high)]
+    assert bottom <= min(drawn)
+    assert max(drawn) <= top
 
 
 def test_a_figure_stands_alone(store: Store, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.table import Table
 from lcrbench.reports.tables import leaderboard
 
-from .make_foreign import board_store
+from .make_foreign import add_foreign, board_store
 from .test_browser import framed
 from .test_page import browser
 
@@ -118,6 +118,15 @@ def test_a_leaderboard_is_searched_sorted_and_filtered(board: Store, tmp_path: P
     assert seen["sorted"][-1] == "foreign:Mine", "what is not known comes last"
     assert seen["sorted"].index("foreign:MobileNet") < seen["sorted"].index("foreign:ResNet-18")
     assert seen["overflow"] == 0
+
+
+@browser
+def test_one_network_is_counted_as_one(tmp_path: Path, undrawn: None) -> None:
+    store = Store(tmp_path / "store", create=True)
+    add_foreign(store, "Mine")
+    report.write(store, tmp_path / "report")
+    seen = framed(tmp_path / "report", tmp_path, 'out.told = $(".choose output").textContent;', width=900, height=900)
+    assert seen["told"] == "1 network"
 
 
 def leaderboard_id(label: str) -> str:

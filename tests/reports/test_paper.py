@@ -26,6 +26,7 @@ from lcrbench.reports.paper import COLUMNS, STYLES, latex, of_store, paper_table
 from lcrbench.reports.table import Cell, Column, Table, TableRow
 
 from . import make_store
+from .make_foreign import board_store
 from .test_tables import error
 
 
@@ -327,8 +328,19 @@ def test_a_run_ends_with_the_table_also_where_the_report_stands(
         assert next(line for line in lines if line.startswith("LCR on IR-Net")).split()[:5] == [
             "LCR", "on", "IR-Net", "1/1", "73.5",
         ]  # fmt: skip
+    assert "in bold" not in said, "plain text has no bold letters"
     run._report(store, str(tmp_path / "report"), store.ids(), quiet=True)
     assert capsys.readouterr().out == f"{tmp_path / 'report' / 'index.html'}\n"
+
+
+def test_the_table_on_a_terminal_says_who_is_not_ranked_and_why(tmp_path: Path, undrawn: None) -> None:
+    report.write(board_store(tmp_path / "store"), tmp_path / "report")
+    lines = fitted((tmp_path / "report" / "table.txt").read_text(encoding="utf-8"), 100).splitlines()
+    marked = [line for line in lines if "†" in line and not line.startswith("†")]
+    assert marked
+    told = " ".join(lines[lines.index("", lines.index("") + 1) :])
+    assert "† not ranked: foreign:Mine: trained elsewhere, on a budget that is not known" in told
+    assert max(map(len, lines)) <= 100
 
 
 def test_a_run_is_shown_on_one_screen_and_whole_as_json(store: Store) -> None:
@@ -384,7 +396,10 @@ def test_what_cannot_be_drawn_is_said(store: Store) -> None:
         (("curvse",), "did you mean 'curves'"),
         (("curves", "--corruptions", "fogg"), "did you mean 'fog'"),
         (("curves", "--format", "pdff"), "did you mean 'pdf'"),
-        (("seeds",), "there is nothing to draw for 'seeds'"),
+        (
+            ("seeds",),
+            "nothing to draw for 'seeds' in fashion-mnist-10k, vgg_tiny: it needs a method with three training",
+        ),
     ):
         done = CliRunner().invoke(app, ["plot", str(store.root), *words])
         assert isinstance(done.exception, UserError)

@@ -13,6 +13,7 @@ from lcrbench.bench.records.record import Failure, Record
 from lcrbench.bench.records.spec import MethodId
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import comparison, index, report
+from lcrbench.reports.budget_proof import budget_proof
 from lcrbench.reports.context import Context
 from lcrbench.reports.significance import Outcomes
 from lcrbench.reports.tables import differences
@@ -21,6 +22,7 @@ from lcrbench.reports.words.claim import _of_pair, claim
 from lcrbench.reports.words.names import SHORT, entry_name, method_name
 
 from . import make_store
+from .make_foreign import add_foreign
 
 
 def context(store: Store, compare: list[str] | None = None) -> Context:
@@ -83,6 +85,23 @@ def test_without_a_finished_run_nothing_is_claimed(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
     make_store.add(store, "irnet", 0, failure=Failure(reason="diverged", step=1, message="loss is nan"))
     assert claim(context(store)) == "No run has finished, so there is nothing to compare yet."
+
+
+def test_networks_from_outside_alone_are_said_to_have_what_they_have(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    add_foreign(store, "Mine", 0)
+    said = claim(context(store))
+    assert re.fullmatch(
+        rf"foreign:Mine has a mean corruption error of \d\d\.\d % {INTERVAL} \(95 % interval over 200 test images\)\. "
+        "Nobody here knows its budget, so it is not ranked\\.",
+        said,
+    ), said
+    add_foreign(store, "Other", 40)
+    said = claim(context(store))
+    assert re.fullmatch(
+        r"2 networks from outside have mean corruption errors from \d\d\.\d to \d\d\.\d %\. .*so none is ranked\.", said
+    ), said
+    assert "No method has finished a training here" in budget_proof(context(store).setting).sentence
 
 
 def test_methods_are_called_as_the_field_calls_them() -> None:
