@@ -91,16 +91,12 @@ def curves(context: Context, names: Sequence[str]) -> Curves | None:
             data += [{"method": row.label, "corruption": name, "severity": int(x)} | i._asdict() for x, i, _ in points]
     if not data:
         return None
-    # Of several seeds the axis shows all, of one its interval over images, which is drawn around it.
-    values = [
-        v
-        for points in lines.values()
-        for _, i, _, seeds in points
-        for v in (i.value, *(seeds if len(seeds) > 1 else (i.low, i.high)))
-        if v is not None
-    ]
-    bottom = max(0.0, math.floor((min(values) * 100 - 3) / 10) * 10)
-    top = min(100.0, math.ceil((max(values) * 100 + 1) / 10) * 10)
+    shown = [p for points in lines.values() for p in points]
+    values = [v for _, i, _, seeds in shown for v in (i.value, *seeds)]
+    # One seed has its interval over images drawn around it.
+    around = [end for _, i, _, seeds in shown if len(seeds) < 2 for end in (i.low, i.high) if end is not None]
+    bottom = max(0.0, math.floor(min([min(values) * 100 - 3, *(end * 100 for end in around)]) / 10) * 10)
+    top = min(100.0, math.ceil(max([max(values) * 100 + 1, *(end * 100 for end in around)]) / 10) * 10)
     rows = tuple(row for row in chosen(setting) if any((name, row.index) in lines for name in names))
     ordered = {(n, r.index): lines[n, r.index] for n in names for r in rows if (n, r.index) in lines}
     return Curves(context, rows, ordered, pd.DataFrame(data), (bottom, top))

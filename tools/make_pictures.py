@@ -10,6 +10,7 @@ pictures are left as they are, which is said.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import tempfile
@@ -18,12 +19,16 @@ from pathlib import Path
 
 from lcrbench.bench.records.store import Store
 from lcrbench.reports import entries, report
+from lcrbench.reports.colours import DARK, INK
 from lcrbench.reports.context import Options
+from lcrbench.reports.drawing import MUTED, RULE
 from lcrbench.reports.figures import corruption_curves
 from lcrbench.reports.paper import of_store
 from lcrbench.reports.rendering import Print, save
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "img"
+ON_DARK = {INK: "#e7e9ec", MUTED: "#9aa2ad", RULE: "#30363e"}
+"""What the report's page has for these in the dark (page.css)."""
 CURVES = ("mean", "gaussian_noise", "glass_blur", "snow")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --allow-file-access-from-files --hide-scrollbars "
@@ -54,7 +59,7 @@ def main() -> None:
 def make(store: Store, out: Path) -> Iterator[str]:
     """Make all pictures that can be made here; yield each one's name, or a line that says what is missing."""
     out.mkdir(parents=True, exist_ok=True)
-    yield curves(store, out)
+    yield from curves(store, out)
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         yield "no screenshots: there is no Chromium"
@@ -74,16 +79,23 @@ def make(store: Store, out: Path) -> Iterator[str]:
         yield _pages(printed, out / "report-print.png")
 
 
-def curves(store: Store, out: Path) -> str:
-    """Draw accuracy against severity, of the mean and of a corruption of each group, in a row."""
+def curves(store: Store, out: Path) -> list[str]:
+    """Draw accuracy against severity, of the mean and of a corruption of each group, in a row: for light and dark pages."""
     options = Options(corruptions=of_store.corruptions_of(" ".join(CURVES)))
     context = of_store.context_of(store, [], 1, searched=False, options=options)
     entry = entries.entry("figure", "corruption_curves", corruption_curves, own=True)
     picture = entries.picture_of(entry, context)
     if picture is None:
         raise SystemExit(f"{store.root} has no corrupted images to draw")
-    [name] = save(picture, out, ["png"], Print(6.9, 8.0, alone=False), "curves")
-    return name
+    names = save(picture, out, ["png", "svg"], Print(6.9, 8.0, alone=False), "curves")
+    (out / "curves-dark.svg").write_text(darkened((out / "curves.svg").read_text(encoding="utf-8")), encoding="utf-8")
+    return [*names, "curves-dark.svg"]
+
+
+def darkened(svg: str) -> str:
+    """Return a figure for a dark page: lines, letters and each method's colour as the report has them there."""
+    dark = {light.lower(): other for light, other in (DARK | ON_DARK).items()}
+    return re.sub(r"#[0-9a-f]{6}\b", lambda found: dark.get(found[0].lower(), found[0]), svg, flags=re.IGNORECASE)
 
 
 def _browse(chromium: str, words: list[str], scratch: str) -> None:

@@ -12,9 +12,9 @@ import matplotlib.pyplot as plt
 import lcrbench
 
 # %%
-# The file lies in `my_plugins/`, a folder of the current folder: stripes whose brightness grows with the severity
-# and whose phase is drawn for each image. `random` depends on the image's index, so that the same image always gets
-# the same stripes.
+# The file is `my_plugins/stripes.py` below the current folder (to follow, copy it there): stripes whose brightness grows
+# with the severity and whose phase is drawn for each image. `random` depends on the image's index, so that the same image
+# always gets the same stripes.
 print(Path("my_plugins/stripes.py").read_text())
 
 # %%
@@ -38,4 +38,4 @@ plt.show()
 # Any network can be shown it: here one that was never trained.
 network = lcrbench.build_model("bnn")
 found = lcrbench.evaluate(network, corruptions="my_plugins.stripes", severities=(1, 5), metrics={"accuracy": {}})
-found.table()[["corruption", "severity", "value", "low", "high", "n"]]
+print(found.table()[["corruption", "severity", "value", "low", "high", "n"]])

@@ -11,8 +11,8 @@ from pathlib import Path
 import lcrbench
 
 # %%
-# A method is a module, here in a folder of the current folder, with a frozen dataclass `Method`, whose fields are its
-# options.
+# A method is a module, here `my_plugins/shifted.py` below the current folder (to follow, copy it there), with a frozen
+# dataclass `Method`, whose fields are its options.
 print(Path("my_plugins/shifted.py").read_text())
 
 # %%
@@ -38,4 +38,4 @@ lcrbench.run(
 # %%
 table = lcrbench.Store(store).table()
 wanted = (table.metric == "accuracy") & (table.corruption == "") | (table.corruption == "common")
-table[wanted].pivot(index="method", columns="metric", values="value").round(3)
+print(table[wanted].pivot(index="method", columns="metric", values="value").round(3))

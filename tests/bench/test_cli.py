@@ -205,8 +205,10 @@ def test_runs_are_listed_and_shown(capsys, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     store = Store("s", create=True)
     good, bad = put(store, record()), put(store, failed(1))
+    others = [put(store, failed(seed)) for seed in (4, 3, 10, 2)]
     lines = call(capsys, monkeypatch, "list", "runs", "--store", "s")[1].splitlines()
-    assert sorted(lines) == lines
+    assert [line.split()[4] for line in lines] == ["0", "1", "2", "3", "4", "10"]
+    assert [line.split()[0] for line in lines] != sorted([good, bad, *others]), "the order of ids would pass too"
     told = dict(line.split(maxsplit=1) for line in lines)
     assert told[good].startswith(
         "finished  irnet seed 0 on d (10 training and 10 test images)  (stale: made before scopes"
@@ -224,7 +226,7 @@ def test_runs_are_listed_and_shown(capsys, monkeypatch, tmp_path: Path) -> None:
     assert "no ledger" in err
     code, _, err = call(capsys, monkeypatch, "lipschitz", "777b", "--store", "s")
     assert code == 2
-    there = ", ".join(sorted((good, bad)))
+    there = ", ".join(sorted((good, bad, *others)))
     assert f"no run '777b' in the store s, which has {there}; --store names another store" in err
     # What cannot be read is listed as such, and the others all the same.
     path = tmp_path / "s" / "evaluations" / record().spec.evaluation_id / "record.json"

@@ -34,7 +34,13 @@ def test_the_readmes_curves_are_drawn_from_a_store(
 ) -> None:
     monkeypatch.setattr(pictures.shutil, "which", lambda name: None)
     said = list(pictures.make(store, tmp_path))
-    assert said == ["curves.png", "no screenshots: there is no Chromium"]
+    assert said == ["curves.png", "curves.svg", "curves-dark.svg", "no screenshots: there is no Chromium"]
+    light, dark = ((tmp_path / f"curves{end}.svg").read_text(encoding="utf-8") for end in ("", "-dark"))
+    assert len(light) == len(dark)
+    on_light, on_dark = (set(re.findall(r"(?:fill|stroke): (#[0-9A-Fa-f]{6})", svg)) for svg in (light, dark))
+    assert len(on_light) == len(on_dark) >= 5
+    assert not {c.lower() for c in on_light} & {c.lower() for c in on_dark}, "a colour for light pages on a dark one"
+    assert not re.search(r"fill: (white|#fff)", light), "a ground of its own"
     with Image.open(tmp_path / "curves.png") as image:
         assert image.width == 1380
         assert len(set(image.convert("L").tobytes())) > 50, "an empty picture"
