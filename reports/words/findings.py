@@ -30,7 +30,8 @@ def title(compared: Comparison) -> str:
     """Return the report's title."""
     names = list(dict.fromkeys(s.any.spec.data.name for s in compared.settings))
     methods = len(compared.labels)
-    what = f"{methods} methods" if methods > 1 else compared.settings[0].rows[0].name
+    kind = "networks" if any(r.foreign for s in compared.settings for r in s.rows) else "methods"
+    what = f"{methods} {kind}" if methods > 1 else compared.settings[0].rows[0].name
     return f"Robustness of {what} on {', '.join(names[:3])}" + (" and more" if len(names) > 3 else "")
 
 

@@ -101,6 +101,7 @@ def test_networks_from_outside_alone_are_said_to_have_what_they_have(tmp_path: P
     assert re.fullmatch(
         r"2 networks from outside have mean corruption errors from \d\d\.\d to \d\d\.\d %\. .*so none is ranked\.", said
     ), said
+    assert findings.title(context(store).comparison).startswith("Robustness of 2 networks on ")
     assert "No method has finished a training here" in budget_proof(context(store).setting).sentence
 
 
