@@ -83,7 +83,7 @@ def _spread(train: list[int], test: list[int]) -> str:
 def _published(known: bool | None) -> str:
     if known is None:
         return "no hashes are known of these"
-    return "yes, by their hashes" if known else "no, these are other bytes than the published ones"
+    return "yes, by their hashes" if known else "no, these are not the published bytes"
 
 
 def _bytes(number: int) -> str:
