@@ -85,7 +85,8 @@
         row.classList.toggle("out", !fits);
         left += fits;
       }
-      count.textContent = left === rows.length ? `${left} networks` : `${left} of ${rows.length} networks`;
+      const all = rows.length === 1 ? "1 network" : `${rows.length} networks`;
+      count.textContent = left === rows.length ? all : `${left} of ${all}`;
     };
     boards.push({ id: table.id, fields, choose });
     bar.append(count);

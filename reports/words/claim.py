@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, Key, Setting
+from lcrbench.reports.comparison import CLEAN, COMMON_ERROR, Key, Row, Setting
 from lcrbench.reports.context import Context
 from lcrbench.reports.significance import Difference
 from lcrbench.reports.table import Cell, Column, bounds, number
@@ -13,6 +13,7 @@ from lcrbench.reports.words.findings import FAMILIES, best_of
 from lcrbench.reports.words.names import corruption_name
 
 LEVEL = 0.05
+WHAT = {COMMON_ERROR: "Mean corruption error", CLEAN: "Clean accuracy"}
 
 
 def claim(context: Context) -> str:
@@ -21,7 +22,7 @@ def claim(context: Context) -> str:
     key = COMMON_ERROR if any(r.estimate(COMMON_ERROR) for r in pool) else CLEAN
     best = best_of(pool, key)
     if best is None:
-        return "No run has finished, so there is nothing to compare yet."
+        return _of_foreign(setting)
     for family in FAMILIES:
         known = [d for d in context.differences[family, "common"] if d.interval is not None]
         chosen = next((d for d in known if d.row is best), None)
@@ -32,12 +33,38 @@ def claim(context: Context) -> str:
                 chosen = max(known, key=lambda d: d.interval.value if d.interval else 0.0)
         if chosen is not None:
             return _of_pair(chosen)
+    alone = "there is no other method to compare it with."
+    return f"{_measured(setting, best, key)} ({_interval(best, key)}); {alone}"
+
+
+def _of_foreign(setting: Setting) -> str:
+    """Say what networks from outside reach, without an order: their budgets are not known."""
+    rows = [r for r in setting.rows if r.foreign]
+    key = COMMON_ERROR if any(r.estimate(COMMON_ERROR) for r in rows) else CLEAN
+    known = [r for r in rows if r.estimate(key)]
+    if not known:
+        return "No run has finished, so there is nothing to compare yet."
+    if len(known) == 1:
+        return f"{_measured(setting, known[0], key)} ({_interval(known[0], key)}). Its training budget is not known."
     column = Column("", digits=setting.digits, scale=100)
-    cell = Cell.of(best.estimate(key))
-    what = "a mean corruption error" if key is COMMON_ERROR else "a clean accuracy"
-    number_ = f"{best.name} has {what} of {number(cell.value, column)} % {bounds(cell, column)}".rstrip()
-    unit = "training seeds" if len(best.runs) > 1 else "test images"
-    return f"{number_} (95 % interval over {cell.n or 0:,} {unit}); there is no other method to compare it with."
+    ends = sorted(known, key=lambda r: r.estimate(key).value)  # type: ignore[union-attr]
+    low, high = (f"{number(Cell.of(r.estimate(key)).value, column)} % ({r.name})" for r in (ends[0], ends[-1]))
+    return (
+        f"{WHAT[key]} of {len(known)} networks from elsewhere: {low} to {high}. Their training budgets are not "
+        "known, so that none is ranked."
+    )
+
+
+def _measured(setting: Setting, row: Row, key: Key) -> str:
+    column = Column("", digits=setting.digits, scale=100)
+    cell = Cell.of(row.estimate(key))
+    what = WHAT[key].lower()
+    return f"{row.name} has a {what} of {number(cell.value, column)} % {bounds(cell, column)}".rstrip()
+
+
+def _interval(row: Row, key: Key) -> str:
+    unit = "training seeds" if len(row.runs) > 1 else "test images"
+    return f"95 % interval over {Cell.of(row.estimate(key)).n or 0:,} {unit}"
 
 
 def _of_pair(d: Difference) -> str:

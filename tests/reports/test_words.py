@@ -21,6 +21,7 @@ from lcrbench.reports.words.claim import _of_pair, claim
 from lcrbench.reports.words.names import SHORT, entry_name, method_name
 
 from . import make_store
+from .make_foreign import add_foreign
 
 
 def context(store: Store, compare: list[str] | None = None) -> Context:
@@ -83,6 +84,22 @@ def test_without_a_finished_run_nothing_is_claimed(tmp_path: Path) -> None:
     store = Store(tmp_path, create=True)
     make_store.add(store, "irnet", 0, failure=Failure(reason="diverged", step=1, message="loss is nan"))
     assert claim(context(store)) == "No run has finished, so there is nothing to compare yet."
+
+
+def test_networks_from_elsewhere_are_told_without_an_order(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    add_foreign(store, "theirs")
+    alone = claim(context(store))
+    assert re.match(
+        rf"foreign:theirs has a mean corruption error of [\d.]+ % {INTERVAL} \(95 % interval over", alone
+    ), alone
+    assert alone.endswith("test images). Its training budget is not known.")
+    add_foreign(store, "others", shift=1)
+    both = claim(context(store))
+    assert re.match(
+        r"Mean corruption error of 2 networks from elsewhere: [\d.]+ % \(.*\) to [\d.]+ % \(.*\)\. ", both
+    ), both
+    assert both.endswith("not known, so that none is ranked.")
 
 
 def test_methods_are_called_as_the_field_calls_them() -> None:
