@@ -26,11 +26,13 @@ from lcrbench.bench.lipschitz.ball import Ball, length, lengths
 from lcrbench.bench.lipschitz.descent import MOMENTUM, toward_flip
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import Start, omega_of
-from lcrbench.bench.lipschitz.surrogates import Surrogate
+from lcrbench.bench.lipschitz.surrogates import Surrogate, Window
 from lcrbench.bench.lipschitz.tally import ROUNDING, Figure, Tried
+from lcrbench.bench.lipschitz.turns import Turns, turn
 from lcrbench.bench.lipschitz.walk import FIRST, GROW, KINDS, LEAST, SHRINK, moved_within, proposed
 from lcrbench.bench.seeds import generator
 
+CLIMBED: tuple[Surrogate, ...] = (Window(4.0), None)
 PROJECTED = 0.5
 """Length of a projected step as a share of the radius."""
 
@@ -51,6 +53,27 @@ def carry(probe: Probe, k: int, figure: Figure) -> None:
         away = ball.length(d).clamp_min(1e-30).view(-1, 1, 1, 1)
         points = ball.settle(x, (d.double() * (ball.eps / away)).float())
         tally.offer(rows, points, probe.logits(rows, points), "climb")
+
+
+def search_ball(
+    probe: Probe,
+    k: int,
+    figure: Figure,
+    passes: int,
+    gradients: bool,
+    turns: Turns | None,
+    name: str,
+    rows: np.ndarray | None = None,
+) -> None:
+    """Spend `passes` on a figure in the k-th ball: a third on sets of first signs where few can turn, then climbs."""
+    rows = np.arange(len(probe.tally.start.x)) if rows is None else rows
+    few = np.intersect1d(turns.few(probe.tally.balls[k]), rows) if turns is not None else rows[:0]
+    for some, left in ((few, passes - passes // 3), (np.setdiff1d(rows, few), passes)):
+        if turns is not None and left < passes:
+            turn(probe, turns, k, figure, passes // 3, some)
+        steps = max(0, (3 * left // 4 - 1) // 2) if gradients else 0
+        climb(probe, k, figure, CLIMBED, steps, name, some)
+        search_within(probe, k, figure, left - (2 * steps + 1 if steps else 0), f"{name} at random", some)
 
 
 def climb(

@@ -17,7 +17,8 @@ and each round's end can be compared with the next. A round parts its passes bet
 
     descent    to the nearest flip, along gradients through windows around the signs (`surrogates`), from several radii
     walk       along the boundary, from what descents found and from images of other classes; sees flips alone
-    sets       in l2, to near flips among sets of first signs, where what these see is known in closed form (`sets`)
+    nearer     in networks of signs, half of each round but the first, to a nearer flip of each image: in l2 by sets of
+               first signs, where what these see is known in closed form (`sets`), in linf by climbs (`nearer`)
     climb      in each ball, for omega and kappa, along gradients, then at random
 
 Every point counts in every ball that holds it. At last the best points are checked to lie where they may, and evaluated
@@ -38,28 +39,27 @@ from torch import Tensor
 
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.ball import Ball, length
-from lcrbench.bench.lipschitz.climb import carry, climb, search_within
+from lcrbench.bench.lipschitz.climb import carry, search_ball
 from lcrbench.bench.lipschitz.descent import Chain, Run, descend, toward_flip
+from lcrbench.bench.lipschitz.nearer import climb_next, sets_next
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.oracle import Oracle, checked, chosen
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import Found, Look, Mark, Modulus, Start, kappas_of, omega_of
-from lcrbench.bench.lipschitz.sets import Units, search_sets, units_of
+from lcrbench.bench.lipschitz.sets import Units, units_of
 from lcrbench.bench.lipschitz.surrogates import Surrogate, Window
-from lcrbench.bench.lipschitz.tally import Figure, Tally
-from lcrbench.bench.lipschitz.turns import Turns, turn
+from lcrbench.bench.lipschitz.tally import FIGURES, Tally
+from lcrbench.bench.lipschitz.turns import Turns
 from lcrbench.bench.lipschitz.walk import HALVINGS, bisected, walk
 from lcrbench.bench.records.by_image import Effort, ImageKey
 from lcrbench.bench.seeds import generator
 
 SURROGATES: tuple[Surrogate, ...] = (Window(4.0), Window(2.0, deep=0.5), Window(4.0, deep=0.5), None)
-CLIMBED: tuple[Surrogate, ...] = (Window(4.0), None)
 SHARES = {"descent": 0.35, "walk": 0.35, "climb": 0.3}
 BLIND_SHARES = {"descent": 0.0, "walk": 0.5, "climb": 0.5}
 """Shares of a round's passes, with gradients and without."""
-SETS = 0.5
-"""Share of an l2 round's passes that goes to sets of first signs where these are known; the others share what is left."""
-FIGURES: tuple[Figure, ...] = ("omega", "kappa")
+NEXT = 0.5
+"""Share of a later round's passes, in a network of signs, that goes to a nearer flip; the others share what is left."""
 OTHERS = 32
 """Images of the data set that may serve as ends of walks."""
 STEPS = 30
@@ -176,8 +176,8 @@ def _round(
     """Spend a round's passes; return the chains to go on from."""
     tally = probe.tally
     share = SHARES if gradients else BLIND_SHARES
-    of_sets = int(SETS * passes) if units is not None else 0
-    passes -= of_sets
+    of_next = int(NEXT * passes) if number and gradients and probe.oracle.windows else 0
+    passes -= of_next
     chains = list(pool)
     if number:
         chains.append(Chain(tally.flips.clone(), tally.radius.copy()))
@@ -194,28 +194,19 @@ def _round(
     chains = walk(probe, chains, left - HALVINGS - 1, f"round {number}")
     bisected(probe, tally.flips)
     mark()
-    if units is not None:
-        search_sets(probe, units, of_sets, f"round {number} sets")
+    if of_next:
+        if units is not None:
+            sets_next(probe, units, of_next, turns, f"round {number}")
+        else:
+            chains = climb_next(probe, chains, of_next, turns, f"round {number} next")
         mark()
     budget = int(passes * share["climb"]) // (2 * len(tally.balls)) - (len(tally.balls) - 1)
     for k in range(len(tally.balls)):
         for figure in FIGURES:
             carry(probe, k, figure)
-            _search(probe, k, figure, budget, gradients, turns, f"round {number}")
+            search_ball(probe, k, figure, budget, gradients, turns, f"round {number}")
     mark()
     return chains
-
-
-def _search(probe: Probe, k: int, figure: Figure, passes: int, gradients: bool, turns: Turns | None, name: str) -> None:
-    """Spend `passes` on a figure in the k-th ball: a third on sets of first signs where few can turn, then climbs."""
-    rows = np.arange(len(probe.tally.start.x))
-    few = turns.few(probe.tally.balls[k]) if turns is not None else rows[:0]
-    for some, left in ((few, passes - passes // 3), (np.setdiff1d(rows, few), passes)):
-        if turns is not None and left < passes:
-            turn(probe, turns, k, figure, passes // 3, some)
-        steps = max(0, (3 * left // 4 - 1) // 2) if gradients else 0
-        climb(probe, k, figure, CLIMBED, steps, name, some)
-        search_within(probe, k, figure, left - (2 * steps + 1 if steps else 0), f"{name} at random", some)
 
 
 def _runs(balls: list[Ball], number: int, passes: int, windows: bool) -> Iterator[tuple[str, Run, int]]:

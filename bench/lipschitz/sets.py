@@ -97,10 +97,10 @@ def units_of(probe: Probe) -> Units | None:
     return Units(replace(stem, **{name: getattr(stem, name).cpu() for name in ("weight", "bias", "mean", "tau")}), x)
 
 
-def search_sets(probe: Probe, units: Units, passes: int, name: str) -> None:
-    """Spend `passes` passes an image on sets of first signs; the tally keeps what is found."""
+def search_sets(probe: Probe, units: Units, passes: int, name: str, rows: np.ndarray) -> None:
+    """Spend `passes` passes of each of the images `rows` on sets of first signs; the tally keeps what is found."""
     tally = probe.tally
-    rows = np.flatnonzero((tally.start.margins > 0) & (units.able > 0))
+    rows = rows[(tally.start.margins[rows] > 0) & (units.able[rows] > 0)]
     if passes < 1 or not len(rows):
         return
     walks = _Walks(probe, units, rows, [probe.generator(int(r), name) for r in rows])

@@ -19,6 +19,7 @@ ROUNDING = 1e-6
 
 
 Figure = Literal["omega", "kappa"]
+FIGURES: tuple[Figure, ...] = ("omega", "kappa")
 
 
 class Tried(NamedTuple):

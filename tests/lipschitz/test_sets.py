@@ -60,7 +60,7 @@ def walked(net: nn.Module, images: np.ndarray, passes: int) -> Probe:
     probe = Probe(oracle, Tally(start, [Ball("l2", 8 / 255), Ball("l2", 128 / 255)]), 0)
     units = sets.units_of(probe)
     assert units is not None
-    sets.search_sets(probe, units, passes, "test")
+    sets.search_sets(probe, units, passes, "test", np.arange(len(units.able)))
     assert (probe.passes == passes).all()
     return probe
 
@@ -157,7 +157,7 @@ def test_a_flip_that_needs_a_set_of_signs_is_found_near_its_nearest_point() -> N
     probe = Probe(
         Oracle(subject(network, images), images), Tally(start, [Ball("l2", float(units.away[:, 60].max()))]), 0
     )
-    sets.search_sets(probe, units, 500, "test")
+    sets.search_sets(probe, units, 500, "test", np.arange(len(units.able)))
     assert np.isfinite(probe.tally.radius).all()
     for k in range(4):
         lam, y, d = np.zeros((3, 4)), np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
