@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -249,3 +250,25 @@ def test_frost_pictures_that_are_pipes_are_refused() -> None:
         with Path("ice", name).open("wb") as file:
             file.truncate(1 << 40)
     assert "more than" in refused(lambda: corruptions.corrupt(IMAGES, "frost", 1, pictures="ice"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "same", "said"),
+    [([0] * 20, False, "all test images are of one class, '0'"), ([0, 1] * 10, True, "equal")],
+)
+def test_test_images_that_tell_nothing_are_refused_with_that_cause(labels: list[int], same: bool, said: str) -> None:
+    """And not with advice on the order of classes: as data, by `doctor`, and as a test set."""
+    from lcrbench.bench import doctor
+    from lcrbench.bench.networks.foreign import Declared
+
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
+    pixels = np.repeat(pixels[:1], 20, 0) if same else pixels
+    for part in ("train", "t10k"):
+        Path("odd").mkdir(exist_ok=True)
+        Path(f"odd/{part}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, 20, 8, 8) + pixels.tobytes())
+        Path(f"odd/{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, 20) + bytes(labels))
+    assert said in refused(lambda: evaluated(data="odd", test=None))
+    assert said in refused(lambda: evaluated(test_set="mine=odd", corruptions=None, test=None))
+    (check,) = doctor.network_checks(Net(), Declared(), "odd", None, None)  # type: ignore[arg-type]
+    assert not check.good
+    assert said in check.what
