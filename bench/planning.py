@@ -94,8 +94,9 @@ def plan(grid: Grid, dataset: Dataset) -> list[RunSpec]:
 
 def check_data(dataset: Dataset) -> None:
     """Raise `UserError` for images from which nothing can be learned, or with which nothing can be told."""
-    if why := degenerate.training(dataset) or degenerate.shown(dataset.classes, dataset.test):
+    if why := degenerate.training(dataset):
         raise UserError(f"{dataset.name}: {why}")
+    degenerate.check_shown(dataset.name, dataset.classes, dataset.test)
 
 
 def method_id(choice: network.Choice) -> MethodId:

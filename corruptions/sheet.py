@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from lcrbench import untrusted
+from lcrbench import disk, untrusted
 from lcrbench.corruption_names import SEVERITIES, names
 from lcrbench.corruptions.engine import constants_for, corrupt
 from lcrbench.errors import UserError
@@ -75,7 +75,8 @@ def draw(
 def save(path: str | Path, sheet: NDArray[np.uint8]) -> None:
     """Write a sheet as PNG. Raises `UserError` if the file cannot be written."""
     try:
-        Image.fromarray(sheet).save(untrusted.place(path), "PNG", optimize=True)
+        with disk.replacing(untrusted.place(path)) as draft:
+            Image.fromarray(sheet).save(draft, "PNG", optimize=True)
     except OSError as error:
         raise UserError(f"cannot write '{path}': {error.strerror or error}") from error
 

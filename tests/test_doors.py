@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -249,3 +251,85 @@ def test_frost_pictures_that_are_pipes_are_refused() -> None:
         with Path("ice", name).open("wb") as file:
             file.truncate(1 << 40)
     assert "more than" in refused(lambda: corruptions.corrupt(IMAGES, "frost", 1, pictures="ice"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "same", "said"),
+    [([0] * 20, False, "all test images are of one class, '0'"), ([0, 1] * 10, True, "equal")],
+)
+def test_test_images_that_tell_nothing_are_refused_with_that_cause(labels: list[int], same: bool, said: str) -> None:
+    """And not with advice on the order of classes: as data, by `doctor`, and as a test set."""
+    from lcrbench.bench import doctor
+    from lcrbench.bench.networks.foreign import Declared
+
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
+    pixels = np.repeat(pixels[:1], 20, 0) if same else pixels
+    for part in ("train", "t10k"):
+        Path("odd").mkdir(exist_ok=True)
+        Path(f"odd/{part}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, 20, 8, 8) + pixels.tobytes())
+        Path(f"odd/{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, 20) + bytes(labels))
+    assert said in refused(lambda: evaluated(data="odd", test=None))
+    assert said in refused(lambda: evaluated(test_set="mine=odd", corruptions=None, test=None))
+    (check,) = doctor.network_checks(Net(), Declared(), "odd", None, None)  # type: ignore[arg-type]
+    assert not check.good
+    assert said in check.what
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000, "é" * 200], ids=["a name", "a path", "bytes"])
+def test_no_door_takes_a_path_that_is_too_long(name: str) -> None:
+    """Which no question about a file answers but by an error."""
+    from lcrbench import registry
+    from lcrbench.bench.cli import _plugins
+
+    for call in (
+        lambda: lcrbench.load_data(name),
+        lambda: registry.file("preset", f"{name}.toml"),
+        lambda: ran(grid=f"{name}.toml"),
+        lambda: Store(name),
+        lambda: _plugins.entry_of(f"{name}.py"),
+        lambda: evaluated(data=name),
+        lambda: archive.open_archive(name),
+    ):
+        assert "is no path: a name has at most 255 bytes" in refused(call)
+
+
+@pytest.mark.parametrize("name", ["class", "a.lambda.b", "os.path", "x" * 300])
+def test_no_plugin_has_a_name_that_python_cannot_import(name: str) -> None:
+    from lcrbench.bench.cli import _plugins
+
+    assert name[:10] in refused(lambda: _plugins.path_of(name))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "stream"])
+def test_no_file_takes_the_place_of_a_device_or_waits_for_a_pipe(kind: str) -> None:
+    """`--out /dev/null`, as root: a file that is renamed would be there ever after."""
+    from lcrbench.bench.records.files import replace_file
+    from lcrbench.reports.paper import of_store
+    from tests.faults.test_fuzz import within
+
+    place = Path("out")
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        place.symlink_to("/dev/null")
+    else:
+        Path("log").write_text("before")
+        descriptor = os.open("log", os.O_RDONLY)
+        place.symlink_to(f"/proc/self/fd/{descriptor}")
+    calls = (
+        lambda: replace_file(place, b"x"),
+        lambda: of_store.keep("x", str(place)),
+        lambda: sheet.save(place, np.zeros((8, 8, 3), np.uint8)),
+    )
+    for call in calls:
+        with within(5.0):
+            assert "no regular file" in refused(call)
+    assert place.is_symlink() or place.is_fifo()
+    if kind == "stream":
+        assert Path("log").read_text() == "before"
+        os.close(descriptor)
+
+
+def test_a_network_is_not_called_what_a_terminal_obeys() -> None:
+    """Its name stands in warnings and in what a notebook prints."""
+    assert "\\x1b[2J" in refused(lambda: evaluated(name="\x1b[2Jnet"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +17,9 @@ def replacing(place: Path, *, draft: Path | None = None, flushed: bool = False) 
 
     The draft lies beside the file, as NAME.<token>.new unless `draft` names it. Whatever is raised meanwhile removes it and
     leaves the file as it was. With `flushed` the disk holds both content and name at the end. Raises `OSError` where the
-    disk does not take the file.
+    disk does not take the file, and for a device or a pipe, whose name is not a file's to take.
     """
+    check_file(place)
     draft = draft or place.with_name(f"{place.name}.{secrets.token_hex(4)}.new")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +33,20 @@ def replacing(place: Path, *, draft: Path | None = None, flushed: bool = False) 
         with contextlib.suppress(OSError):
             draft.unlink()
         raise
+
+
+def check_file(place: Path) -> None:
+    """Raise `OSError` where a file may not be put: over a device, a named pipe or a socket, or what stands for a stream.
+
+    A renamed file would take the place of /dev/null, and to open a pipe may take for ever.
+    """
+    try:
+        mode = place.stat().st_mode
+    except OSError:
+        return
+    stream = place.is_symlink() and os.readlink(place).startswith("/proc/")
+    if stream or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a device, a pipe or a stream, and no regular file: name another", str(place))
 
 
 def flush(path: Path) -> None:

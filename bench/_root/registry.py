@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from lcrbench.errors import UserError, unknown
-from lcrbench.untrusted import FILE_BYTES, SPEC_BYTES, bytes_of, check_regular, shown, small_file, text_of
+from lcrbench.untrusted import FILE_BYTES, SPEC_BYTES, bytes_of, check_regular, place, shown, small_file, text_of
 
 PACKAGES = {
     "method": "lcrbench.models.methods",
@@ -123,9 +123,9 @@ def file(kind: str, name: str) -> Path:
     `load` does.
     """
     if kind in SUFFIX and name.endswith(SUFFIX[kind]):
-        if not Path(name).is_file():
+        if not place(name).is_file():
             raise UserError(f"there is no file '{name}'")
-        return Path(name)
+        return place(name)
     name = _inside(kind, name)
     own = files(kind)
     if name in own:

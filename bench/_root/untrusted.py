@@ -32,6 +32,9 @@ MOST_THREADS: Final = 1024
 DEEPEST: Final = 48
 """Tables and lists within each other. Ours need six."""
 
+NAME_BYTES: Final = 255
+PATH_BYTES: Final = 4096
+"""What Linux takes; beyond it each question about a file is an error of its own."""
 SPEC_BYTES: Final = 1 << 20
 FILE_BYTES: Final = 1 << 27
 LARGEST_BYTES: Final = 1 << 33
@@ -48,7 +51,7 @@ much when they are packed, and a file of a few kB that unpacks to a TB is a bomb
 def place(path: str | os.PathLike[str]) -> Path:
     """Return a path with a leading ~ or ~user replaced.
 
-    Raises `UserError` for a user who does not exist, and for what is no path: another type, no text at all, NUL.
+    Raises `UserError` for a user who does not exist, and for what is no path: another type, no text at all, NUL, too long.
     """
     text = path if isinstance(path, str) else os.fspath(path) if isinstance(path, os.PathLike) else None
     if not isinstance(text, str) or not text:
@@ -60,6 +63,9 @@ def place(path: str | os.PathLike[str]) -> Path:
         raise UserError(
             f"{shown(text)}: there is no home folder for {shown(text).partition('/')[0]}; write ./ before a name"
         )
+    parts = [len(part.encode("utf-8", "surrogatepass")) for part in expanded.split("/")]
+    if sum(parts) + len(parts) > PATH_BYTES or max(parts) > NAME_BYTES:
+        raise UserError(f"{told(expanded)} is no path: a name has at most {NAME_BYTES} bytes, a path {PATH_BYTES:,}")
     return Path(expanded)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import keyword
 import re
+import sys
 from pathlib import Path
+from typing import Final
 
+from lcrbench import untrusted
 from lcrbench.errors import UserError
 
 MARKS = {
@@ -25,6 +29,9 @@ MARKS = {
 }
 """What a module of each kind defines at least one of, and by which its kind is told. A preset is no module."""
 
+LONGEST: Final = 100
+"""Letters of a name, whose files have some more."""
+
 FOLDER = "my_plugins"
 """Where `new` puts an entry whose name has no dot. An import path needs one."""
 
@@ -37,6 +44,12 @@ def path_of(name: str) -> str:
         raise UserError(
             f"'{name}' names no module: write small letters, digits and _, as in my_method or my_pkg.my_method"
         )
+    if word := next((part for part in name.split(".") if keyword.iskeyword(part) or len(part) > LONGEST), ""):
+        why = "is a word of Python's own" if keyword.iskeyword(word) else f"has more than {LONGEST} letters"
+        raise UserError(f"'{untrusted.told(name)[1:-1]}' names no module: '{word[:20]}' {why}")
+    first = name.partition(".")[0]
+    if "." in name and first in sys.stdlib_module_names:
+        raise UserError(f"'{name}' would be looked for in Python's own module '{first}': choose another package")
     return name if "." in name else f"{FOLDER}.{name}"
 
 
@@ -47,7 +60,7 @@ def entry_of(text: str) -> str:
     """
     if not text.endswith(".py") and "/" not in text:
         return text
-    file = Path(text)
+    file = untrusted.place(text)
     if not file.is_file():
         raise UserError(f"there is no file '{text}'")
     try:

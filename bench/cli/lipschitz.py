@@ -106,6 +106,11 @@ def command(
     networks = measure.networks(runs, models, store, source, size, device, trust_plugins=trust_plugins, engine=engine)
     target = Store(store) if runs else None
     folder = Path(out) if out else Path(store, "lipschitz") if runs else Path("lcrbench-lipschitz")
+    # Before the search, which may take hours.
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
     what = f"searching {len(networks)} networks, {EFFORTS[effort]:,} passes an image"
     measured = []
     with bar(len(networks) * options.passes, what, quiet, unit="passes") as shown:

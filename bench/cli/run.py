@@ -90,7 +90,9 @@ if TYPE_CHECKING:
     help="What to do with what a different version of the code made.",
 )
 @click.option("--redo", is_flag=True, help="Set damaged runs aside and run them again.")
-@click.option("--save-every", type=float, default=60.0, show_default=True, help="Seconds between checkpoints.")
+@click.option(
+    "--save-every", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds between checkpoints."
+)
 @click.option("--plan", "only_plan", is_flag=True, help="Check plug-ins, show what would run, and stop.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the path of the report.")
 def command(

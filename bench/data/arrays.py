@@ -60,6 +60,10 @@ class Streamed(ABC):
         """Return one image as its file has it, (H, W, 3)."""
 
     @abstractmethod
+    def content(self, number: int) -> bytes:
+        """Return the bytes of one image's file."""
+
+    @abstractmethod
     def part(self, where: NDArray[Any]) -> Streamed:
         """Return some of the images, by their numbers or a boolean mask, without reading any."""
 

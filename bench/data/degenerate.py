@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lcrbench.bench.data.arrays import Dataset, Images, Split, Streamed
+from lcrbench.errors import UserError
 
 
 def training(dataset: Dataset) -> str:
@@ -18,6 +19,12 @@ def training(dataset: Dataset) -> str:
     if _equal(split.images):
         return f"all {len(split):,} training images are equal: nothing can be learned from them"
     return ""
+
+
+def check_shown(name: str, classes: tuple[str, ...], split: Split) -> None:
+    """Raise `UserError` if no figure of the test images tells a network from a constant."""
+    if why := shown(classes, split):
+        raise UserError(f"{name}: {why}")
 
 
 def shown(classes: tuple[str, ...], split: Split) -> str:
@@ -36,8 +43,11 @@ def _one_class(classes: tuple[str, ...], split: Split) -> str | None:
 
 
 def _equal(images: Images | Streamed) -> bool:
-    """Tell whether all images are equal; of most data sets this looks at two of them."""
+    """Tell whether all images are equal, of streamed ones by their files; of most data sets this looks at two of them."""
     if len(images) < 2:
         return False
+    if isinstance(images, Streamed):
+        content = images.content(0)
+        return all(images.content(i) == content for i in range(1, len(images)))
     first = images[0]
     return all(np.array_equal(images[i], first) for i in range(1, len(images)))

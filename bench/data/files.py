@@ -107,6 +107,10 @@ class Files(Streamed):
         """Return one image as its file has it, (H, W, 3)."""
         return decode(*self._read(number))
 
+    def content(self, number: int) -> bytes:
+        """Return the bytes of one image's file."""
+        return self._read(number)[0]
+
     def part(self, where: NDArray[Any]) -> Files:
         """Return some of the images, by their numbers or a boolean mask, without reading any."""
         return Files(self.rows[where], self.text, self.sources, self.size)

@@ -54,6 +54,10 @@ class Middle(Streamed):
         """Return one image as its file has it, (H, W, 3)."""
         return self.images.original(number)
 
+    def content(self, number: int) -> bytes:
+        """Return the bytes of one image's file."""
+        return self.images.content(number)
+
     def part(self, where: NDArray[Any]) -> Middle:
         """Return some of the images, by their numbers or a boolean mask, without reading any."""
         return Middle(self.images.part(where), self.size)

@@ -9,6 +9,7 @@ from typing import Literal
 from lcrbench import corruptions
 from lcrbench.bench import data as sources
 from lcrbench.bench import device as devices
+from lcrbench.bench.data import degenerate
 from lcrbench.bench.data.arrays import Dataset
 from lcrbench.bench.data.loading import as_hashed
 from lcrbench.bench.evaluation import known as known_of
@@ -64,6 +65,7 @@ def of_run(
     else:
         stream = as_hashed(data, spec.training.data.hash_kind)
         dataset = sources.load(data, size=spec.data.size, resize=spec.resize, stream=stream)
+        degenerate.check_shown(dataset.name, dataset.classes, dataset.test)
     if len(dataset.classes) != len(spec.data.classes):
         raise UserError(f"'{data}' has {len(dataset.classes)} classes, and the network gives {len(spec.data.classes)}")
     if test is not None:

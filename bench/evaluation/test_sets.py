@@ -23,6 +23,7 @@ from lcrbench import untrusted
 from lcrbench.bench import planning
 from lcrbench.bench.data import load_test
 from lcrbench.bench.data.arrays import Dataset, Split, TestImages
+from lcrbench.bench.data.degenerate import check_shown
 from lcrbench.bench.data.subset import load_data
 from lcrbench.bench.evaluation import benchmarks
 from lcrbench.bench.evaluation.benchmarks import Other
@@ -156,6 +157,7 @@ def _fitted(place: str, fit: Preprocessing | None, size: int) -> TestImages:
 
 def _plain(name: str, place: str, dataset: Dataset, size: int, block: int, fit: Preprocessing | None = None) -> Other:
     found = _fitted(place, fit, size)
+    check_shown(name or found.name, found.classes, found.split)
     number = {label: k for k, label in enumerate(dataset.classes)}
     if strange := [label for label in found.classes if label not in number]:
         there = {int(label) for label in np.unique(found.split.labels)}

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from lcrbench import registry
 from lcrbench.bench import planning
+from lcrbench.bench.data import degenerate
 from lcrbench.bench.evaluation import known as known_of
 from lcrbench.bench.evaluation.benchmarks import Other
 from lcrbench.bench.evaluation.cells import Cells
@@ -78,6 +79,7 @@ def prepare(model: Model, declared: Declared, asked: Asked) -> Prepared:
     """Load a network and its images; raises `UserError` where there is none, or the two do not fit."""
     foreign = opened(model, declared)
     images = load_images(asked.data, foreign.how, size=asked.size, resize=asked.resize, test=asked.test)
+    degenerate.check_shown(images.dataset.name, images.dataset.classes, images.dataset.test)
     return Prepared(ready(foreign, images.dataset, asked.device), images)
 
 

@@ -25,6 +25,7 @@ from lcrbench.bench.records import source
 from lcrbench.bench.records.external import External, Outputs, Preprocess
 from lcrbench.bench.records.spec import Subject
 from lcrbench.errors import UserError
+from lcrbench.untrusted import shown
 
 Model = str | nn.Module | Callable[[Any], Any]
 CERTAIN = 1e-3
@@ -80,6 +81,8 @@ def opened(model: Model, declared: Declared | None = None) -> Foreign:
     A torch module is set to evaluation mode. Raises `UserError` where there is none, and for a preparation that cannot be.
     """
     declared = declared or Declared()
+    if not declared.name.isprintable():
+        raise UserError(f"a network's name holds no control characters: {shown(declared.name)}")
     text = ""
     arguments: Mapping[str, name.Value] = {}
     if isinstance(model, str):

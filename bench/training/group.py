@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -54,6 +55,9 @@ TIMEOUT = 600.0
 
 GRACE = 10.0
 """Seconds in which a process that serves ends, once its training has."""
+
+LET_GO = 1.0
+"""Seconds for which the tensors of the last message are waited for; an error that is on its way holds them."""
 
 LOOK = 0.2
 
@@ -100,12 +104,13 @@ class Processes:
         self.store, self.rank, self.world, self.device = store, rank, world, device
         backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
         limit = timedelta(seconds=TIMEOUT)
+        self._sent: list[weakref.ref[Tensor]] = []
         self._said(lambda: dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=limit))
 
     def gather(self, rows: Tensor) -> Tensor:
         """Return the rows (n, N) of all processes as one (world n, N), in their order."""
         found = rows.new_empty(self.world, *rows.shape)
-        self._said(lambda: dist.all_gather(list(found.unbind(0)), rows))
+        self._said(lambda: dist.all_gather([self._own(row) for row in found.unbind(0)], self._own(rows)))
         return found.flatten(0, 1)
 
     def numbers(self, own: Sequence[float]) -> list[list[float]]:
@@ -121,7 +126,7 @@ class Processes:
         sent = (
             torch.frombuffer(bytearray(content), dtype=torch.uint8) if saved else torch.empty(size, dtype=torch.uint8)
         )
-        self._said(lambda: dist.broadcast(sent, 0))
+        self._said(lambda: dist.broadcast(self._own(sent), 0))
         return unpacked(sent.numpy().tobytes())
 
     def collect(self, tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -143,8 +148,19 @@ class Processes:
 
     def close(self) -> None:
         """End the group for this process; the others find it `Lost` at their next message."""
+        # In torch 2.6 a thread of gloo needs the interpreter to let go of a tensor, and the group joins its threads without
+        # giving the interpreter away: for ever, where the last message has just come.
+        end = time.monotonic() + LET_GO
+        while any(sent() is not None for sent in self._sent) and time.monotonic() < end:
+            time.sleep(0.001)
         with contextlib.suppress(RuntimeError, AssertionError, ValueError):
             dist.destroy_process_group()
+
+    def _own(self, tensor: Tensor) -> Tensor:
+        """Return a view of a tensor for one message alone, so that `close` knows whether the group still holds it."""
+        view = tensor.detach()
+        self._sent = [*(sent for sent in self._sent if sent() is not None), weakref.ref(view)]
+        return view
 
     def _said(self, word: Callable[[], T]) -> T:
         try:

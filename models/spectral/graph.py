@@ -24,6 +24,7 @@ from lcrbench.models.spectral.rules import (
     through,
     times,
 )
+from lcrbench.models.spectral.tracing import not_followed, trace
 
 METADATA = {
     *("size", "shape", "dim", "ndim", "ndimension", "numel", "nelement", "stride"),
@@ -58,13 +59,6 @@ class Bounds:
     reason: str = ""
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (BinaryConv2d, nn.AdaptiveAvgPool2d, *SIGNS)) or super().is_leaf_module(
-            m, module_qualified_name
-        )
-
-
 @torch.no_grad()
 def product_bound(network: nn.Module, shape: tuple[int, ...]) -> Bounds:
     """Return the brackets of a network's layers, and the product bound of its surrogate, for inputs (1, *shape).
@@ -84,10 +78,6 @@ def range_bound(network: nn.Module, shape: tuple[int, ...]) -> Bounds:
     return _Walk(network, shape, distances=True).run()
 
 
-def _not_followed(error: Exception) -> UserError:
-    return UserError(f"the network's graph cannot be followed: {str(error).partition(chr(10))[0]}")
-
-
 class _Walk(fx.Interpreter):
     """Runs the graph on a black image for the shapes, and carries a bound beside each value.
 
@@ -97,11 +87,7 @@ class _Walk(fx.Interpreter):
     """
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...], distances: bool = False) -> None:
-        try:
-            graph = _Tracer().trace(network)
-        except Exception as error:  # the tracer passes on whatever the network's own code raises
-            raise _not_followed(error) from error
-        super().__init__(fx.GraphModule(network, graph))
+        super().__init__(trace(network))
         self.network = network
         self.distances = distances
         self.extra_traceback = False
@@ -130,7 +116,7 @@ class _Walk(fx.Interpreter):
         try:
             own, traced = self.network(image.clone()), self.module(image.clone())
         except Exception as error:  # the network's own code may raise anything
-            raise _not_followed(error) from error
+            raise not_followed(error) from error
         if isinstance(own, Tensor) and not (isinstance(traced, Tensor) and torch.allclose(own, traced, equal_nan=True)):
             raise UserError("the network's graph cannot be followed: it computes another function than the network")
 
@@ -139,7 +125,7 @@ class _Walk(fx.Interpreter):
         try:
             result = super().run_node(n)
         except Exception as error:  # likewise, for a graph that left out what the network did apart from it
-            raise _not_followed(error) from error
+            raise not_followed(error) from error
         if isinstance(result, Tensor):
             self.versions[n] = result._version
         if n.op == "placeholder" and result is self.input:  # other arguments of the network are at their defaults

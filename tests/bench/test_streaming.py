@@ -272,9 +272,8 @@ def test_cells_are_shown_in_parts_to_the_same_bits(root: Path, tmp_path: Path, m
         monkeypatch.setattr(showing, "MOST_BYTES", most)
         decoded.clear()
         found.append(bits(tmp_path / str(most), run(root, tmp_path / str(most), **change)))
-        # For four cells; some are decoded once more to describe the network, and two to see that images differ.
+        # For four cells; some are decoded once more to describe the network, and none to see that images differ.
         times = Counter(w for w in decoded if os.sep + "test" + os.sep in w)
         assert len(times) == 15
-        assert sorted(times.values())[-3] <= 2
-        assert max(times.values()) <= 3
+        assert max(times.values()) <= 2
     assert found[0] == found[1]

@@ -78,5 +78,6 @@ def everywhere(world: int, work: list[Any]) -> list[list[dict[str, Any]]]:
             each.start()
         found = dict(answers.get() for _ in members)
         for each in members:
-            each.join()
+            each.join(60)
+            assert each.exitcode == 0, "a process has not left the group"
     return [found[k] for k in range(world)]

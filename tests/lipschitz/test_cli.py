@@ -320,6 +320,15 @@ def test_mistakes_are_one_line(words: list[str], message: str, tmp_path: Path) -
     assert "\n" not in str(error.value)
 
 
+def test_a_folder_that_cannot_be_is_found_out_before_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "measure", lambda *given, **more: pytest.fail("it searches first"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write to .*file"):
+        call("--model", "somebodys:dull", *SMALL, "--out", str(tmp_path / "file" / "x"))
+
+
 def test_the_command_measures_what_says_that_it_is_of_its_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it is called; one from outside too, that an installed package brings."""
     mine = registry.load("metric", "lipschitz_agreement")

@@ -398,6 +398,8 @@ def test_what_has_no_bound_is_infinite_and_named(
         (lambda x: x.view(x.shape[0], x.numel()).flatten(1), 1),
         (lambda x: x[:, : x.size(1) - 1, None, ..., 0].to(x.dtype), 1),
         (lambda x: F.avg_pool2d(x, x.shape[2:]), 1 / 8),
+        (lambda x: F.avg_pool2d(x, x.size()[3]), 1 / 8),
+        (lambda x: torch.reshape(x, (x.size(0), -1)), 1),
         (lambda x: x - 3 * x, 4),
         (lambda x: x + torch.ones(1, 3, 8, 8), 1),
         (lambda x: F.pad(x, (1, 1, 1, 1), value=7), 1),

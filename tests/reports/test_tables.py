@@ -166,7 +166,9 @@ def test_parquet_holds_the_same(tmp_path: Path, undrawn: None) -> None:
     assert packed["value"].dtype == "float64"
     assert packed["seed"].dtype == "int64"
     for column in text:
-        assert packed[column].equals(text[column].astype(packed[column].dtype)), column
+        # Until pandas 3 words are objects, as which numbers stay numbers.
+        kind = str if packed[column].dtype == object else packed[column].dtype
+        assert packed[column].equals(text[column].astype(kind)), column
 
 
 def test_budgets_are_called_identical_only_if_they_are(tmp_path: Path, store: Store) -> None:
