@@ -43,12 +43,12 @@ def _outside(setting: Setting) -> str:
     if not known or not all(run.external for r in measured for run in r.runs):
         return ""
     if len(known) == 1:
-        return f"{_alone(setting, known[0][1], key)}. Nobody here knows its budget, so it is not ranked."
+        return f"{_alone(setting, known[0][1], key)}. Its training budget is not known, so it is not ranked."
     column = Column("", digits=setting.digits, scale=100)
     low, high = (number(end(value for value, _ in known), column) for end in (min, max))
     what = "mean corruption errors" if key is COMMON_ERROR else "clean accuracies"
     span = f"of {low} %" if low == high else f"from {low} to {high} %"
-    return f"{len(known)} networks from outside have {what} {span}. Nobody here knows their budgets, so none is ranked."
+    return f"{len(known)} networks from outside have {what} {span}. Their training budgets are not known, so none is ranked."
 
 
 def _alone(setting: Setting, row: Row, key: Key) -> str:

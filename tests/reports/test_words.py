@@ -93,7 +93,7 @@ def test_networks_from_outside_alone_are_said_to_have_what_they_have(tmp_path: P
     said = claim(context(store))
     assert re.fullmatch(
         rf"foreign:Mine has a mean corruption error of \d\d\.\d % {INTERVAL} \(95 % interval over 200 test images\)\. "
-        "Nobody here knows its budget, so it is not ranked\\.",
+        "Its training budget is not known, so it is not ranked\\.",
         said,
     ), said
     add_foreign(store, "Other", 40)
