@@ -87,10 +87,11 @@ def frost_sha256() -> dict[str, str]:
 def check_severity(severity: int) -> int:
     """Return the severity as an int. Raises `UserError` if it is none of 1 to 5."""
     try:
-        value = operator.index(severity)
+        # A flag of numpy 2.0 is taken for an index, with a warning.
+        value = 0 if isinstance(severity, bool | np.bool_) else operator.index(severity)
     except TypeError:
         value = 0
-    if isinstance(severity, bool) or value not in SEVERITIES:
+    if value not in SEVERITIES:
         raise UserError(f"severity must be an integer from 1 to 5, not {told(severity)}")
     return value
 
