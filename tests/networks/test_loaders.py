@@ -170,6 +170,9 @@ class Binary(nn.Module):
         return torch.as_tensor(self.second(Sign.apply(self.first(x.flatten(1) - 0.3))))
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.6."), reason="torch 2.6 exports no autograd function with a free batch size"
+)
 def test_an_exported_network_has_lost_its_pseudo_gradient_and_that_is_said(tmp_path: Path) -> None:
     torch.manual_seed(0)
     binary, smooth = Binary().eval(), nn.Sequential(nn.Flatten(), nn.Linear(192, 10)).eval()
