@@ -333,3 +333,8 @@ def test_no_file_takes_the_place_of_a_device_or_waits_for_a_pipe(kind: str) -> N
 def test_a_network_is_not_called_what_a_terminal_obeys() -> None:
     """Its name stands in warnings and in what a notebook prints."""
     assert "\\x1b[2J" in refused(lambda: evaluated(name="\x1b[2Jnet"))
+
+
+@pytest.mark.parametrize("none", ["", " ", [], {}])
+def test_an_evaluation_that_measures_nothing_is_refused(none: object) -> None:
+    assert "no metric is named" in refused(lambda: evaluated(metrics=none))

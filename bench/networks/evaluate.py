@@ -27,6 +27,7 @@ from lcrbench.bench.records.grid import Evaluation as Shown
 from lcrbench.bench.records.grid import Options
 from lcrbench.bench.records.spec import Protocol, evaluation_id
 from lcrbench.bench.records.store import Store
+from lcrbench.errors import UserError
 
 Stale = Literal["refuse", "redo", "keep"]
 DATA = "fashion-mnist-10k"
@@ -139,8 +140,10 @@ def evaluate(
 
 
 def with_lipschitz(metrics: Mapping[str, Options], effort: str | None) -> dict[str, Options]:
-    """Return metrics with those that describe how far the logits move, at an effort; None adds none."""
+    """Return metrics with those that describe how far the logits move, at an effort. Refuses to measure none."""
     if effort is None:
+        if not metrics:
+            raise UserError("no metric is named: name at least one, such as accuracy (`lcrbench list metrics`)")
         return dict(metrics)
     asked = of_effort(effort)
     added = {n: asdict(measure.options_of(registry.load("metric", n), asked)) for n in measure.metrics()}

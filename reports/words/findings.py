@@ -81,8 +81,10 @@ def setting_summary(setting: Setting) -> str:
 
 def foreign_summary(setting: Setting) -> str:
     """Return in a few sentences what networks from outside were shown."""
+    one = len(setting.rows) == 1
+    budgets = "a budget that is not known, so it is not" if one else "budgets that are not known, so none is"
     return (
-        f"{_named([r.name for r in setting.rows])}: trained elsewhere, on budgets that are not known: none is ranked. "
+        f"{_named([r.name for r in setting.rows])}: trained elsewhere, on {budgets} ranked. "
         f"Shown images of {setting.any.spec.data.name} at {setting.any.spec.data.size} px. {_tested(setting)}"
     )
 
