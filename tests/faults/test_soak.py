@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from tests.bench.helpers import SMALL, go
 RUNS, EVERY = 1000, 100
 
 GROWTH = 1.02
-"""Least memory after the second hundred runs times this bounds that after the third, and so on."""
+"""The memory after some hundred runs times this bounds that after all."""
 
 CELLS, LAST = 500, 490
 """The cells of a grid, and after how many its command is looked at last: behind them it imports what draws the report."""
@@ -69,13 +68,13 @@ def test_a_thousand_runs_of_two_steps_leave_nothing_behind(
     for process in (0, 1):
         memory = [each[process][0] for each in seen[1:]]
         descriptors = [each[process][1] for each in seen[1:]]
-        assert all(b <= a * GROWTH for a, b in itertools.pairwise(memory)), memory
+        assert max(memory) <= memory[0] * GROWTH, memory
         assert max(descriptors) - min(descriptors) <= 4, descriptors
     assert not list((tmp_path / "store" / ".unfinished").glob("*"))
 
 
 def test_the_command_of_five_hundred_tiny_cells_does_not_grow(tmp_path: Path, tally: dict[str, str]) -> None:
-    """From the hundredth cell on, by the bound of the thousand runs for each hundred."""
+    """From the hundredth cell on."""
     marks, seen = [*range(100, LAST, 50), LAST], list[tuple[int, tuple[int, int]]]()
     made = tmp_path / "store" / "evaluations"
     with (tmp_path / "said").open("w") as said:
@@ -102,5 +101,5 @@ def test_the_command_of_five_hundred_tiny_cells_does_not_grow(tmp_path: Path, ta
     tally[f"{CELLS} cells, their command"] = (
         f"{first / 1e3:.1f} MB after {start}, {last / 1e3:.1f} MB after {end}, {opened} to {still} descriptors"
     )
-    assert last <= first * GROWTH ** ((end - start) / EVERY), seen
+    assert last <= first * GROWTH, seen
     assert abs(still - opened) <= 4, seen
