@@ -101,7 +101,6 @@ def dispatch(
     shown: set[Cell] = set()
     ended: list[Ended] = []
     heard = time.monotonic()
-    # Each record is read by a store of its own, because a store remembers what it has read.
 
     def next_free() -> Job | None:
         """Return the next free run; note which of those before it other processes have finished."""
@@ -109,7 +108,7 @@ def dispatch(
             job = waiting.popleft()
             spec = job.spec
             if later[spec.run_id] <= time.monotonic():
-                if record := worker.answered(Store(target.root), job):
+                if record := worker.answered(target, job):
                     ended.append(Ended.of(record))
                     progress.finish(record)
                     continue
@@ -152,7 +151,7 @@ def dispatch(
                         if told.kind not in ("ended", "lost"):
                             continue
                         shown.discard(told.cell)
-                        if (record := record_of(Store(target.root), job, told)) is None:
+                        if (record := record_of(target, job, told)) is None:
                             # Come back to it, and find its record or its save.
                             progress.wait(job.spec)
                             later[job.spec.run_id] = time.monotonic() + LOOK
@@ -241,9 +240,11 @@ def record_of(target: Store, job: Job, told: Told) -> Record | None:
         if told.outcome == "refused":
             raise UserError(told.reason)
         if told.outcome == "done":
-            target.note(job.spec.evaluation_id)
-            record = target.record(job.spec.run_id)
-            if record.status == "failed" or worker.answers(target, record, job):
+            # By a store of its own, because one remembers every record that it has read.
+            reader = Store(target.root)
+            reader.note(job.spec.evaluation_id)
+            record = reader.record(job.spec.run_id)
+            if record.status == "failed" or worker.answers(reader, record, job):
                 return record
             return worker.failed(job, Failure(reason="error", step=0, message="its error stands above"))
         if told.outcome == "stopped":
