@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
 from lcrbench import registry
 from lcrbench.bench import worker
@@ -30,6 +30,20 @@ LOOK, AGAIN, WATCH = 0.5, 2.0, 60.0
 executor is asked what it has left."""
 
 
+class Ended(NamedTuple):
+    """What a run came to, in short: the records of a grid of thousands would fill the memory of its command."""
+
+    run_id: str
+    name: str
+    status: str
+    failure: Failure | None
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """Return a record in short."""
+        return cls(record.run_id, f"{record.spec.label} seed {record.spec.seed}", record.status, record.failure)
+
+
 def work_on(
     jobs: Sequence[Job],
     on: str,
@@ -39,7 +53,7 @@ def work_on(
     progress: Progress,
     *,
     wait: bool = True,
-) -> list[Record]:
+) -> list[Ended]:
     """Have jobs worked on by the executor that `on` names, with its address after a colon; return what each came to.
 
     At most `workers` are worked on at once (None: as many as there is room for). Raises `UserError` as `check` does, and
@@ -75,7 +89,7 @@ def dispatch(
     at_once: int,
     need: Resources | None = None,
     wait: bool = True,
-) -> list[Record]:
+) -> list[Ended]:
     """Have `at_once` runs worked on until every one has ended; return what each came to, in the order they ended.
 
     Without `wait` it ends as soon as other processes have all that is left. Ctrl-C, or SIGTERM, asks all to save and stop,
@@ -85,7 +99,7 @@ def dispatch(
     waiting, later = deque(jobs), dict.fromkeys((job.spec.run_id for job in jobs), 0.0)
     running: dict[Cell, Job] = {}
     shown: set[Cell] = set()
-    ended: list[Record] = []
+    ended: list[Ended] = []
     heard = time.monotonic()
 
     def next_free() -> Job | None:
@@ -95,7 +109,7 @@ def dispatch(
             spec = job.spec
             if later[spec.run_id] <= time.monotonic():
                 if record := worker.answered(target, job):
-                    ended.append(record)
+                    ended.append(Ended.of(record))
                     progress.finish(record)
                     continue
                 if all(target.lease(name).state() != "held" for name in worker.leased(spec)):
@@ -143,7 +157,7 @@ def dispatch(
                             later[job.spec.run_id] = time.monotonic() + LOOK
                             waiting.append(job)
                         else:
-                            ended.append(record)
+                            ended.append(Ended.of(record))
                             progress.finish(record)
                 if asked:
                     raise KeyboardInterrupt
@@ -226,9 +240,11 @@ def record_of(target: Store, job: Job, told: Told) -> Record | None:
         if told.outcome == "refused":
             raise UserError(told.reason)
         if told.outcome == "done":
-            target.note(job.spec.evaluation_id)
-            record = target.record(job.spec.run_id)
-            if record.status == "failed" or worker.answers(target, record, job):
+            # By a store of its own, because one remembers every record that it has read.
+            reader = Store(target.root)
+            reader.note(job.spec.evaluation_id)
+            record = reader.record(job.spec.run_id)
+            if record.status == "failed" or worker.answers(reader, record, job):
                 return record
             return worker.failed(job, Failure(reason="error", step=0, message="its error stands above"))
         if told.outcome == "stopped":

@@ -176,6 +176,7 @@ class Progress:
         self._hide(spec)
 
     def _hide(self, spec: RunSpec) -> None:
+        self.phases.pop(spec.run_id, None)
         if task := self.tasks.pop(spec.run_id, None):
             self.live.remove_task(task)
 

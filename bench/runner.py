@@ -31,7 +31,6 @@ from lcrbench.bench.records import env, source
 from lcrbench.bench.records.grid import Grid
 from lcrbench.bench.records.lease import Held
 from lcrbench.bench.records.leftovers import sweep
-from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Damaged, Store
 from lcrbench.bench.training.checkpoint import unseal
@@ -152,7 +151,7 @@ def run(
     several = sum(part.training for part in found) > 1
     packable = engine != "torch" and device == "cpu"
     work = [Work(part.spec) if quiet else _work(part, several, packable=packable) for part in found if not part.nothing]
-    ended: list[Record] = []
+    ended: list[dispatch.Ended] = []
     try:
         with Progress(work, len(jobs) - len(todo), quiet=quiet) as progress:
             ended = dispatch.work_on(todo, executor, workers, need or Resources(), target, progress, wait=wait)
@@ -162,7 +161,7 @@ def run(
             Cells(target.cache()).clear()
     kept = [r for r in ended if r.failure and target.record(r.run_id).status == "finished"]
     if kept:
-        first = f"{kept[0].spec.label} seed {kept[0].spec.seed}: {kept[0].failure.message}" if kept[0].failure else ""
+        first = f"{kept[0].name}: {kept[0].failure.message}" if kept[0].failure else ""
         raise Kept(f"{len(kept)} of {len(jobs)} runs failed when made again; {root} keeps the older ones ({first})")
     if left := len(todo) - len(ended):
         raise Left(

@@ -16,7 +16,6 @@ from lcrbench.bench.executors import Cell, Executor, Resources, Told
 from lcrbench.bench.progress import Event, Progress, Work
 from lcrbench.bench.records import grid
 from lcrbench.bench.records.grid import Data
-from lcrbench.bench.records.record import Record
 from lcrbench.bench.records.spec import RunSpec
 from lcrbench.bench.records.store import Store
 
@@ -129,7 +128,7 @@ def jobs(name: str) -> Iterator[str]:
         yield 'events never tells "progress": nobody is told how far a run is'
 
 
-def _ended(found: list[Record], expected: dict[str, str], store: Store) -> Iterator[str]:
+def _ended(found: list[dispatch.Ended], expected: dict[str, str], store: Store) -> Iterator[str]:
     stored = store.ids()
     for r in found:
         if r.status != expected[r.run_id]:

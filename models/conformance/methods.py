@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import io
+import pickle
+import random
 from collections.abc import Iterator
-from typing import get_args
+from contextlib import nullcontext, suppress
+from typing import Any, get_args
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lcrbench import registry
 from lcrbench.models import network as networks
 from lcrbench.models.api import Order
 from lcrbench.models.audit import audit
-from lcrbench.models.binary import BinaryConv2d, binary_layers
+from lcrbench.models.binary import BinaryConv2d, Shared, binary_layers, sharing
 from lcrbench.models.conformance._small import (
     IMAGES,
     different,
@@ -158,8 +163,86 @@ def resume(name: str) -> Iterator[str]:
         yield f"a resumed training differs in {few(changed)}: keep what it depends on in buffers, or derive it from t"
 
 
+def of_weight_alone(name: str) -> Iterator[str]:
+    """A binarizer that declares `of_weight_alone` trains slices of a batch alike whether or not they share what it makes."""
+    stages = range(max(1, len(networks.choose(name).method.stages)))
+    for stage, t in ((stage, t) for stage in stages for t in (0.0, 0.5, 0.999)):
+        net = _training(name, stage, t)
+        declared = {k: m for k, m in binary_layers(net).items() if m.binarizer.of_weight_alone}
+        kinds = ", ".join(sorted({type(m.binarizer).__name__ for m in declared.values()}))
+        wrong, way = f"'of_weight_alone' is declared by {kinds}, but", "leave the declaration out"
+        for layer, m in declared.items():
+            before, generators = _kept(m), _generators()
+            m.binarize()
+            if _generators() != generators:
+                yield f"{wrong} its forward pass draws random numbers: {way}"
+                return
+            after = _kept(m)
+            if changed := [f"{layer}.{k}" for k in after if after[k] != before.get(k)]:
+                yield f"{wrong} its forward pass changes {few(changed)}: {way}"
+                return
+        if declared:
+            own, shared = (_in_slices(_training(name, stage, t), share) for share in (False, True))
+            if differ := [k for k in own if k not in shared or not torch.equal(own[k], shared[k])]:
+                yield f"{wrong} where slices of a batch share what it makes, other gradients reach {few(differ)}: {way}"
+                return
+
+
+def _training(name: str, stage: int, t: float) -> networks.Network:
+    """Return a network in training mode, at progress t of a stage."""
+    method, net = networks.choose(name).method, make(name)
+    method.on_stage(net, stage)
+    method.on_progress(net, t)
+    return net.train()
+
+
+class _Values(pickle.Pickler):
+    """Writes tensors and generators by their values; torch writes addresses too."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, torch.Generator):
+            value = value.get_state()
+        if isinstance(value, Tensor):
+            return bytes, (value.detach().flatten().view(torch.uint8).numpy().tobytes(),)
+        return NotImplemented
+
+
+def _written(value: Any) -> bytes:
+    out = io.BytesIO()
+    _Values(out).dump(value)
+    return out.getvalue()
+
+
+def _generators() -> bytes:
+    """Return the states of the generators that belong to nobody."""
+    return _written([torch.default_generator, random.getstate(), np.random.get_state()])  # noqa: NPY002
+
+
+def _kept(module: nn.Module) -> dict[str, bytes]:
+    """Return what a module and its parts hold by name: parameters, buffers and other attributes."""
+    found = {}
+    for part, m in module.named_modules():
+        for name, value in {**vars(m), **m._parameters, **m._buffers}.items():
+            if name not in ("_parameters", "_buffers", "_modules"):
+                with suppress(Exception):  # what cannot be written, such as a function, is not looked at
+                    found[f"{part}.{name}".lstrip(".")] = _written(value)
+    return found
+
+
+def _in_slices(net: nn.Module, share: bool) -> dict[str, Tensor]:
+    """Return the summed gradients of a batch in three slices, each with its own random numbers."""
+    shared: Shared = {}
+    with torch.random.fork_rng(devices=[]):
+        for k, (x, labels) in enumerate(zip(images().chunk(3), torch.arange(IMAGES).chunk(3), strict=True)):
+            torch.default_generator.manual_seed(k)
+            with sharing(net, shared) if share else nullcontext():
+                logits = net(x)
+            F.cross_entropy(logits, labels).backward(retain_graph=k < 2)  # type: ignore[no-untyped-call]
+    return {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+
+
 def _real(n: int, channels: int) -> Tensor:
     return torch.randn(n, channels, 8, 8, generator=torch.Generator().manual_seed(2))
 
 
-CHECKS = (contract, options, shapes, order, decays, bits, precision, modes, batches, gradients, resume)
+CHECKS = (contract, options, shapes, order, decays, bits, precision, modes, batches, gradients, resume, of_weight_alone)

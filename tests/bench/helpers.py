@@ -84,11 +84,11 @@ class Here:
 
     def execute(
         self, jobs: Sequence[worker.Job], on: str, workers: int, need: Resources, *_: Any, **__: Any
-    ) -> list[Record]:
+    ) -> list[dispatch.Ended]:
         """Do jobs one after the other."""
         self.jobs = list(jobs)
         self.phases.clear()
-        return [record for one in jobs if (record := self.does(one))]
+        return [dispatch.Ended.of(record) for one in jobs if (record := self.does(one))]
 
 
 def came_to(target: Store, one: worker.Job, code: int) -> Record | None:

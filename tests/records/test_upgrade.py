@@ -98,8 +98,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs jobs in this process, where they can be counted."""
     from lcrbench.bench import dispatch, worker
 
-    def in_turn(jobs: list[worker.Job], *_: object, **__: object) -> list[Record]:
-        return [worker.run_one(job) for job in jobs]
+    def in_turn(jobs: list[worker.Job], *_: object, **__: object) -> list[dispatch.Ended]:
+        return [dispatch.Ended.of(worker.run_one(job)) for job in jobs]
 
     monkeypatch.setattr(dispatch, "work_on", in_turn)
     # Running a job sets the process up for one: that is put back.

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from lcrbench.bench.processes import keep_memory
 from lcrbench.bench.records.budget import Recipe
 from lcrbench.bench.together import ALONE
 from lcrbench.bench.training.parts import make_optimizer
@@ -56,6 +57,7 @@ def stepper(method: str, shards: int) -> Callable[[], None]:
 def test_slices_cost_little_in_one_process(benchmark, method: str) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    keep_memory()  # as a process of a run does
     try:
         plain, sliced = stepper(method, 1), stepper(method, SHARDS)
         plain(), sliced()
