@@ -179,8 +179,8 @@ def _round(
     """Spend a round's passes; return the chains to go on from."""
     tally = probe.tally
     share = SHARES if gradients else BLIND_SHARES
-    nearer = number and gradients and probe.oracle.windows and (units is not None or tally.norm == "linf")
-    of_next = int(NEXT * passes) if nearer else 0
+    climbs = tally.norm == "linf" and number > 0 and gradients and probe.oracle.windows
+    of_next = int(NEXT * passes) if units is not None or climbs else 0
     passes -= of_next
     chains = list(pool)
     if number:
