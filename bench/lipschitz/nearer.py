@@ -17,19 +17,24 @@ from lcrbench.bench.lipschitz.tally import FIGURES
 from lcrbench.bench.lipschitz.turns import Turns
 from lcrbench.bench.lipschitz.walk import walk
 
+FAR = 0.3
+"""Share of the passes of sets that goes to a climb first, of an image without a flip in any ball."""
+
 
 def sets_next(probe: Probe, units: Units, passes: int, turns: Turns | None, name: str) -> None:
-    """Spend `passes` on a nearer flip of each image by sets of first signs.
+    """Spend `passes` on a nearer flip of each image by sets of first signs: half from none, half from the nearest flip.
 
-    An image without a flip in any ball first climbs in the largest, for half of its passes: so many signs turn there that
-    sets tell little.
+    Which of the two finds more depends on the network. An image without a flip in any ball first climbs in the largest: so
+    many signs turn there that sets tell less.
     """
     tally = probe.tally
     far = tally.radius > tally.balls[-1].eps
-    rows, last = np.flatnonzero(far), len(tally.balls) - 1
-    search_sets(probe, units, passes, f"{name} sets", np.flatnonzero(~far))
-    search_ball(probe, last, "kappa", passes // 2, True, turns, f"{name} far", rows)
-    search_sets(probe, units, passes - passes // 2, f"{name} sets", rows)
+    near, rows, last = np.flatnonzero(~far), np.flatnonzero(far), len(tally.balls) - 1
+    climbed = int(FAR * passes)
+    search_ball(probe, last, "kappa", climbed, True, turns, f"{name} far", rows)
+    for some, left in ((near, passes), (rows, passes - climbed)):
+        search_sets(probe, units, left // 2, f"{name} sets anew", some, "none")
+        search_sets(probe, units, left - left // 2, f"{name} sets", some, "flip")
 
 
 def climb_next(probe: Probe, chains: list[Chain], passes: int, turns: Turns | None, name: str) -> list[Chain]:

@@ -17,8 +17,8 @@ and each round's end can be compared with the next. A round parts its passes bet
 
     descent    to the nearest flip, along gradients through windows around the signs (`surrogates`), from several radii
     walk       along the boundary, from what descents found and from images of other classes; sees flips alone
-    nearer     in networks of signs, half of each round but the first, to a nearer flip of each image: in linf by climbs,
-               in l2 by sets of first signs, where what these see is known in closed form, else not (`nearer`, `sets`)
+    nearer     in networks of signs, half or more of each round but the first, to a nearer flip of each image (`nearer`):
+               in linf by climbs, in l2 by sets of first signs, where what these see is known in closed form, else not
     climb      in each ball, for omega and kappa, along gradients, then at random
 
 Every point counts in every ball that holds it. At last the best points are checked to lie where they may, and evaluated
@@ -58,7 +58,7 @@ SURROGATES: tuple[Surrogate, ...] = (Window(4.0), Window(2.0, deep=0.5), Window(
 SHARES = {"descent": 0.35, "walk": 0.35, "climb": 0.3}
 BLIND_SHARES = {"descent": 0.0, "walk": 0.5, "climb": 0.5}
 """Shares of a round's passes, with gradients and without."""
-NEXT = 0.5
+NEXT = {"l2": 0.65, "linf": 0.5}
 """Share of a later round's passes, in a network of signs, that goes to a nearer flip; the others share what is left.
 
 In l2 without known sets it goes to nothing of the kind: there descents and walks find more than climbs.
@@ -180,7 +180,7 @@ def _round(
     tally = probe.tally
     share = SHARES if gradients else BLIND_SHARES
     climbs = tally.norm == "linf" and number > 0 and gradients and probe.oracle.windows
-    of_next = int(NEXT * passes) if units is not None or climbs else 0
+    of_next = int(NEXT[tally.norm] * passes) if units is not None or climbs else 0
     passes -= of_next
     chains = list(pool)
     if number:

@@ -10,13 +10,19 @@ through the units that can turn in that ball at all; taken if the score grows:
 
     score = log kappa - 0.15 log(||d|| / R) - 8 max(0, log(||d|| / R))
 
-so that what is nearer breaks ties, and what is outside the ball has to come in. It begins at the signs that the nearest flip
-has turned. Where too many steps bring nothing better, it begins anew at none, from another unit on.
+so that what is nearer breaks ties, and what is outside the ball has to come in. Where too many steps in a row bring nothing
+better, it begins anew at none, from another unit on. There are two ways:
+
+    from none    A climb soon gives up, because others find more. How soon is best differs between networks, so patience
+                 follows the sequence 1 1 2 1 1 2 4 ..., which gives each length the same share of steps (Luby, Sinclair,
+                 Zuckerman 1993, "Optimal speedup of Las Vegas algorithms").
+    from a flip  The first climb begins at the signs that the nearest flip has turned, and each is patient.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,12 +37,15 @@ NEAREST = 2048
 """Units of an image that can be in a set: the nearest ones."""
 LARGEST_SET = 512
 SHRINK, NEARER, OUTSIDE = 0.8, 0.15, 8.0
-PATIENCE, TRIED = 40, 0.3
-"""Steps without a better set that end a walk, at least, and as a share of the units that can turn in its ball."""
+PATIENCE = {"none": (10, 0.03), "flip": (40, 0.3)}
+"""Steps without a better set that end a climb, at least, and as a share of the units that can turn in its ball; from none,
+those of a climb of length 1.
+"""
 NOTHING = np.log(1e-3)
 """Score of a set of none."""
 AT_ONCE = 2**24
 """Windows that are held in memory at once."""
+Begin = Literal["none", "flip"]
 
 
 class Units:
@@ -97,13 +106,13 @@ def units_of(probe: Probe) -> Units | None:
     return Units(replace(stem, **{name: getattr(stem, name).cpu() for name in ("weight", "bias", "mean", "tau")}), x)
 
 
-def search_sets(probe: Probe, units: Units, passes: int, name: str, rows: np.ndarray) -> None:
+def search_sets(probe: Probe, units: Units, passes: int, name: str, rows: np.ndarray, begin: Begin) -> None:
     """Spend `passes` passes of each of the images `rows` on sets of first signs; the tally keeps what is found."""
     tally = probe.tally
     rows = rows[(tally.start.margins[rows] > 0) & (units.able[rows] > 0)]
     if passes < 1 or not len(rows):
         return
-    walks = _Walks(probe, units, rows, [probe.generator(int(r), name) for r in rows])
+    walks = _Walks(probe, units, rows, [probe.generator(int(r), name) for r in rows], begin)
     x = tally.start.x[torch.from_numpy(rows)]
     for _ in range(passes):
         points = (x + torch.from_numpy(walks.proposed()).float()).clamp(0, 1)
@@ -114,7 +123,10 @@ def search_sets(probe: Probe, units: Units, passes: int, name: str, rows: np.nda
 class _Walks:
     """A set of each of the images `rows`, its score, and the one that is tried."""
 
-    def __init__(self, probe: Probe, units: Units, rows: np.ndarray, draws: list[np.random.Generator]) -> None:
+    def __init__(
+        self, probe: Probe, units: Units, rows: np.ndarray, draws: list[np.random.Generator], begin: Begin
+    ) -> None:
+        self.begin = begin
         self.tally, self.units, self.rows, self.draws = probe.tally, units, rows, draws
         n, m = len(rows), units.base.shape[2]
         self.x = np.ascontiguousarray(self.tally.start.x[torch.from_numpy(rows)].double().numpy())
@@ -123,12 +135,13 @@ class _Walks:
         self.count, self.new_count = (np.zeros(n, np.int64) for _ in range(2))
         self.value = np.full((n, 2), np.nan)
         """kappa and distance of the set, nan for none"""
-        self.idle = np.zeros(n, np.int64)
+        self.idle, self.climbs = (np.zeros(n, np.int64) for _ in range(2))
+        """steps since the set was last better, and how many climbs have ended"""
         self.among = np.zeros(n, np.int64)
         """how many units can turn in the ball that is searched, each on its own"""
         self.following = np.array([g.integers(units.away.shape[1]) for g in draws])
         turned = units.turned(self.tally.flips)[rows]
-        self.fresh = np.isfinite(self.tally.radius[rows]) & turned.any(1)
+        self.fresh = (begin == "flip") & np.isfinite(self.tally.radius[rows]) & turned.any(1)
         for k in np.flatnonzero(self.fresh):
             found = np.flatnonzero(turned[k])[:LARGEST_SET]
             self.count[k] = len(found)
@@ -169,9 +182,18 @@ class _Walks:
             self.ids[k, :n], self.lam[k, :n], self.count[k] = self.new_ids[k, :n], self.new_lam[k, :n], n
         self.value[better] = np.stack([kappa, distance], 1)[better]
         self.idle = np.where(better, 0, self.idle + 1)
-        ended = self.idle > np.maximum(PATIENCE, TRIED * self.among)
+        least, share = PATIENCE[self.begin]
+        length = np.array([luby(int(n) + 1) for n in self.climbs]) if self.begin == "none" else 1
+        ended = self.idle > length * np.maximum(least, share * self.among)
+        self.climbs += ended
         self.count[ended], self.value[ended], self.idle[ended] = 0, np.nan, 0
         self.fresh = np.zeros_like(self.fresh)
+
+
+def luby(number: int) -> int:
+    """Return the term of the sequence 1 1 2 1 1 2 4 1 1 2 1 1 2 4 8 ..., numbers from 1."""
+    bits = number.bit_length()
+    return 2 ** (bits - 1) if number == 2**bits - 1 else luby(number - 2 ** (bits - 1) + 1)
 
 
 def _score(kappa: np.ndarray, distance: np.ndarray, target: np.ndarray) -> np.ndarray:
