@@ -1,7 +1,7 @@
 """Hostile input in bulk, in this process: specs, command lines, records and references.
 
-No traceback, nothing that takes longer than 5 seconds by the clock, and one line with exit code 2 for what is refused: exit code 70, by
-which the command line reports a mistake of ours, counts as a failure. Inputs are not drawn field by field as in
+No traceback, nothing that takes longer than 5 seconds by the clock, and one line with exit code 2 for what is refused: exit
+code 70, by which the command line reports a mistake of ours, counts as a failure. Inputs are not drawn field by field as in
 `test_malformed.py`: texts, numbers and structures are put together from pieces that have broken parsers before, and whole
 files are mutated. `tox run -e faults` tries all of them.
 """
@@ -110,9 +110,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, tally: dict[str, str]) -> It
                 assert stop.value.code == 0
         yield folder
     told = ", ".join(f"{k} {seen[f'{k} refused']} and {seen[f'{k} harmless']}" for k in EACH)
-    tally["fuzz"] = (
-        f"refused and harmless: {told}; tracebacks 0, longer than {SECONDS:g} s {TRIES} times 0 (once {seen['slow once']}), exit code 70 0"
-    )
+    slow = f"longer than {SECONDS:g} s {TRIES} times 0 (once {seen['slow once']})"
+    tally["fuzz"] = f"refused and harmless: {told}; tracebacks 0, {slow}, exit code 70 0"
 
 
 class Cost:

@@ -54,13 +54,13 @@ def the_units(net: nn.Module, x: Tensor) -> sets.Units:
     return sets.Units(stem.read(net, x[:1]), x)
 
 
-def walked(net: nn.Module, images: np.ndarray, passes: int) -> Probe:
+def walked(net: nn.Module, images: np.ndarray, passes: int, begin: sets.Begin) -> Probe:
     s = subject(net, images)
     oracle, start = search.begin(s, Options(l2=(8, 128), images=len(images)))
     probe = Probe(oracle, Tally(start, [Ball("l2", 8 / 255), Ball("l2", 128 / 255)]), 0)
     units = sets.units_of(probe)
     assert units is not None
-    sets.search_sets(probe, units, passes, "test", np.arange(len(units.able)))
+    sets.search_sets(probe, units, passes, "test", np.arange(len(units.able)), begin)
     assert (probe.passes == passes).all()
     return probe
 
@@ -133,8 +133,9 @@ def test_the_nearest_point_of_a_set_is_that_of_a_quadratic_program(backbone: str
     assert bound >= 15
 
 
-def test_a_flip_that_needs_a_set_of_signs_is_found_near_its_nearest_point() -> None:
-    """Three given units must turn, of the hundreds that can; each of them helps, and none of the others."""
+@pytest.mark.parametrize(("begin", "passes"), [("none", 3000), ("flip", 500)])
+def test_a_flip_that_needs_a_set_of_signs_is_found_near_its_nearest_point(begin: sets.Begin, passes: int) -> None:
+    """Three given units must turn, of the hundreds that can; each helps, and no other: climbs that give up take longest."""
     net = built("irnet", "vgg_tiny")
     images = grey(4, 16, 0, 0, 1)
     x = torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -157,7 +158,7 @@ def test_a_flip_that_needs_a_set_of_signs_is_found_near_its_nearest_point() -> N
     probe = Probe(
         Oracle(subject(network, images), images), Tally(start, [Ball("l2", float(units.away[:, 60].max()))]), 0
     )
-    sets.search_sets(probe, units, 500, "test", np.arange(len(units.able)))
+    sets.search_sets(probe, units, passes, "test", np.arange(len(units.able)), begin)
     assert np.isfinite(probe.tally.radius).all()
     for k in range(4):
         lam, y, d = np.zeros((3, 4)), np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
@@ -174,12 +175,36 @@ def test_a_flip_that_needs_a_set_of_signs_is_found_near_its_nearest_point() -> N
         assert least * 0.98 <= probe.tally.radius[k] <= 1.5 * least, k
 
 
-def test_passes_are_spent_whole_and_repeat() -> None:
+@pytest.mark.parametrize("begin", ["none", "flip"])
+def test_passes_are_spent_whole_and_repeat(begin: sets.Begin) -> None:
     net, images = built(), grey(5, 16, low=0, high=1)
-    first, second = (walked(net, images, 60).tally for _ in range(2))
+    first, second = (walked(net, images, 60, begin).tally for _ in range(2))
     assert np.isfinite(first.radius).any()
     assert np.array_equal(first.radius, second.radius)
     assert torch.equal(first.flips, second.flips)
+
+
+def test_climbs_from_none_give_up_by_lubys_sequence() -> None:
+    assert [sets.luby(k) for k in range(1, 16)] == [1, 1, 2, 1, 1, 2, 4, 1, 1, 2, 1, 1, 2, 4, 8]
+    net, images = built(), grey(3, 16, low=0, high=1)
+    oracle, start = search.begin(subject(net, images), Options(l2=(8,), images=3))
+    units = the_units(net, start.x)
+    probe = Probe(oracle, Tally(start, [Ball("l2", float(units.away[:, 60].min()))]), 0)
+    nothing, far = np.zeros(3), np.full(3, 1e-3)
+
+    def ended(begin: sets.Begin) -> list[int]:
+        """Return after which steps the first image's climbs end, if no set is worth anything."""
+        walks = sets._Walks(probe, units, np.arange(3), [probe.generator(k, "test") for k in range(3)], begin)
+        steps, before = [], 0
+        for step in range(130):
+            walks.proposed()
+            walks.judge(nothing, far)
+            steps += [step + 1] * int(walks.climbs[0] - before)
+            before = int(walks.climbs[0])
+        return steps
+
+    assert ended("none") == np.cumsum([11, 11, 21, 11, 11, 21, 41]).tolist()
+    assert ended("flip") == [41, 82, 123]
 
 
 def test_networks_without_such_a_stem_are_searched_without_sets() -> None:
