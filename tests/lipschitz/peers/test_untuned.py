@@ -26,15 +26,17 @@ SHARES = {("l2", 8 / 255): 0.85, ("l2", 128 / 255): 0.95, ("linf", 8 / 255): 0.9
 """Least share of the flips of all together that the default search has to find, in the balls of `RADII`.
 
 Most flips of these networks lie within one step of a grey value. The few that lie farther, though within l2 8/255, take the
-default search longest: it found 17 of 19 (bnn) and 14 of 15 (irnet) there, and all of 19 and 20 within l2 128/255.
+default search longest: it found 19 of 19 (bnn), 15 of 15 (irnet) and 12 of 13 (adabin) there.
 """
 
 FARTHER = 1.5
-"""By what factor the median flip radius of the default search may exceed that of all together."""
+"""By what factor the median flip radius of the default search may exceed that of all together, beyond one grey value."""
+
+GREY = 1 / 255
 
 NOT_YET = pytest.mark.xfail(
     strict=True,
-    reason="of 15 flips within l2 128/255 it found 13, and of 15 within linf 8/255 14; four times the passes find 15 and 14",
+    reason="of 16 flips within l2 128/255 it found 14, and of 15 within linf 8/255 14: as many as four times its passes",
 )
 
 
@@ -88,6 +90,6 @@ def test_the_default_search_finds_what_any_attack_finds(label: str, networks: di
                 failed.append(f"{norm} {ball * 255:g}/255: {mine} of {union} flips")
         middle, least = np.median(ours[norm]), np.median(together)
         print(f"{label} {norm}: median radius {255 * middle:.2f}/255, of all together {255 * least:.2f}", flush=True)
-        if norm == "l2" and middle > FARTHER * least:
+        if norm == "l2" and middle > max(GREY, FARTHER * least):
             failed.append(f"{norm}: median radius {255 * middle:.2f}/255, of all together {255 * least:.2f}")
     assert not failed, failed
