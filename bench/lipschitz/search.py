@@ -58,7 +58,7 @@ SURROGATES: tuple[Surrogate, ...] = (Window(4.0), Window(2.0, deep=0.5), Window(
 SHARES = {"descent": 0.35, "walk": 0.35, "climb": 0.3}
 BLIND_SHARES = {"descent": 0.0, "walk": 0.5, "climb": 0.5}
 """Shares of a round's passes, with gradients and without."""
-NEXT = {"l2": 0.65, "linf": 0.5}
+NEXT = {"l2": 0.65, "linf": 0.7}
 """Share of a later round's passes, in a network of signs, that goes to a nearer flip; the others share what is left.
 
 In l2 without known sets it goes to nothing of the kind: there descents and walks find more than climbs.
@@ -202,7 +202,7 @@ def _round(
         if units is not None:
             sets_next(probe, units, of_next, turns, f"round {number}")
         else:
-            chains = climb_next(probe, chains, of_next, turns, f"round {number} next")
+            climb_next(probe, of_next, turns, f"round {number} next")
         mark()
     budget = int(passes * share["climb"]) // (2 * len(tally.balls)) - (len(tally.balls) - 1)
     for k in range(len(tally.balls)):

@@ -29,6 +29,10 @@ KINDS = ("square", "noise", "pixels", "low", "entries")
 HALVINGS = 8
 GROW, SHRINK, LEAST, FIRST = 1.6, 0.88, 3e-3, 0.3
 CELLS = (4, 8, 16)
+PATCH = 4
+"""Part of the image's side that a patch has at most."""
+PATCH_LENGTH = 1.5
+"""Length of a patch in l2, in lengths that its pixels have if all pixels of a displacement of length r move alike."""
 
 
 def walk(probe: Probe, chains: list[Chain], passes: int, name: str, keep: int = 2) -> list[Chain]:
@@ -178,18 +182,40 @@ def moved_within(ball: Ball, d: Tensor, s: np.ndarray, draws: list[np.random.Gen
 
     In turn white noise and smooth noise of length s eps, and a square of random colour.
     """
-    _, c, h, w = d.shape
+    _, _, h, w = d.shape
     size = torch.from_numpy(s).float().view(-1, 1, 1, 1) * ball.eps
     kind = ("noise", "low", "square")[step % 3]
     if kind == "square":
-        corner = np.stack([g.random(2) for g in draws])
-        side = np.maximum(1, np.round(s * max(h, w)))
-        inside = _square(h, corner[:, 0], side)[:, :, None] & _square(w, corner[:, 1], side)[:, None, :]
-        colour = torch.from_numpy(np.stack([g.standard_normal((c, 1, 1), dtype=np.float32) for g in draws]))
-        e = torch.from_numpy(inside)[:, None] * colour
+        e = _coloured(d.shape, np.maximum(1, np.round(s * max(h, w))), draws)
     else:
         e = _noise(kind, d.shape, draws)
     if ball.norm == "linf":
         moved = d + 2 * size * e if kind != "square" else torch.where(e != 0, ball.eps * e.sign(), d)
         return moved.clamp(-ball.eps, ball.eps)
     return d + size * e / lengths(e).clamp_min(1e-30)
+
+
+def patched(norm: str, radius: Tensor, d: Tensor, draws: list[np.random.Generator]) -> Tensor:
+    """Return displacements d (n, 3, H, W) with a small square of a random colour each in the place of what is there.
+
+    Its side is any up to a quarter of the image's. In linf its pixels move by the `radius` (n), each channel in one
+    direction; in l2 they move by 1.5 r / sqrt(h w) in the root mean square, as if the whole radius went to all pixels alike.
+    """
+    _, _, h, w = d.shape
+    e = _coloured(d.shape, np.array([g.integers(1, max(1, max(h, w) // PATCH) + 1) for g in draws]), draws)
+    r = radius.to(d.dtype).view(-1, 1, 1, 1)
+    if norm == "l2":
+        share = (e != 0).any(1).float().mean((1, 2)).sqrt().view(-1, 1, 1, 1)
+        moved = PATCH_LENGTH * share * r * e / lengths(e).clamp_min(1e-30)
+    else:
+        moved = r * e.sign()
+    return torch.where(e != 0, moved, d)
+
+
+def _coloured(shape: torch.Size, side: np.ndarray, draws: list[np.random.Generator]) -> Tensor:
+    """Return a square of side `side` (n) of a random colour at a random place of each image, 0 elsewhere."""
+    _, c, h, w = shape
+    corner = np.stack([g.random(2) for g in draws])
+    inside = _square(h, corner[:, 0], side)[:, :, None] & _square(w, corner[:, 1], side)[:, None, :]
+    colour = torch.from_numpy(np.stack([g.standard_normal((c, 1, 1), dtype=np.float32) for g in draws]))
+    return torch.from_numpy(inside)[:, None] * colour
