@@ -51,6 +51,18 @@ def linear() -> tuple[nn.Module, torch.Tensor, np.ndarray]:
     return network, points(images), np.abs(flat @ (w[0] - w[1])) / np.linalg.norm(w[0] - w[1])
 
 
+class Flipping(nn.Module):
+    """Gives another class the second time and from then on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.asked += 1
+        return torch.tensor([1.0, 0.0] if self.asked == 1 else [0.0, 1.0]).expand(len(x), 2)
+
+
 class TestHarness:
     def test_a_point_is_counted_once_and_a_flip_within_the_budget_alone(self) -> None:
         network, images, distance = linear()
@@ -73,6 +85,15 @@ class TestHarness:
         np.testing.assert_allclose(seen.radii["l2"][0], 1.1 * distance[0], rtol=1e-4)
         with pytest.raises(SpentError):
             seen(images + 1.05 * step)
+
+    def test_numbers_that_are_none_are_no_flip(self) -> None:
+        _, images, _ = linear()
+        seen = Seen(Flipping(), images, budget=5)
+        seen(torch.full_like(images, torch.nan))
+        assert (seen.passes == 1).all()
+        assert np.isinf(seen.radii["l2"]).all()
+        seen(images + 0.5)
+        assert np.isfinite(seen.radii["l2"]).all()
 
     @pytest.mark.parametrize("peer", ["HopSkipJump", "Boundary"])
     def test_decision_attacks_find_the_plane_of_a_linear_map(self, peer: str) -> None:
