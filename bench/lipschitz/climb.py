@@ -11,9 +11,9 @@ The gradients are those of <u, f>:
     kappa    u = e_j - e_c, j the class nearest to drawing level
 
 What is left of the passes goes to random search, which needs no gradient: changes of the best point, taken if the figure
-grows. Every second is a patch, a small square of a random colour (`walk.patched`): on photographs these find more flips of
-networks of signs, at equal passes, than gradients do. In turn with white noise, smooth noise and larger squares, which find
-more on images of few pixels, a walk comes into the ball from outside.
+grows. Every second step tries a patch, a small square of a random colour (`walk.patched`): at 32 pixels a side patches find
+more than noise does. The other steps take turns: changes by noise and larger squares, which find more on images of few
+pixels, and steps of a walk into the ball from outside.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def climb(
 
 
 def search_within(probe: Probe, k: int, figure: Figure, steps: int, name: str, rows: np.ndarray | None = None) -> None:
-    """Take `steps` steps without gradients in the k-th ball, one pass each: in turn inside the ball and into it.
+    """Take `steps` steps without gradients in the k-th ball, one pass each, in the turns of `PLAN`.
 
     `rows` are the images' numbers, all by default.
     """

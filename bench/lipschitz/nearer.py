@@ -65,8 +65,8 @@ def climb_next(probe: Probe, passes: int, turns: Turns | None, name: str) -> Non
 def bring_nearer(probe: Probe, passes: int, name: str, rows: np.ndarray) -> None:
     """Spend `passes` of each of the images `rows`, which have a flip, on patches in the ball of 0.7 r around the image.
 
-    r is the distance of the nearest flip so far. From that flip, drawn into the ball, a patch is taken if kappa grows; with
-    a flip inside the ball shrinks, and the point is drawn in.
+    r is the distance of the nearest flip so far. From that flip, drawn into the ball, patches are tried, and taken where
+    kappa grows. After a flip inside, the ball shrinks, and the point is drawn into it.
     """
     tally = probe.tally
     rows = rows[np.isfinite(tally.radius[rows])]
@@ -75,8 +75,11 @@ def bring_nearer(probe: Probe, passes: int, name: str, rows: np.ndarray) -> None
     at = torch.from_numpy(rows)
     x, draws = tally.start.x[at], [probe.generator(int(r), name) for r in rows]
 
+    def reach() -> Tensor:
+        return NEARER * torch.from_numpy(tally.radius[rows])
+
     def drawn(d: Tensor) -> Tensor:
-        return shortened(tally.norm, d.clamp(-x, 1 - x), NEARER * torch.from_numpy(tally.radius[rows]))
+        return shortened(tally.norm, d.clamp(-x, 1 - x), reach())
 
     d = drawn(tally.flips[at] - x)
     tried, value = d, np.full(len(rows), -np.inf)
@@ -89,5 +92,5 @@ def bring_nearer(probe: Probe, passes: int, name: str, rows: np.ndarray) -> None
         # What a drawn point is worth is not known before it is tried itself.
         value = np.where(shrunk, -np.inf, np.where(better, kappa, value))
         d = drawn(d)
-        changed = drawn(patched(tally.norm, NEARER * torch.from_numpy(tally.radius[rows]), d, draws))
+        changed = drawn(patched(tally.norm, reach(), d, draws))
         tried = torch.where(torch.from_numpy(shrunk).view(-1, 1, 1, 1), d, changed)

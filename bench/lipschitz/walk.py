@@ -114,10 +114,7 @@ def proposed(
         moved = d + size * r * e
         return moved * (r * (1 - size / 4) / lengths(moved).clamp_min(1e-30))
     if kind == "square":
-        corner = np.stack([g.random(2) for g in draws])
-        side = np.maximum(1, np.round(1 + s * 0.6 * max(h, w)))
-        away = _square(h, corner[:, 0], side)[:, :, None] & _square(w, corner[:, 1], side)[:, None, :]
-        gone = torch.from_numpy(away)[:, None]
+        gone = _squares(h, w, np.maximum(1, np.round(1 + s * 0.6 * max(h, w))), draws)
     else:
         shape = (h, w, 1 if kind == "pixels" else c)
         share = 0.7 * s[:, None, None, None]
@@ -129,7 +126,14 @@ def proposed(
     return shortened(norm, torch.where(gone, r * (2.0 * signs - 1), d), (r * (1 - size / 4)).flatten())
 
 
-def _square(extent: int, place: np.ndarray, side: np.ndarray) -> np.ndarray:
+def _squares(h: int, w: int, side: np.ndarray, draws: list[np.random.Generator]) -> Tensor:
+    """Return where a square of side `side` (n) at a random place of each image lies (n, 1, h, w)."""
+    corner = np.stack([g.random(2) for g in draws])
+    inside = _along(h, corner[:, 0], side)[:, :, None] & _along(w, corner[:, 1], side)[:, None, :]
+    return torch.from_numpy(inside)[:, None]
+
+
+def _along(extent: int, place: np.ndarray, side: np.ndarray) -> np.ndarray:
     """Return where along an axis a square lies (n, extent); its middle is at `place` in [0, 1) of the axis."""
     middle = np.floor(place * extent)[:, None]
     first = middle - np.floor(side / 2)[:, None]
@@ -215,7 +219,5 @@ def patched(norm: str, radius: Tensor, d: Tensor, draws: list[np.random.Generato
 def _coloured(shape: torch.Size, side: np.ndarray, draws: list[np.random.Generator]) -> Tensor:
     """Return a square of side `side` (n) of a random colour at a random place of each image, 0 elsewhere."""
     _, c, h, w = shape
-    corner = np.stack([g.random(2) for g in draws])
-    inside = _square(h, corner[:, 0], side)[:, :, None] & _square(w, corner[:, 1], side)[:, None, :]
-    colour = torch.from_numpy(np.stack([g.standard_normal((c, 1, 1), dtype=np.float32) for g in draws]))
-    return torch.from_numpy(inside)[:, None] * colour
+    inside = _squares(h, w, side, draws)
+    return inside * torch.from_numpy(np.stack([g.standard_normal((c, 1, 1), dtype=np.float32) for g in draws]))

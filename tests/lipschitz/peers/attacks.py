@@ -100,7 +100,7 @@ class Seen(nn.Module):
         others[rows, c] = -torch.inf
         flip = (others.amax(1) >= logits[rows, c]).numpy() & (self.passes[owner] <= self.budget)
         away = (points.double() - self.images[owner].double()).flatten(1)
-        flip &= torch.isfinite(away).all(1).numpy()  # a peer may ask about no point at all
+        flip &= torch.isfinite(away).all(1).numpy()  # a peer may ask about NaN
         for norm, length in (("l2", away.norm(dim=1)), ("linf", away.abs().amax(1))):
             np.minimum.at(self.radii[norm], owner[flip], length.numpy()[flip])
 

@@ -86,7 +86,7 @@ class TestHarness:
         with pytest.raises(SpentError):
             seen(images + 1.05 * step)
 
-    def test_numbers_that_are_none_are_no_flip(self) -> None:
+    def test_a_point_of_nan_is_no_flip(self) -> None:
         _, images, _ = linear()
         seen = Seen(Flipping(), images, budget=5)
         seen(torch.full_like(images, torch.nan))
