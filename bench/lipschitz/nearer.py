@@ -15,7 +15,7 @@ from lcrbench.bench.lipschitz.ball import shortened
 from lcrbench.bench.lipschitz.climb import search_ball
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.sets import Units, search_sets
-from lcrbench.bench.lipschitz.tally import FIGURES
+from lcrbench.bench.lipschitz.tally import FIGURES, Tally
 from lcrbench.bench.lipschitz.turns import Turns
 from lcrbench.bench.lipschitz.walk import patched
 
@@ -23,22 +23,28 @@ NEARER = 0.7
 """Radius in which a nearer flip is looked for, as a share of the nearest one's distance."""
 FAR = 0.7
 """Share of the passes of sets that goes to a climb first, of an image without a flip in any ball."""
+EACH = 0.5
+"""Share of the passes of sets that goes to climbs in each ball first, of an image with a flip in all balls."""
 
 
 def sets_next(probe: Probe, units: Units, passes: int, turns: Turns | None, name: str) -> None:
     """Spend `passes` on a nearer flip of each image by sets of first signs: half from none, half from the nearest flip.
 
     Which of the two finds more depends on the network. An image without a flip in any ball first climbs in the largest: so
-    many signs turn there that sets tell less.
+    many signs turn there that sets tell less. One with a flip in all balls first climbs in each: omega and kappa are what
+    is still looked for there.
     """
-    tally = probe.tally
-    far = tally.radius > tally.balls[-1].eps
-    near, rows, last = np.flatnonzero(~far), np.flatnonzero(far), len(tally.balls) - 1
-    climbed = int(FAR * passes)
-    search_ball(probe, last, "kappa", climbed, True, turns, f"{name} far", rows)
-    for some, left in ((near, passes), (rows, passes - climbed)):
-        search_sets(probe, units, left // 2, f"{name} sets anew", some, "none")
-        search_sets(probe, units, left - left // 2, f"{name} sets", some, "flip")
+    empty, far, each = _empty(probe.tally), int(FAR * passes), int(EACH * passes)
+    last = len(probe.tally.balls)
+    search_ball(probe, last - 1, "kappa", far, True, turns, f"{name} far", np.flatnonzero(empty == last))
+    climb_each(probe, each, turns, f"{name} each", np.flatnonzero(empty == 0))
+    for rows, left in (
+        (np.flatnonzero((empty > 0) & (empty < last)), passes),
+        (np.flatnonzero(empty == last), passes - far),
+        (np.flatnonzero(empty == 0), passes - each),
+    ):
+        search_sets(probe, units, left // 2, f"{name} sets anew", rows, "none")
+        search_sets(probe, units, left - left // 2, f"{name} sets", rows, "flip")
 
 
 def climb_next(probe: Probe, passes: int, turns: Turns | None, name: str) -> None:
@@ -47,19 +53,29 @@ def climb_next(probe: Probe, passes: int, turns: Turns | None, name: str) -> Non
     An image climbs in the largest ball without a flip of it: where many directions lead to one, gradients see them. With a
     flip in all balls, its flip is brought nearer in the first half, and it climbs in each ball in the second.
     """
-    tally = probe.tally
     for half, part in enumerate((passes // 2, passes - passes // 2)):
-        empty = np.array([sum(b.eps < r for b in tally.balls) for r in tally.radius])
-        for count in range(1, len(tally.balls) + 1):
+        empty = _empty(probe.tally)
+        for count in range(1, len(probe.tally.balls) + 1):
             rows = np.flatnonzero(empty == count)
             search_ball(probe, count - 1, "kappa", part, True, turns, f"{name} {half} {count}", rows)
         rows = np.flatnonzero(empty == 0)
         if half == 0:
             bring_nearer(probe, part, f"{name} nearer", rows)
-            continue
-        for k in range(len(tally.balls)):
-            for figure in FIGURES:
-                search_ball(probe, k, figure, part // (2 * len(tally.balls)), True, turns, f"{name} {half}", rows)
+        else:
+            climb_each(probe, part, turns, f"{name} {half}", rows)
+
+
+def climb_each(probe: Probe, passes: int, turns: Turns | None, name: str, rows: np.ndarray) -> None:
+    """Spend `passes` of each of the images `rows` on climbs for omega and kappa in each ball, in equal shares."""
+    balls = probe.tally.balls
+    for k in range(len(balls)):
+        for figure in FIGURES:
+            search_ball(probe, k, figure, passes // (2 * len(balls)), True, turns, name, rows)
+
+
+def _empty(tally: Tally) -> np.ndarray:
+    """Return the number of balls, from the smallest on, that hold no flip yet, of each image (n)."""
+    return np.array([sum(b.eps < r for b in tally.balls) for r in tally.radius])
 
 
 def bring_nearer(probe: Probe, passes: int, name: str, rows: np.ndarray) -> None:
