@@ -11,7 +11,7 @@ The gradients are those of <u, f>:
     kappa    u = e_j - e_c, j the class nearest to drawing level
 
 What is left of the passes goes to random search, which needs no gradient: changes of the best point, taken if the figure
-grows. Every second step tries a patch, a small square of a random colour (`walk.patched`): at 32 pixels a side patches find
+grows. Every second step tries a patch, a small square of a random colour (`moves.patched`): at 32 pixels a side patches find
 more than noise does. The other steps take turns: changes by noise and larger squares, which find more on images of few
 pixels, and steps of a walk into the ball from outside.
 """
@@ -26,12 +26,13 @@ from torch import Tensor
 
 from lcrbench.bench.lipschitz.ball import Ball, length, lengths
 from lcrbench.bench.lipschitz.descent import MOMENTUM, toward_flip
+from lcrbench.bench.lipschitz.moves import KINDS, moved, patched, shorter
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import Start, omega_of
 from lcrbench.bench.lipschitz.surrogates import Surrogate, Window
 from lcrbench.bench.lipschitz.tally import ROUNDING, Figure, Tried
 from lcrbench.bench.lipschitz.turns import Turns, turn
-from lcrbench.bench.lipschitz.walk import FIRST, GROW, KINDS, LEAST, SHRINK, moved_within, patched, proposed
+from lcrbench.bench.lipschitz.walk import FIRST, GROW, LEAST, SHRINK
 from lcrbench.bench.seeds import generator
 
 CLIMBED: tuple[Surrogate, ...] = (Window(4.0), None)
@@ -150,10 +151,10 @@ def search_within(probe: Probe, k: int, figure: Figure, steps: int, name: str, r
         kind = PLAN[step % len(PLAN)]
         if kind == "patch":
             points = ball.settle(x, patched(ball.norm, radius, d, draws))
+        elif kind == "noise":
+            points = ball.settle(x, moved(ball, d, sizes, draws, step // len(PLAN)))
         else:
-            points = ball.settle(x, moved_within(ball, d, sizes, draws, step // len(PLAN)))
-        if kind == "inward":
-            points = walks.proposed(points, draws, step // len(PLAN))
+            points = walks.proposed(d, sizes, draws, step // len(PLAN))
         tried = tally.offer(rows, points, probe.logits(rows, points), "random")
         if kind == "inward":
             walks.judge(points, tried, step // len(PLAN))
@@ -183,25 +184,29 @@ class _Inward:
     def level(self) -> np.ndarray:
         return np.asarray(self.tally.best(self.figure)[self.k].value[self.rows] * (1 + ROUNDING) + 1e-12)
 
-    def proposed(self, otherwise: Tensor, draws: list[np.random.Generator], step: int) -> Tensor:
-        """Return the next points of the walks (n, 3, H, W); `otherwise` those of images that have none."""
+    def proposed(self, d: Tensor, sizes: np.ndarray, draws: list[np.random.Generator], step: int) -> Tensor:
+        """Return the next points of the walks (n, 3, H, W); of images that have none, d changed by a move of `sizes` (n)."""
         self._begin()
-        points = otherwise.clone()
+        points = torch.empty_like(self.points)
         walking = np.isfinite(self.radius)
-        on, ended = (
-            np.flatnonzero(walking & (self.failed < PATIENCE)),
-            np.flatnonzero(walking & (self.failed >= PATIENCE)),
+        none, on, ended = (
+            np.flatnonzero(which)
+            for which in (~walking, walking & (self.failed < PATIENCE), walking & (self.failed >= PATIENCE))
         )
+        if len(none):
+            at = torch.from_numpy(none)
+            own = [draws[r] for r in none]
+            points[at] = self.ball.settle(self.part.x[at], moved(self.ball, d[at], sizes[none], own, step))
         if len(on):
             at, kind = torch.from_numpy(on), KINDS[step % len(KINDS)]
             x, own = self.part.x[at], [draws[r] for r in on]
-            d = proposed(self.ball.norm, kind, self.points[at] - x, self.radius[on], self.sizes[kind][on], own)
+            d = shorter(self.ball.norm, kind, self.points[at] - x, self.radius[on], self.sizes[kind][on], own)
             points[at] = (x + d).clamp(0, 1)
         if len(ended):
             at = torch.from_numpy(ended)
             x, own = self.part.x[at], [draws[r] for r in ended]
             wide = Ball(self.ball.norm, FURTHER * self.ball.eps)
-            points[at] = (x + moved_within(wide, torch.zeros_like(x), np.ones(len(ended)), own, step)).clamp(0, 1)
+            points[at] = (x + moved(wide, torch.zeros_like(x), np.ones(len(ended)), own, step)).clamp(0, 1)
         return points
 
     def judge(self, points: Tensor, tried: Tried, step: int) -> None:

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from lcrbench.bench.lipschitz.ball import shortened
 from lcrbench.bench.lipschitz.climb import search_ball
+from lcrbench.bench.lipschitz.moves import patched
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.sets import Units, search_sets
 from lcrbench.bench.lipschitz.tally import FIGURES, Tally
 from lcrbench.bench.lipschitz.turns import Turns
-from lcrbench.bench.lipschitz.walk import patched
 
 NEARER = 0.7
 """Radius in which a nearer flip is looked for, as a share of the nearest one's distance."""

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from lcrbench.bench.lipschitz import climb, nearer, search
+from lcrbench.bench.lipschitz.moves import PATCH, PATCH_LENGTH, patched
 from lcrbench.bench.lipschitz.options import Options
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import kappas_of
 from lcrbench.bench.lipschitz.tally import Tally
-from lcrbench.bench.lipschitz.walk import PATCH, PATCH_LENGTH, patched
 
 from .nets import built, grey, subject
 
