@@ -1,9 +1,13 @@
 """Climbs inside one ball, for the largest change of the logits (omega) and of the margins (kappa).
 
-From the best point so far, those of the other balls drawn to this radius included, the first half of the steps goes to
-the point of ball and box that is furthest along the running sum of the gradients (a Frank-Wolfe step: on a linear map
-these are power iterations and reach the operator norm); the second half, from the best point so far, takes steps of
-0.5 eps that are drawn back into the ball.
+A climb begins at the best point so far, those of the other balls drawn to this radius included. The first half of its steps
+goes each to the point of ball and box that is furthest along the running sum of the gradients (a Frank-Wolfe step: on a
+linear map these are power iterations and reach the operator norm). The second half, from the best point so far, takes steps
+along that sum that are drawn back into the ball, and shrink from eps to a twentieth of that along a cosine.
+
+In networks of signs all steps are such as those of the second half, in up to three runs, each through another surrogate and
+from the best point so far. The first run begins with a step of eps, the others with .3 eps.
+
 The gradients are those of <u, f>:
 
     omega    u = df / ||df||, df the change of the logits; where it vanishes, a class difference, so that a plateau does
@@ -18,14 +22,12 @@ pixels, and steps of a walk into the ball from outside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from lcrbench.bench.lipschitz.ball import Ball, length, lengths
-from lcrbench.bench.lipschitz.descent import MOMENTUM, toward_flip
+from lcrbench.bench.lipschitz.ball import Ball, length, lengths, steepest
+from lcrbench.bench.lipschitz.descent import MOMENTUM, shrinking, toward_flip
 from lcrbench.bench.lipschitz.moves import KINDS, moved, patched, shorter
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import Start, omega_of
@@ -35,9 +37,12 @@ from lcrbench.bench.lipschitz.turns import Turns, turn
 from lcrbench.bench.lipschitz.walk import FIRST, GROW, LEAST, SHRINK
 from lcrbench.bench.seeds import generator
 
-CLIMBED: tuple[Surrogate, ...] = (Window(4.0), None)
-PROJECTED = 0.5
-"""Length of a projected step as a share of the radius."""
+CLIMBED: tuple[Surrogate, ...] = (Window(4.0), None, Window(2.0, deep=0.5))
+"""What climbs differentiate through in networks of signs, one after the other: which finds most depends on the network."""
+RUN = 8
+"""Steps through one of them at least, in a climb of as many; a short climb leaves the last ones out."""
+FIRST_STEP, LATER_STEP = 1.0, 0.3
+"""First step, as a share of the radius, and that of the runs after the first."""
 
 PLAN = ("patch", "noise", "patch", "inward")
 """Steps of a random search, in turn."""
@@ -82,53 +87,75 @@ def search_ball(
             turn(probe, turns, k, figure, passes // 3, some)
         share = GRADIENTS_OF_SIGNS[probe.tally.norm] if probe.oracle.windows else GRADIENTS
         steps = max(0, (int(share * left) - 1) // 2) if gradients else 0
-        climb(probe, k, figure, CLIMBED, steps, name, some)
+        climb(probe, k, figure, steps, name, some)
         search_within(probe, k, figure, left - (2 * steps + 1 if steps else 0), f"{name} at random", some)
 
 
-def climb(
-    probe: Probe,
-    k: int,
-    figure: Figure,
-    surrogates: Sequence[Surrogate],
-    steps: int,
-    name: str,
-    rows: np.ndarray | None = None,
-) -> None:
+def climb(probe: Probe, k: int, figure: Figure, steps: int, name: str, rows: np.ndarray | None = None) -> None:
     """Take `steps` gradient steps in the k-th ball, two passes each, and one at the end; the tally keeps what it finds.
 
-    The surrogates take turns. `rows` are the images' numbers, all by default.
+    `rows` are the images' numbers, all by default.
     """
     tally = probe.tally
     rows = np.arange(len(tally.start.x)) if rows is None else rows
     if steps < 1 or not len(rows):
         return
-    ball, best, at = tally.balls[k], tally.best(figure)[k], torch.from_numpy(rows)
-    part = tally.of(rows)
-    x = part.x
-    points, memory = best.points[at], torch.zeros_like(x)
-    half = (steps + 1) // 2
+    best, at = tally.best(figure)[k], torch.from_numpy(rows)
+    way = _Way(probe, k, figure, name, rows)
+    if probe.oracle.windows:
+        runs = CLIMBED[: max(1, steps // RUN)]
+        for j, surrogate in enumerate(runs):
+            some = steps * (j + 1) // len(runs) - steps * j // len(runs)
+            points = way.steps(best.points[at], some, surrogate, LATER_STEP if j else FIRST_STEP)
+    else:
+        way.corners(best.points[at], (steps + 1) // 2)
+        points = way.steps(best.points[at], steps // 2, None, FIRST_STEP)
+    tally.offer(rows, points, probe.logits(rows, points), "climb")
 
-    def weigh(logits: np.ndarray, where: slice) -> np.ndarray:
-        some = Start(part.indices[where], part.logits[where], x[where])
-        return toward_flip(some, logits) if figure == "kappa" else _for_omega(some, logits, probe.seed, step)
 
-    for step in range(steps):
-        logits, gradient = probe.pull(rows, points, weigh, surrogates[step % len(surrogates)])
-        tally.offer(rows, points, logits, "climb")
+class _Way:
+    """The gradient steps of a climb of images `rows` in the k-th ball; every point is offered to the tally."""
+
+    def __init__(self, probe: Probe, k: int, figure: Figure, name: str, rows: np.ndarray) -> None:
+        self.probe, self.rows, self.figure = probe, rows, figure
+        self.ball, self.part = probe.tally.balls[k], probe.tally.of(rows)
+        self.axes, self.taken = (name, figure, k), 0
+
+    def corners(self, points: Tensor, steps: int) -> None:
+        """Go each step to the point furthest along the running sum of the gradients; the tally keeps the best."""
+        x, memory = self.part.x, torch.zeros_like(points)
+        for _ in range(steps):
+            memory = MOMENTUM * memory + self._gradient(points, None)
+            points = self.ball.settle(x, self.ball.furthest(x, memory))
+
+    def steps(self, points: Tensor, steps: int, surrogate: Surrogate, first: float) -> Tensor:
+        """Take steps that shrink from `first` radii to a twentieth of that along a cosine; return the point after the last.
+
+        Each is drawn back into the ball.
+        """
+        x, memory = self.part.x, torch.zeros_like(points)
+        for step in range(steps):
+            memory = MOMENTUM * memory + self._gradient(points, surrogate)
+            size = first * self.ball.eps * shrinking(step, steps)
+            points = self.ball.settle(x, points - x + size * steepest(self.ball.norm, memory))
+        return points
+
+    def _gradient(self, points: Tensor, surrogate: Surrogate) -> Tensor:
+        """Offer the points, and return the figure's gradients there, of length 1 each; random ones where they vanish."""
+
+        def weigh(logits: np.ndarray, where: slice) -> np.ndarray:
+            some = Start(self.part.indices[where], self.part.logits[where], self.part.x[where])
+            if self.figure == "kappa":
+                return toward_flip(some, logits)
+            return _for_omega(some, logits, self.probe.seed, self.taken)
+
+        logits, gradient = self.probe.pull(self.rows, points, weigh, surrogate)
+        self.probe.tally.offer(self.rows, points, logits, "climb")
         dead = gradient.flatten(1).abs().amax(1) == 0
         if bool(dead.any()):
-            gradient[dead] = probe.normal(rows[dead.numpy()], name, figure, k, step)
-        gradient = gradient / lengths(gradient).clamp_min(1e-30)
-        memory = MOMENTUM * memory + gradient
-        if step < half:
-            points = ball.settle(x, ball.furthest(x, memory))
-        else:
-            if step == half:
-                points = best.points[at]
-            move = Ball(ball.norm, PROJECTED * ball.eps).furthest(torch.full_like(x, 0.5), memory)
-            points = ball.settle(x, points - x + move)
-    tally.offer(rows, points, probe.logits(rows, points), "climb")
+            gradient[dead] = self.probe.normal(self.rows[dead.numpy()], *self.axes, self.taken)
+        self.taken += 1
+        return gradient / lengths(gradient).clamp_min(1e-30)
 
 
 def search_within(probe: Probe, k: int, figure: Figure, steps: int, name: str, rows: np.ndarray | None = None) -> None:

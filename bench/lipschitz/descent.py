@@ -97,13 +97,17 @@ def descend(probe: Probe, run: Run, steps: int, name: str) -> Chain:
         flipped = kappa >= 1
         radius = np.where(flipped, np.minimum(radius, distance) * (1 - change), radius * (1 + change))
         radius = np.minimum(radius, 0.99 * tally.radius)
-        share = 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2
-        d = points - x + _wide(first * share * radius) * steepest(norm, memory)
+        d = points - x + _wide(first * shrinking(step, steps) * radius) * steepest(norm, memory)
         d = _at_length(norm, d, radius)
     points = (x + d).clamp(0, 1)
     _, kappa, distance = tally.offer(rows, points, probe.logits(rows, points), "descent")
     chain.offer(kappa, distance, points)
     return chain
+
+
+def shrinking(step: int, steps: int) -> float:
+    """Return a step's size as a share of the first one's: from 1 to .05 along a cosine."""
+    return 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def toward_flip(start: Start, logits: np.ndarray, target: np.ndarray | None = None) -> np.ndarray:

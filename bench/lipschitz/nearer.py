@@ -48,21 +48,17 @@ def sets_next(probe: Probe, units: Units, passes: int, turns: Turns | None, name
 
 
 def climb_next(probe: Probe, passes: int, turns: Turns | None, name: str) -> None:
-    """Spend `passes` on a nearer flip of each image by climbs, in two halves.
+    """Spend `passes` on a nearer flip of each image by climbs.
 
     An image climbs in the largest ball without a flip of it: where many directions lead to one, gradients see them. With a
-    flip in all balls, its flip is brought nearer in the first half, and it climbs in each ball in the second.
+    flip in all balls, half of its passes bring that nearer, and the other half go to climbs in each ball.
     """
-    for half, part in enumerate((passes // 2, passes - passes // 2)):
-        empty = _empty(probe.tally)
-        for count in range(1, len(probe.tally.balls) + 1):
-            rows = np.flatnonzero(empty == count)
-            search_ball(probe, count - 1, "kappa", part, True, turns, f"{name} {half} {count}", rows)
-        rows = np.flatnonzero(empty == 0)
-        if half == 0:
-            bring_nearer(probe, part, f"{name} nearer", rows)
-        else:
-            climb_each(probe, part, turns, f"{name} {half}", rows)
+    empty = _empty(probe.tally)
+    for count in range(1, len(probe.tally.balls) + 1):
+        rows = np.flatnonzero(empty == count)
+        search_ball(probe, count - 1, "kappa", passes, True, turns, f"{name} {count}", rows)
+    bring_nearer(probe, passes // 2, f"{name} nearer", np.flatnonzero(empty == 0))
+    climb_each(probe, passes - passes // 2, turns, f"{name} each", np.flatnonzero(empty == 0))
 
 
 def climb_each(probe: Probe, passes: int, turns: Turns | None, name: str, rows: np.ndarray) -> None:
