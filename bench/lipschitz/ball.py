@@ -41,7 +41,7 @@ class Ball:
         low, high = -x, 1 - x
         if self.norm == "linf":
             return (self.eps * gradient.sign()).clamp(low, high)
-        g = gradient / lengths(gradient).clamp_min(1e-30)
+        g = unit(gradient)
         t = torch.full_like(lengths(g), self.eps)
         d = (t * g).clamp(low, high)
         for _ in range(20):
@@ -102,7 +102,12 @@ def shortened(norm: str, d: Tensor, radius: Tensor) -> Tensor:
 
 def steepest(norm: str, gradient: Tensor) -> Tensor:
     """Return the d of ||d||_p = 1 along which <gradient, d> grows most, without the box; 0 for a gradient of 0."""
-    return gradient.sign() if norm == "linf" else gradient / lengths(gradient).clamp_min(1e-30)
+    return gradient.sign() if norm == "linf" else unit(gradient)
+
+
+def unit(d: Tensor) -> Tensor:
+    """Return d with ||d||_2 of 1, and 0 for 0 (N, 3, H, W)."""
+    return d / lengths(d).clamp_min(1e-30)
 
 
 def lengths(d: Tensor) -> Tensor:

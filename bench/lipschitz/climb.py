@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lcrbench.bench.lipschitz.ball import Ball, length, lengths, steepest
+from lcrbench.bench.lipschitz.ball import Ball, length, steepest, unit
 from lcrbench.bench.lipschitz.descent import MOMENTUM, shrinking, toward_flip
 from lcrbench.bench.lipschitz.moves import KINDS, moved, patched, shorter
 from lcrbench.bench.lipschitz.probe import Probe
@@ -155,7 +155,7 @@ class _Way:
         if bool(dead.any()):
             gradient[dead] = self.probe.normal(self.rows[dead.numpy()], *self.axes, self.taken)
         self.taken += 1
-        return gradient / lengths(gradient).clamp_min(1e-30)
+        return unit(gradient)
 
 
 def search_within(probe: Probe, k: int, figure: Figure, steps: int, name: str, rows: np.ndarray | None = None) -> None:

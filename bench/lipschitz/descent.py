@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lcrbench.bench.lipschitz.ball import lengths, shortened, steepest
+from lcrbench.bench.lipschitz.ball import lengths, shortened, steepest, unit
 from lcrbench.bench.lipschitz.probe import Probe
 from lcrbench.bench.lipschitz.results import Start, kappas_of
 from lcrbench.bench.lipschitz.surrogates import Surrogate
@@ -93,7 +93,7 @@ def descend(probe: Probe, run: Run, steps: int, name: str) -> Chain:
         logits, gradient = probe.pull(rows, points, toward, run.surrogate)
         _, kappa, distance = tally.offer(rows, points, logits, "descent")
         chain.offer(kappa, distance, points)
-        memory = MOMENTUM * memory + _unit(gradient)
+        memory = MOMENTUM * memory + unit(gradient)
         flipped = kappa >= 1
         radius = np.where(flipped, np.minimum(radius, distance) * (1 - change), radius * (1 + change))
         radius = np.minimum(radius, 0.99 * tally.radius)
@@ -124,10 +124,6 @@ def toward_flip(start: Start, logits: np.ndarray, target: np.ndarray | None = No
     u[n, target] = 1
     u[n, c] = -1
     return u
-
-
-def _unit(gradient: Tensor) -> Tensor:
-    return gradient / lengths(gradient).clamp_min(1e-30)
 
 
 def _wide(radius: np.ndarray) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lcrbench.bench.lipschitz.ball import Ball, lengths, shortened
+from lcrbench.bench.lipschitz.ball import Ball, lengths, shortened, unit
 
 KINDS = ("square", "noise", "pixels", "low", "entries")
 """Kinds of moves to a shorter displacement."""
@@ -42,7 +42,7 @@ def shorter(
         if norm == "linf":
             return shortened(norm, d + size * r * e, (r * (1 - size / 4)).flatten())
         e = e - d * ((e * d).sum((1, 2, 3), keepdim=True) / r.square().clamp_min(1e-30))
-        e = e / lengths(e).clamp_min(1e-30)
+        e = unit(e)
         aside = d + size * r * e
         return aside * (r * (1 - size / 4) / lengths(aside).clamp_min(1e-30))
     if kind == "square":
