@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lcrbench import float32
+from lcrbench.bench import processes
 from lcrbench.bench.records.record import Provenance
 from lcrbench.corruptions.engine import available_threads
 from lcrbench.errors import UserError
@@ -67,7 +68,8 @@ def readers(device: str, at_once: int) -> int:
 
 
 def prepare(device: str) -> None:
-    """Set this process up for one run: one thread, deterministic algorithms, and float32 that is float32."""
+    """Set this process up for one run: one thread, deterministic algorithms, exact float32, and memory that it keeps."""
+    processes.keep_memory()
     # Read when cuBLAS starts: without a workspace of their own, its sums may change from run to run.
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.set_num_threads(1)

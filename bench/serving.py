@@ -75,7 +75,6 @@ def _begin() -> None:
     # Until the training listens there is nothing to save. (The server that forked this process ignores it.)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     processes.watch_parent()
-    processes.keep_memory()
 
 
 def _teller(events: Any) -> Callable[[Event], None]:

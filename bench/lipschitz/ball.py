@@ -58,7 +58,7 @@ class Ball:
 
     def inside(self, x: Tensor, d: Tensor) -> Tensor:
         """Return d moved into the ball and the box: clipped, and for l2 scaled down if it is too long."""
-        d = d.clamp(-x, 1 - x)
+        d = boxed(x, d)
         if self.norm == "linf":
             return d.clamp(-self.eps, self.eps)
         return d * (self.eps / lengths(d).clamp_min(1e-30)).clamp_max(1)
@@ -73,23 +73,27 @@ class Ball:
         Rounding x + d to float32 can lengthen it: such a d is shrunk until the rounded point is inside.
         """
         d = self.inside(x, d)
-        points = (x + d).clamp(0, 1)
-        shrink = 1e-6
+        over, shrink, exact = self.length(d) > self.eps * (1 - 1e-6), 2e-6, x.double()
         for _ in range(20):
-            over = self.length(points.double() - x.double()) > self.eps
+            d = d * (1 - shrink * over.float()).view(-1, 1, 1, 1)
+            points = (x + d).clamp(0, 1)
+            over = self.length(points.double() - exact) > self.eps
             if not bool(over.any()):
                 return points
-            d = torch.where(over.view(-1, 1, 1, 1), d * (1 - shrink), d)
-            points = (x + d).clamp(0, 1)
             shrink *= 2
         raise UserError(f"the radius {self.eps} is below what float32 pixels can resolve")
 
 
 def length(norm: str, d: Tensor) -> Tensor:
     """Return ||d||_p (N)."""
-    flat = d.flatten(1)
-    found: Tensor = flat.norm(dim=1) if norm == "l2" else flat.abs().amax(1)
-    return found
+    if norm == "l2":
+        return lengths(d).flatten()
+    return _by_pixel(d).abs().amax(1)
+
+
+def boxed(x: Tensor, d: Tensor) -> Tensor:
+    """Return d cut off where x + d leaves the box. (A quarter of the time of `clamp` with tensors.)"""
+    return torch.minimum(torch.maximum(d, -x), 1 - x)
 
 
 def shortened(norm: str, d: Tensor, radius: Tensor) -> Tensor:
@@ -112,5 +116,10 @@ def unit(d: Tensor) -> Tensor:
 
 def lengths(d: Tensor) -> Tensor:
     """Return ||d||_2 (N, 1, 1, 1)."""
-    length: Tensor = d.flatten(1).norm(dim=1)
+    length: Tensor = _by_pixel(d).norm(dim=1)
     return length.view(-1, 1, 1, 1)
+
+
+def _by_pixel(d: Tensor) -> Tensor:
+    """Return d as rows (N, H W 3), in one order whatever its layout; points, whose channels lie last, are not copied."""
+    return d.permute(0, 2, 3, 1).flatten(1)

@@ -41,13 +41,16 @@ CLIMBED: tuple[Surrogate, ...] = (Window(4.0), None, Window(2.0, deep=0.5))
 """What climbs differentiate through in networks of signs, one after the other: which finds most depends on the network."""
 RUN = 8
 """Steps through one of them at least, in a climb of as many; a short climb leaves the last ones out."""
+SHRINKING_MOMENTUM = 0.9
+LONGEST = 24
+"""Steps along gradients in a climb at most."""
 FIRST_STEP, LATER_STEP = 1.0, 0.3
 """First step, as a share of the radius, and that of the runs after the first."""
 
-PLAN = ("patch", "noise", "patch", "inward")
+PLAN = (*("patch",) * 3, "noise", *("patch",) * 3, "inward")
 """Steps of a random search, in turn."""
 
-GRADIENTS, GRADIENTS_OF_SIGNS = 0.75, {"l2": 0.5, "linf": 0.3}
+GRADIENTS, GRADIENTS_OF_SIGNS = 0.75, 0.5
 """Share of a climb's passes that goes to gradients; in networks of signs, where they say less."""
 
 PATIENCE = 25
@@ -85,8 +88,10 @@ def search_ball(
     for some, left in ((few, passes - passes // 3), (np.setdiff1d(rows, few), passes)):
         if turns is not None and left < passes:
             turn(probe, turns, k, figure, passes // 3, some)
-        share = GRADIENTS_OF_SIGNS[probe.tally.norm] if probe.oracle.windows else GRADIENTS
-        steps = max(0, (int(share * left) - 1) // 2) if gradients else 0
+        share = GRADIENTS_OF_SIGNS if probe.oracle.windows else GRADIENTS
+        steps = (
+            min(LONGEST if probe.oracle.windows else passes, max(0, (int(share * left) - 1) // 2)) if gradients else 0
+        )
         climb(probe, k, figure, steps, name, some)
         search_within(probe, k, figure, left - (2 * steps + 1 if steps else 0), f"{name} at random", some)
 
@@ -135,7 +140,7 @@ class _Way:
         """
         x, memory = self.part.x, torch.zeros_like(points)
         for step in range(steps):
-            memory = MOMENTUM * memory + self._gradient(points, surrogate)
+            memory = SHRINKING_MOMENTUM * memory + self._gradient(points, surrogate)
             size = first * self.ball.eps * shrinking(step, steps)
             points = self.ball.settle(x, points - x + size * steepest(self.ball.norm, memory))
         return points

@@ -27,7 +27,7 @@ CELLS = (4, 8, 16)
 PATCH = 4
 """Sides of the largest patch in a side of the image."""
 PATCH_LENGTH = 1.5
-"""Length of a patch in l2, in lengths that its pixels have if all pixels of a displacement of length r move alike."""
+"""Length that a patch may add in l2, in lengths of its pixels where all pixels of a displacement of length r move alike."""
 
 
 def shorter(
@@ -79,18 +79,25 @@ def moved(ball: Ball, d: Tensor, s: np.ndarray, draws: list[np.random.Generator]
 def patched(norm: str, radius: Tensor, d: Tensor, draws: list[np.random.Generator]) -> Tensor:
     """Return displacements d (n, 3, H, W) with a small square of a random colour each in the place of what is there.
 
-    Its side is any up to a quarter of the image's. In linf its pixels move by the `radius` (n), each channel in one
-    direction; in l2 they move by 1.5 r / sqrt(h w) in the root mean square, as if the whole radius went to all pixels alike.
+    Its side is any up to a quarter of the image's. In linf its pixels move by the `radius` r (n), each channel in one
+    direction. In l2 it takes the length that it and another square of that side had, which becomes 0: d keeps its length,
+    and the pixels outside keep their places, on which signs that have turned depend. Where d is shorter than r, what is left
+    goes to the square too, up to a length of 1.5 r / sqrt(h w) in the root mean square of its pixels, as if 1.5 r went to
+    all pixels alike.
     """
     _, _, h, w = d.shape
-    e = _coloured(d.shape, np.array([g.integers(1, max(1, max(h, w) // PATCH) + 1) for g in draws]), draws)
+    side = np.array([g.integers(1, max(1, max(h, w) // PATCH) + 1) for g in draws])
+    e = _coloured(d.shape, side, draws)
+    taken = e != 0
     r = radius.to(d.dtype).view(-1, 1, 1, 1)
-    if norm == "l2":
-        share = (e != 0).any(1).float().mean((1, 2)).sqrt().view(-1, 1, 1, 1)
-        patch = PATCH_LENGTH * share * r * e / lengths(e).clamp_min(1e-30)
-    else:
-        patch = r * e.sign()
-    return torch.where(e != 0, patch, d)
+    if norm == "linf":
+        return torch.where(taken, r * e.sign(), d)
+    given = _squares(h, w, side, draws)
+    had = lengths(d * (given | taken)).square()
+    left = (r.square() - lengths(d).square()).clamp_min(0)
+    share = taken.any(1).float().mean((1, 2)).view(-1, 1, 1, 1)
+    length = (had + torch.minimum(left, (PATCH_LENGTH * r).square() * share)).sqrt()
+    return torch.where(taken, length * e / lengths(e).clamp_min(1e-30), d.masked_fill(given, 0))
 
 
 def _coloured(shape: torch.Size, side: np.ndarray, draws: list[np.random.Generator]) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lcrbench.bench.lipschitz.ball import shortened
+from lcrbench.bench.lipschitz.ball import boxed, shortened
 from lcrbench.bench.lipschitz.climb import search_ball
 from lcrbench.bench.lipschitz.moves import patched
 from lcrbench.bench.lipschitz.probe import Probe
@@ -91,7 +91,7 @@ def bring_nearer(probe: Probe, passes: int, name: str, rows: np.ndarray) -> None
         return NEARER * torch.from_numpy(tally.radius[rows])
 
     def drawn(d: Tensor) -> Tensor:
-        return shortened(tally.norm, d.clamp(-x, 1 - x), reach())
+        return shortened(tally.norm, boxed(x, d), reach())
 
     d = drawn(tally.flips[at] - x)
     tried, value = d, np.full(len(rows), -np.inf)

@@ -87,16 +87,17 @@ class Inputs:
         def replace(k: int) -> Any:
             def hook(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
                 (z,) = given
-                moved = z.detach()[: len(rows)] - self.seen[k][0][rows]
                 width = torch.full((len(z),), UNMOVED, dtype=z.dtype, device=z.device)
+                units = tuple(range(1, z.ndim))
                 if k and window.deep is not None:
                     width[:] = window.deep
                 else:
-                    length = moved.flatten(1).square().mean(1).sqrt()
+                    moved = z.detach()[: len(rows)] - self.seen[k][0][rows]
+                    length = torch.linalg.vector_norm(moved, dim=units) / z[0].numel() ** 0.5
                     scaled = (window.width * length).clamp(NARROWEST, WIDEST)
                     width[: len(rows)] = torch.where(length > 0, scaled, width[: len(rows)])
                 # Some sign is always inside: a window around none shows no direction.
-                width = torch.maximum(width, 2 * z.detach().abs().flatten(1).amin(1))
+                width = torch.maximum(width, 2 * z.detach().abs().amin(units))
                 out: Tensor = _Windowed.apply(z, width.view(-1, *[1] * (z.ndim - 1)))
                 return out
 

@@ -44,14 +44,15 @@ class Best:
 
     def offer(self, rows: np.ndarray, value: np.ndarray, points: Tensor, by: str) -> None:
         """Take what is better; an image may have several rows."""
-        order = np.argsort(value, kind="stable")  # of several, the best comes last
-        order = order[value[order] > self.value[rows[order]] * (1 + ROUNDING)]
+        order = np.flatnonzero(value > self.value[rows] * (1 + ROUNDING))
+        if not len(order):
+            return
+        order = order[np.argsort(value[order], kind="stable")]  # of several, the best comes last
         self.value[rows[order]] = value[order]
         self.by[rows[order]] = FOUND_BY.index(by)
         # Assignments with repeated indices have no order in torch: one row an image.
         last = {int(r): int(o) for r, o in zip(rows[order], order, strict=True)}
-        if last:
-            self.points[list(last)] = points[list(last.values())]
+        self.points[list(last)] = points[list(last.values())]
 
 
 class Tally:
@@ -77,6 +78,8 @@ class Tally:
 
     def of(self, rows: np.ndarray) -> Start:
         """Return the start of some rows."""
+        if np.array_equal(rows, np.arange(len(self.start.x))):
+            return self.start
         return Start(self.start.indices[rows], self.start.logits[rows], self.start.x[torch.from_numpy(rows)])
 
     def offer(self, rows: np.ndarray, points: Tensor, logits: np.ndarray, by: str) -> Tried:
@@ -86,10 +89,8 @@ class Tally:
         distance = length(self.norm, points.double() - part.x.double()).numpy()
         for ball, o, k in zip(self.balls, self.omega, self.kappa, strict=True):
             inside = distance <= ball.eps
-            if inside.any():
-                within = torch.from_numpy(inside)
-                o.offer(rows[inside], omega[inside], points[within], by)
-                k.offer(rows[inside], kappa[inside], points[within], by)
+            o.offer(rows, np.where(inside, omega, -np.inf), points, by)
+            k.offer(rows, np.where(inside, kappa, -np.inf), points, by)
         self.beyond["omega"].offer(rows, omega, points, by)
         self.beyond["kappa"].offer(rows, kappa, points, by)
         for i in np.flatnonzero((kappa >= 1) & (distance < self.radius[rows])):

@@ -73,6 +73,20 @@ def test_a_climb_finds_more_than_as_many_passes_at_random(norm: str, figure: Any
 
 
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(("passes", "steps"), [(20, 4), (60, 14), (101, 24), (1000, 24)])
+def test_gradients_take_half_of_a_climb_and_no_more_steps_than_help(
+    norm: str, passes: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe, spent = begun(norm), []
+    monkeypatch.setattr(climb, "climb", lambda probe, k, figure, some, name, rows: spent.append(("along", some)))
+    monkeypatch.setattr(
+        climb, "search_within", lambda probe, k, figure, some, name, rows: spent.append(("random", some))
+    )
+    climb.search_ball(probe, 1, "kappa", passes, True, None, "test")
+    assert set(spent[2:]) == {("along", steps), ("random", passes - 2 * steps - 1)}
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_who_climbs_where(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first image has no flip, the second one in the larger ball alone, the third in both."""
     passes, probe = 400, begun(norm, 3)

@@ -19,6 +19,7 @@ from lcrbench.bench.lipschitz.tally import Tally
 from .nets import built, grey, subject
 
 NORMS = ("l2", "linf")
+SHAPES = [(32, 32), (20, 32), (4, 4), (2, 3), (1, 1)]
 
 
 def draws(n: int, seed: int = 0) -> list[np.random.Generator]:
@@ -40,29 +41,54 @@ def begun(norm: str, passes: int, images: int = 16) -> Probe:
     return probe
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize(("h", "w"), [(32, 32), (20, 32), (4, 4), (2, 3), (1, 1)])
-def test_a_patch_changes_one_square_of_one_colour(norm: str, h: int, w: int) -> None:
+@pytest.mark.parametrize(("h", "w"), SHAPES)
+def test_a_patch_in_linf_is_one_square_of_one_colour_at_the_edge_of_the_ball(h: int, w: int) -> None:
     n = 200
     radius = torch.linspace(0.1, 2, n)
     d = displacements(n, h, w)
-    moved = patched(norm, radius, d, draws(n))
+    moved = patched("linf", radius, d, draws(n))
     sides = set()
     for k in range(n):
         changed = (moved[k] != d[k]).all(0)
         assert torch.equal(changed, (moved[k] != d[k]).any(0)), "a pixel changes in all channels or in none"
-        rows, columns = changed.any(1).nonzero().flatten(), changed.any(0).nonzero().flatten()
-        assert len(rows)
-        assert changed.sum() == len(rows) * len(columns) == (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
-        sides.add(max(len(rows), len(columns)))
+        sides.add(side_of(changed))
         inside = moved[k][:, changed]
         assert (inside == inside[:, :1]).all()
-        if norm == "linf":
-            assert (inside.abs() == radius[k]).all()
-        else:
-            share = float(changed.float().mean())
-            assert float(inside.norm()) == pytest.approx(PATCH_LENGTH * float(radius[k]) * share**0.5, rel=1e-5)
+        assert (inside.abs() == radius[k]).all()
     assert sides == set(range(1, max(1, max(h, w) // PATCH) + 1))
+
+
+@pytest.mark.parametrize("filled", [1.0, 0.9, 0.0])
+@pytest.mark.parametrize(("h", "w"), SHAPES)
+def test_a_patch_in_l2_takes_the_length_of_another_square_and_leaves_the_rest(h: int, w: int, filled: float) -> None:
+    """`filled` is the share of the radius that the displacement has already."""
+    n = 200
+    d = displacements(n, h, w)
+    before = d.flatten(1).norm(dim=1)
+    radius, d, before = before / max(filled, 0.5), d * (filled > 0), before * (filled > 0)
+    moved = patched("l2", radius, d, draws(n))
+    after = moved.flatten(1).norm(dim=1)
+    sides = set()
+    for k in range(n):
+        coloured = (moved[k] != d[k]).all(0) & (moved[k] != 0).all(0)
+        given = (d[k] != 0).all(0) & (moved[k] == 0).all(0)
+        assert torch.equal(coloured | given, (moved[k] != d[k]).any(0)), "the rest stays"
+        sides.add(side_of(coloured))
+        inside = moved[k][:, coloured]
+        assert (inside == inside[:, :1]).all()
+        free = max(0.0, float(radius[k] ** 2 - before[k] ** 2))
+        more = min(free, (PATCH_LENGTH * float(radius[k])) ** 2 * float(coloured.float().mean()))
+        assert float(after[k]) ** 2 == pytest.approx(float(before[k]) ** 2 + more, rel=1e-4)
+        assert float(after[k]) <= float(radius[k]) * (1 + 1e-5)
+    assert sides == set(range(1, max(1, max(h, w) // PATCH) + 1))
+
+
+def side_of(square: Tensor) -> int:
+    """Return the side of a square of pixels (H, W) that the image may cut off; fails for any other shape."""
+    rows, columns = square.any(1).nonzero().flatten(), square.any(0).nonzero().flatten()
+    assert len(rows)
+    assert square.sum() == len(rows) * len(columns) == (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
+    return max(len(rows), len(columns))
 
 
 @pytest.mark.parametrize("norm", NORMS)
