@@ -5,8 +5,8 @@ goes each to the point of ball and box that is furthest along the running sum of
 linear map these are power iterations and reach the operator norm). The second half, from the best point so far, takes steps
 along that sum that are drawn back into the ball, and shrink from eps to a twentieth of that along a cosine.
 
-In networks of signs all steps are such as those of the second half, in up to three runs, each through another surrogate and
-from the best point so far. The first run begins with a step of eps, the others with .3 eps.
+In networks of signs all steps are such as those of the second half, 24 at most, in up to three runs, each through another
+surrogate and from the best point so far. The first run begins with a step of eps, the others with .3 eps.
 
 The gradients are those of <u, f>:
 
@@ -15,9 +15,11 @@ The gradients are those of <u, f>:
     kappa    u = e_j - e_c, j the class nearest to drawing level
 
 What is left of the passes goes to random search, which needs no gradient: changes of the best point, taken if the figure
-grows. Every second step tries a patch, a small square of a random colour (`moves.patched`): at 32 pixels a side patches find
-more than noise does. The other steps take turns: changes by noise and larger squares, which find more on images of few
-pixels, and steps of a walk into the ball from outside.
+grows. In networks of signs that is half of them or more, because 24 steps along gradients find what gradients can: near
+where they end, kappa is nearly as rough as noise, and what counts is how many points are tried. Six of eight steps try a
+patch, a small square of a random colour (`moves.patched`): at 32 pixels a side patches find more than the other kinds. The
+others are changes by noise and larger squares, and steps of a walk into the ball from outside. On images of fewer than 256
+pixels, where noise finds more, they are half of the steps.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ FIRST_STEP, LATER_STEP = 1.0, 0.3
 
 PLAN = (*("patch",) * 3, "noise", *("patch",) * 3, "inward")
 """Steps of a random search, in turn."""
+FEW, PLAN_OF_FEW = 256, ("patch", "noise", "patch", "inward")
+"""Steps on images of fewer pixels."""
 
 GRADIENTS, GRADIENTS_OF_SIGNS = 0.75, 0.5
 """Share of a climb's passes that goes to gradients; in networks of signs, where they say less."""
@@ -164,7 +168,7 @@ class _Way:
 
 
 def search_within(probe: Probe, k: int, figure: Figure, steps: int, name: str, rows: np.ndarray | None = None) -> None:
-    """Take `steps` steps without gradients in the k-th ball, one pass each, in the turns of `PLAN`.
+    """Take `steps` steps without gradients in the k-th ball, one pass each, in the turns of `PLAN`, or of `PLAN_OF_FEW`.
 
     `rows` are the images' numbers, all by default.
     """
@@ -178,18 +182,19 @@ def search_within(probe: Probe, k: int, figure: Figure, steps: int, name: str, r
     draws = [probe.generator(int(r), name, figure, k) for r in rows]
     walks = _Inward(probe, k, figure, rows)
     radius = torch.full((len(rows),), ball.eps)
+    plan = PLAN if x[0, 0].numel() >= FEW else PLAN_OF_FEW
     for step in range(steps):
         before, d = best.value[rows], best.points[at] - x
-        kind = PLAN[step % len(PLAN)]
+        kind = plan[step % len(plan)]
         if kind == "patch":
             points = ball.settle(x, patched(ball.norm, radius, d, draws))
         elif kind == "noise":
-            points = ball.settle(x, moved(ball, d, sizes, draws, step // len(PLAN)))
+            points = ball.settle(x, moved(ball, d, sizes, draws, step // len(plan)))
         else:
-            points = walks.proposed(d, sizes, draws, step // len(PLAN))
+            points = walks.proposed(d, sizes, draws, step // len(plan))
         tried = tally.offer(rows, points, probe.logits(rows, points), "random")
         if kind == "inward":
-            walks.judge(points, tried, step // len(PLAN))
+            walks.judge(points, tried, step // len(plan))
         elif kind == "noise":
             sizes = np.clip(np.where(best.value[rows] > before, sizes * 1.6, sizes * 0.9), 0.01, 1.0)
 
