@@ -38,12 +38,11 @@ class Ball:
         optimality conditions, pixels at a wall leave their share of the radius to the others. Each round solves for t
         with the pixels at walls held there; t grows, so few rounds settle it.
         """
-        low, high = -x, 1 - x
         if self.norm == "linf":
-            return (self.eps * gradient.sign()).clamp(low, high)
+            return boxed(x, self.eps * gradient.sign())
         g = unit(gradient)
         t = torch.full_like(lengths(g), self.eps)
-        d = (t * g).clamp(low, high)
+        d = boxed(x, t * g)
         for _ in range(20):
             free = (d == t * g) & (g != 0)
             used = d.masked_fill(free, 0).square().sum((1, 2, 3), keepdim=True)
@@ -53,7 +52,7 @@ class Ball:
             if bool((larger <= t * (1 + 1e-5)).all()):
                 break
             t = larger
-            d = (t * g).clamp(low, high)
+            d = boxed(x, t * g)
         return self.inside(x, d)
 
     def inside(self, x: Tensor, d: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ grows. In networks of signs that is half of them or more, because 24 steps along
 where they end, kappa is nearly as rough as noise, and what counts is how many points are tried. Six of eight steps try a
 patch, a small square of a random colour (`moves.patched`): at 32 pixels a side patches find more than the other kinds. The
 others are changes by noise and larger squares, and steps of a walk into the ball from outside. On images of fewer than 256
-pixels, where noise finds more, they are half of the steps.
+pixels, where noise finds more, patches are half of the steps.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ CLIMBED: tuple[Surrogate, ...] = (Window(4.0), None, Window(2.0, deep=0.5))
 RUN = 8
 """Steps through one of them at least, in a climb of as many; a short climb leaves the last ones out."""
 SHRINKING_MOMENTUM = 0.9
+"""Share of the running sum of the gradients that a step which shrinks keeps."""
 LONGEST = 24
-"""Steps along gradients in a climb at most."""
+"""Steps along gradients in a climb at most, in networks of signs."""
 FIRST_STEP, LATER_STEP = 1.0, 0.3
 """First step, as a share of the radius, and that of the runs after the first."""
 
@@ -92,10 +93,10 @@ def search_ball(
     for some, left in ((few, passes - passes // 3), (np.setdiff1d(rows, few), passes)):
         if turns is not None and left < passes:
             turn(probe, turns, k, figure, passes // 3, some)
-        share = GRADIENTS_OF_SIGNS if probe.oracle.windows else GRADIENTS
-        steps = (
-            min(LONGEST if probe.oracle.windows else passes, max(0, (int(share * left) - 1) // 2)) if gradients else 0
-        )
+        signs = probe.oracle.windows
+        steps = max(0, (int((GRADIENTS_OF_SIGNS if signs else GRADIENTS) * left) - 1) // 2) if gradients else 0
+        if signs:
+            steps = min(steps, LONGEST)
         climb(probe, k, figure, steps, name, some)
         search_within(probe, k, figure, left - (2 * steps + 1 if steps else 0), f"{name} at random", some)
 
