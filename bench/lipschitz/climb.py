@@ -65,16 +65,20 @@ FURTHER = 4.0
 """Radii away from the image at which the next one begins."""
 
 
-def carry(probe: Probe, k: int, figure: Figure) -> None:
-    """Try in the k-th ball what is best in the others, drawn to its radius: a pass a ball."""
+def carry(probe: Probe, k: int, figure: Figure, most: int) -> int:
+    """Try in the k-th ball what is best in the two next to it, drawn to its radius; return the passes, at most `most`."""
     tally = probe.tally
     ball, x = tally.balls[k], tally.start.x
     rows = np.arange(len(x))
-    for other in tally.best(figure)[:k] + tally.best(figure)[k + 1 :]:
+    first = max(0, min(k - 1, len(tally.balls) - 3))
+    near = [j for j in range(first, min(first + 3, len(tally.balls))) if j != k][: max(0, most)]
+    for j in near:
+        other = tally.best(figure)[j]
         d = other.points - x
         away = ball.length(d).clamp_min(1e-30).view(-1, 1, 1, 1)
         points = ball.settle(x, (d.double() * (ball.eps / away)).float())
         tally.offer(rows, points, probe.logits(rows, points), "climb")
+    return len(near)
 
 
 def search_ball(

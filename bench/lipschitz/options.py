@@ -14,6 +14,9 @@ EFFORTS = {"trial": 150, "quick": 600, "default": 2400, "full": 9600}
 "trial" is the first round alone, to see that a network can be measured; no effort before it checks an order.
 """
 
+OTHERS = 32
+"""Images of the data set that may serve as ends of walks, besides those that are measured."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -68,8 +71,13 @@ class Options:
 
     @property
     def passes(self) -> int:
-        """Return the passes of single images through the network that the search takes at most, in all."""
-        return self.images * EFFORTS[self.effort]
+        """Return the passes of single images through the network that the search takes at most, in all.
+
+        On top of the budget come two checks in each ball and one in each norm when a round ends, a look for gradients, and
+        `OTHERS`. What is not known here, the gradients of one unit a channel of the first signs, is left out.
+        """
+        checks = len(self.looks()) * (2 * len(self.balls()) + len(self.norms()))
+        return self.images * (EFFORTS[self.effort] + checks + 2) + OTHERS
 
 
 RADII: dict[str, dict[str, tuple[float, ...]]] = {

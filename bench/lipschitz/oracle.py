@@ -24,6 +24,9 @@ from lcrbench.errors import UserError
 SAME = 1e-5
 """Relative difference of logits that counts as rounding where other images are in the batch."""
 
+NAMED = 8
+"""Images that are named at most where logits are not finite."""
+
 
 @dataclass(frozen=True)
 class Images:
@@ -68,8 +71,7 @@ class Oracle:
         """Refuse a network that answers twice differently, or whose answer depends on the other images."""
         some = self.images[: min(8, len(self.images))]
         first = self.subject.logits(some)
-        if not np.isfinite(first).all():
-            raise UserError("the network's logits are not finite")
+        need_finite(first, self.indices)
         if not np.array_equal(first, self.subject.logits(some)):
             raise UserError("the network is not deterministic: the same images gave other logits the second time")
         # The others moved to other places, and brighter: what is in the batch changes, the first image does not.
@@ -194,6 +196,16 @@ def checked(images: np.ndarray) -> np.ndarray:
             "images must lie in [0, 1]: the measurement is in pixel space, normalization is the network's own"
         )
     return scaled
+
+
+def need_finite(logits: np.ndarray, indices: np.ndarray) -> None:
+    """Raise `UserError` where logits (n, classes) are infinite or no numbers, and name the images by their `indices`."""
+    bad = np.flatnonzero(~np.isfinite(logits).all(1))
+    if not len(bad):
+        return
+    which = ", ".join(str(int(i)) for i in indices[bad[:NAMED]])
+    more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+    raise UserError(f"the network's logits are not finite on test image{'s' * (len(bad) > 1)} {which}{more}")
 
 
 def chosen(labels: np.ndarray, images: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lcrbench.bench.lipschitz.oracle import Oracle
+from lcrbench.bench.lipschitz.results import not_finite
 from lcrbench.bench.lipschitz.surrogates import Surrogate
 from lcrbench.bench.lipschitz.tally import Tally
 from lcrbench.bench.seeds import generator
@@ -37,9 +38,12 @@ class Probe:
         weigh: Callable[[np.ndarray, slice], np.ndarray],
         surrogate: Surrogate,
     ) -> tuple[np.ndarray, Tensor]:
-        """Return logits and gradients as `Oracle.pull`: two passes a point."""
+        """Return logits and gradients as `Oracle.pull`, gradients of 0 where logits are not finite: two passes a point."""
         np.add.at(self.passes, rows, 2)
-        return self.oracle.pull(points, weigh, self.place[rows], surrogate)
+        logits, gradient = self.oracle.pull(points, weigh, self.place[rows], surrogate)
+        if not np.isfinite(logits).all():
+            gradient[torch.from_numpy(not_finite(logits))] = 0
+        return logits, gradient
 
     def pull_sign(self, rows: np.ndarray, points: Tensor, units: np.ndarray) -> Tensor:
         """Return gradients as `Oracle.pull_sign`: two passes a point."""

@@ -20,6 +20,9 @@ FOUND_BY = ("nobody", *Finder)
 FOUND = Kind(unit="fraction of images", bound="exact", scale=Scale.SHARE)
 """What the numbers are that `finders` yields."""
 
+OF_TIES = "so many images are themselves ties that a quantile is infinite"
+"""Why a quantile of kappa is left out."""
+
 
 def finders(metric: str, ball: Ball, by: np.ndarray) -> Iterator[Measurement]:
     """Yield for each part of the search the share of images whose largest figure it found, from a `Found`'s (n)."""
@@ -78,15 +81,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of a norm's convergence curve: passes an image, and in each ball flips, median kappa and mean omega.
+    """A point of a norm's convergence curve: passes an image, and in each ball flips and median kappa.
 
-    Flips are a share of the images.
+    Flips are a share of the images; the median is infinite where so many are ties.
     """
 
     passes: int
     flips: tuple[float, ...]
     kappa: tuple[float, ...]
-    omega: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class Modulus:
     looks: tuple[Look, ...]
     curves: dict[str, tuple[Mark, ...]]
     blind: bool = False
+    not_finite: int = 0
+    """points that were tried and gave logits that are not finite"""
 
     @property
     def found(self) -> tuple[Found, ...]:
@@ -127,25 +131,40 @@ class Modulus:
         return self.looks[-1].of(norm)
 
 
+def not_finite(logits: np.ndarray) -> np.ndarray:
+    """Tell which points have a logit that is infinite or no number (n): such points are worth nothing."""
+    return np.asarray(~np.isfinite(logits).all(1))
+
+
 def omega_of(start: Start, logits: np.ndarray) -> np.ndarray:
-    """Return ||f(y) - f(x)||_2 (n)."""
-    return np.asarray(np.linalg.norm(logits - start.logits, axis=1))
+    """Return ||f(y) - f(x)||_2 (n); 0 where logits are not finite."""
+    return np.asarray(np.linalg.norm(_finite(start, logits) - start.logits, axis=1))
 
 
 def kappas_of(start: Start, logits: np.ndarray) -> np.ndarray:
-    """Return change_j / margin_j for each class (n, classes); -inf for the predicted class.
+    """Return change_j / margin_j for each class (n, classes); -inf for the predicted class, and where logits are not finite.
 
     It is written 1 + (f_j - f_c)(y) / margin_j, which is the same, and at least 1 exactly where f_j draws level: so it is 1
     where the image itself is a tie that has not moved.
     """
-    n = np.arange(len(logits))
+    n, given = np.arange(len(logits)), logits
+    logits = _finite(start, logits)
     c = start.logits.argmax(1)
     margin = start.logits[n, c][:, None] - start.logits
     lead = logits - logits[n, c][:, None]
     tie = np.where(lead > 0, np.inf, np.where(lead < 0, -np.inf, 1.0))
     ratio = np.where(margin > 0, 1 + lead / np.where(margin > 0, margin, 1), tie)
     ratio[n, c] = -np.inf
+    if logits is not given:
+        ratio[not_finite(given)] = -np.inf
     return np.asarray(ratio)
+
+
+def _finite(start: Start, logits: np.ndarray) -> np.ndarray:
+    """Return the logits, with the image's own in place of those that are not finite; nearly always they are as given."""
+    if np.isfinite(logits).all():
+        return logits
+    return np.where(not_finite(logits)[:, None], start.logits, logits)
 
 
 def images_of(points: Tensor) -> np.ndarray:

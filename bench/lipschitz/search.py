@@ -11,7 +11,7 @@ kappa has none: it stays as it is under f -> a f + b 1, and kappa >= 1 exactly w
 another class draws level. Both are maxima, and what a search finds is a *lower bound* of them: a found kappa below 1
 proves nothing.
 
-A search spends a budget of passes an image, forward and backward counted, in equal shares for the radii. It goes
+A search spends a budget of passes an image, forward and backward counted, in equal shares for the radii (`budget`). It goes
 in rounds, which end at fixed sums of passes (150, 600, 2,400, 9,600), so that a larger effort begins as a smaller one,
 and each round's end can be compared with the next. A round parts its passes between
 
@@ -39,32 +39,24 @@ from torch import Tensor
 
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.ball import Ball, length
+from lcrbench.bench.lipschitz.budget import Plan, inherited, plan, spare, worth_turns
 from lcrbench.bench.lipschitz.climb import carry, search_ball
 from lcrbench.bench.lipschitz.descent import Chain, Run, descend, toward_flip
 from lcrbench.bench.lipschitz.nearer import climb_next, sets_next
-from lcrbench.bench.lipschitz.options import Options
-from lcrbench.bench.lipschitz.oracle import Oracle, checked, chosen
+from lcrbench.bench.lipschitz.options import OTHERS, Options
+from lcrbench.bench.lipschitz.oracle import Oracle, checked, chosen, need_finite
 from lcrbench.bench.lipschitz.probe import Probe
-from lcrbench.bench.lipschitz.results import Found, Look, Mark, Modulus, Start, kappas_of, omega_of
+from lcrbench.bench.lipschitz.results import Found, Look, Mark, Modulus, Start, kappas_of, not_finite, omega_of
 from lcrbench.bench.lipschitz.sets import Units, units_of
+from lcrbench.bench.lipschitz.state import restored, state_of
 from lcrbench.bench.lipschitz.surrogates import Surrogate, Window
 from lcrbench.bench.lipschitz.tally import FIGURES, Tally
 from lcrbench.bench.lipschitz.turns import Turns
-from lcrbench.bench.lipschitz.walk import HALVINGS, bisected, walk
+from lcrbench.bench.lipschitz.walk import bisected, walk
 from lcrbench.bench.records.by_image import Effort, ImageKey
 from lcrbench.bench.seeds import generator
 
 SURROGATES: tuple[Surrogate, ...] = (Window(4.0), Window(2.0, deep=0.5), Window(4.0, deep=0.5), None)
-SHARES = {"descent": 0.35, "walk": 0.35, "climb": 0.3}
-BLIND_SHARES = {"descent": 0.0, "walk": 0.5, "climb": 0.5}
-"""Shares of a round's passes, with gradients and without."""
-NEXT = {"l2": 0.65, "linf": 0.7}
-"""Share of a later round's passes, in a network of signs, that goes to a nearer flip; the others share what is left.
-
-In l2 without known sets it goes to nothing of the kind: there descents and walks find more than climbs.
-"""
-OTHERS = 32
-"""Images of the data set that may serve as ends of walks."""
 STEPS = 30
 """Steps of one descent at most."""
 
@@ -88,6 +80,17 @@ def remember(subject: Subject, options: Options, result: Modulus) -> None:
     _remembered[:] = [r for r in _remembered if r[0] is subject and r[1] != options] + [(subject, options, result)]
 
 
+def of_metric(subject: Subject, options: Options, metric: str) -> Modulus:
+    """Return `modulus` for a metric, and note in its record how many points said nothing."""
+    result = modulus(subject, options)
+    if result.not_finite:
+        subject.leave_out(
+            metric,
+            f"{result.not_finite:,} points that the search tried gave logits that are not finite: they count for nothing",
+        )
+    return result
+
+
 def keep(subject: Subject, effort: Effort, options: Options, metric: str, ball: Ball, values: np.ndarray) -> None:
     """Keep a metric's figure of each image (n) beside the record; networks are ranked by it if the metric says so."""
     key = ImageKey.at(metric, effort, ball.norm, ball.eps)
@@ -107,14 +110,17 @@ class Round:
 def gathered(start: Start, ended: list[Round]) -> Modulus:
     """Return the measurement that a search's rounds make."""
     last = ended[-1]
-    return Modulus(start, tuple(r.look for r in ended[-2:]), last.curves, last.blind)
+    odd = sum(int(count) for name, count in last.state.items() if name.endswith(" not finite"))
+    return Modulus(start, tuple(r.look for r in ended[-2:]), last.curves, last.blind, odd)
 
 
 def begin(subject: Subject, options: Options) -> tuple[Oracle, Start]:
     """Return the oracle of a subject and the images that its measurement starts from; refuses what cannot be measured."""
     oracle = Oracle.of(subject, options.images)
     x = oracle.points()
-    return oracle, Start(oracle.indices, oracle.logits(x), x)
+    logits = oracle.logits(x)
+    need_finite(logits, oracle.indices)
+    return oracle, Start(oracle.indices, logits, x)
 
 
 def rounds(
@@ -128,41 +134,57 @@ def rounds(
     pools: dict[str, list[Chain]] = {n: [] for n in norms}
     curves: dict[str, list[Mark]] = {n: [] for n in norms}
     ends = _ends(oracle, start, options.seed)
+    before = dict.fromkeys(norms, 0)
     for number, effort in enumerate(options.looks()):
         assert effort.passes is not None
-        if number == 1 and given and oracle.windows:  # the first round has no passes to spare
+        shares = {n: effort.passes * len(p.tally.balls) // len(options.balls()) for n, p in probes.items()}
+        each = {n: shares[n] - before[n] for n in norms}
+        begins, before = before, dict(shares)
+        # The first round has no passes to spare.
+        if number == 1 and given and oracle.windows and worth_turns(each[norms[0]]):
             turns = Turns(next(iter(probes.values())))
+            begins[norms[0]] += 2 * turns.z.shape[1]
         if number == 1 and given and "l2" in probes:
             units = units_of(probes["l2"])
         for norm, probe in probes.items():
             if number < len(saved):
-                pools[norm], curves[norm] = _restore(probe, saved[number])
+                pools[norm], curves[norm] = restored(probe, saved[number])
                 continue
             if norm == "linf" and "l2" in probes:
-                _inherit(probe, probes["l2"].tally)
-            passes = effort.passes * len(probe.tally.balls) // len(options.balls()) - int(probe.passes.max())
-            pools[norm] = _round(
-                probe, pools[norm], ends, number, passes, given, turns, units if norm == "l2" else None, curves[norm]
+                begins[norm] += _inherit(probe, probes["l2"].tally, each[norm])
+            known = units if norm == "l2" else None
+            nearer = known is not None or (norm == "linf" and number > 0 and given and oracle.windows)
+            passes = shares[norm] - int(probe.passes.max())
+            left = sum(shares[n] - int(probes[n].passes.max()) for n in norms[: norms.index(norm)])
+            most = passes + spare(len(options.balls()), effort.passes, left, last=norm == norms[-1])
+            planned, nominal = (
+                plan(norm, number, own, limit, gradients=given, nearer=nearer)
+                for own, limit in ((passes, most), (shares[norm] - begins[norm],) * 2)
             )
+            mark = _marker(probe, curves[norm], nominal.positions(begins[norm], shares[norm]))
+            pools[norm] = _round(probe, pools[norm], ends, number, planned, given, turns, known, mark)
+        found = {norm: [_verified(oracle, f, start) for f in p.tally.found()] for norm, p in probes.items()}
         yield Round(
             Look(
                 effort.model_copy(update={"gradients": given}),
-                tuple(_verified(oracle, f, start) for p in probes.values() for f in p.tally.found()),
-                {norm: _verified_radius(oracle, p.tally) for norm, p in probes.items()},
+                tuple(f for of in found.values() for f in of),
+                {norm: _verified_radius(oracle, p.tally, found[norm]) for norm, p in probes.items()},
             ),
             {norm: tuple(curve) for norm, curve in curves.items()},
             options.gradients and not given,
             {"gradients": np.array(given)}
-            | {k: v for norm, p in probes.items() for k, v in _state(p, pools[norm], curves[norm]).items()},
+            | {k: v for norm, p in probes.items() for k, v in state_of(p, pools[norm], curves[norm]).items()},
         )
 
 
-def _inherit(probe: Probe, inner: Tally) -> None:
-    """Offer what was found in l2 balls to the linf balls, which hold them."""
+def _inherit(probe: Probe, inner: Tally, passes: int) -> int:
+    """Offer what was found in l2 balls to the linf balls, which hold them; return how many of a round's `passes` it took."""
     rows = np.arange(len(inner.start.x))
-    known = [inner.flips, *(best.points for best in [*inner.omega, *inner.kappa])]
+    balls = inherited(len(inner.balls), passes)
+    known = [inner.flips, *(of[k].points for of in (inner.omega, inner.kappa) for k in balls)] if passes > 1 else []
     for points in known:
         probe.tally.offer(rows, points, probe.logits(rows, points), "climb")
+    return len(known)
 
 
 def _round(
@@ -170,46 +192,40 @@ def _round(
     pool: list[Chain],
     ends: list[Tensor],
     number: int,
-    passes: int,
+    planned: Plan,
     gradients: bool,
     turns: Turns | None,
     units: Units | None,
-    curve: list[Mark],
+    mark: Callable[[int], None],
 ) -> list[Chain]:
-    """Spend a round's passes; return the chains to go on from."""
+    """Spend a round's passes as planned; return the chains to go on from."""
     tally = probe.tally
-    share = SHARES if gradients else BLIND_SHARES
-    climbs = tally.norm == "linf" and number > 0 and gradients and probe.oracle.windows
-    of_next = int(NEXT[tally.norm] * passes) if units is not None or climbs else 0
-    passes -= of_next
     chains = list(pool)
     if number:
         chains.append(Chain(tally.flips.clone(), tally.radius.copy()))
-    mark = _marker(probe, curve)
     if gradients:
-        for name, run, steps in _runs(tally.balls, number, int(passes * share["descent"]), probe.oracle.windows):
+        for name, run, steps in _runs(tally.balls, number, planned.descent, probe.oracle.windows):
             chains.append(descend(probe, run, steps, name))
-        mark()
-    left = int(passes * share["walk"])
-    if number or not gradients:
-        some = 2 if gradients else 4
-        chains += [bisected(probe, ends[(k + some * number) % len(ends)]) for k in range(some)]
-        left -= some * (HALVINGS + 1)
-    chains = walk(probe, chains, left - HALVINGS - 1, f"round {number}")
-    bisected(probe, tally.flips)
-    mark()
-    if of_next:
+        mark(0)
+    some = 2 if gradients else 4
+    chains += [bisected(probe, ends[(k + some * number) % len(ends)]) for k in range(planned.ends)]
+    if chains:
+        chains = walk(probe, chains, max(0, planned.walk - planned.bisected), f"round {number}")
+    if planned.settled:
+        bisected(probe, tally.flips)
+    mark(1)
+    if planned.nearer:
         if units is not None:
-            sets_next(probe, units, of_next, turns, f"round {number}")
+            sets_next(probe, units, planned.nearer, turns, f"round {number}")
         else:
-            climb_next(probe, of_next, turns, f"round {number} next")
-        mark()
-    budget = int(passes * share["climb"]) // (2 * len(tally.balls)) - (len(tally.balls) - 1)
+            climb_next(probe, planned.nearer, turns, f"round {number} next")
+        mark(2)
+    each = planned.climb // (2 * len(tally.balls))
     for k in range(len(tally.balls)):
         for figure in FIGURES:
-            carry(probe, k, figure)
-            search_ball(probe, k, figure, budget, gradients, turns, f"round {number}")
-    mark()
+            left = each - carry(probe, k, figure, each)
+            search_ball(probe, k, figure, left, gradients, turns, f"round {number}")
+    mark(3)
     return chains
 
 
@@ -217,6 +233,8 @@ def _runs(balls: list[Ball], number: int, passes: int, windows: bool) -> Iterato
     """Yield the names, plans and steps of a round's descents: radii, windows, targets and noise take turns."""
     count = max(1, passes // (2 * STEPS + 1))
     steps = (passes // count - 1) // 2
+    if steps < 1:
+        return
     small, large = balls[0].eps, balls[-1].eps
     radii = (large, small, (small * large) ** 0.5)
     for k in range(count):
@@ -240,80 +258,48 @@ def blind(oracle: Oracle, start: Start) -> bool:
     return float((gradient.flatten(1).abs().amax(1) == 0).float().mean()) >= 0.95
 
 
-def _ends(oracle: Oracle, start: Start, seed: int) -> list[Tensor]:
-    """Return ends of walks: for each image the nearest, second nearest ... of other images that have another class."""
+def others(oracle: Oracle, seed: int) -> np.ndarray:
+    """Return the images (n, H, W, 3) of the data set that may serve as ends of walks."""
     images = oracle.subject.test.images
     draw = generator(seed, "search", "ends")
-    some = np.sort(draw.choice(len(images), min(OTHERS, len(images)), replace=False))
-    points = oracle.points(checked(images[some]))
-    classes = oracle.logits(points).argmax(1)
+    return checked(images[np.sort(draw.choice(len(images), min(OTHERS, len(images)), replace=False))])
+
+
+def _ends(oracle: Oracle, start: Start, seed: int) -> list[Tensor]:
+    """Return ends of walks: for each image the nearest, second nearest ... of other images that have another class."""
+    points = oracle.points(others(oracle, seed))
+    logits = oracle.logits(points)
+    classes = logits.argmax(1)
     away = torch.cdist(start.x.flatten(1), points.flatten(1)).numpy()
-    away = np.where(classes[None] == start.logits.argmax(1)[:, None], np.inf, away)
+    useless = (classes[None] == start.logits.argmax(1)[:, None]) | not_finite(logits)[None]
+    away = np.where(useless, np.inf, away)
     order = np.argsort(away, axis=1, kind="stable")[:, :8]
     return [points[torch.from_numpy(order[:, k])] for k in range(order.shape[1])]
 
 
-def _marker(probe: Probe, curve: list[Mark]) -> Callable[[], None]:
-    def mark() -> None:
-        tally = probe.tally
-        curve.append(
-            Mark(
-                int(probe.passes.max()),
-                tuple(float((k.value >= 1).mean()) for k in tally.kappa),
-                tuple(float(np.median(k.value)) for k in tally.kappa),
-                tuple(float(o.value.mean()) for o in tally.omega),
-            )
-        )
+def _marker(probe: Probe, curve: list[Mark], positions: tuple[int, ...]) -> Callable[[int], None]:
+    """Return what adds the mark of a part of a round, at one of the planned `positions`, to a curve."""
+
+    def mark(part: int) -> None:
+        # A part without passes has no mark of its own.
+        while curve and curve[-1].passes >= positions[part]:
+            curve.pop()
+        kappa = [best.value for best in probe.tally.kappa]
+        flips, medians = (tuple(float(f(k)) for k in kappa) for f in (lambda k: (k >= 1).mean(), np.median))
+        curve.append(Mark(positions[part], flips, medians))
 
     return mark
 
 
-def _state(probe: Probe, pool: list[Chain], curve: list[Mark]) -> dict[str, np.ndarray]:
-    """Return the arrays of a norm from which the next round follows."""
-    tally = probe.tally
-    state = {"passes": probe.passes.copy(), "radius": tally.radius.copy(), "flips": tally.flips.numpy().copy()}
-    for figure in FIGURES:
-        for k, best in enumerate(tally.best(figure)):
-            state |= {f"{figure} {k}": best.value.copy(), f"{figure} {k} points": best.points.numpy().copy()}
-            state[f"{figure} {k} by"] = best.by.copy()
-        best = tally.beyond[figure]
-        state |= {f"{figure} beyond": best.value.copy(), f"{figure} beyond points": best.points.numpy().copy()}
-    for k, chain in enumerate(pool):
-        state |= {f"chain {k}": chain.radius.copy(), f"chain {k} points": chain.points.numpy().copy()}
-    state["curve"] = np.array([(m.passes, *m.flips, *m.kappa, *m.omega) for m in curve])
-    return {f"{tally.norm} {name}": array for name, array in state.items()}
-
-
-def _restore(probe: Probe, state: dict[str, np.ndarray]) -> tuple[list[Chain], list[Mark]]:
-    """Set a norm's tally and passes to a state, and return its chains and curve."""
-    tally, n = probe.tally, len(probe.tally.balls)
-
-    def of(name: str) -> np.ndarray:
-        return state[f"{tally.norm} {name}"].copy()
-
-    probe.passes, tally.radius, tally.flips = of("passes"), of("radius"), torch.from_numpy(of("flips"))
-    for figure in FIGURES:
-        for k, best in enumerate(tally.best(figure)):
-            best.value, best.by = of(f"{figure} {k}"), of(f"{figure} {k} by")
-            best.points = torch.from_numpy(of(f"{figure} {k} points"))
-        best = tally.beyond[figure]
-        best.value, best.points = of(f"{figure} beyond"), torch.from_numpy(of(f"{figure} beyond points"))
-    pool: list[Chain] = []
-    while f"{tally.norm} chain {len(pool)}" in state:
-        name = f"chain {len(pool)}"
-        pool.append(Chain(torch.from_numpy(of(f"{name} points")), of(name)))
-    rows = [tuple(map(float, row)) for row in of("curve")]
-    return pool, [Mark(int(r[0]), r[1 : 1 + n], r[1 + n : 1 + 2 * n], r[1 + 2 * n :]) for r in rows]
-
-
-def _verified_radius(oracle: Oracle, tally: Tally) -> np.ndarray:
+def _verified_radius(oracle: Oracle, tally: Tally, found: list[Found]) -> np.ndarray:
     """Return the distance of the nearest flip that the deployed network confirms (n), infinite without one.
 
-    A gradient's own forward pass can round otherwise; then the flips of the balls, which are confirmed, count.
+    A gradient's own forward pass can round otherwise; then the flips `found` in the balls, which are confirmed, count.
     """
     radius = np.full(len(tally.radius), np.inf)
-    for points in [tally.flips, *(best.points for best in tally.kappa)]:
-        flip = kappas_of(tally.start, oracle.logits(points)).max(1) >= 1
+    nearest = kappas_of(tally.start, oracle.logits(tally.flips)).max(1) >= 1
+    balls = ((f.flipped, oracle.points(f.kappa_points)) for f in found)
+    for flip, points in [(nearest, tally.flips), *balls]:
         away = length(tally.norm, points.double() - tally.start.x.double()).numpy()
         radius = np.where(flip, np.minimum(radius, away), radius)
     return radius

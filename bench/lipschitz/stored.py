@@ -24,11 +24,14 @@ from lcrbench.errors import UserError
 def identity(oracle: Oracle, start: Start, options: Options) -> str:
     """Return a hash of what a round's result depends on besides its number: network, images, radii, and the code of all.
 
+    The images are those that are measured, and those that walks may end at.
+
     Weights alone do not tell networks apart: a module from elsewhere may compute something else with the same ones.
     """
     effort = dataclasses.asdict(options) | {"effort": None}
     digest = hashlib.sha256(json.dumps(effort, sort_keys=True).encode())
     digest.update(str(oracle.block).encode() + start.indices.tobytes() + oracle.images.tobytes())
+    digest.update(search.others(oracle, options.seed).tobytes())
     network = oracle.subject.network
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lcrbench.bench.lipschitz.ball import Ball, length
-from lcrbench.bench.lipschitz.results import FOUND_BY, Found, Start, images_of, kappas_of, omega_of
+from lcrbench.bench.lipschitz.results import FOUND_BY, Found, Start, images_of, kappas_of, not_finite, omega_of
 
 ROUNDING = 1e-6
 """Relative gain of a figure that may be rounding, and is none."""
@@ -67,6 +67,8 @@ class Tally:
         self.beyond: dict[Figure, Best] = {"omega": Best(start.x), "kappa": Best(start.x)}
         self.radius = np.full(len(start.x), np.inf)
         self.flips = start.x.clone()
+        self.not_finite = 0
+        """points that were offered with logits that are not finite"""
 
     def best(self, figure: Figure) -> list[Best]:
         """Return the best of a figure in each ball."""
@@ -83,8 +85,10 @@ class Tally:
         return Start(self.start.indices[rows], self.start.logits[rows], self.start.x[torch.from_numpy(rows)])
 
     def offer(self, rows: np.ndarray, points: Tensor, logits: np.ndarray, by: str) -> Tried:
-        """Count evaluated points of images `rows`, and return what they are worth."""
+        """Count evaluated points of images `rows`, and return what they are worth: nothing where logits are not finite."""
         part = self.of(rows)
+        if not np.isfinite(logits).all():
+            self.not_finite += int(not_finite(logits).sum())
         omega, kappa = omega_of(part, logits), kappas_of(part, logits).max(1)
         distance = length(self.norm, points.double() - part.x.double()).numpy()
         for ball, o, k in zip(self.balls, self.omega, self.kappa, strict=True):

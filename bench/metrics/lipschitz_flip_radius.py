@@ -35,7 +35,7 @@ BY_DEFAULT = True
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the 5 % quantile and the median over images for each norm, as far as flips were found."""
-    result = search.modulus(subject, options)
+    result = search.of_metric(subject, options, "lipschitz_flip_radius")
     for norm, radii in result.looks[-1].radius.items():
         for look in result.looks:
             largest = look.of(norm)[-1].ball

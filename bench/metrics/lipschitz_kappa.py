@@ -21,7 +21,7 @@ from lcrbench.bench import stats
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import search
 from lcrbench.bench.lipschitz.options import Options
-from lcrbench.bench.lipschitz.results import FOUND, finders
+from lcrbench.bench.lipschitz.results import FOUND, OF_TIES, finders
 from lcrbench.bench.metrics import Need
 from lcrbench.bench.records.measurement import Kind, Measurement, MetricInfo, Ranking, Scale
 from lcrbench.bench.records.statistics import Statistic
@@ -50,7 +50,7 @@ BY_DEFAULT = True
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the median, the 95 % quantile and the share of flips in each ball; a quantile among ties is left out."""
-    result = search.modulus(subject, options)
+    result = search.of_metric(subject, options, "lipschitz_kappa")
     for look in result.looks:
         for found in look.found:
             search.keep(subject, look.effort, options, "lipschitz_kappa", found.ball, found.kappa)
@@ -62,7 +62,7 @@ def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
             Statistic.FLIPPED: stats.proportion(int(found.flipped.sum()), n),
         }.items():
             if i is None:
-                subject.leave_out("lipschitz_kappa", "so many images are themselves ties that a quantile is infinite")
+                subject.leave_out("lipschitz_kappa", OF_TIES)
             else:
                 yield Measurement.of(
                     "lipschitz_kappa", i, statistic=statistic, norm=found.ball.norm, radius=found.ball.eps

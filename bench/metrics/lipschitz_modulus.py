@@ -43,7 +43,7 @@ BY_DEFAULT = True
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield mean, median, 95 % quantile and maximum over images of the gain in each ball."""
-    result = search.modulus(subject, options)
+    result = search.of_metric(subject, options, "lipschitz_modulus")
     for found in result.found:
         gain, ball = found.gain, found.ball
         for statistic, i in {

@@ -32,7 +32,7 @@ BY_DEFAULT = True
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield median and 95 % quantile in each ball; nothing for a network whose logits are all alike."""
-    result = search.modulus(subject, options)
+    result = search.of_metric(subject, options, "lipschitz_relative_gain")
     if result.start.scale == 0:
         subject.leave_out("lipschitz_relative_gain", "the network's logits are all alike: they have no scale")
         return

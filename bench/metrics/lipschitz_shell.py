@@ -34,7 +34,7 @@ NEEDS = frozenset({Need.FORWARD, Need.GRADIENT})
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield mean, median and 95 % quantile over images in each ball."""
-    result = search.modulus(subject, options)
+    result = search.of_metric(subject, options, "lipschitz_shell")
     for norm in ("l2", "linf"):
         for found, gains in zip(result.of(norm), rays.shell_gains(subject, result, norm), strict=True):
             for statistic, i in {

@@ -28,7 +28,7 @@ BY_DEFAULT = True
 
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the slope between neighbouring radii; none where nothing was found to move at the smaller one."""
-    result = search.modulus(subject, options)
+    result = search.of_metric(subject, options, "lipschitz_slope")
     for norm in ("l2", "linf"):
         for a, b in pairwise(result.of(norm)):
             if a.omega.mean() == 0:

@@ -32,7 +32,8 @@ def figure(context: Context) -> Picture | None:
         radii = sorted({k.radius for k in keys if k.norm == norm and k.radius is not None})
         for statistic, radius in ((Statistic.Q50, radii[len(radii) // 2]), (Statistic.FLIPPED, radii[-1])):
             here = [k for k in keys if (k.norm, k.radius, k.statistic) == (norm, radius, statistic)]
-            panels.append(_panel(rows, sorted(here, key=lambda k: k.about.passes or 0)))
+            if here:  # a median among ties is left out
+                panels.append(_panel(rows, sorted(here, key=lambda k: k.about.passes or 0)))
     data = [{"method": r.label} | k.columns | i._asdict() for r in rows for k in keys if (i := r.estimate(k))]
     caption = (
         "What the search had found after so many passes of an image, forward and backward counted; its parts take turns, so "
