@@ -110,7 +110,7 @@ class Round:
 def gathered(start: Start, ended: list[Round]) -> Modulus:
     """Return the measurement that a search's rounds make."""
     last = ended[-1]
-    odd = sum(int(count) for name, count in last.state.items() if name.endswith(" not finite"))
+    odd = sum(int(last.state[f"{norm} not finite"]) for norm in last.curves)
     return Modulus(start, tuple(r.look for r in ended[-2:]), last.curves, last.blind, odd)
 
 
