@@ -4,7 +4,7 @@
 
 Searches are of trained networks on test images: the fixture store's small VGGs, and a ResNet-20 that is trained here in some
 minutes. With random weights on noise all images flip at once, and what a search spends on images that go different ways is
-not seen. The searches take three quarters of an hour; `-k "default_search and bnn"` those of one network.
+not seen. The searches take half an hour; `-k "default_search and bnn"` those of one network.
 
 The comparison with adversarial-robustness-toolbox needs the extra `peers`, and is skipped without it; it takes 10 to 20
 minutes, nearly all of it the toolbox's.
