@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -29,6 +29,24 @@ def searched(
 ) -> Searched:
     """Search at the default effort: images (n, H, W, 3) in [0, 1], ascending radii in pixel units."""
     return searched_on(subject(network, images, labels, block=min(100, len(images))), norm, radii)
+
+
+class AtOnce(NamedTuple):
+    """What one search for the radii of all norms finds: flip radii (n) in pixel units, and passes an image, by norm."""
+
+    radii: dict[str, np.ndarray]
+    passes: dict[str, int]
+
+
+def at_once(s: Subject, radii: Mapping[str, Sequence[float]], effort: str = "default", seed: int = 0) -> AtOnce:
+    """Search around all images of a subject for the radii of all norms, in pixel units, which share its passes."""
+    asked: Any = {norm: tuple(255 * r for r in each) for norm, each in radii.items()}
+    found = search.modulus(s, Options(**asked, images=len(s.test.images), effort=effort, seed=seed))
+    back = np.argsort(found.start.indices)
+    return AtOnce(
+        {norm: found.looks[-1].radius[norm][back] for norm in radii},
+        {norm: found.curves[norm][-1].passes for norm in radii},
+    )
 
 
 def searched_on(s: Subject, norm: str, radii: Sequence[float]) -> Searched:

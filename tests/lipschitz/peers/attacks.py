@@ -219,6 +219,27 @@ def fixture(copy: Path) -> dict[str, Any]:
     return found
 
 
+def resnets(place: Path, methods: tuple[str, ...], seed: int) -> dict[str, Any]:
+    """Return ResNet-20 trained by each method on 24,000 images of the quick preset's data, in a store of its own."""
+    import lcrbench
+    from lcrbench.bench.lipschitz import subjects
+    from lcrbench.bench.records.store import Store
+
+    runs = lcrbench.run(
+        "quick",
+        place,
+        backbone="resnet20",
+        methods=methods,
+        seeds=(seed,),
+        budget={"images": 24_000},
+        evaluation={"corruptions": ("fog",), "severities": (1,)},
+        metrics={"accuracy": {}},
+        workers=1,
+        quiet=True,
+    )
+    return dict(zip(methods, (subjects.of_run(Store(place), run) for run in runs), strict=True))
+
+
 def first_images(network: Any, count: int) -> Tensor:
     """Return the first test images as points (n, 3, H, W) in [0, 1]."""
     images = torch.from_numpy(network.dataset.test.images[:count].astype(np.float32) / np.float32(255))
