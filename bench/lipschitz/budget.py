@@ -1,8 +1,8 @@
 """What a search's budget goes to: the parts of a round, so planned that no norm takes more than its share.
 
-Radii have equal shares of an effort's passes. What an image takes varies by a few passes (steps are rounded, and some parts
-have nothing to do for it), so each round is planned from what is left of the share. The marks of a convergence curve stand
-where a part would end if all parts so far had taken what they may: there the curves of several seeds meet.
+Radii have equal shares of an effort's passes. A round is planned from the shares alone and not from what images have taken,
+which is less where steps are rounded or a part has nothing to do: so a plan does not depend on the images. The marks of a
+convergence curve stand where a part would end if all parts so far had taken what they may: there the curves of seeds meet.
 """
 
 from __future__ import annotations
@@ -20,10 +20,6 @@ NEXT = {"l2": 0.65, "linf": 0.7}
 
 In l2 without known sets it goes to nothing of the kind: there descents and walks find more than climbs.
 """
-FEW, OVER = 3, 0.02
-"""Share of the budget by which a search of so few radii may pass it: documented figures were found so."""
-SPARE = 12
-"""Passes by which a norm may pass its share, so that walks have their ends where a norm has few passes."""
 INHERITED = 0.25
 """Share of a linf round's passes that may go to what was found in l2, at most."""
 TURNED = 4
@@ -54,29 +50,23 @@ class Plan(NamedTuple):
         return (self.ends + self.settled) * BISECTION
 
 
-def plan(norm: str, number: int, passes: int, most: int, *, gradients: bool, nearer: bool) -> Plan:
-    """Return the plan of a norm's round `number` of so many `passes`, which takes no more than `most`.
+def plan(norm: str, number: int, passes: int, *, gradients: bool, nearer: bool) -> Plan:
+    """Return the plan of a norm's round `number`, which takes no more than so many `passes`.
 
     Walks get what their ends and bisections need, also beyond their share; then it comes off the climbs. With `nearer`, a
     part of the round goes to a nearer flip.
     """
-    passes, most = max(0, passes), max(0, most)
+    passes = max(0, passes)
     share = SHARES if gradients else BLIND_SHARES
     of_next = int(NEXT[norm] * passes) if nearer else 0
     descent, walk, climb = (int((passes - of_next) * share[part]) for part in ("descent", "walk", "climb"))
-    left = most - of_next - descent
+    left = passes - of_next - descent
     ends = 0 if not number and gradients else 2 if gradients else 4
     ends = min(ends, max(0, left // BISECTION - 1))
     settled = left >= BISECTION
     walk = min(walk, left)
     climb = min(climb, left - max(walk, (ends + settled) * BISECTION))
     return Plan(descent, ends, walk, settled, of_next, max(0, climb))
-
-
-def spare(balls: int, budget: int, left: int, *, last: bool) -> int:
-    """Return by how many passes a norm may pass its share: what norms before have `left`, within `SPARE`."""
-    over = int(OVER * budget) if last and balls <= FEW else 0
-    return min(SPARE, max(0, left) + over)
 
 
 def worth_turns(passes: int) -> bool:

@@ -39,7 +39,7 @@ from torch import Tensor
 
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz.ball import Ball, length
-from lcrbench.bench.lipschitz.budget import Plan, inherited, plan, spare, worth_turns
+from lcrbench.bench.lipschitz.budget import Plan, inherited, plan, worth_turns
 from lcrbench.bench.lipschitz.climb import carry, search_ball
 from lcrbench.bench.lipschitz.descent import Chain, Run, descend, toward_flip
 from lcrbench.bench.lipschitz.nearer import climb_next, sets_next
@@ -154,14 +154,8 @@ def rounds(
                 begins[norm] += _inherit(probe, probes["l2"].tally, each[norm])
             known = units if norm == "l2" else None
             nearer = known is not None or (norm == "linf" and number > 0 and given and oracle.windows)
-            passes = shares[norm] - int(probe.passes.max())
-            left = sum(shares[n] - int(probes[n].passes.max()) for n in norms[: norms.index(norm)])
-            most = passes + spare(len(options.balls()), effort.passes, left, last=norm == norms[-1])
-            planned, nominal = (
-                plan(norm, number, own, limit, gradients=given, nearer=nearer)
-                for own, limit in ((passes, most), (shares[norm] - begins[norm],) * 2)
-            )
-            mark = _marker(probe, curves[norm], nominal.positions(begins[norm], shares[norm]))
+            planned = plan(norm, number, shares[norm] - begins[norm], gradients=given, nearer=nearer)
+            mark = _marker(probe, curves[norm], planned.positions(begins[norm], shares[norm]))
             pools[norm] = _round(probe, pools[norm], ends, number, planned, given, turns, known, mark)
         found = {norm: [_verified(oracle, f, start) for f in p.tally.found()] for norm, p in probes.items()}
         yield Round(

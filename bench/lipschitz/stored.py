@@ -30,7 +30,7 @@ def identity(oracle: Oracle, start: Start, options: Options) -> str:
     """
     effort = dataclasses.asdict(options) | {"effort": None}
     digest = hashlib.sha256(json.dumps(effort, sort_keys=True).encode())
-    digest.update(str(oracle.block).encode() + start.indices.tobytes() + oracle.images.tobytes())
+    digest.update(f"{oracle.block} {oracle.subject.block}".encode() + start.indices.tobytes() + oracle.images.tobytes())
     digest.update(search.others(oracle, options.seed).tobytes())
     network = oracle.subject.network
     for name, tensor in sorted(network.state_dict().items()):

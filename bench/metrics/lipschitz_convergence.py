@@ -3,7 +3,7 @@
 Statistics at each of the search's marks, with `passes` in the detail: "flipped", the share of images for which a flip was
 found, and q50, the median over images of kappa (`lipschitz_kappa`), left out where ties make it infinite. A curve that still
 rises tells that the network's figures are understated, and by how much more than another's whose curve is flat. `passes` is
-what the search may have taken of an image by then. It has taken up to 12 more, or fewer where a part had nothing to do.
+what the search may have taken of an image by then; it has taken fewer where a part had nothing to do.
 """
 
 from __future__ import annotations
