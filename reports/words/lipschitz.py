@@ -58,15 +58,14 @@ def figure_text(figure: Figure) -> str:
 
 
 def rank_text(found: Lipschitz, row: Row, figure: Figure) -> str:
-    """Return a method's rank in a figure as a table shows it: whether it has converged too; "" where nothing is ranked."""
+    """Return a method's rank in a figure as a table shows it, with what is said of its search; "" with nothing to say."""
     place = found.rank(row, figure) or "not compared" * bool(found.unplaced(row, figure))
-    return place + ", not converged" * bool(place and found.rising(row, figure))
+    return ", ".join(said for said in (place, "not converged" * found.rising(row, figure)) if said)
 
 
 def rank_note(found: Lipschitz) -> str:
     """Explain what ranks say besides a place; "" where none says more."""
-    ranks = [rank_text(found, row, figure) for figure in found.figures for row in found.rows]
-    if not any(rank.endswith("not converged") for rank in ranks):
+    if not any(found.rising(row, figure) for figure in found.figures for row in found.rows):
         return ""
     return (
         f"'Not converged' beside a figure or a rank: the network's curve still rises, because the longest search moved its "
@@ -251,15 +250,12 @@ def summary(found: Lipschitz) -> str:
         return ""
     key = Key(figure.metric, Statistic.Q50, norm=figure.norm, radius=figure.radius_255 / 255)
     blind = {r.index for r in found.blind if found.mixed}
-    ranked = [
-        (
-            i.value,
-            "rank " * bool(found.rank(r, figure)) + rank + "; searched without gradients" * (r.index in blind),
-            r.name,
-        )
-        for r in found.rows
-        if (rank := rank_text(found, r, figure)) and (i := r.estimate(key))
-    ]
+    ranked = []
+    for r in found.rows:
+        rank = found.rank(r, figure)
+        if (rank or found.unplaced(r, figure)) and (i := r.estimate(key)):
+            about = "rank " * bool(rank) + rank_text(found, r, figure)
+            ranked.append((i.value, about + "; searched without gradients" * (r.index in blind), r.name))
     if len(ranked) < 2:
         return ""
     said = [f"{label} {value:.2g} ({about})" for value, about, label in sorted(ranked)[:SUMMED]]

@@ -103,6 +103,15 @@ def test_a_curve_that_still_rises_is_not_converged(metric: str, better: float, w
     assert verdict.separated
 
 
+def test_a_network_alone_says_that_it_has_not_converged() -> None:
+    found = curves("lipschitz_kappa", ("a", 1.0, 1.5))
+    assert [c.text for r in figure_table(found).rows if r.label == "rank by kappa" for c in r.cells] == [
+        "not converged"
+    ]
+    assert rank_note(found)
+    assert summary(found) == ""
+
+
 def test_one_effort_tells_no_slope(tmp_path: Path) -> None:
     found = found_in(tmp_path)
     assert {rank_text(found, r, f) for r in found.rows for f in found.figures} == {"1–4"}
