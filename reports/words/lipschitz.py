@@ -68,8 +68,9 @@ def rank_note(found: Lipschitz) -> str:
     if not any(found.rising(row, figure) for figure in found.figures for row in found.rows):
         return ""
     return (
-        f"'Not converged' beside a figure or a rank: the network's curve still rises, because the longest search moved its "
-        f"median by more than {STEEP:.0%} of what a shorter one had found. No order counts in which it is the better one."
+        "'Not converged' beside a figure or a rank: the network's curve still rises, because the longest search moved its "
+        f"median by more than {STEEP:.0%} of what a shorter one had found. By this search no order counts in which it is "
+        "the better one."
     )
 
 
@@ -79,12 +80,11 @@ def beside(found: Lipschitz, verdict: Verdict) -> str:
 
 
 def uncompared_text(pair: Uncompared) -> str:
-    """Say why two methods are not compared, and what compares them."""
+    """Say why two methods are not compared; `blind_note` says what compares them."""
     if pair.blind is None or pair.other is None:
         return "not compared: no search of the same effort was made of both"
     return (
-        f"not compared: {pair.blind.name} gives no gradient, and there is no search of {pair.other.name} without gradients; "
-        "`lcrbench lipschitz RUN RUN`, given runs of both, makes one and prints the order"
+        f"not compared: {pair.blind.name} gives no gradient, and {pair.other.name} was not searched without gradients"
     )
 
 
@@ -187,7 +187,10 @@ def blind_note(found: Lipschitz) -> str:
     apart = {r.index for u in found.uncompared for r in (u.first, u.second)} - blind
     if apart:
         those = _listed([r for r in found.rows if r.index in apart])
-        said += f" {'They are' if several else 'It is'} not compared with {those}, of which there is no such search."
+        said += (
+            f" {'They are' if several else 'It is'} not compared with {those}, of which there is no such search: "
+            "`lcrbench lipschitz RUN RUN ...`, given runs of each, makes it and prints the orders."
+        )
     return said
 
 
