@@ -17,8 +17,8 @@ and each round's end can be compared with the next. A round parts its passes bet
 
     descent    to the nearest flip, along gradients through windows around the signs (`surrogates`), from several radii
     walk       along the boundary, from what descents found and from images of other classes; sees flips alone
-    nearer     in networks of signs, half or more of each round but the first, to a nearer flip of each image (`nearer`):
-               in linf by climbs, in l2 by sets of first signs, where what these see is known in closed form, else not
+    nearer     to a nearer flip of each image (`nearer`), in networks of signs and from the second round on: in linf by
+               climbs, in l2 by sets of first signs if the image changes these in a way that is known in closed form
     climb      in each ball, for omega and kappa, along gradients, then at random
 
 Every point counts in every ball that holds it. At last the best points are checked to lie where they may, and evaluated

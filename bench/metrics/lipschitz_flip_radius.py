@@ -2,7 +2,7 @@
 
     r(x) = min { ||y - x||_p : y in [0, 1]^d was found with f_j(y) >= f_c(y) for a class j other than the predicted c }
 
-over all points that the search of `lipschitz_kappa` tried, the last ones by bisection. Images without a flip count as
+over all points that the search of `lipschitz_kappa` tried, by whichever of its parts. Images without a flip count as
 farther than every distance, and a quantile that falls among them is left out.
 """
 

@@ -4,11 +4,20 @@
 
 over ||d||_p <= eps with x + d in [0, 1]^d; c is the predicted class, right or wrong. It does not change when the logits
 are scaled or shifted, so networks may be compared by it. The search gives a lower bound: a value below 1 does not prove
-that the prediction holds. Statistics over images: q50, q95; "flipped", the share of images for which a flip was found
-(kappa >= 1); and "found", by the form "descent" (or walk, climb, random) the share of images whose largest margin change
-that part of the search found: the more by walks and at random, the less the gradients are worth. What was found for each
-image is kept beside the record, at a quarter and at the whole of the search's passes, so that an order of two networks can
-be checked by both.
+that the prediction holds. Statistics over images: q50, q95; and "flipped", the share of images for which a flip was found
+(kappa >= 1).
+
+The statistic "found" is the share of images whose largest margin change one part of the search found, by the form:
+
+    descent    steps along gradients to a flip
+    walk       boundary walks, bisections, sets of first signs near a flip, patches that bring a flip nearer in linf
+    climb      steps along gradients in a ball, sets of first signs in it, and points found in other balls
+    random     patches, noise, and walks into a ball from points outside it
+
+The more by "walk" and "random", the less the gradients are worth: these follow none.
+
+What was found for each image is kept beside the record, at a quarter and at the whole of the search's passes, so that an
+order of two networks can be checked by both.
 
 A trap: where margins are tiny, as in a network that has learned little, kappa is large. Read it beside the accuracy.
 """

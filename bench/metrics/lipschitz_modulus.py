@@ -8,9 +8,9 @@ is searched as bench/lipschitz/search.py says, so each number is a lower bound. 
 bound as the radius shrinks, and one radius can order two networks either way. Read the curve; and since logits have no
 natural scale, rank by `lipschitz_kappa` instead.
 
-Statistics over images: mean, q50 and q95 with intervals, and the maximum without one; "found", by the form "descent"
-(or walk, climb, random) the share of images whose largest change that part of the search found: the more at random, the
-less the gradients are worth.
+Statistics over images: mean, q50 and q95 with intervals, and the maximum without one; "found", the share of images whose
+largest change one part of the search found, by the form: "descent", "walk", "climb" or "random", as `lipschitz_kappa` says.
+The more by "walk" and "random", the less the gradients are worth.
 """
 
 from __future__ import annotations

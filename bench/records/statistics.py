@@ -34,7 +34,7 @@ LEVELS = {Statistic.Q5: 0.05, Statistic.Q50: 0.5, Statistic.Q95: 0.95}
 
 
 class Finder(StrEnum):
-    """The parts of a search: descents to flips, walks along the boundary, climbs along gradients, and random search."""
+    """The parts of a search; `lipschitz_kappa` says which steps count to each."""
 
     DESCENT = "descent"
     WALK = "walk"

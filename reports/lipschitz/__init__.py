@@ -8,13 +8,21 @@ is the latest that is known of a run.
 Networks are ranked by figures that have no scale: kappa, the gain over the size of the logits, and the smallest radius with
 a found flip; never by the change of the logits itself. An order of two methods counts only where all of these hold:
 
-- every effort that was searched (the quick one, and a longer one where there is one) finds the same order;
+- there are two efforts or more, as a quarter of the search's passes and all of them are, and each finds the same order;
+- the search of the better one has converged: the longest moved its median by at most `verdicts.STEEP` of what the one before
+  it had found;
+- both have one seed, or both have several;
+- the medians are over `lcrbench.bench.stats.LEAST_IMAGES` images or more;
 - the interval of the difference of medians leaves out 0: a bootstrap over images, in pairs, with one seed a method; with
-  several one over seeds and images (`lcrbench.bench.stats.gap`);
+  several Student's t over the seeds' medians, to which what other images would change is added (`lcrbench.bench.stats.gap`);
 - p < .05 after Holm's correction, of that bootstrap or that interval. One figure, kappa at the middle radius, is the
   primary one, corrected over its pairs; all others together are corrected over their pairs and figures.
 
-Otherwise the two are *not separated*, and share their ranks.
+Otherwise the two are *not separated*, and share their ranks. A rank also says where the method's own search has not
+converged.
+
+A network that gives no gradient is searched by decisions alone. It is compared with others by searches of both by decisions
+alone, and where there are none the two are *not compared*.
 """
 
 from lcrbench.reports.lipschitz.found import Alone, Lipschitz, drawn, of_networks, quantiles

@@ -18,7 +18,17 @@ from lcrbench.reports.lipschitz import Lipschitz
 from lcrbench.reports.table import Table
 from lcrbench.reports.tables.lipschitz import constant
 from lcrbench.reports.words import norm_text
-from lcrbench.reports.words.lipschitz import WHY, effort_note, figure_text, others, why_text
+from lcrbench.reports.words.lipschitz import (
+    WHY,
+    beside,
+    blind_note,
+    effort_note,
+    figure_text,
+    others,
+    rank_note,
+    uncompared_text,
+    why_text,
+)
 
 
 class Network(NamedTuple):
@@ -89,6 +99,7 @@ def _measurements(networks: Sequence[Network], path: Path) -> None:
 def lines(found: Lipschitz) -> list[str]:
     """Return what is printed: each network's figures, the orders, the effort and what it means."""
     said = []
+    blind = {r.index for r in found.blind}
     for row in found.rows:
         said.append(f"{row.name}: Lipschitz constant {constant(found, row).text or 'not bounded here'}")
         for figure in found.figures:
@@ -103,10 +114,14 @@ def lines(found: Lipschitz) -> list[str]:
                 )
             ]
             kappa, flipped, gain = (f"{c.value:<8.3g}" if c else "-       " for c in cells)
+            ball = f"  {norm_text(figure.norm):3}{figure.radius_255:>5g}/255  "
+            about = ["searched without gradients"] * (row.index in blind)
+            about += ["not converged"] * found.rising(row, figure)
             said.append(
-                f"  {norm_text(figure.norm):3}{figure.radius_255:>5g}/255  kappa >= {kappa} flipped >= {flipped} "
-                f"relative gain >= {gain}"
+                f"{ball}kappa >= {kappa} flipped >= {flipped} relative gain >= {gain}{', '.join(about)}".rstrip()
             )
+            if row.index not in blind and (alike := found.decided(row, figure)) is not None:
+                said.append(f"{ball}kappa >= {alike:<8.3g} searched without gradients")
         bound = row.estimate(
             Key("lipschitz_product", Statistic.UPPER, norm="l2", detail=Detail(form=Function.SURROGATE))
         )
@@ -115,6 +130,7 @@ def lines(found: Lipschitz) -> list[str]:
     for v in found.verdicts:
         if v.figure.ranking.order and not v.figure.distance:
             continue
+        by = f", {beside(found, v)}" if beside(found, v) else ""
         if v.separated:
             worse = v.second if v.better is v.first else v.first
             scale, unit = (255, "/255") if v.figure.distance else (1, "")
@@ -122,10 +138,12 @@ def lines(found: Lipschitz) -> list[str]:
             said.append(
                 f"{figure_text(v.figure)}: {v.better.name} is better than {worse.name} by "
                 f"{abs(scale * v.gap.value):.3g}{unit} [{low:.3g}, {high:.3g}] in the median, n={v.gap.n}, p={v.p:.2g}"
+                f"{by}"
             )
         else:
             said.append(
-                f"{figure_text(v.figure)}: {v.first.name} and {v.second.name} are not separated ({why_text(v)})"
+                f"{figure_text(v.figure)}: {v.first.name} and {v.second.name} are not separated ({why_text(v)}{by})"
             )
-    apart = others(found)
-    return [*said, *[apart] * bool(apart), effort_note(found), WHY]
+    said += [f"{u.first.name} and {u.second.name} are {uncompared_text(u)}" for u in found.uncompared]
+    notes = (blind_note(found), others(found), rank_note(found))
+    return [*said, *[note for note in notes if note], effort_note(found), WHY]

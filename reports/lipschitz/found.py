@@ -14,7 +14,7 @@ from lcrbench.bench.records.by_image import ByImage, Effort
 from lcrbench.bench.records.measurement import Measurement, MetricInfo
 from lcrbench.reports.comparison import Key, Row, Setting, chosen
 from lcrbench.reports.lipschitz.search import Figure, Search
-from lcrbench.reports.lipschitz.verdicts import Verdict, judge
+from lcrbench.reports.lipschitz.verdicts import Uncompared, Verdict, judge, median, rising, uncompared
 
 
 @dataclass
@@ -82,6 +82,30 @@ class Lipschitz:
         return judge(self)
 
     @cached_property
+    def uncompared(self) -> list[Uncompared]:
+        """Return the pairs of methods that no search compares."""
+        return uncompared(self)
+
+    @cached_property
+    def blind(self) -> list[Row]:
+        """Return the methods with a network that was searched by decisions alone."""
+        return [r for r in self.rows if any(s.blind for s in self.searches[r.index])]
+
+    @property
+    def mixed(self) -> bool:
+        """Tell whether some networks were searched by decisions alone, and others along gradients."""
+        return bool(self.blind) and any(effort.gradients for effort in self.efforts)
+
+    @cached_property
+    def across(self) -> list[Verdict]:
+        """Return the verdicts on a method that was searched by decisions alone and one that was searched along gradients.
+
+        They are by searches of both by decisions alone.
+        """
+        blind = {r.index for r in self.blind}
+        return [v for v in self.verdicts if len({v.first.index, v.second.index} & blind) == 1]
+
+    @cached_property
     def _by_figure(self) -> dict[Figure, list[Verdict]]:
         found: dict[Figure, list[Verdict]] = {}
         for verdict in self.verdicts:
@@ -89,13 +113,35 @@ class Lipschitz:
         return found
 
     def rank(self, row: Row, figure: Figure) -> str:
-        """Return a method's place in a figure: a range where others are not separated from it, "" if not measured."""
+        """Return a method's place in a figure, "" if it is compared with no other.
+
+        It is a range where others are not separated from it, or not compared with it: each may stand on either side.
+        """
         about = [v for v in self._by_figure.get(figure, ()) if row.index in (v.first.index, v.second.index)]
         if not about:
             return ""
         first = 1 + sum(v.separated and v.better is not row for v in about)
-        last = 1 + len(about) - sum(v.separated and v.better is row for v in about)
+        last = 1 + len(about) - sum(v.separated and v.better is row for v in about) + self.unplaced(row, figure)
         return f"{first}" if first == last else f"{first}–{last}"
+
+    def unplaced(self, row: Row, figure: Figure) -> int:
+        """Return how many methods on the same images no search compares with one in a figure."""
+        return sum(figure in u.figures and row.index in (u.first.index, u.second.index) for u in self.uncompared)
+
+    def rising(self, row: Row, figure: Figure) -> bool:
+        """Tell whether the search of a method has not converged: its curve still rises."""
+        return rising(self, row, figure)
+
+    def decided(self, row: Row, figure: Figure) -> float | None:
+        """Return the median by the longest search without gradients, where such searches decide an order; else None.
+
+        It is what a verdict compares: the mean over the seeds, an image without a flip as far as was searched.
+        """
+        efforts = [v.effort for v in self.across if v.figure == figure]
+        seeds = [s.compared(figure) for s in self.searches[row.index]]
+        if not efforts or not seeds or not all(efforts[0] in seed for seed in seeds):
+            return None
+        return median(seeds, efforts[0])
 
 
 class Alone(NamedTuple):

@@ -40,6 +40,11 @@ class Figure:
         return self.ranking.distance
 
     @property
+    def cut(self) -> float:
+        """Return what an infinite value counts as: of a distance the largest radius that was searched."""
+        return self.radius_255 / 255 if self.distance else 1e9
+
+    @property
     def order(self) -> tuple[int, str, bool, float]:
         """Return the place in tables: by metric, l2 first, from the smallest radius."""
         return self.ranking.order, self.metric, self.norm != "l2", self.radius_255
@@ -81,7 +86,11 @@ class Search:
                 images[kept.images.identity] = len(kept.values)
         return cls(b"".join(images), max(images.values(), default=0), figures)
 
+    @property
+    def blind(self) -> bool:
+        """Tell whether the search saw decisions alone: the network gives no gradient, or none was asked for."""
+        return bool(self.figures) and not any(effort.gradients for effort, _ in self.figures)
+
     def compared(self, figure: Figure) -> dict[Effort, np.ndarray]:
         """Return a figure by effort with what is infinite cut off: an image without a flip has the largest radius."""
-        most = figure.radius_255 / 255 if figure.distance else 1e9
-        return {effort: np.minimum(v, most) for (effort, f), v in self.figures.items() if f == figure}
+        return {effort: np.minimum(v, figure.cut) for (effort, f), v in self.figures.items() if f == figure}

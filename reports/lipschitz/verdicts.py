@@ -33,14 +33,14 @@ class Why(StrEnum):
 
 
 STEEP = 0.2
-"""Relative change of a median over the last search's passes, from which on the search has not converged."""
+"""Relative change of a median from the shorter search to the longest: where it is larger, the search has not converged."""
 
 
 class Verdict(NamedTuple):
     """What the search can say about the order of two methods in one figure; `gap` is the first minus the second.
 
-    `p` is corrected over a family of so many comparisons; the medians are over so many `images`; `why` says why the two
-    are not separated, None if they are.
+    `p` is corrected over a family of so many comparisons; the medians are over so many `images`, by a search of this
+    `effort`; `why` says why the two are not separated, None if they are.
     """
 
     first: Row
@@ -50,6 +50,7 @@ class Verdict(NamedTuple):
     p: float
     family: int
     images: int
+    effort: Effort
     why: Why | None
 
     @property
@@ -74,9 +75,71 @@ def judge(found: Lipschitz) -> list[Verdict]:
         family = [c for c in compared if (c.figure == found.primary) == primary]
         for c, p in zip(family, holm([c.p for c in family]), strict=True):
             verdicts[c.first.index, c.second.index, c.figure] = Verdict(
-                c.first, c.second, c.figure, c.gaps[-1], p, len(family), c.images, _why(found, c, p)
+                c.first, c.second, c.figure, c.gaps[-1], p, len(family), c.images, c.effort, _why(found, c, p)
             )
     return [verdicts[c.first.index, c.second.index, c.figure] for c in compared]
+
+
+class Uncompared(NamedTuple):
+    """Two methods on the same images without a search of equal effort of both, and the figures that both have.
+
+    `blind` is the one whose search saw decisions alone, and `other` the one of which there is no such search; both are None
+    where another difference of the efforts is the reason.
+    """
+
+    first: Row
+    second: Row
+    figures: frozenset[Figure]
+    blind: Row | None
+    other: Row | None
+
+
+def uncompared(found: Lipschitz) -> list[Uncompared]:
+    """Return the pairs of methods that no search compares in any figure."""
+    efforts = {r.index: [{e for e, _ in s.figures} for s in found.searches[r.index]] for r in found.rows if not r.aside}
+    images = _images(found, [r for r in found.rows if efforts.get(r.index)])
+    apart = []
+    for a, b in itertools.combinations([r for r in found.rows if r.index in images], 2):
+        if len(images[a.index] | images[b.index]) > 1 or set.intersection(*efforts[a.index], *efforts[b.index]):
+            continue
+        figures = [{f for s in found.searches[r.index] for _, f in s.figures} for r in (a, b)]
+        blind = [r for r in (a, b) if any(s.blind for s in found.searches[r.index])]
+        pair = (blind[0], b if blind[0] is a else a) if len(blind) == 1 else (None, None)
+        apart.append(Uncompared(a, b, frozenset(figures[0] & figures[1]), *pair))
+    return apart
+
+
+def _images(found: Lipschitz, rows: list[Row]) -> dict[int, set[bytes]]:
+    """Return the sets of images that the searches of each row are of, by the row's index."""
+    return {r.index: {s.images for s in found.searches[r.index]} for r in rows}
+
+
+def rising(found: Lipschitz, row: Row, figure: Figure) -> bool:
+    """Tell whether a method's curve still rises: the longest search moved the median of a shorter one by more than `STEEP`.
+
+    With gradients, where all of its networks were searched so; False where there is one effort alone.
+    """
+    seeds = [s.compared(figure) for s in found.searches[row.index]]
+    if not seeds:
+        return False
+    efforts = _deciding([e for e in found.efforts if all(e in seed for seed in seeds)])[-2:]
+    ends = [median(seeds, e) for e in efforts]
+    return len(ends) > 1 and _change(*ends) > STEEP
+
+
+def median(seeds: list[dict[Effort, np.ndarray]], effort: Effort) -> float:
+    """Return the mean over the seeds of the median over images, which verdicts compare, by an effort that all have."""
+    return float(np.mean([np.median(seed[effort].astype(np.float64)) for seed in seeds]))
+
+
+def _deciding(efforts: list[Effort]) -> list[Effort]:
+    """Return those of some efforts that count: without gradients a search finds less, so it counts if there is no other."""
+    return [e for e in efforts if e.gradients] or efforts
+
+
+def _change(before: float, after: float) -> float:
+    """Return by how much a median moved, as a share of what it was."""
+    return abs(after - before) / max(abs(before), 1e-12)
 
 
 class _Compared(NamedTuple):
@@ -84,7 +147,7 @@ class _Compared(NamedTuple):
 
     `moved` is the relative change from the effort before the longest to it, of the method that looks better; `unchecked`
     tells that there is no effort before it.
-    `images` is how many images each median is over.
+    `images` is how many images each median is over, `effort` the longest.
     """
 
     first: Row
@@ -95,13 +158,14 @@ class _Compared(NamedTuple):
     moved: float
     unchecked: bool
     images: int
+    effort: Effort
 
 
 def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
     # Of each method that has the figure: its values by effort, one a seed, and the images that they are about.
     values = {r.index: [s.compared(figure) for s in found.searches[r.index]] for r in found.rows if not r.aside}
     have = [r for r in found.rows if values.get(r.index) and all(values[r.index])]
-    images = {r.index: {s.images for s in found.searches[r.index]} for r in have}
+    images = _images(found, have)
     compared = []
     resampled: dict[tuple[int, Effort], Resampled] = {}
     every = found.efforts
@@ -116,18 +180,17 @@ def _compare(found: Lipschitz, figure: Figure) -> list[_Compared]:
         sides = values[a.index], values[b.index]
         if len(images[a.index] | images[b.index]) > 1:
             continue
-        efforts = [e for e in every if all(e in seed for side in sides for seed in side)]
-        # Without gradients a search finds less, so it counts only where one of the two has no other.
-        efforts = [e for e in efforts if e.gradients] or efforts
+        efforts = _deciding([e for e in every if all(e in seed for side in sides for seed in side)])
         if not efforts:
-            continue
+            continue  # `uncompared` has the pair
         gaps = [stats.gap(medians(a, e), medians(b, e)) for e in efforts]
         better = a if gaps[-1].interval.value * figure.sign < 0 else b
         ends = [medians(better, e).value for e in efforts[-2:]]
-        moved = abs(ends[-1] - ends[0]) / max(abs(ends[0]), 1e-12)
+        moved = _change(ends[0], ends[-1])
         unchecked = len(efforts) == 1
-        many = medians(a, efforts[0]).images
-        compared.append(_Compared(a, b, figure, [g.interval for g in gaps], gaps[-1].p, moved, unchecked, many))
+        many, longest = medians(a, efforts[0]).images, efforts[-1]
+        found_gaps = [g.interval for g in gaps]
+        compared.append(_Compared(a, b, figure, found_gaps, gaps[-1].p, moved, unchecked, many, longest))
     return compared
 
 

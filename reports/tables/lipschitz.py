@@ -13,7 +13,18 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.lipschitz import LAYERED, Figure, Lipschitz, searched
 from lcrbench.reports.table import Cell, Column, Table, TableRow
 from lcrbench.reports.words import norm_text, radius_text
-from lcrbench.reports.words.lipschitz import SCALE, WHY, cell_text, effort_note, others, span_text, summary
+from lcrbench.reports.words.lipschitz import (
+    SCALE,
+    WHY,
+    blind_note,
+    cell_text,
+    effort_note,
+    others,
+    rank_note,
+    rank_text,
+    span_text,
+    summary,
+)
 
 SECTION, ORDER = "lipschitz", 10
 FORMATS = ("md", "csv")
@@ -46,7 +57,9 @@ def figures(found: Lipschitz) -> Table | None:
             beyond, scale = (f"> {radius * 255:g}", 255.0) if figure.distance else ("∞", 1.0)
             unit = ", 1/255 pixel units" * figure.distance
             add(f"{figure.title}, median, {where}{unit}", [_opencell_of(row, key, beyond, scale) for row in found.rows])
-            add(f"rank by {figure.title}", [Cell(text=found.rank(row, figure)) for row in found.rows])
+            alike = [_decided(found, row, figure, beyond, scale) for row in found.rows]
+            add(f"{figure.title}, median, {where}{unit}, searched without gradients", alike)
+            add(f"rank by {figure.title}", [Cell(text=rank_text(found, row, figure)) for row in found.rows])
             for statistic, kind in info.other.items():
                 if kind.title and kind.scale is Scale.SHARE:
                     share = key._replace(statistic=statistic)
@@ -78,7 +91,7 @@ def figures(found: Lipschitz) -> Table | None:
         return None
     notes = (
         effort_note(found),
-        *[note for note in [others(found)] if note],
+        *[note for note in (blind_note(found), others(found), rank_note(found)) if note],
         "The larger the share of images whose largest change random candidates found, the less the gradients are worth "
         "that the search follows.",
         WHY,
@@ -181,6 +194,14 @@ def _opencell_of(row: Row, key: Key, beyond: str, scale: float) -> Cell:
         return cell
     censored = measured - len(row.per_seed(key))
     return Cell(text=beyond + (f" ({censored} of {measured} seeds)" if measured > 1 else ""))
+
+
+def _decided(found: Lipschitz, row: Row, figure: Figure, beyond: str, scale: float) -> Cell:
+    """Return the cell of a median that decides orders with a network without gradients, where there is one."""
+    median = found.decided(row, figure)
+    if median is None:
+        return Cell()
+    return Cell(median * scale) if median < figure.cut else Cell(text=beyond)
 
 
 def constant(found: Lipschitz, row: Row) -> Cell:

@@ -6,7 +6,15 @@ from lcrbench.reports.context import Context
 from lcrbench.reports.lipschitz import Lipschitz
 from lcrbench.reports.table import Cell, Column, Table, TableRow
 from lcrbench.reports.tables.lipschitz import cell_of
-from lcrbench.reports.words.lipschitz import effort_note, figure_text, others, why_text
+from lcrbench.reports.words.lipschitz import (
+    beside,
+    blind_note,
+    effort_note,
+    figure_text,
+    others,
+    uncompared_text,
+    why_text,
+)
 
 SECTION, ORDER = "lipschitz", 20
 FORMATS, FOLDED = ("md", "csv"), True
@@ -14,7 +22,8 @@ FORMATS, FOLDED = ("md", "csv"), True
 
 def table(context: Context) -> Table | None:
     """Return for each pair of methods and figure which is better, or that the search cannot tell, and why."""
-    return pairs(context.lipschitz) if context.lipschitz and context.lipschitz.verdicts else None
+    found = context.lipschitz
+    return pairs(found) if found and (found.verdicts or found.uncompared) else None
 
 
 def pairs(found: Lipschitz) -> Table:
@@ -29,9 +38,15 @@ def pairs(found: Lipschitz) -> Table:
         scale = 255 if v.figure.distance else 1
         worse = v.second if v.better is v.first else v.first
         said = f"{v.better.name} is better than {worse.name}" if v.separated else f"not separated: {why_text(v)}"
+        said += f" ({by})" if (by := beside(found, v)) else ""
         told = f"{figure_text(v.figure)}" + " (primary)" * (v.figure == found.primary)
         label, name = f"{v.first.label} − {v.second.label}: {told}", f"{v.first.name} − {v.second.name}: {told}"
         cells = (cell_of(v.gap, scale), Cell(v.p), Cell(text=said))
+        rows.append(TableRow(label, cells, ranked=False, group="", name=name))
+    for u in found.uncompared:
+        cells = (Cell(), Cell(), Cell(text=uncompared_text(u)))
+        told = f"{{}} − {{}}: all {len(u.figures)} figures"
+        label, name = told.format(u.first.label, u.second.label), told.format(u.first.name, u.second.name)
         rows.append(TableRow(label, cells, ranked=False, group="", name=name))
     unit = "a paired bootstrap over images: they are about these trained networks"
     if any(len(s) > 1 for s in found.searches.values()):
@@ -50,5 +65,5 @@ def pairs(found: Lipschitz) -> Table:
             f"The primary figure is {figure_text(found.primary)}: Holm's correction runs over its pairs, and apart from it "
             "over the pairs and figures of all others together."
         )
-    notes += [note for note in [others(found)] if note]
+    notes += [note for note in (blind_note(found), others(found)) if note]
     return Table("lipschitz_separation", "Which orders the search can tell", columns, tuple(rows), tuple(notes), "Pair")

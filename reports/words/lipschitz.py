@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lcrbench.bench import stats
 from lcrbench.bench.records.by_image import Effort
 from lcrbench.bench.records.measurement import MetricInfo, Part, Scale
 from lcrbench.bench.records.statistics import Statistic
-from lcrbench.reports.comparison import Key
+from lcrbench.reports.comparison import Key, Row
 from lcrbench.reports.lipschitz.found import Lipschitz
 from lcrbench.reports.lipschitz.search import Figure, title_of
-from lcrbench.reports.lipschitz.verdicts import STEEP, Verdict, Why
+from lcrbench.reports.lipschitz.verdicts import STEEP, Uncompared, Verdict, Why
 from lcrbench.reports.words import norm_text, part_text, radius_text
 
 WHY = (
@@ -53,6 +55,37 @@ def ball_text(figure: Figure) -> str:
 def figure_text(figure: Figure) -> str:
     """Return a ranked figure as a table names it."""
     return f"{figure.title}, {ball_text(figure)}"
+
+
+def rank_text(found: Lipschitz, row: Row, figure: Figure) -> str:
+    """Return a method's rank in a figure as a table shows it, with what is said of its search; "" with nothing to say."""
+    place = found.rank(row, figure) or "not compared" * bool(found.unplaced(row, figure))
+    return ", ".join(said for said in (place, "not converged" * found.rising(row, figure)) if said)
+
+
+def rank_note(found: Lipschitz) -> str:
+    """Explain what ranks say besides a place; "" where none says more."""
+    if not any(found.rising(row, figure) for figure in found.figures for row in found.rows):
+        return ""
+    return (
+        "'Not converged' beside a figure or a rank: the network's curve still rises, because the longest search moved its "
+        f"median by more than {STEEP:.0%} of what a shorter one had found. By this search no order counts in which it is "
+        "the better one."
+    )
+
+
+def beside(found: Lipschitz, verdict: Verdict) -> str:
+    """Say by which search a verdict is where it is not the one that other verdicts are by; else ""."""
+    return "both searched without gradients" if found.mixed and not verdict.effort.gradients else ""
+
+
+def uncompared_text(pair: Uncompared) -> str:
+    """Say why two methods are not compared; `blind_note` says what compares them."""
+    if pair.blind is None or pair.other is None:
+        return "not compared: no search of the same effort was made of both"
+    return (
+        f"not compared: {pair.blind.name} gives no gradient, and {pair.other.name} was not searched without gradients"
+    )
 
 
 def why_text(verdict: Verdict) -> str:
@@ -114,15 +147,55 @@ def effort_note(found: Lipschitz) -> str:
     if not found.efforts:
         return "No search's figures by image are at hand, so no order is checked."
     images = {search.n for seeds in found.searches.values() for search in seeds}
-    note = f"Search effort on {' or '.join(map(str, sorted(images)))} images: {effort_text(found.efforts[-1])}"
-    if len(found.efforts) > 1:
-        return f"{note}; orders are checked against {effort_text(found.efforts[-2])}."
+    efforts = [e for e in found.efforts if e.gradients] or found.efforts
+    note = f"Search effort on {' or '.join(map(str, sorted(images)))} images: {effort_text(efforts[-1])}"
+    if found.mixed:
+        note += f", but without gradients for {_listed(found.blind)}"
+    if len(efforts) > 1:
+        return f"{note}; orders are checked against {effort_text(efforts[-2])}."
     if len([r for r in found.rows if found.searches[r.index]]) < 2:
         return f"{note}."
     how = "`lcrbench lipschitz --effort full` looks longer"
     if any(r.runs for r in found.rows):
         how = "`lcrbench lipschitz RUN ... --effort full` looks longer, and the next report of the store shows it"
     return f"{note}. No longer search checks the orders: {how}."
+
+
+def blind_note(found: Lipschitz) -> str:
+    """Say which networks were searched by decisions alone, and what decides their orders; "" if none was."""
+    if not found.blind:
+        return ""
+    if not found.mixed:
+        return (
+            "All networks were searched without gradients, by their decisions alone: they give none (or only zeros), or "
+            "none were asked for."
+        )
+    several = len(found.blind) > 1
+    said = (
+        f"{_listed(found.blind)} {'give' if several else 'gives'} no gradient (or only zeros) and "
+        f"{'were' if several else 'was'} searched by decisions alone, which finds less: figures of such a search do not "
+        "compare with those of a search along gradients."
+    )
+    blind = {r.index for r in found.blind}
+    seeing = {r.index for v in found.across for r in (v.first, v.second)} - blind
+    if seeing:
+        against = _listed([r for r in found.rows if r.index in seeing])
+        said += (
+            f" Orders of {'them' if several else 'it'} and {against} are decided by searches of both by decisions alone "
+            f"({effort_text(found.across[0].effort)}); their medians are called 'searched without gradients'."
+        )
+    apart = {r.index for u in found.uncompared for r in (u.first, u.second)} - blind
+    if apart:
+        those = _listed([r for r in found.rows if r.index in apart])
+        said += (
+            f" {'They are' if several else 'It is'} not compared with {those}, of which there is no such search: "
+            "`lcrbench lipschitz RUN RUN ...`, given runs of each, makes it and prints the orders."
+        )
+    return said
+
+
+def _listed(rows: Iterable[Row]) -> str:
+    return ", ".join(r.name for r in rows)
 
 
 def others(found: Lipschitz) -> str:
@@ -143,16 +216,19 @@ def moved(found: Lipschitz | None) -> str:
     """Say within which distance half of the images change class, in the networks that move most and least.
 
     By the first norm that has flip radii; "" where fewer than two networks have a median, or one beyond what was searched,
-    and where they were measured on other images.
+    and where they were measured on other images. A network that was searched without gradients is left out beside others:
+    its figure is of another search.
     """
     if found is None or not found.efforts or others(found):
         return ""
     metric, q50 = "lipschitz_flip_radius", Statistic.Q50
     norms = {k.norm for k in found.keys(metric) if k.statistic == q50}
+    out = found.blind if found.mixed else []
+    rows = [r for r in found.rows if r.index not in {b.index for b in out}]
     for norm in [n for n in ("l2", "linf") if n in norms]:
         key = Key(metric, q50, norm=norm)
-        near = sorted((i.value * 255, r.name) for r in found.rows if (i := r.estimate(key)))
-        beyond = [r.name for r in found.rows if not r.estimate(key) and r.measured(key)]
+        near = sorted((i.value * 255, r.name) for r in rows if (i := r.estimate(key)))
+        beyond = [r.name for r in rows if not r.estimate(key) and r.measured(key)]
         if not near or len(near) + len(beyond) < 2:
             continue
         (least, first), (most, last) = near[0], near[-1]
@@ -160,6 +236,8 @@ def moved(found: Lipschitz | None) -> str:
         return (
             f"Half of the images change class within {norm_text(norm)} {least:.3g}/255 ({first}) to {far}: upper bounds by "
             f"{effort_text(found.efforts[-1])}."
+            + f" Left out, because searched without gradients: {_listed(out)}."
+            * bool(out)
         )
     return ""
 
@@ -174,12 +252,19 @@ def summary(found: Lipschitz) -> str:
     if figure is None:
         return ""
     key = Key(figure.metric, Statistic.Q50, norm=figure.norm, radius=figure.radius_255 / 255)
-    ranked = [(i.value, rank, r.name) for r in found.rows if (rank := found.rank(r, figure)) and (i := r.estimate(key))]
+    blind = {r.index for r in found.blind if found.mixed}
+    ranked = []
+    for r in found.rows:
+        rank = found.rank(r, figure)
+        if (rank or found.unplaced(r, figure)) and (i := r.estimate(key)):
+            about = "rank " * bool(rank) + rank_text(found, r, figure)
+            ranked.append((i.value, about + "; searched without gradients" * (r.index in blind), r.name))
     if len(ranked) < 2:
         return ""
-    said = [f"{label} {value:.2g} (rank {rank})" for value, rank, label in sorted(ranked)[:SUMMED]]
+    said = [f"{label} {value:.2g} ({about})" for value, about, label in sorted(ranked)[:SUMMED]]
+    apart = " or not compared" * bool(found.uncompared)
     more = f", and {len(ranked) - SUMMED} more" if len(ranked) > SUMMED else ""
     return (
         f"The largest margin change that a search found within {ball_text(figure)}, over the margin (kappa, median; 1 is a "
-        f"flip, less is better): {', '.join(said)}{more}. A rank such as 2–3 means not separated."
+        f"flip, less is better): {', '.join(said)}{more}. A rank such as 2–3 means not separated{apart}."
     )

@@ -184,8 +184,14 @@ def test_a_blind_network_is_compared_by_decisions_alone(tmp_path: Path) -> None:
     assert "the 1 others are searched without theirs, too" in done.stderr
     assert "somebodys:seeing, without gradients: 600 passes an image searched" in done.stderr
     # Equal logits, equal finds: whatever gradients found of one does not count against it.
-    assert "a search finds no difference" in done.stdout
+    assert "a search finds no difference, both searched without gradients" in done.stdout
     assert "is better than" not in done.stdout
+    for said in (done.stdout, (tmp_path / "lipschitz.md").read_text()):
+        assert "somebodys:blind gives no gradient (or only zeros) and was searched by decisions alone" in said
+        assert "are decided by searches of both by decisions alone (600 passes an image, without gradients)" in said
+        assert "not compared" not in said
+    kappas = [line for line in done.stdout.splitlines() if "kappa >=" in line]
+    assert [line.endswith("searched without gradients") for line in kappas] == [False, True] * 2 + [True] * 2
     again = call(*words)
     assert "image searched" not in again.stderr
     assert again.stdout == done.stdout

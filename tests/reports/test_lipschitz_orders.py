@@ -12,12 +12,14 @@ from lcrbench.bench import stats
 from lcrbench.bench.records.by_image import Effort, ImageKey, Images, Kept
 from lcrbench.bench.records.measurement import Measurement
 from lcrbench.bench.records.store import Store
-from lcrbench.reports import comparison, lipschitz
+from lcrbench.reports import comparison, lipschitz, report, writers
 from lcrbench.reports.comparison import Key
 from lcrbench.reports.lipschitz import Figure
+from lcrbench.reports.lipschitz import folder as lipschitz_folder
+from lcrbench.reports.lipschitz.verdicts import STEEP
 from lcrbench.reports.significance import holm
 from lcrbench.reports.tables import lipschitz_separation
-from lcrbench.reports.words.lipschitz import effort_note, moved, summary, why_text
+from lcrbench.reports.words.lipschitz import effort_note, moved, rank_note, rank_text, summary, why_text
 
 from . import make_store
 from .lipschitz_runs import FLIP, METHODS, QUARTER, SEARCHED, agreed, figure_table, found_in, verdicts
@@ -54,6 +56,85 @@ def test_an_order_that_a_longer_search_turns_is_not_separated(tmp_path: Path) ->
     # The longer search moved full precision's median by far: nothing is said to be worse than it.
     assert ranks == {"full_precision": "1–4", "bnn": "1–2", "irnet": "2–4", "irnet+lcr": "2–4"}
     assert "orders are checked against 5 random candidates and 2 x 5 steps" in effort_note(found)
+
+
+def curves(metric: str, *ends: tuple[str, float, float]) -> lipschitz.Lipschitz:
+    """Return networks with a median after a quarter of the passes and one after all, in a figure at l2 8/255."""
+    networks = []
+    for name, *medians in ends:
+        by_image = {}
+        for passes, median in zip((150, 600), medians, strict=True):
+            key = ImageKey.at(metric, Effort(passes=passes), "l2", 8 / 255)
+            values = median * np.linspace(0.99, 1.01, 64)
+            by_image[key] = Kept(values.astype(np.float32), Images(np.arange(64), b""))
+        key = Key(metric, "q50", norm="l2", radius=None if metric == FLIP.metric else 8 / 255)
+        measured = [Measurement(value=medians[-1], n=64, **key._asdict())]
+        networks.append(lipschitz.Alone(name, measured, by_image, make_store.INFOS))
+    return lipschitz.of_networks(networks)
+
+
+@pytest.mark.parametrize(
+    ("metric", "better", "worse", "moved_by"),
+    [
+        ("lipschitz_kappa", 1.0, 2.0, 1.195),
+        ("lipschitz_kappa", 1.0, 2.0, 1.205),
+        ("lipschitz_flip_radius", 0.02, 0.01, 0.805),
+        ("lipschitz_flip_radius", 0.02, 0.01, 0.795),
+    ],
+)
+def test_a_curve_that_still_rises_is_not_converged(metric: str, better: float, worse: float, moved_by: float) -> None:
+    """From the stated slope on, and of the better one alone it decides: what is found of the worse one makes it worse."""
+    rises = abs(moved_by - 1) > 0.2
+    assert abs(abs(moved_by - 1) - STEEP) < 0.01, "just below and just above the stated slope"
+    mark = ", not converged" * rises
+
+    def told(*ends: tuple[str, float, float]) -> tuple[list[str], lipschitz.Verdict, str]:
+        found = curves(metric, *ends)
+        (verdict,) = found.verdicts
+        return [rank_text(found, r, verdict.figure) for r in found.rows], verdict, rank_note(found)
+
+    ranks, verdict, note = told(("a", better, better * moved_by), ("b", worse, worse))
+    assert ranks == ([f"1–2{mark}", "1–2"] if rises else ["1", "2"])
+    assert verdict.why == (lipschitz.Why.NOT_CONVERGED if rises else None)
+    assert note.startswith("'Not converged' beside a figure or a rank: the network's curve still rises") == rises
+    assert ("by more than 20% of what a shorter one had found" in note) == rises
+    ranks, verdict, _ = told(("a", better, better), ("b", worse, worse * moved_by))
+    assert ranks == ["1", f"2{mark}"]
+    assert verdict.separated
+
+
+def test_a_network_alone_says_that_it_has_not_converged() -> None:
+    found = curves("lipschitz_kappa", ("a", 1.0, 1.5))
+    assert [c.text for r in figure_table(found).rows if r.label == "rank by kappa" for c in r.cells] == [
+        "not converged"
+    ]
+    assert rank_note(found)
+    assert summary(found) == ""
+
+
+def test_one_effort_tells_no_slope(tmp_path: Path) -> None:
+    found = found_in(tmp_path)
+    assert {rank_text(found, r, f) for r in found.rows for f in found.figures} == {"1–4"}
+    assert rank_note(found) == ""
+
+
+def test_ranks_that_have_not_converged_say_so_in_every_form(tmp_path: Path) -> None:
+    store = Store(tmp_path, create=True)
+    for label in METHODS:
+        make_store.add(store, label, 0, efforts=2)
+    page = report.write(store, tmp_path / "report")
+    found = found_in(tmp_path / "again", efforts=2)
+    forms = {
+        "page": page.read_text(encoding="utf-8"),
+        "data": (page.parent / "lipschitz_table.csv").read_text(encoding="utf-8"),
+        "markdown": writers.markdown(figure_table(found)),
+    }
+    for form, text in forms.items():
+        assert "1–4, not converged" in text, form
+        assert "1–2, not converged" not in text, "of bnn the longest search moved the median by an eighth alone"
+    assert "&#39;Not converged&#39; beside a figure or a rank" in forms["page"]
+    lines = lipschitz_folder.lines(found)
+    assert [line.endswith("not converged") for line in lines if "kappa >=" in line] == [True] * 3 + [False] * 9
 
 
 def test_seeds_are_the_unit_between_methods(tmp_path: Path) -> None:
