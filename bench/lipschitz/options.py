@@ -73,10 +73,11 @@ class Options:
     def passes(self) -> int:
         """Return the passes of single images through the network that the search takes at most, in all.
 
-        On top of the budget come two checks in each ball and one in each norm when a round ends, a look for gradients, and
-        `OTHERS`. What is not known here, the gradients of one unit a channel of the first signs, is left out.
+        On top of the budget come two checks in each ball, one in each norm and one of the images when a round ends, a look
+        for gradients, and `OTHERS`. What is not known here, the gradients of one unit a channel of the first signs, is left
+        out.
         """
-        checks = len(self.looks()) * (2 * len(self.balls()) + len(self.norms()))
+        checks = len(self.looks()) * (2 * len(self.balls()) + len(self.norms()) + 1)
         return self.images * (EFFORTS[self.effort] + checks + 2) + OTHERS
 
 

@@ -80,7 +80,10 @@ class Oracle:
         first = self.subject.logits(some)
         need_finite(first, self.indices)
         if not np.array_equal(first, self.subject.logits(some)):
-            raise UserError("the network is not deterministic: the same images gave other logits the second time")
+            raise UserError(
+                "the network is not deterministic: the same images gave other logits the second time; its forward pass "
+                "may draw random numbers (a dropout that is left on) or change what it remembers"
+            )
         # The others moved to other places, and brighter: what is in the batch changes, the first image does not.
         others = np.concatenate([1 - some[::-1], some[:1]])
         alone = self.subject.logits(others)[-1]

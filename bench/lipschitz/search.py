@@ -55,6 +55,7 @@ from lcrbench.bench.lipschitz.turns import Turns
 from lcrbench.bench.lipschitz.walk import bisected, walk
 from lcrbench.bench.records.by_image import Effort, ImageKey
 from lcrbench.bench.seeds import generator
+from lcrbench.errors import UserError
 
 SURROGATES: tuple[Surrogate, ...] = (Window(4.0), Window(2.0, deep=0.5), Window(4.0, deep=0.5), None)
 STEPS = 30
@@ -157,6 +158,7 @@ def rounds(
             planned = plan(norm, number, shares[norm] - begins[norm], gradients=given, nearer=nearer)
             mark = _marker(probe, curves[norm], planned.positions(begins[norm], shares[norm]))
             pools[norm] = _round(probe, pools[norm], ends, number, planned, given, turns, known, mark)
+        _unchanged(oracle, start)
         found = {norm: [_verified(oracle, f, start) for f in p.tally.found()] for norm, p in probes.items()}
         yield Round(
             Look(
@@ -283,6 +285,15 @@ def _marker(probe: Probe, curve: list[Mark], positions: tuple[int, ...]) -> Call
         curve.append(Mark(positions[part], flips, medians))
 
     return mark
+
+
+def _unchanged(oracle: Oracle, start: Start) -> None:
+    """Refuse a network that by now answers otherwise to the images themselves: what was found would mean nothing."""
+    if not np.array_equal(oracle.logits(start.x), start.logits):
+        raise UserError(
+            "the network is not deterministic: the same images give other logits after the search than before it; "
+            "its forward pass may draw random numbers or change what it remembers"
+        )
 
 
 def _verified_radius(oracle: Oracle, tally: Tally, found: list[Found]) -> np.ndarray:

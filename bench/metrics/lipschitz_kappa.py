@@ -60,6 +60,11 @@ BY_DEFAULT = True
 def measure(subject: Subject, options: Options) -> Iterator[Measurement]:
     """Yield the median, the 95 % quantile and the share of flips in each ball; a quantile among ties is left out."""
     result = search.of_metric(subject, options, "lipschitz_kappa")
+    if ties := int((result.start.margins == 0).sum()):
+        n = len(result.start.margins)
+        subject.leave_out(
+            "lipschitz_kappa", f"{ties} of {n} images are ties of classes, which count as flips at any radius"
+        )
     for look in result.looks:
         for found in look.found:
             search.keep(subject, look.effort, options, "lipschitz_kappa", found.ball, found.kappa)

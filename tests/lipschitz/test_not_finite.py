@@ -111,6 +111,24 @@ def test_a_resumed_search_knows_how_many_points_said_nothing() -> None:
     assert search.gathered(start, again).not_finite == search.gathered(start, whole).not_finite > 0
 
 
+def test_a_constant_network_has_its_ties_named() -> None:
+    _, left_out = measured(subject(Function(lambda x: torch.zeros(len(x), 3)), dim(6)), {"l2": (8,), "images": 6})[
+        "lipschitz_kappa"
+    ]
+    assert "6 of 6 images are ties of classes" in left_out
+
+
+def test_a_network_that_changes_during_the_search_is_refused() -> None:
+    plain, calls = Linear(np.random.default_rng(3).standard_normal((3, 48))), []
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        calls.append(0)
+        return plain(x) + (0.01 * len(calls) if len(calls) > 40 else 0)
+
+    with pytest.raises(UserError, match="not deterministic: the same images give other logits after the search"):
+        search.modulus(subject(Function(forward), dim(6)), Options(l2=(8,), images=6))
+
+
 @pytest.mark.parametrize("at", [0, 10])
 def test_an_image_without_finite_logits_is_named_before_the_search(at: int) -> None:
     images = dim(12)
