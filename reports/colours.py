@@ -1,9 +1,9 @@
 """One colour and one marker a method, in every figure of a report, safe for colour-blind readers.
 
 The palette begins with Okabe and Ito's (2008); each further colour is the one furthest from those before it in OKLab, as
-seen with and without deuteranopia. Well-known methods are pinned; another one gets what the hash of its label points to,
-or the next that is free in its report: no two methods of a report share a colour while there are colours, and none share
-colour and marker both.
+seen with and without deuteranopia. Well-known methods are pinned; another one gets what the hash of its label points to
+among Okabe and Ito's, or the next that is free in its report: no two methods of a report share a colour while there are
+colours, and none share colour and marker both.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ DARK = {
 }
 """Each colour of the palette, and what stands for it on a dark page, where some would sink into the ground."""
 PALETTE = tuple(DARK)
+FIRST = 7
+"""Colours, Okabe and Ito's, that are given before the darker and paler ones."""
 Dash = Literal["solid", "dashed", "dashdot", "dotted"]
 # Their names in the page.
 VARIABLES = {colour: f"--c{i}" for i, colour in enumerate(PALETTE)} | {INK: "--ink"}
@@ -126,7 +128,7 @@ def _has_options(method: MethodId | None) -> bool:
 def _free(label: str, pinned: Style | None, made: Mapping[str, Style], drawn: Collection[str]) -> Style:
     """Return the pinned style, or the first of it and of the palette that no method has yet."""
     digest = hashlib.sha256(label.encode()).digest()
-    colours = [*([pinned.colour] if pinned else []), *_from(PALETTE, digest[0])]
+    colours = [*([pinned.colour] if pinned else []), *_from(PALETTE[:FIRST], digest[0]), *PALETTE[FIRST:]]
     markers = [*([pinned.marker] if pinned else []), *_from(MARKERS, digest[2])]
     taken = {s.colour for s in made.values()}
     colour = next((c for c in colours if c not in taken), colours[0])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from lcrbench.bench.records.statistics import Statistic
 from lcrbench.reports.comparison import Key, Row
@@ -16,6 +16,8 @@ from lcrbench.reports.lipschitz import drawn
 from lcrbench.reports.words import norm_text
 
 SECTION, ORDER = "lipschitz", 65
+APART = 4
+"""By what factor the passes of two rounds of a search differ."""
 
 
 def figure(context: Context) -> Picture | None:
@@ -37,9 +39,13 @@ def figure(context: Context) -> Picture | None:
     data = [{"method": r.label} | k.columns | i._asdict() for r in rows for k in keys if (i := r.estimate(k))]
     caption = (
         "What the search had found after so many passes of an image, forward and backward counted; its parts take turns, so "
-        "that a curve rises in steps. Where a curve still rises at its end, more passes would find more, and the figures of "
-        "that network are understated by more than those of one whose curve is flat."
+        "that a curve rises in steps. The radii share an effort's passes, and those of a norm are a part of them. Rounds of "
+        "the search end at the ticks, and an order of two networks has to hold at the last two. Where a curve still rises "
+        "at its end, more passes would find more, and the figures of that network are understated by more than those of "
+        "one whose curve is flat."
     )
+    if blind := [row.name for row in rows if row.index in {b.index for b in found.blind}]:
+        caption += f" Searched without gradients: {', '.join(blind)}."
     return Picture(
         "lipschitz_convergence",
         "How far the search has come",
@@ -49,7 +55,7 @@ def figure(context: Context) -> Picture | None:
         2,
         tuple(rows),
         paper=(3.3, 2.0),
-        seeds=tuple(found.seeds(rows)),
+        seeds=tuple(n for n in found.seeds(rows) if n > 1),  # a curve over images has no interval
     )
 
 
@@ -58,6 +64,8 @@ def _panel(rows: Sequence[Row], keys: list[Key]) -> Panel:
     ball = f"{norm_text(first.norm)} {255 * (first.radius or 0.0):g}/255"
     share = first.statistic == Statistic.FLIPPED
     scale, unit, digits = (100, " %", 0) if share else (1, "", 2)
+    passes = [key.about.passes or 0 for key in keys]
+    ends = [passes[-1] // APART**k for k in range(4) if passes[-1] // APART**k >= passes[0]]
 
     def draw(ax: Axes, hits: Hits) -> None:
         for row in rows:
@@ -69,7 +77,7 @@ def _panel(rows: Sequence[Row], keys: list[Key]) -> Panel:
                     points.append((key.about.passes or 0, i, text, row.per_seed(key)))
             line(ax, hits, row, points, scale)
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        ax.xaxis.set_major_locator(FixedLocator(ends))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_ylim(bottom=0)

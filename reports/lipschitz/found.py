@@ -12,6 +12,7 @@ import numpy as np
 
 from lcrbench.bench.records.by_image import ByImage, Effort
 from lcrbench.bench.records.measurement import Measurement, MetricInfo
+from lcrbench.reports.colours import styles
 from lcrbench.reports.comparison import Key, Row, Setting, chosen
 from lcrbench.reports.lipschitz.search import Figure, Search
 from lcrbench.reports.lipschitz.verdicts import Uncompared, Verdict, judge, median, rising, uncompared
@@ -168,6 +169,9 @@ def of_networks(networks: Sequence[Alone]) -> Lipschitz:
         searches[row.index] += [search for search in [Search.of(one.by_image, one.infos)] if search.figures]
         single[row.index].append(network_values(one.measurements, one.infos))
     every = list(rows.values())
+    looks = styles({row.label: None for row in every})
+    for row in every:
+        row.styles.update(looks)
     return Lipschitz(every, every, searches, dict(single))
 
 
