@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +14,17 @@ from lcrbench.reports.words.lipschitz import effort_text
 from lcrbench.reports.writers import escape_markdown
 
 
-def about(found: Sequence[Network], labels: dict[str, str], source: str | None, options: Options) -> list[str]:
-    """Return what the written tables are about, as Markdown: the command, the time, the search, and each network."""
+def about(
+    found: Sequence[Network],
+    labels: Mapping[str, str],
+    source: str | None,
+    options: Options,
+    left_out: Mapping[str, Mapping[str, Sequence[str]]],
+) -> list[str]:
+    """Return what the written tables are about, as Markdown: the command, the time, the search, and each network.
+
+    `left_out` has for each network the metrics that do not measure it, or not all of it, by the reason.
+    """
     lines = [
         f"`{env.command_line()}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Search: {effort_text(options.looks()[-1])}, "
         f"seed {options.seed}.",
@@ -34,4 +43,9 @@ def about(found: Sequence[Network], labels: dict[str, str], source: str | None, 
             clean = f"{accuracy[0]:.1%}" if accuracy else clean
         cells = map(escape_markdown, (network, labels[name], data))
         lines.append(f"| {' | '.join(cells)} | {min(options.images, test)} of {test} | {clean} |")
-    return [*lines, ""]
+    lines.append("")
+    for one in found:
+        for reason, metrics in left_out[one.name].items():
+            names = ", ".join(f"`{metric}`" for metric in metrics)
+            lines.append(f"- {escape_markdown(one.name)}, left out or incomplete: {names}: {escape_markdown(reason)}")
+    return [*lines, ""] if lines[-1] else lines

@@ -122,7 +122,10 @@ def command(
                 measured.append(one)
             if any(m.blind for m in measured):
                 seeing = [k for k, m in enumerate(measured) if not m.blind and options.gradients]
-                shown.tell(f"a network gives no gradient: the {len(seeing)} others are searched without theirs, too")
+                if seeing:
+                    shown.tell(
+                        f"a network gives no gradient: the {len(seeing)} others are searched without theirs, too"
+                    )
                 shown.extend(len(seeing) * options.passes)
                 for k in seeing:
                     measured[k] = measure.decided(
@@ -138,7 +141,7 @@ def command(
             for m in measured
         ]
     )
-    told = about(networks, labels, source, options)
+    told = about(networks, labels, source, options, {m.network.name: m.left_out for m in measured})
     shown_as = [written.Network(m.network.name, m.measurements, m.infos) for m in measured]
     for line in [*written.lines(found), str(written.write(found, shown_as, told, folder))]:
         say(line)
@@ -152,6 +155,8 @@ def _options(options: Options, l2: str | None, linf: str | None, images: int | N
             try:
                 changes[name] = tuple(float(word) for word in text.replace(",", " ").split())
             except ValueError as error:
-                raise UserError(f"--{name} takes numbers separated by spaces or commas, not '{text}'") from error
+                raise UserError(
+                    f"--{name} takes radii in 1/255, numbers separated by spaces or commas (8 for 8/255), not '{text}'"
+                ) from error
     changes |= {k: v for k, v in (("images", images), ("seed", seed)) if v is not None}
     return dataclasses.replace(options, **changes)

@@ -33,6 +33,8 @@ class Measured(NamedTuple):
     measurements: list[Measurement]
     infos: dict[str, MetricInfo]
     by_image: ByImage
+    left_out: dict[str, list[str]]
+    """metrics that do not measure the network, or not all of it, by the reason"""
 
     @property
     def blind(self) -> bool:
@@ -165,7 +167,11 @@ def measure(
             leave(m.metric, m.left_out)
     tell_reasons()
     infos = {m.metric: m.info for m in found if m.info is not None}
-    return Measured(network, [n for m in found for n in m.measurements], infos, by_image)
+    left_out: dict[str, list[str]] = {}
+    for m in found:
+        if m.left_out:
+            left_out.setdefault(m.left_out, []).append(m.metric)
+    return Measured(network, [n for m in found for n in m.measurements], infos, by_image, left_out)
 
 
 def decided(

@@ -119,6 +119,12 @@ def begin(subject: Subject, options: Options) -> tuple[Oracle, Start]:
     """Return the oracle of a subject and the images that its measurement starts from; refuses what cannot be measured."""
     oracle = Oracle.of(subject, options.images)
     x = oracle.points()
+    diagonal = 255 * x[0].numel() ** 0.5
+    if options.l2 and options.l2[-1] > diagonal:
+        raise UserError(
+            f"l2: a radius is at most {diagonal:.0f}/255, from one corner of the box of such images to the other, "
+            f"not {options.l2[-1]:g}/255"
+        )
     logits = oracle.logits(x)
     need_finite(logits, oracle.indices)
     return oracle, Start(oracle.indices, logits, x)

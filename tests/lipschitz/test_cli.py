@@ -190,6 +190,11 @@ def test_a_blind_network_is_compared_by_decisions_alone(tmp_path: Path) -> None:
         assert "somebodys:blind gives no gradient (or only zeros) and was searched by decisions alone" in said
         assert "are decided by searches of both by decisions alone (600 passes an image, without gradients)" in said
         assert "not compared" not in said
+    reasons = [line for line in done.stderr.splitlines() if "left out or incomplete" in line]
+    written = (tmp_path / "lipschitz.md").read_text()
+    assert "- somebodys:blind, left out or incomplete:" in written
+    for line in reasons:
+        assert line.rpartition(": ")[2] in written.replace("\\", "")
     kappas = [line for line in done.stdout.splitlines() if "kappa >=" in line]
     assert [line.endswith("searched without gradients") for line in kappas] == [False, True] * 2 + [True] * 2
     again = call(*words)
@@ -309,7 +314,8 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
         (["--model", "somebodys:nothing"], "nothing"),
         (["--model", "somebodys:dull", "--effort", "qick"], "did you mean 'quick'"),
         (["--model", "somebodys:dull", "--l2", "0"], "positive"),
-        (["--model", "somebodys:dull", "--l2", "a"], "numbers"),
+        (["--model", "somebodys:dull", "--l2", "8/255"], r"radii in 1/255, numbers .*\(8 for 8/255\), not '8/255'"),
+        (["--model", "somebodys:dull", *SMALL, "--l2", "1e9"], r"l2: a radius is at most \d+/255, from one corner"),
         (["--model", "somebodys:dull", "--device", "tpu"], "no device 'tpu'"),
         (["--model", "somebodys:dull", "--also", "clevr"], "did you mean 'clever'"),
         (["--model", "somebodys:noisy", *SMALL], "not deterministic"),
