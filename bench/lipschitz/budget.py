@@ -77,6 +77,4 @@ def worth_turns(passes: int) -> bool:
 def inherited(balls: int, passes: int) -> list[int]:
     """Return the numbers of the l2 balls whose finds a linf round of so many passes tries: all, or some evenly spaced."""
     some = min(balls, max(0, (int(INHERITED * passes) - 1) // 2))
-    return (
-        sorted({round(k * (balls - 1) / max(1, some - 1)) for k in range(some)}) if some < balls else list(range(balls))
-    )
+    return sorted({round(k * (balls - 1) / max(1, some - 1)) for k in range(some)})

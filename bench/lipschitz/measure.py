@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,18 +117,18 @@ def measure(
     modules = {metric: registry.load("metric", metric) for metric in names}
     given = {metric: dataclasses.asdict(options_of(module, options)) for metric, module in modules.items()}
 
-    reasons: dict[str, list[str]] = {}
+    untold: dict[str, str] = {}
     told: set[str] = set()
 
     def leave(metric: str, reason: str) -> None:
         if metric not in told:
             told.add(metric)
-            reasons.setdefault(reason, []).append(metric)
+            untold[metric] = reason
 
     def tell_reasons() -> None:
-        for reason, of in reasons.items():
+        for reason, of in _by_reason(untold).items():
             tell(f"{name}: left out or incomplete: {', '.join(of)}: {reason}")
-        reasons.clear()
+        untold.clear()
 
     def search(subject: Subject) -> None:
         tell_reasons()  # before what takes long
@@ -162,16 +162,20 @@ def measure(
 
     after = _kept(store, network, look) if store is not None and network.run_id else look(network.known)
     found, by_image = found_by(after, given, network.protocol)
-    for m in found:
-        if m.left_out:
-            leave(m.metric, m.left_out)
+    left_out = {m.metric: m.left_out for m in found if m.left_out}
+    for metric, reason in left_out.items():
+        leave(metric, reason)
     tell_reasons()
     infos = {m.metric: m.info for m in found if m.info is not None}
-    left_out: dict[str, list[str]] = {}
-    for m in found:
-        if m.left_out:
-            left_out.setdefault(m.left_out, []).append(m.metric)
-    return Measured(network, [n for m in found for n in m.measurements], infos, by_image, left_out)
+    return Measured(network, [n for m in found for n in m.measurements], infos, by_image, _by_reason(left_out))
+
+
+def _by_reason(left_out: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the metrics of each reason, from the reason of each metric."""
+    grouped: dict[str, list[str]] = {}
+    for metric, reason in left_out.items():
+        grouped.setdefault(reason, []).append(metric)
+    return grouped
 
 
 def decided(

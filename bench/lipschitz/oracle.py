@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import foreign
+from lcrbench.bench.lipschitz.results import not_finite
 from lcrbench.bench.lipschitz.surrogates import Inputs, Surrogate
 from lcrbench.errors import UserError
 
@@ -210,7 +211,7 @@ def checked(images: np.ndarray) -> np.ndarray:
 
 def need_finite(logits: np.ndarray, indices: np.ndarray) -> None:
     """Raise `UserError` where logits (n, classes) are infinite or no numbers, and name the images by their `indices`."""
-    bad = np.flatnonzero(~np.isfinite(logits).all(1))
+    bad = np.flatnonzero(not_finite(logits))
     if not len(bad):
         return
     which = ", ".join(str(int(i)) for i in indices[bad[:NAMED]])
