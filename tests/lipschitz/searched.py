@@ -28,7 +28,19 @@ def searched(
     network: nn.Module, images: np.ndarray, labels: np.ndarray | None, norm: str, radii: Sequence[float]
 ) -> Searched:
     """Search at the default effort: images (n, H, W, 3) in [0, 1], ascending radii in pixel units."""
-    return searched_on(subject(network, images, labels, block=min(100, len(images))), norm, radii)
+    s = subject(network, images, labels, block=min(100, len(images)))
+    n, before = len(s.test.images), s.passes
+    result = search.modulus(
+        s, Options(**{"l2": (), "linf": (), norm: tuple(255 * r for r in radii)}, images=n, effort="default")
+    )
+    back = np.argsort(result.start.indices)
+    found = result.of(norm)
+    return Searched(
+        result.looks[-1].radius[norm][back],
+        np.stack([f.omega[back] for f in found]),
+        np.stack([f.kappa[back] for f in found]),
+        (s.passes - before) / n,
+    )
 
 
 class AtOnce(NamedTuple):
@@ -46,20 +58,4 @@ def at_once(s: Subject, radii: Mapping[str, Sequence[float]], effort: str = "def
     return AtOnce(
         {norm: found.looks[-1].radius[norm][back] for norm in radii},
         {norm: found.curves[norm][-1].passes for norm in radii},
-    )
-
-
-def searched_on(s: Subject, norm: str, radii: Sequence[float]) -> Searched:
-    """Search around all images of a subject at the default effort; ascending radii in pixel units."""
-    n, before = len(s.test.images), s.passes
-    result = search.modulus(
-        s, Options(**{"l2": (), "linf": (), norm: tuple(255 * r for r in radii)}, images=n, effort="default")
-    )
-    back = np.argsort(result.start.indices)
-    found = result.of(norm)
-    return Searched(
-        result.looks[-1].radius[norm][back],
-        np.stack([f.omega[back] for f in found]),
-        np.stack([f.kappa[back] for f in found]),
-        (s.passes - before) / n,
     )
