@@ -11,10 +11,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
-from lcrbench.bench.cli.corrupt import command
+from lcrbench.bench.cli import corrupt
+from lcrbench.bench.cli._doors import guarded
 from lcrbench.corruptions import archive, names, sheet
 from lcrbench.errors import UserError
 
+command = guarded(corrupt.command)
 IMAGE = np.random.default_rng(2).integers(0, 256, (32, 32, 3), np.uint8)
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from lcrbench import registry
 from lcrbench.bench import runner
+from lcrbench.bench.cli import _doors
 from lcrbench.bench.cli import lipschitz as cli_lipschitz
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import measure, search, subjects
@@ -31,7 +32,8 @@ from lcrbench.reports import lipschitz as lipschitz_part
 
 from .nets import built
 
-SMALL = ["--effort", "trial", "--l2", "8 64", "--images", "10", "--data", "fashion-mnist-10k", "--size", "16"]
+BARE = ["--effort", "trial", "--images", "10", "--data", "fashion-mnist-10k", "--size", "16"]
+SMALL = [*BARE, "--l2", "8 64"]
 
 
 def dull() -> nn.Module:
@@ -128,7 +130,8 @@ def broken() -> nn.Module:
 
 
 def call(*words: str) -> Any:
-    return CliRunner().invoke(cli_lipschitz.command, list(words), catch_exceptions=False)
+    # As the command line hands it out: an option that is given twice is refused, whatever test ran before.
+    return CliRunner().invoke(_doors.guarded(cli_lipschitz.command), list(words), catch_exceptions=False)
 
 
 @pytest.fixture(autouse=True)
@@ -315,7 +318,7 @@ def test_a_stored_run_is_rebuilt_measured_and_reported(tmp_path: Path) -> None:
         (["--model", "somebodys:dull", "--effort", "qick"], "did you mean 'quick'"),
         (["--model", "somebodys:dull", "--l2", "0"], "positive"),
         (["--model", "somebodys:dull", "--l2", "8/255"], r"radii in 1/255, numbers .*\(8 for 8/255\), not '8/255'"),
-        (["--model", "somebodys:dull", *SMALL, "--l2", "1e9"], r"l2: a radius is at most \d+/255, from one corner"),
+        (["--model", "somebodys:dull", *BARE, "--l2", "1e9"], r"l2: a radius is at most \d+/255, from one corner"),
         (["--model", "somebodys:dull", "--device", "tpu"], "no device 'tpu'"),
         (["--model", "somebodys:dull", "--also", "clevr"], "did you mean 'clever'"),
         (["--model", "somebodys:noisy", *SMALL], "not deterministic"),

@@ -19,6 +19,7 @@ from torch import nn
 import lcrbench
 from lcrbench.bench import data
 from lcrbench.bench.cli import doctor, evaluate
+from lcrbench.bench.cli._doors import guarded
 from lcrbench.bench.evaluation import inference
 from lcrbench.bench.networks import name
 from lcrbench.bench.networks.foreign import Declared, opened, ready
@@ -67,7 +68,7 @@ def file(tmp_path: Path, trained: nn.Module, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def call(command: Any, *words: str) -> Any:
-    return CliRunner().invoke(command.command, list(words), catch_exceptions=False)
+    return CliRunner().invoke(guarded(command.command), list(words), catch_exceptions=False)
 
 
 def test_python_and_shell_find_the_same(file: str, trained: nn.Module, tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_a_wrong_preparation_is_warned_of(file: str) -> None:
         warnings.simplefilter("error")
         lcrbench.evaluate(file, preprocess={"mean": (0.5,) * 3, "std": (50.0,) * 3}, checks=False, **SHOWN)
     words = ["--model", file, "--size", "16", "--mean", "0.5", "--std", "50"]
-    said = CliRunner().invoke(doctor.command, words)
+    said = CliRunner().invoke(guarded(doctor.command), words)
     assert isinstance(said.exception, UserError)
     assert "BAD  another preparation fits better: no normalization" in said.output
     assert call(doctor, "--model", file, "--size", "16").exit_code == 0

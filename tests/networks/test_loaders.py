@@ -70,6 +70,7 @@ def test_python_and_shell_find_the_same_of_torchvision(tmp_path: Path) -> None:
     from click.testing import CliRunner
 
     from lcrbench.bench.cli import evaluate
+    from lcrbench.bench.cli._doors import guarded
 
     name = "torchvision:resnet18?num_classes=10"
     asked: dict[str, Any] = {"test": 20, "corruptions": "fog", "severities": (1,), "checks": False, "block": 20}
@@ -78,7 +79,7 @@ def test_python_and_shell_find_the_same_of_torchvision(tmp_path: Path) -> None:
         f"--test 20 --corruptions fog --severities 1 --block 20 --no-checks --quiet --store {tmp_path / 'b'}".split()
     )
     CliRunner().invoke(
-        evaluate.command, [name, *words, "--metrics", "accuracy corruption_error"], catch_exceptions=False
+        guarded(evaluate.command), [name, *words, "--metrics", "accuracy corruption_error"], catch_exceptions=False
     )
     one, other = (lcrbench.Store(tmp_path / s).table() for s in "ab")
     assert one.equals(other)
