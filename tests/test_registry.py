@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lcrbench import registry
-from lcrbench.errors import UserError
+from lcrbench.errors import FEW, MOST, UserError, unknown
 
 KINDS = [*registry.PACKAGES]
 
@@ -139,3 +139,13 @@ def test_what_is_outside() -> None:
     assert registry.is_outside("method", "my_pkg.my_method")
     assert not registry.is_outside("method", "irnet")
     assert not registry.is_outside("method", "no_such_method")
+
+
+@pytest.mark.parametrize(("name", "near"), [("part_0777", "part_777"), ("zzz", "part_0,")])
+def test_of_many_names_the_nearest_are_listed(name: str, near: str) -> None:
+    """A list of a thousand names is no line that anybody reads."""
+    message = str(unknown("part", name, [f"part_{k}" for k in range(1000)]))
+    assert "there are 1,000, such as" in message.lower()
+    assert near in message
+    assert message.count(", ") == FEW
+    assert str(unknown("part", name, [f"part_{k}" for k in range(MOST)])).count(", ") == MOST - 1

@@ -5,6 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST = 60
+"""Names that a message lists at most; of more it gives the nearest `FEW`."""
+
+FEW = 8
+
 
 class UserError(ValueError):
     """Bad input, told in one line that names the thing and the way out.
@@ -18,7 +23,7 @@ class UserError(ValueError):
 
 
 def unknown(kind: str, name: str, existing: Iterable[str]) -> UserError:
-    """Return the error for a name that does not exist: it gives the nearest one and lists what exists.
+    """Return the error for a name that does not exist: it gives the nearest one and lists what exists, or what is near.
 
     >>> str(unknown("corruption", "fogg", ["fog", "frost"]))
     "unknown corruption 'fogg': did you mean 'fog'? There are: fog, frost"
@@ -32,6 +37,11 @@ def unknown(kind: str, name: str, existing: Iterable[str]) -> UserError:
         n for n in bare if len(typed) > 2 and typed in n
     ]
     hint = f": did you mean '{bare[near[0]]}'? There" if len(near) == 1 else "; there"
+    if len(names) > MOST:
+        some = difflib.get_close_matches(typed, bare, n=FEW, cutoff=0.5) or list(bare)[:FEW]
+        return UserError(
+            f"unknown {kind} '{name}'{hint} are {len(names):,}, such as {', '.join(bare[n] for n in some)}"
+        )
     return UserError(f"unknown {kind} '{name}'{hint} are: {', '.join(names) or 'none'}")
 
 
