@@ -11,12 +11,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
-from lcrbench.bench.cli import corrupt
-from lcrbench.bench.cli._doors import guarded
+from lcrbench.bench import cli
 from lcrbench.corruptions import archive, names, sheet
 from lcrbench.errors import UserError
 
-command = guarded(corrupt.command)
 IMAGE = np.random.default_rng(2).integers(0, 256, (32, 32, 3), np.uint8)
 
 
@@ -47,7 +45,7 @@ def test_a_sheet_of_all_marks_the_extra_ones(monkeypatch: pytest.MonkeyPatch, tm
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
     monkeypatch.setattr(ImageDraw.ImageDraw, "multiline_text", label)
-    done = CliRunner().invoke(command, ["--sheet", str(tmp_path / "s.png")])
+    done = CliRunner().invoke(cli.app, ["corrupt", "--sheet", str(tmp_path / "s.png")])
     assert done.exit_code == 0, (done.output, done.exception)
     assert drawn == ["clean", *names("all")]
     assert marked == names("extra")
@@ -57,7 +55,8 @@ def test_the_command_draws_and_writes(tmp_path: Path) -> None:
     run = CliRunner().invoke
     Image.fromarray(IMAGE).save(tmp_path / "in.png")
     done = run(
-        command, ["--sheet", str(tmp_path / "s.png"), "--image", str(tmp_path / "in.png"), "--corruptions", "fog"]
+        cli.app,
+        ["corrupt", "--sheet", str(tmp_path / "s.png"), "--image", str(tmp_path / "in.png"), "--corruptions", "fog"],
     )
     assert done.exit_code == 0, done.output
     assert Image.open(tmp_path / "s.png").size[0] > 600
@@ -67,7 +66,7 @@ def test_the_command_draws_and_writes(tmp_path: Path) -> None:
             for k in range(3):
                 Image.fromarray(np.roll(IMAGE, k, 0)).save(tmp_path / "data" / split / label / f"{k}.png")
     arguments = [str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--corruptions", "fog contrast"]
-    done = run(command, arguments)
+    done = run(cli.app, ["corrupt", *arguments])
     assert done.exit_code == 0, (done.output, done.exception)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["data"]["classes"] == ["cat", "dog"]
@@ -84,6 +83,6 @@ def test_the_command_draws_and_writes(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_tells_mistakes(arguments: list[str], message: str) -> None:
-    done = CliRunner().invoke(command, arguments)
+    done = CliRunner().invoke(cli.app, ["corrupt", *arguments])
     assert isinstance(done.exception, UserError)
     assert message in str(done.exception)

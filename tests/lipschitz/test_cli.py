@@ -15,9 +15,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from lcrbench import registry
-from lcrbench.bench import runner
-from lcrbench.bench.cli import _doors
-from lcrbench.bench.cli import lipschitz as cli_lipschitz
+from lcrbench.bench import cli, runner
 from lcrbench.bench.evaluation.subject import Subject
 from lcrbench.bench.lipschitz import measure, search, subjects
 from lcrbench.bench.lipschitz.options import Options, of_effort
@@ -130,8 +128,7 @@ def broken() -> nn.Module:
 
 
 def call(*words: str) -> Any:
-    # As the command line hands it out: an option that is given twice is refused, whatever test ran before.
-    return CliRunner().invoke(_doors.guarded(cli_lipschitz.command), list(words), catch_exceptions=False)
+    return CliRunner().invoke(cli.app, ["lipschitz", *words], catch_exceptions=False)
 
 
 @pytest.fixture(autouse=True)

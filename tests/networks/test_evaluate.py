@@ -17,9 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import lcrbench
-from lcrbench.bench import data
-from lcrbench.bench.cli import doctor, evaluate
-from lcrbench.bench.cli._doors import guarded
+from lcrbench.bench import cli, data
 from lcrbench.bench.evaluation import inference
 from lcrbench.bench.networks import name
 from lcrbench.bench.networks.foreign import Declared, opened, ready
@@ -67,14 +65,14 @@ def file(tmp_path: Path, trained: nn.Module, monkeypatch: pytest.MonkeyPatch) ->
     return "net.py:make?classes=10@w.safetensors"
 
 
-def call(command: Any, *words: str) -> Any:
-    return CliRunner().invoke(guarded(command.command), list(words), catch_exceptions=False)
+def call(*words: str) -> Any:
+    return CliRunner().invoke(cli.app, words, catch_exceptions=False)
 
 
 def test_python_and_shell_find_the_same(file: str, trained: nn.Module, tmp_path: Path) -> None:
     alone = lcrbench.evaluate(trained, **SHOWN)
     named = lcrbench.evaluate(file, store=tmp_path / "python", **SHOWN)
-    said = call(evaluate, file, "--store", "shell", *WORDS)
+    said = call("evaluate", file, "--store", "shell", *WORDS)
     kept = Store(tmp_path / "shell")
     (run,) = kept.ids()
     assert run in said.output
@@ -110,7 +108,7 @@ def test_several_networks_and_a_benchmarks_own_files(file: str, trained: nn.Modu
         "out",
         "--quiet",
     ]
-    said = call(evaluate, file, other, *words)
+    said = call("evaluate", file, other, *words)
     kept = Store("s")
     assert len(kept.ids()) == 2
     assert all(run in said.output for run in kept.ids())
@@ -201,10 +199,10 @@ def test_a_wrong_preparation_is_warned_of(file: str) -> None:
         warnings.simplefilter("error")
         lcrbench.evaluate(file, preprocess={"mean": (0.5,) * 3, "std": (50.0,) * 3}, checks=False, **SHOWN)
     words = ["--model", file, "--size", "16", "--mean", "0.5", "--std", "50"]
-    said = CliRunner().invoke(guarded(doctor.command), words)
+    said = CliRunner().invoke(cli.app, ["doctor", *words])
     assert isinstance(said.exception, UserError)
     assert "BAD  another preparation fits better: no normalization" in said.output
-    assert call(doctor, "--model", file, "--size", "16").exit_code == 0
+    assert call("doctor", "--model", file, "--size", "16").exit_code == 0
 
 
 def test_a_preparation_is_part_of_what_a_network_is(trained: nn.Module) -> None:
@@ -368,11 +366,9 @@ def test_names_are_read_as_they_are_typed() -> None:
 
 
 def test_the_gate_compares_a_version_with_its_reference_image_by_image(file: str, trained: nn.Module) -> None:
-    from lcrbench.bench.cli import check, reference
-
     asked = {**SHOWN, "checks": False, "name": "mine"}
     lcrbench.evaluate(trained, store="old", **asked)
-    said = call(reference, "update", "old", "--out", "r.json", "--reason", "first", "--margin", "2")
+    said = call("reference", "update", "old", "--out", "r.json", "--reason", "first", "--margin", "2")
     assert "foreign:mine: 200 images, corruption_accuracy no worse by 2 points, by image" in said.output
     noise = torch.Generator().manual_seed(0)
     for store, by, code in (("same", 0.0, 0), ("near", 0.002, 0), ("worse", 5.0, 1)):
@@ -381,14 +377,14 @@ def test_the_gate_compares_a_version_with_its_reference_image_by_image(file: str
         with torch.no_grad():
             changed[1].weight += by * trained[1].weight.std() * torch.randn(10, 768, generator=noise)
         lcrbench.evaluate(changed, store=store, **asked)
-        done = call(check, store, "--against", "r.json")
+        done = call("check", store, "--against", "r.json")
         if store == "same":
             # The same answers under the same id, written at another time.
             assert "identical" in done.output or "the reference's own" in done.output
             continue
         assert done.exit_code == code, done.output
         assert "n=200 against 200" in done.output or "identical" in done.output
-    assert "not comparable" in call(check, "old", "--against", "r.json").output.lower()
+    assert "not comparable" in call("check", "old", "--against", "r.json").output.lower()
     (one,) = lcrbench.check("worse", "r.json")
     assert one.outcome == "regression"
     assert one.n_candidate == 200

@@ -69,8 +69,7 @@ def test_torchvision_brings_its_preparation_and_random_weights_are_told(tmp_path
 def test_python_and_shell_find_the_same_of_torchvision(tmp_path: Path) -> None:
     from click.testing import CliRunner
 
-    from lcrbench.bench.cli import evaluate
-    from lcrbench.bench.cli._doors import guarded
+    from lcrbench.bench import cli
 
     name = "torchvision:resnet18?num_classes=10"
     asked: dict[str, Any] = {"test": 20, "corruptions": "fog", "severities": (1,), "checks": False, "block": 20}
@@ -79,7 +78,7 @@ def test_python_and_shell_find_the_same_of_torchvision(tmp_path: Path) -> None:
         f"--test 20 --corruptions fog --severities 1 --block 20 --no-checks --quiet --store {tmp_path / 'b'}".split()
     )
     CliRunner().invoke(
-        guarded(evaluate.command), [name, *words, "--metrics", "accuracy corruption_error"], catch_exceptions=False
+        cli.app, ["evaluate", name, *words, "--metrics", "accuracy corruption_error"], catch_exceptions=False
     )
     one, other = (lcrbench.Store(tmp_path / s).table() for s in "ab")
     assert one.equals(other)

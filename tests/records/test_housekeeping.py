@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from lcrbench.bench.cli import store as command
-from lcrbench.bench.cli._doors import guarded
+from lcrbench.bench import cli
 from lcrbench.bench.records import predictions, removal
 from lcrbench.bench.records.merging import merge
 from lcrbench.bench.records.record import Evaluation
@@ -23,7 +22,7 @@ from tests.bench.helpers import CELLS, put, record
 
 
 def call(*words: str) -> Any:
-    return CliRunner().invoke(guarded(command.command), list(words))
+    return CliRunner().invoke(cli.app, ["store", *words])
 
 
 @pytest.fixture
